@@ -1,0 +1,38 @@
+# `make demo` and `make test` are all a newcomer needs; `make check` is all a contributor needs.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test test-all check format golden clean
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip setuptools
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: $(STAMP)            ## search a small detector on generated images (at most 10 minutes on 2 cores)
+	$(BIN)/optimize --base r18 --target cpu --out runs/demo-$$(date +%Y%m%d-%H%M%S)
+
+test: $(STAMP)            ## the default tests (under 8 minutes on 2 cores)
+	$(BIN)/python -m pytest
+
+test-all: $(STAMP)        ## the slow tests too
+	$(BIN)/python -m pytest -m 'not gpu and not tensorrt and not ssh'
+
+check: $(STAMP)           ## what a pull request must pass: format, lint, types, fast tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest --ignore tests/smoke
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+golden: $(STAMP)          ## accept the present values of tests/golden; look at the diff before committing
+	DETOPT_UPDATE_GOLDEN=1 $(BIN)/python -m pytest tests/golden
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

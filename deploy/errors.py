@@ -1,0 +1,27 @@
+"""What can go wrong on the deployment side, by who has to act (exit codes as in the command lines)."""
+
+from __future__ import annotations
+
+
+class DeployError(Exception):
+    """Base of every error `deploy` raises on purpose; its text is the one line a user reads."""
+
+    exit_code = 1
+
+
+class InputError(DeployError):
+    """A bundle, model, image, data set or target is wrong; said before any work starts."""
+
+    exit_code = 2
+
+
+class EngineError(DeployError):
+    """A runtime refused a model or failed while executing it."""
+
+
+class MeasurementError(DeployError):
+    """A latency could not be established; there is no number to report."""
+
+
+class ParityError(DeployError):
+    """An exported model does not detect what its source detects; no bundle is written."""

@@ -1,0 +1,53 @@
+"""Edits of an architecture as data: what is wanted (`Action`), and what it came to (`Edit`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from optimizer.arch.spec import ArchSpec
+
+Position = tuple[int, int]  # (stage index, block index), both from 0
+
+
+@dataclass(frozen=True)
+class Importance:
+    """How much each prunable part of a trained detector matters, as plain numbers.
+
+    Attributes:
+        channels: magnitude of the deciding BatchNorm scale of each channel, by group. Groups are named
+            ``"inner:<stage>.<block>.<conv>"`` (conv counted from 0; a convolution inside a block) and
+            ``"stream:<stage>.<block>"`` (the residual stream that starts at that block's projection).
+        blocks: L1 norm of each block's parameters.
+    """
+
+    channels: Mapping[str, tuple[float, ...]]
+    blocks: Mapping[Position, float]
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One applied action: enough to replay it on weights.
+
+    Attributes:
+        parent, child: the architecture before and after.
+        sources: for each block of each child stage the parent's block its weights come from; None is a new block.
+    """
+
+    parent: ArchSpec
+    child: ArchSpec
+    sources: tuple[tuple[Position | None, ...], ...]
+
+
+class Action(Protocol):
+    """A wish such as "prune 10 % of the channels"; a frozen dataclass that JSON can hold."""
+
+    @property
+    def kind(self) -> str: ...
+
+    def apply(self, arch: ArchSpec, importance: Importance) -> Edit:
+        """The edit this action comes to on a trained parent; raises `IllegalAction` where it cannot be done."""
+        ...
+
+    def to_json(self) -> dict[str, Any]: ...

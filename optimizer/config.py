@@ -1,0 +1,141 @@
+"""`RunConfig`: everything a run depends on, as one frozen value that JSON can hold."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from optimizer.arch.families import base_arch
+from optimizer.arch.space import Space
+from optimizer.arch.spec import ArchSpec
+from optimizer.errors import InputError
+from optimizer.search import STRATEGIES
+from optimizer.search.objective import OBJECTIVES
+from optimizer.train.config import TrainConfig
+
+__all__ = ["RunConfig", "SearchConfig", "ShapesConfig", "parse_duration", "parse_size"]
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ShapesConfig(_Value):
+    """The generated data set used when no ``--data`` is given."""
+
+    train: int = Field(ge=1)
+    val: int = Field(ge=1)
+    size: tuple[int, int]
+
+
+class SearchConfig(_Value):
+    """How students are found and ranked."""
+
+    method: str = "joint"
+    trials: int = Field(8, ge=1, description="students to try, the base not counted")
+    fixed_trials: int = Field(0, ge=0, description="first trials in which the student's architecture stays (paper: 5)")
+    top_k: int = Field(5, ge=1)
+    objective: str = "harmonic"
+    alpha: float = Field(0.4, gt=0, description="exponent that softens the gain in cost")
+    beta: float = Field(0.8, gt=0, lt=1, description="weight of average precision")
+    cost: Literal["latency", "macs"] = "latency"
+    space: Space
+
+    @field_validator("method")
+    @classmethod
+    def _known_method(cls, value: str) -> str:
+        return _member(value, STRATEGIES, "method")
+
+    @field_validator("objective")
+    @classmethod
+    def _known_objective(cls, value: str) -> str:
+        return _member(value, OBJECTIVES, "objective")
+
+
+class RunConfig(_Value):
+    """A whole run. Made by a recipe (`optimizer.recipes`), changed by the command line, kept in the run's database.
+
+    Attributes:
+        data: folder of labelled images; None generates the shapes set inside the run's folder.
+        weights: checkpoint the base starts from; None starts from random weights.
+        input_size: canvas (width, height) of the base.
+        budget_s: wall-clock seconds for the whole run, over all resumes; None is no limit.
+        search_protocol, final_protocol: how latency is measured for a trial and for the front (`deploy.measure`).
+    """
+
+    preset: str
+    base: str = "r18"
+    detector: str = "faster_rcnn"
+    target: str = "cpu"
+    data: Path | None = None
+    weights: Path | None = None
+    input_size: tuple[int, int]
+    region_proposals: int = Field(ge=1, le=3840)
+    seed: int = 0
+    budget_s: float | None = Field(None, gt=0)
+    batch_size: int = Field(4, ge=1)
+    augment: str = "light"
+    workers: int = Field(0, ge=0)
+    shapes: ShapesConfig
+    base_train: TrainConfig
+    trial_train: TrainConfig
+    search: SearchConfig
+    search_protocol: str = "screen"
+    final_protocol: str = "final"
+
+    @model_validator(mode="after")
+    def _base_exists(self) -> RunConfig:
+        self.base_arch()
+        return self
+
+    def base_arch(self) -> ArchSpec:
+        """The architecture the search starts from."""
+        return base_arch(self.base, self.input_size, detector=self.detector, region_proposals=self.region_proposals)
+
+    def changed(self, changes: dict[str, object]) -> RunConfig:
+        """A copy with ``changes`` (names may be dotted: ``search.trials``), validated again."""
+        values = self.model_dump(mode="python")
+        for name, value in changes.items():
+            *path, last = name.split(".")
+            inner = values
+            for part in path:
+                inner = inner[part]
+            assert last in inner, name
+            inner[last] = value
+        return parse_config(values)
+
+
+def parse_config(values: dict[str, object]) -> RunConfig:
+    """A validated `RunConfig`; the first fault as an `InputError` of one line."""
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{place + ': ' if place else ''}{first['msg'].removeprefix('Value error, ')}") from error
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """(width, height) from ``"1333x800"``."""
+    match = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})", text.strip())
+    if not match:
+        raise InputError(f"a size is WIDTHxHEIGHT in pixels, such as 640x480; not {text!r}")
+    return int(match[1]), int(match[2])
+
+
+def parse_duration(text: str) -> float:
+    """Seconds from ``"90s"``, ``"20m"``, ``"2h"``, ``"1h30m"`` or a bare number of seconds."""
+    match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip())
+    seconds = sum(float(part or 0) * unit for part, unit in zip(match.groups(), (3600, 60, 1))) if match else 0.0
+    if seconds <= 0:
+        raise InputError(f"a duration is written like 90s, 20m, 2h or 1h30m; not {text!r}")
+    return seconds
+
+
+def _member(value: str, catalogue: dict[str, object], what: str) -> str:
+    if value not in catalogue:
+        raise ValueError(f"unknown {what} {value!r}; there are: {', '.join(sorted(catalogue))}")
+    return value

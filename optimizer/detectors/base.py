@@ -1,0 +1,91 @@
+"""What every detector can do. It never resizes or normalises: images arrive on the canvas, normalised."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from optimizer.arch.spec import ArchSpec
+
+
+class Truth(NamedTuple):
+    """Objects of one training image, on the canvas: boxes_xyxy (N, 4) float pixels, labels (N,) int64, first class 0."""
+
+    boxes_xyxy: Tensor
+    labels: Tensor
+
+
+class Prediction(NamedTuple):
+    """Objects found in one canvas, best first: boxes_xyxy (N, 4) float pixels, scores (N,), labels (N,), first class 0."""
+
+    boxes_xyxy: Tensor
+    scores: Tensor
+    labels: Tensor
+
+
+class GraphOps(Protocol):
+    """Fixed-shape pieces that `Detector.raw` is written with; `deploy.export` supplies them.
+
+    They compute the same thing in eager PyTorch and as ONNX operators, for one image.
+    """
+
+    def topk(self, scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """The ``count`` largest of (N,), descending, with their indices; fewer where N is smaller."""
+        ...
+
+    def nms(self, boxes: Tensor, scores: Tensor, iou_threshold: float, keep: int) -> tuple[Tensor, Tensor]:
+        """Greedy NMS of (N, 4) by (N,), padded: the best ``keep`` boxes (keep, 4) and scores (keep,), descending.
+
+        Padding has score -1 and an arbitrary box. Boxes whose score is negative on arrival are never kept.
+        """
+        ...
+
+    def roi_align(self, maps: list[Tensor], rois: Tensor) -> Tensor:
+        """7x7 RoI features (R, C, 7, 7) of (R, 4) canvas boxes on P2..P5 (each (1, C, h, w)); levels by FPN's rule.
+
+        Equal to torchvision's MultiScaleRoIAlign(["0".."3"], 7, sampling_ratio=2).
+        """
+        ...
+
+    def class_nms(
+        self, boxes: Tensor, scores: Tensor, score_threshold: float, iou_threshold: float, max_detections: int
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """NMS within each class: boxes (R, C, 4) or (R, 1, 4), scores (R, C).
+
+        Returns boxes (K, 4), scores (K,), labels (K,) int64, count (1,) int64, with K = max_detections, best first;
+        rows from ``count`` on are zeros.
+        """
+        ...
+
+
+class Detector(nn.Module):
+    """Base class. Subclasses are built from an `ArchSpec` and a number of classes.
+
+    State-dict names are torchvision's (``backbone.body.layer1.0.conv1.weight``, ``backbone.fpn.inner_blocks.0.0.weight``,
+    ``rpn.head...``, ``roi_heads...`` / ``head...``), so that its checkpoints load and `morph` has one naming.
+    """
+
+    arch: ArchSpec
+    num_classes: int
+
+    def losses(self, images: Tensor, truths: list[Truth]) -> dict[str, Tensor]:
+        """Named losses (scalars) of a batch (B, 3, H, W); an image may have no objects."""
+        raise TypeError(f"{type(self).__name__} does not define losses")
+
+    @torch.no_grad()
+    def detect(self, images: Tensor) -> list[Prediction]:
+        """At most 100 objects an image, best first."""
+        raise TypeError(f"{type(self).__name__} does not define detect")
+
+    def raw(self, images: Tensor, ops: GraphOps, max_detections: int = 100) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The detection graph of one canvas (1, 3, H, W) with fixed shapes, for export.
+
+        Returns what `GraphOps.class_nms` returns; equal to `detect` up to float precision.
+        """
+        raise TypeError(f"{type(self).__name__} does not define raw")
+
+    def forward(self, images: Tensor, truths: list[Truth]) -> dict[str, Tensor]:
+        """Alias of `losses`, so that wrappers such as DistributedDataParallel see one call."""
+        return self.losses(images, truths)

@@ -1,0 +1,31 @@
+"""What can go wrong, by who has to act.
+
+The command line turns these into one line and an exit code (DESIGN: 0 done, 1 the run failed, 2 the input is wrong,
+130 interrupted). Anything else that escapes is a defect of ours and keeps its traceback in ``log.txt``.
+"""
+
+from __future__ import annotations
+
+
+class DetoptError(Exception):
+    """Base of every error this project raises on purpose; its text is the one line a user reads."""
+
+    exit_code = 1
+
+
+class InputError(DetoptError):
+    """The command line, a file or a data set is wrong; said before any work starts."""
+
+    exit_code = 2
+
+
+class RunFailed(DetoptError):
+    """A run that had started cannot go on; what was found so far is kept."""
+
+    exit_code = 1
+
+
+class Interrupted(DetoptError):
+    """The user stopped the run; it can be resumed."""
+
+    exit_code = 130

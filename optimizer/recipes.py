@@ -1,0 +1,84 @@
+"""Presets: functions that return a whole `RunConfig`. The command line changes single values of one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from optimizer.arch.space import Space
+from optimizer.config import RunConfig, SearchConfig, ShapesConfig
+from optimizer.train.config import TrainConfig
+
+__all__ = ["RECIPES", "paper", "quick", "scaled_sizes", "smoke"]
+
+PAPER_SIZES = ((512, 512), (800, 600), (1080, 720), (1333, 800))
+
+
+def scaled_sizes(size: tuple[int, int], factors: tuple[float, ...] = (1.0, 0.9, 0.8)) -> tuple[tuple[int, int], ...]:
+    """Canvases to search over: ``size`` and smaller ones of the same shape, sides rounded to multiples of 8."""
+    width, height = size
+    scaled = [size] + [(max(64, round(width * f / 8) * 8), max(64, round(height * f / 8) * 8)) for f in factors[1:]]
+    return tuple(dict.fromkeys(scaled))
+
+
+def quick() -> RunConfig:
+    """The default: minutes on a CPU for a small data set. AdamW, cosine, one epoch a student."""
+    size = (160, 120)
+    train = TrainConfig(epochs=5, lr=6e-4, optimizer="adamw", schedule="cosine", warmup_steps=40, weight_decay=1e-2)
+    return RunConfig(
+        preset="quick",
+        input_size=size,
+        region_proposals=100,
+        shapes=ShapesConfig(train=160, val=48, size=size),
+        base_train=train,
+        trial_train=train.model_copy(update={"epochs": 1, "lr": 3e-4, "warmup_steps": 10, "bn_l1": 1e-5}),
+        search=SearchConfig(trials=6, space=Space(sizes=scaled_sizes(size), region_proposals=(100, 50))),
+    )
+
+
+def smoke() -> RunConfig:
+    """Every step of a run in under a minute on two cores; its figures mean nothing."""
+    size = (96, 96)
+    train = TrainConfig(epochs=1, lr=6e-4, optimizer="adamw", schedule="cosine", warmup_steps=2)
+    return quick().model_copy(
+        update={
+            "preset": "smoke",
+            "input_size": size,
+            "region_proposals": 30,
+            "shapes": ShapesConfig(train=16, val=8, size=size),
+            "base_train": train.model_copy(update={"epochs": 3}),
+            "trial_train": train,
+            "search": SearchConfig(trials=2, space=Space(sizes=scaled_sizes(size), region_proposals=(30, 20))),
+            "search_protocol": "quick",
+            "final_protocol": "quick",
+        }
+    )
+
+
+def paper() -> RunConfig:
+    """Joint-DetNAS' own numbers where the supplement states them (FLOPs-steered there, latency here).
+
+    Stated: 3 epochs a student, cosine, learning rate 0.01, batch 4, top-5 list, student fixed for the first 5 of 100
+    iterations, alpha 0.4 (0.1 for X101), beta 0.8, L1 of 1e-5 on BatchNorm scales, four resolutions. The base's own
+    schedule is the usual 1x (12 epochs, 0.02, steps at 8 and 11). The teacher pool and distillation are not part of
+    this release.
+    """
+    base = TrainConfig(
+        epochs=12, lr=0.02, optimizer="sgd", schedule="step", milestones=(8 / 12, 11 / 12), warmup_steps=500,
+        weight_decay=1e-4, bn_l1=1e-5,
+    )  # fmt: skip
+    return RunConfig(
+        preset="paper",
+        input_size=(1333, 800),
+        region_proposals=1000,
+        shapes=ShapesConfig(train=2000, val=200, size=(640, 480)),
+        base_train=base,
+        trial_train=base.model_copy(update={"epochs": 3, "lr": 0.01, "schedule": "cosine", "milestones": ()}),
+        search=SearchConfig(
+            trials=100,
+            fixed_trials=5,
+            space=Space(sizes=PAPER_SIZES, region_proposals=(1000,), round_to=1),
+        ),
+    )
+
+
+RECIPES: dict[str, Callable[[], RunConfig]] = {"smoke": smoke, "quick": quick, "paper": paper}

@@ -1,0 +1,101 @@
+"""Layering is a test that fails, not a sentence in a README (optimizer/README.md shows the arrows)."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# For each folder or module: the folders and modules of ours it may import. Itself is always allowed.
+ALLOWED = {
+    "optimizer": {"optimizer.run", "optimizer.config", "optimizer.recipes", "optimizer.arch", "optimizer.errors"},
+    "optimizer.errors": set(),
+    "optimizer.arch": {"optimizer.errors"},
+    "optimizer.data": {"optimizer.detectors", "optimizer.errors", "deploy"},
+    "optimizer.detectors": {"optimizer.arch", "optimizer.errors"},
+    "optimizer.morph": {"optimizer.arch", "optimizer.errors"},
+    "optimizer.train": {"optimizer.detectors", "optimizer.errors", "deploy"},
+    "optimizer.cost": {"optimizer.arch", "optimizer.errors", "deploy"},
+    "optimizer.search": {"optimizer.arch", "optimizer.errors"},
+    "optimizer.store": {"optimizer.search", "optimizer.arch", "optimizer.errors"},
+    "optimizer.report": {"optimizer.search", "optimizer.arch", "optimizer.errors"},
+    "optimizer.config": {"optimizer.arch", "optimizer.search", "optimizer.train", "optimizer.errors"},
+    "optimizer.recipes": {"optimizer.config", "optimizer.arch", "optimizer.train"},
+    "optimizer.export": {"optimizer.detectors", "optimizer.train", "optimizer.data", "optimizer.errors", "deploy"},
+    "optimizer.evaluation": {
+        "optimizer.arch",
+        "optimizer.config",
+        "optimizer.cost",
+        "optimizer.data",
+        "optimizer.detectors",
+        "optimizer.errors",
+        "optimizer.export",
+        "optimizer.morph",
+        "optimizer.search",
+        "optimizer.store",
+        "optimizer.train",
+        "deploy",
+    },
+    "optimizer.run": {"optimizer", "deploy"},
+    "optimizer.cli": {"optimizer", "deploy"},
+    "deploy": {"deploy"},
+    "benchmarks": {"optimizer", "deploy"},
+}
+NO_TORCH = ("optimizer/arch", "optimizer/search", "optimizer/store", "optimizer/report")
+
+
+def modules(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imported_names(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names.add(node.module or "")
+    return names
+
+
+def unit_of(module: str) -> str:
+    """The folder or top-level module a dotted name belongs to: optimizer.arch.spec -> optimizer.arch."""
+    parts = module.split(".")
+    return ".".join(parts[:2]) if parts[0] == "optimizer" else parts[0]
+
+
+@pytest.mark.parametrize("path", modules("optimizer") + modules("deploy"), ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_module_imports_only_what_the_arrows_allow(path: Path) -> None:
+    dotted = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    unit = unit_of(dotted)
+    allowed = ALLOWED[unit]
+    for name in imported_names(path):
+        if name.split(".")[0] not in ("optimizer", "deploy"):
+            continue
+        target = unit_of(name)
+        permitted = target == unit or any(target == a or target.startswith(a + ".") for a in allowed)
+        assert permitted, f"{dotted} imports {name}"
+
+
+@pytest.mark.parametrize("path", modules("deploy"), ids=lambda p: str(p.relative_to(ROOT)))
+def test_deploy_never_imports_optimizer_and_torch_only_in_export(path: Path) -> None:
+    names = {name.split(".")[0] for name in imported_names(path)}
+    assert "optimizer" not in names
+    if (ROOT / "deploy" / "export") not in path.parents:
+        assert not names & {"torch", "torchvision"}
+
+
+@pytest.mark.parametrize("folder", NO_TORCH)
+def test_the_thinking_parts_need_no_torch(folder: str) -> None:
+    for path in modules(folder):
+        assert not {name.split(".")[0] for name in imported_names(path)} & {"torch", "torchvision"}, path
+
+
+def test_search_knows_neither_detectors_nor_training_nor_the_store() -> None:
+    for path in modules("optimizer/search"):
+        for name in imported_names(path):
+            assert not name.startswith(("optimizer.detectors", "optimizer.train", "optimizer.store", "deploy")), path
