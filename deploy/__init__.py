@@ -1,0 +1,2 @@
+from deploy.detections import Detections
+from deploy.pipeline.preprocess import Placement, Preprocess

@@ -25,3 +25,7 @@ class MeasurementError(DeployError):
 
 class ParityError(DeployError):
     """An exported model does not detect what its source detects; no bundle is written."""
+
+
+class ExportError(DeployError):
+    """A detector could not be written as a graph that every engine takes."""

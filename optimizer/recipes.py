@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from optimizer.arch.space import Space
 from optimizer.config import RunConfig, SearchConfig, ShapesConfig
@@ -20,26 +21,27 @@ def scaled_sizes(size: tuple[int, int], factors: tuple[float, ...] = (1.0, 0.9, 
     return tuple(dict.fromkeys(scaled))
 
 
-def quick() -> RunConfig:
-    """The default: minutes on a CPU for a small data set. AdamW, cosine, one epoch a student."""
-    size = (160, 120)
+def quick(data: Path | None = None) -> RunConfig:
+    """The default: minutes on a CPU for the generated shapes, more for images of your own. AdamW, cosine."""
+    size, region_proposals = ((160, 120), (100, 50)) if data is None else ((320, 320), (200, 100))
     train = TrainConfig(epochs=5, lr=6e-4, optimizer="adamw", schedule="cosine", warmup_steps=40, weight_decay=1e-2)
     return RunConfig(
         preset="quick",
+        data=data,
         input_size=size,
-        region_proposals=100,
-        shapes=ShapesConfig(train=160, val=48, size=size),
+        region_proposals=region_proposals[0],
+        shapes=ShapesConfig(train=160, val=48, size=(160, 120)),
         base_train=train,
         trial_train=train.model_copy(update={"epochs": 1, "lr": 3e-4, "warmup_steps": 10, "bn_l1": 1e-5}),
-        search=SearchConfig(trials=6, space=Space(sizes=scaled_sizes(size), region_proposals=(100, 50))),
+        search=SearchConfig(trials=6, space=Space(sizes=scaled_sizes(size), region_proposals=region_proposals)),
     )
 
 
-def smoke() -> RunConfig:
+def smoke(data: Path | None = None) -> RunConfig:
     """Every step of a run in under a minute on two cores; its figures mean nothing."""
     size = (96, 96)
     train = TrainConfig(epochs=1, lr=6e-4, optimizer="adamw", schedule="cosine", warmup_steps=2)
-    return quick().model_copy(
+    return quick(data).model_copy(
         update={
             "preset": "smoke",
             "input_size": size,
@@ -54,7 +56,7 @@ def smoke() -> RunConfig:
     )
 
 
-def paper() -> RunConfig:
+def paper(data: Path | None = None) -> RunConfig:
     """Joint-DetNAS' own numbers where the supplement states them (FLOPs-steered there, latency here).
 
     Stated: 3 epochs a student, cosine, learning rate 0.01, batch 4, top-5 list, student fixed for the first 5 of 100
@@ -68,6 +70,7 @@ def paper() -> RunConfig:
     )  # fmt: skip
     return RunConfig(
         preset="paper",
+        data=data,
         input_size=(1333, 800),
         region_proposals=1000,
         shapes=ShapesConfig(train=2000, val=200, size=(640, 480)),
@@ -81,4 +84,4 @@ def paper() -> RunConfig:
     )
 
 
-RECIPES: dict[str, Callable[[], RunConfig]] = {"smoke": smoke, "quick": quick, "paper": paper}
+RECIPES: dict[str, Callable[[Path | None], RunConfig]] = {"smoke": smoke, "quick": quick, "paper": paper}

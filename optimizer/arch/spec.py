@@ -40,11 +40,12 @@ class BlockSpec:
             raise InputError(f"a block has two or three positive widths, not {self.widths}")
         if self.stride not in (1, 2):
             raise InputError(f"a block's stride is 1 or 2, not {self.stride}")
-        if self.group_width:
-            if len(self.widths) != 3 or self.widths[0] != self.widths[1] or self.widths[1] % self.group_width:
-                raise InputError(
-                    f"a grouped bottleneck has equal inner widths, multiples of {self.group_width}, not {self.widths}"
-                )
+        if self.group_width and (
+            len(self.widths) != 3 or self.widths[0] != self.widths[1] or self.widths[1] % self.group_width
+        ):
+            raise InputError(
+                f"a grouped bottleneck has equal inner widths, multiples of {self.group_width}, not {self.widths}"
+            )
 
     @property
     def out_width(self) -> int:
@@ -80,6 +81,10 @@ class FasterRCNNHead:
     region_proposals: int = 1000
     kind: str = "faster_rcnn"
 
+    def __post_init__(self) -> None:
+        if min(self.rpn_width, self.box_width, self.region_proposals) < 1:
+            raise InputError(f"widths and region proposals of a Faster R-CNN head are positive, not {self}")
+
 
 @dataclass(frozen=True)
 class RetinaNetHead:
@@ -87,6 +92,10 @@ class RetinaNetHead:
 
     tower_depth: int = 4
     kind: str = "retinanet"
+
+    def __post_init__(self) -> None:
+        if self.tower_depth not in range(5):
+            raise InputError(f"a RetinaNet tower has none to four convolutions, not {self.tower_depth}")
 
 
 Head = FasterRCNNHead | RetinaNetHead
@@ -174,7 +183,9 @@ class ArchSpec:
             head = dict(value["head"])
             return ArchSpec(
                 stages=tuple(
-                    StageSpec(tuple(BlockSpec(**{**block, "widths": tuple(block["widths"])}) for block in stage["blocks"]))
+                    StageSpec(
+                        tuple(BlockSpec(**{**block, "widths": tuple(block["widths"])}) for block in stage["blocks"])
+                    )
                     for stage in value["stages"]
                 ),
                 input_size=(int(value["input_size"][0]), int(value["input_size"][1])),
@@ -183,5 +194,5 @@ class ArchSpec:
                 fpn_width=value["fpn_width"],
                 anchor_scale=value["anchor_scale"],
             )
-        except (KeyError, TypeError, IndexError) as error:
+        except (KeyError, TypeError, IndexError, ValueError) as error:
             raise InputError(f"not an architecture: {error!r}") from error

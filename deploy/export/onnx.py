@@ -1,0 +1,182 @@
+"""A detector as one ONNX graph: fixed shapes, opset 17, operators every engine takes, equal bytes for equal weights."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import os
+import tempfile
+import warnings
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from deploy.errors import ExportError
+from deploy.export.graph_ops import MAX_TOPK, NMS, OnnxGraphOps
+
+__all__ = ["OPERATORS", "OPSET", "OUTPUTS", "GraphReport", "check_graph", "export_onnx"]
+
+OPSET = 17  # the highest TensorRT 8.5 reads
+INPUT = "images"
+OUTPUTS = ("boxes", "scores", "labels", "count")
+
+# What ONNX Runtime and TensorRT 8.5 to 11 execute on fixed shapes. No If, Loop, NonZero; no BatchNormalization either,
+# because one that was not folded into its convolution is a mistake of the export.
+OPERATORS = frozenset(
+    """Add And AveragePool Cast Ceil Clip Concat Constant Conv Div Equal Exp Expand Flatten Floor Gather GatherElements Gemm
+    Greater GreaterOrEqual Identity Less LessOrEqual Log MatMul Max MaxPool Min Mul Neg NonMaxSuppression Not Or Pad Pow
+    ReduceMax ReduceMean ReduceMin ReduceSum Relu Reshape Resize RoiAlign Sigmoid Slice Softmax Split Sqrt Squeeze Sub Tile
+    TopK Transpose Unsqueeze Where""".split()
+)
+
+
+@dataclass(frozen=True)
+class GraphReport:
+    """What was written: operators maps operator to number of nodes, bytes and sha256 are the file's."""
+
+    path: Path
+    opset: int
+    nodes: int
+    operators: dict[str, int]
+    bytes: int
+    sha256: str
+
+
+def export_onnx(
+    detector: nn.Module, input_size: tuple[int, int], path: Path, nms: str = "op", max_detections: int = 100
+) -> GraphReport:
+    """Writes the detection graph of a detector (its ``raw``) for a canvas of (width, height), and says what it holds.
+
+    Input "images" (1, 3, height, width) float32, normalised. Outputs with K = max_detections, best first: "boxes" (K, 4)
+    xyxy canvas pixels, "scores" (K,), "labels" (K,) int64, "count" (1,) int64; rows from count on are zeros.
+    The detector is left as it was. `ExportError` where the graph is not one that every engine takes; then no file is
+    written, nor is one replaced.
+    """
+    if nms not in NMS:
+        raise ExportError(f"no NMS variant is called {nms!r}; there are: {', '.join(sorted(NMS))}")
+    path = Path(path)
+    with tempfile.TemporaryDirectory(prefix="export-") as folder:
+        traced, simple = Path(folder) / "traced.onnx", Path(folder) / "simple.onnx"
+        _trace(detector, NMS[nms](), input_size, max_detections, traced)
+        _simplify(traced, simple)
+        model = _tidy(onnx.load(simple))
+    check_graph(model, max_detections)
+    content = model.SerializeToString(deterministic=True)
+    _write(content, path)
+    operators = Counter(node.op_type for node in model.graph.node)
+    return GraphReport(
+        path=path,
+        opset=OPSET,
+        nodes=len(model.graph.node),
+        operators=dict(sorted(operators.items())),
+        bytes=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+    )
+
+
+def check_graph(model: onnx.ModelProto, max_detections: int) -> None:
+    """Raises `ExportError` naming what a fixed-shape detection graph must not hold: operators, sizes, TopK counts."""
+    foreign = sorted(
+        {
+            f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+            for node in model.graph.node
+            if node.domain or node.op_type not in OPERATORS
+        }
+    )
+    if foreign:
+        raise ExportError(f"the graph holds operators that not every engine takes: {', '.join(foreign)}")
+    constants = {entry.name: entry for entry in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "TopK":
+            count = constants.get(node.input[1])
+            if count is None or onnx.numpy_helper.to_array(count).item() > MAX_TOPK:
+                raise ExportError(f"the count of TopK {node.name} is not a constant of at most {MAX_TOPK}")
+    onnx.checker.check_model(model, full_check=True)
+    found = {entry.name: [dim.dim_value for dim in entry.type.tensor_type.shape.dim] for entry in model.graph.output}
+    expected = dict(zip(OUTPUTS, ([max_detections, 4], [max_detections], [max_detections], [1])))
+    if found != expected:
+        raise ExportError(f"the graph's outputs should be of fixed sizes {expected}; they are {found} (0: not fixed)")
+
+
+class _Graph(nn.Module):
+    def __init__(self, detector: nn.Module, ops: OnnxGraphOps, max_detections: int) -> None:
+        super().__init__()
+        self.detector, self.ops, self.max_detections = detector, ops, max_detections
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return self.detector.raw(images, self.ops, self.max_detections)  # type: ignore[operator]
+
+
+def _trace(
+    detector: nn.Module, ops: OnnxGraphOps, input_size: tuple[int, int], max_detections: int, path: Path
+) -> None:
+    """Writes what the TorchScript exporter makes of ``raw``.
+
+    That exporter, because it writes opset 17 and our own operators natively; the newer one only converts from 18 down.
+    It warns of its age, and of every Python number made from a shape, which is what fixed shapes are.
+    """
+    width, height = input_size
+    model = _Graph(copy.deepcopy(detector).cpu().float().eval(), ops, max_detections)
+    images = torch.linspace(-2, 2, 3 * height * width).reshape(1, 3, height, width)
+    with warnings.catch_warnings(), torch.no_grad():
+        for message in ("You are using the legacy TorchScript", "The feature will be removed"):
+            warnings.filterwarnings("ignore", message=message, category=DeprecationWarning)
+        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
+        warnings.filterwarnings("ignore", message="Constant folding", category=UserWarning)
+        torch.onnx.export(
+            model,
+            (images,),
+            path,
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=[INPUT],
+            output_names=list(OUTPUTS),
+        )
+
+
+def _simplify(source: Path, destination: Path) -> None:
+    """Folds constants and drops what does nothing, by ONNX Runtime's basic (hardware-independent) rewriting."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(destination)
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+
+
+def _tidy(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same graph without traces of how it was made (opsets, versions, doc strings), output sizes as inferred."""
+    del model.opset_import[:], model.metadata_props[:], model.graph.value_info[:]
+    model.opset_import.append(onnx.helper.make_opsetid("", OPSET))
+    model.producer_name, model.producer_version, model.doc_string = "detopt", "", ""
+    model.graph.name, model.graph.doc_string = "detector", ""
+    for node in model.graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
+    constants = sorted(model.graph.initializer, key=lambda entry: entry.name)
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(constants)
+    for output in model.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    for output, known in zip(model.graph.output, inferred.graph.output):
+        output.CopyFrom(known)
+    return model
+
+
+def _write(content: bytes, path: Path) -> None:
+    """A file is whole or absent: written aside, flushed, renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(path.name + ".part")
+    try:
+        with aside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)

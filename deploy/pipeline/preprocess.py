@@ -1,0 +1,141 @@
+"""From an image to a network's input: the only definition, used by training, calibration, measuring and the runtime."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Dict, Mapping, NamedTuple, Tuple
+
+import numpy as np
+
+from deploy.errors import InputError
+
+__all__ = ["Placement", "Preprocess"]
+
+
+class Placement(NamedTuple):
+    """Where an image lies on the canvas: canvas pixels an image pixel, and the image's size in pixels."""
+
+    scale: float
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """Aspect-preserving resize into the top-left corner of a canvas, padding, normalisation.
+
+    Attributes:
+        width, height: the canvas, in pixels.
+        order: "rgb" or "bgr", the channel order the network wants.
+        mean, std: of each channel in that order, in 0..255 units: the input is (value - mean) / std.
+        pad: grey levels of the rest of the canvas, in that order.
+    """
+
+    width: int
+    height: int
+    order: str = "rgb"
+    mean: Tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: Tuple[float, ...] = (1.0, 1.0, 1.0)
+    pad: Tuple[int, ...] = (114, 114, 114)
+
+    def __post_init__(self) -> None:
+        if self.width < 1 or self.height < 1 or self.order not in ("rgb", "bgr"):
+            raise InputError(
+                "preprocessing needs a positive canvas and the order rgb or bgr; got {}x{}, {!r}".format(
+                    self.width, self.height, self.order
+                )
+            )
+        if not len(self.mean) == len(self.std) == len(self.pad) == 3 or min(self.std) <= 0:
+            raise InputError("preprocessing needs three means, three positive deviations and three pad values")
+
+    @staticmethod
+    def imagenet(width: int, height: int) -> "Preprocess":
+        """What torchvision's models are trained with; the padding is the mean colour."""
+        mean = (0.485 * 255, 0.456 * 255, 0.406 * 255)
+        std = (0.229 * 255, 0.224 * 255, 0.225 * 255)
+        return Preprocess(width, height, "rgb", mean, std, tuple(int(round(value)) for value in mean))
+
+    def place(self, width: int, height: int) -> Placement:
+        """Where an image of this size will lie."""
+        return Placement(min(self.width / width, self.height / height), width, height)
+
+    def canvas(self, image: np.ndarray) -> np.ndarray:
+        """(height, width, 3) uint8 canvas, in the network's channel order, of an (H, W, 3) uint8 RGB image."""
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+            raise InputError("an image is (H, W, 3) uint8 RGB; got {} {}".format(image.shape, image.dtype))
+        place = self.place(image.shape[1], image.shape[0])
+        width = min(self.width, max(1, int(round(place.width * place.scale))))
+        height = min(self.height, max(1, int(round(place.height * place.scale))))
+        resized = _resize(image, width, height, place.scale)
+        canvas = np.empty((self.height, self.width, 3), np.uint8)
+        canvas[:] = np.array(self.pad, np.uint8)
+        canvas[:height, :width] = resized if self.order == "rgb" else resized[:, :, ::-1]
+        return canvas
+
+    def normalise(self, canvas: np.ndarray) -> np.ndarray:
+        """(3, height, width) float32 of a uint8 canvas."""
+        scale = (1 / np.array(self.std)).astype(np.float32)
+        shift = (-np.array(self.mean) / np.array(self.std)).astype(np.float32)
+        planes = np.ascontiguousarray(canvas.transpose(2, 0, 1)).astype(np.float32)
+        planes *= scale[:, None, None]
+        planes += shift[:, None, None]
+        return planes
+
+    def __call__(self, image: np.ndarray) -> Tuple[np.ndarray, Placement]:
+        """(1, 3, height, width) float32 network input of an (H, W, 3) uint8 RGB image, and where the image lies."""
+        return self.normalise(self.canvas(image))[None], self.place(image.shape[1], image.shape[0])
+
+    def boxes_to_canvas(self, boxes_xyxy: np.ndarray, place: Placement) -> np.ndarray:
+        """Image pixels to canvas pixels."""
+        return boxes_xyxy * np.float32(place.scale)
+
+    def boxes_to_image(self, boxes_xyxy: np.ndarray, place: Placement) -> np.ndarray:
+        """Canvas pixels to image pixels, clipped to the image."""
+        limit = np.array((place.width, place.height, place.width, place.height), np.float32)
+        return np.clip(boxes_xyxy / np.float32(place.scale), 0, limit).astype(np.float32)
+
+    def to_json(self) -> Dict[str, Any]:
+        return {
+            "width": self.width,
+            "height": self.height,
+            "order": self.order,
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "pad": list(self.pad),
+        }
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> "Preprocess":
+        """The inverse of `to_json`; an `InputError` says what is wrong."""
+        try:
+            return Preprocess(
+                int(value["width"]),
+                int(value["height"]),
+                str(value["order"]),
+                tuple(float(item) for item in value["mean"]),
+                tuple(float(item) for item in value["std"]),
+                tuple(int(item) for item in value["pad"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError("not a preprocessing description: {!r}".format(error)) from error
+
+
+def _resize(image: np.ndarray, width: int, height: int, scale: float) -> np.ndarray:
+    """Bilinear, half-pixel centres, no antialiasing, rounded to uint8."""
+    if (width, height) == (image.shape[1], image.shape[0]) and scale == 1:
+        return image
+    top, bottom, down = _list_samples(height, image.shape[0], scale)
+    left, right, across = _list_samples(width, image.shape[1], scale)
+    rows = image[top].astype(np.float32)
+    rows += (image[bottom].astype(np.float32) - rows) * down[:, None, None]
+    out = rows[:, left]
+    out += (rows[:, right] - out) * across[None, :, None]
+    return np.rint(out).astype(np.uint8)
+
+
+def _list_samples(count: int, limit: int, scale: float) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each of `count` output pixels the two input pixels around it and the weight of the second."""
+    position = np.clip((np.arange(count) + 0.5) / scale - 0.5, 0, limit - 1)
+    first = np.floor(position).astype(np.int64)
+    second = np.minimum(first + 1, limit - 1)
+    return first, second, (position - first).astype(np.float32)

@@ -1,0 +1,216 @@
+"""`optimize ...`: parse, pick a recipe, call the run. No logic here, and torch only wakes when a run starts."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from deploy.errors import DeployError
+from optimizer.errors import DetoptError, InputError
+
+app = typer.Typer(
+    help="""Search, prune and train a detector for the device it will run on.
+
+The main job:
+
+    optimize --base r18 --target cpu --data PATH
+
+PATH holds COCO JSON, Pascal VOC XML or YOLO txt labels; without it a small generated set of shapes is used. The run's
+folder (--out) holds the Pareto-optimal students as bundles, front.json and report.html, which is rewritten after every
+trial. A run that was stopped or killed goes on with `optimize resume RUN`.
+""",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+data_app = typer.Typer(help="Look at a data set before training on it.", no_args_is_help=True)
+targets_app = typer.Typer(help="The devices a run can be for.", invoke_without_command=True)
+app.add_typer(data_app, name="data")
+app.add_typer(targets_app, name="targets")
+
+
+@app.callback(invoke_without_command=True)
+def optimize(
+    context: typer.Context,
+    base: Annotated[str | None, typer.Option(help="Detector to start from: r18, r50, r101 or x101.")] = None,
+    target: Annotated[str, typer.Option(help="Device the students are for: a name or a TOML file.")] = "cpu",
+    data: Annotated[Path | None, typer.Option(help="Folder of labelled images. Default: generated shapes.")] = None,
+    preset: Annotated[str, typer.Option(help="smoke (seconds), quick (minutes to hours) or paper (GPU days).")] = "quick",
+    detector: Annotated[str | None, typer.Option(help="faster_rcnn (default) or retinanet.")] = None,
+    method: Annotated[str | None, typer.Option(help="joint: morph the best students. random: the baseline.")] = None,
+    trials: Annotated[int | None, typer.Option(help="Students to try.")] = None,
+    budget: Annotated[str | None, typer.Option(help="Wall-clock limit of the whole run: 20m, 2h, 1h30m.")] = None,
+    size: Annotated[str | None, typer.Option(help="Canvas of the base, WIDTHxHEIGHT.")] = None,
+    sizes: Annotated[str | None, typer.Option(help="Canvases to search over: 320x240,256x192.")] = None,
+    region_proposals: Annotated[str | None, typer.Option(help="Of the base, then others to try: 200,100.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs the base is trained.")] = None,
+    trial_epochs: Annotated[int | None, typer.Option(help="Epochs each student is trained.")] = None,
+    score: Annotated[str | None, typer.Option(help="Cost that is scored: latency (default) or macs.")] = None,
+    objective: Annotated[str | None, typer.Option(help="harmonic (default), geometric, product, arithmetic.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Checkpoint the base starts from (.pth, .safetensors).")] = None,
+    precision: Annotated[str | None, typer.Option(help="Training arithmetic: auto, fp32, bf16 or fp16.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run. Default: runs/<base>-<time>.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same trials.")] = None,
+) -> None:
+    """Search for students of one base detector on one device."""
+    if context.invoked_subcommand is not None:
+        return
+    if base is None:
+        raise typer.BadParameter("name the detector to start from, such as --base r18")
+    from optimizer.config import parse_duration, parse_size
+    from optimizer.recipes import RECIPES, scaled_sizes
+
+    if preset not in RECIPES:
+        raise InputError(f"unknown preset {preset!r}; there are: {', '.join(RECIPES)}")
+    recipe = RECIPES[preset](data)
+    changes: dict[str, Any] = {"base": base, "target": target, "weights": weights}
+    changes["detector"] = detector
+    changes["seed"] = seed
+    changes["search.method"] = method
+    changes["search.trials"] = trials
+    changes["search.cost"] = score
+    changes["search.objective"] = objective
+    changes["base_train.epochs"] = epochs
+    changes["trial_train.epochs"] = trial_epochs
+    changes["base_train.precision"] = changes["trial_train.precision"] = precision
+    changes["budget_s"] = parse_duration(budget) if budget else None
+    if size:
+        changes["input_size"] = parse_size(size)
+        changes["search.space.sizes"] = scaled_sizes(parse_size(size))
+    if sizes:
+        changes["search.space.sizes"] = tuple(parse_size(part) for part in sizes.split(","))
+    if region_proposals:
+        counts = tuple(int(part) for part in region_proposals.split(",") if part.strip().isdigit())
+        if not counts or len(counts) != len(region_proposals.split(",")):
+            raise InputError(f"--region-proposals takes whole numbers such as 200,100; not {region_proposals!r}")
+        changes["region_proposals"] = counts[0]
+        changes["search.space.region_proposals"] = counts
+    config = recipe.changed({name: value for name, value in changes.items() if value is not None})
+    folder = out or Path("runs") / f"{base}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+    from optimizer.run import start_run
+
+    start_run(config, folder)
+
+
+@app.command()
+def resume(run: Annotated[Path, typer.Argument(help="Folder of a run that was stopped or killed.")]) -> None:
+    """Go on with a run; nothing found so far is lost."""
+    from optimizer.run import resume_run
+
+    resume_run(run)
+
+
+@app.command()
+def report(run: Annotated[Path, typer.Argument(help="Folder of a run, finished or not.")]) -> None:
+    """Write report.html and front.json of a run again from its database."""
+    from optimizer.run import rewrite_report
+
+    typer.echo(str(rewrite_report(run)))
+
+
+@app.command()
+def arch(
+    architecture: Annotated[str, typer.Argument(help="A name (r18, r50, r101, x101) or a text encoding.")],
+    size: Annotated[str, typer.Option(help="Canvas, WIDTHxHEIGHT.")] = "1333x800",
+    detector: Annotated[str, typer.Option(help="faster_rcnn or retinanet.")] = "faster_rcnn",
+    group_widths: Annotated[
+        str | None, typer.Option(help="Of an encoded ResNeXt: channels a group by original stage, 4,8,16,32.")
+    ] = None,
+    classes: Annotated[int, typer.Option(help="Object classes.")] = 80,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+) -> None:
+    """Count parameters and operations of an architecture, without building it."""
+    from optimizer.arch.encoding import arch_from_encoding, encoding_from_arch
+    from optimizer.arch.families import FAMILIES, base_arch
+    from optimizer.arch.macs import count
+    from optimizer.config import parse_size
+
+    canvas = parse_size(size)
+    if architecture in FAMILIES or "(" not in architecture:
+        spec = base_arch(architecture, canvas, detector=detector)
+    else:
+        groups = None
+        if group_widths is not None:
+            if not all(part.strip().isdigit() for part in group_widths.split(",")):
+                raise InputError(f"--group-widths takes four whole numbers such as 4,8,16,32; not {group_widths!r}")
+            groups = tuple(int(part) for part in group_widths.split(","))
+        spec = arch_from_encoding(architecture, canvas, group_widths=groups)
+    cost = count(spec, classes)
+    if as_json:
+        values = {"params": cost.params, "macs": cost.macs, "flops_mmdet": cost.flops_mmdet}
+        typer.echo(json.dumps({**values, "arch_id": spec.arch_id, "depths": spec.depths, "input_size": canvas}, indent=2))
+        return
+    table = Table(title=f"{architecture if len(architecture) < 20 else 'encoding'} at {size}, {classes} classes")
+    for column in ("params", "MACs", "FLOPs as mmdetection counts"):
+        table.add_column(column, justify="right")
+    table.add_row(f"{cost.params / 1e6:.2f} M", f"{cost.macs / 1e9:.2f} G", f"{cost.flops_mmdet / 1e9:.1f} G")
+    console = Console()
+    console.print(table)
+    console.print(encoding_from_arch(spec), highlight=False, markup=False)
+
+
+@data_app.command("check")
+def data_check(
+    path: Annotated[Path, typer.Argument(help="Folder of labelled images.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a problem.")] = False,
+) -> None:
+    """Read every image and label, and list what training would skip or clip."""
+    from deploy.data import check_dataset, read_dataset
+
+    problems = check_dataset(path)
+    console = Console()
+    for problem in problems:
+        if as_json:
+            typer.echo(json.dumps({"file": str(problem.file), "object": problem.object, "kind": problem.kind,
+                                   "text": problem.text, "action": problem.action}))  # fmt: skip
+        else:
+            where = f"{problem.file}" + (f" object {problem.object}" if problem.object is not None else "")
+            console.print(f"{where}: {problem.text} ({problem.action})", highlight=False, markup=False, soft_wrap=True)
+    if not as_json:
+        for split in ("train", "val"):
+            dataset = read_dataset(path, split)
+            objects = sum(len(record.labels) for record in dataset.records)
+            console.print(f"{split}: {len(dataset.records)} images, {objects} objects, classes {', '.join(dataset.class_names)}",
+                          highlight=False, markup=False)  # fmt: skip
+        console.print(f"{len(problems)} problem(s)", highlight=False)
+
+
+@targets_app.callback()
+def targets(context: typer.Context) -> None:
+    """List the targets this release knows."""
+    if context.invoked_subcommand is None:
+        from deploy.targets import TARGETS
+
+        for name in sorted(TARGETS):
+            typer.echo(name)
+
+
+@targets_app.command("check")
+def targets_check(name: Annotated[str, typer.Argument(help="A target's name or TOML file.")]) -> None:
+    """Say whether a target works from here."""
+    from deploy import get_target
+
+    for line in get_target(name).check():
+        typer.echo(line)
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Entry point: errors are one line on stderr and an exit code (0, 1, 2 or 130)."""
+    try:
+        app(args=arguments, prog_name="optimize", standalone_mode=True)
+    except (DetoptError, DeployError) as error:
+        print(f"optimize: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("optimize: interrupted", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(0)

@@ -1,0 +1,43 @@
+"""What a student costs beside the base."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from deploy import Preprocess
+from optimizer.arch.macs import Cost
+
+__all__ = ["Candidate", "CostMeter", "Measured"]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An exported model, how images reach it, and its operation counts."""
+
+    model: Path
+    preprocess: Preprocess
+    cost: Cost
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A cost as the search needs it.
+
+    Attributes:
+        ratio: cost of the base divided by cost of the student; above 1 is cheaper than the base.
+        latency: the student's latency record as JSON; None where no latency was measured.
+        details: what else belongs in the trial's record, for example the base's record of the same lease.
+    """
+
+    ratio: float
+    latency: dict[str, Any] | None
+    details: Mapping[str, Any]
+
+
+class CostMeter(Protocol):
+    """Compares a student with the base; the base compared with itself is 1."""
+
+    def measure(self, student: Candidate, base: Candidate) -> Measured: ...

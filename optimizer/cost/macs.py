@@ -1,0 +1,17 @@
+"""Cost by arithmetic: multiply-accumulates of convolutions and linears. The same on every machine, true on none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from optimizer.cost.base import Candidate, Measured
+
+__all__ = ["MacsCost"]
+
+
+@dataclass(frozen=True)
+class MacsCost:
+    """Scores by `Cost.macs`; nothing is run."""
+
+    def measure(self, student: Candidate, base: Candidate) -> Measured:
+        return Measured(ratio=base.cost.macs / student.cost.macs, latency=None, details={})

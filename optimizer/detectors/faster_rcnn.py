@@ -1,0 +1,146 @@
+"""Faster R-CNN with FPN, assembled from torchvision's parts."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.roi_heads import RoIHeads
+from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
+from torchvision.ops import MultiScaleRoIAlign
+from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
+
+from optimizer.arch.spec import ArchSpec, FasterRCNNHead
+from optimizer.detectors.base import Detector, GraphOps, Prediction, Truth
+from optimizer.detectors.geometry import big_enough, clip_boxes, decode_boxes, list_canvases
+from optimizer.detectors.resnet import Backbone
+
+__all__ = ["FasterRCNN"]
+
+RATIOS = (0.5, 1.0, 2.0)
+PRE_NMS = 1000  # anchors a level that enter NMS at test time
+RPN_NMS = 0.7
+BOX_NMS = 0.5
+MIN_SCORE = 0.05
+MIN_SIDE = 1e-3
+
+
+class WideRPNHead(RPNHead):
+    """torchvision's RPN head with a free width: 3x3 to `rpn_width`, then 1x1 objectness and boxes."""
+
+    def __init__(self, in_width: int, width: int, anchors: int) -> None:
+        super().__init__(in_width, anchors)
+        self.conv[0][0] = nn.Conv2d(in_width, width, 3, 1, 1)
+        self.cls_logits = nn.Conv2d(width, anchors, 1)
+        self.bbox_pred = nn.Conv2d(width, 4 * anchors, 1)
+        for layer in (self.conv[0][0], self.cls_logits, self.bbox_pred):
+            nn.init.normal_(layer.weight, std=0.01)
+            nn.init.zeros_(layer.bias)
+
+
+class FasterRCNN(Detector):
+    """Two stages: region proposals on P2 to P6, then a box head on RoI features of P2 to P5.
+
+    Labels are counted from 0 outside and from 1 inside, where 0 is the background.
+    """
+
+    def __init__(self, arch: ArchSpec, num_classes: int) -> None:
+        super().__init__()
+        head = arch.head
+        assert isinstance(head, FasterRCNNHead)
+        self.arch, self.num_classes = arch, num_classes
+        self.backbone = Backbone(arch, first_map=0, extra=LastLevelMaxPool())
+        sizes = tuple((arch.anchor_scale * stride,) for stride in (4, 8, 16, 32, 64))
+        anchors = AnchorGenerator(sizes, (RATIOS,) * len(sizes))
+        self.rpn = RegionProposalNetwork(
+            anchors,
+            WideRPNHead(arch.fpn_width, head.rpn_width, len(RATIOS)),
+            fg_iou_thresh=0.7,
+            bg_iou_thresh=0.3,
+            batch_size_per_image=256,
+            positive_fraction=0.5,
+            pre_nms_top_n={"training": 2000, "testing": PRE_NMS},
+            post_nms_top_n={"training": min(2000, 2 * head.region_proposals), "testing": head.region_proposals},
+            nms_thresh=RPN_NMS,
+        )
+        self.roi_heads = RoIHeads(
+            MultiScaleRoIAlign(["0", "1", "2", "3"], output_size=7, sampling_ratio=2),
+            TwoMLPHead(arch.fpn_width * 7 * 7, head.box_width),
+            FastRCNNPredictor(head.box_width, num_classes + 1),
+            fg_iou_thresh=0.5,
+            bg_iou_thresh=0.5,
+            batch_size_per_image=count_box_samples(head.region_proposals),
+            positive_fraction=0.25,
+            bbox_reg_weights=None,
+            score_thresh=MIN_SCORE,
+            nms_thresh=BOX_NMS,
+            detections_per_img=100,
+        )
+
+    def losses(self, images: Tensor, truths: list[Truth]) -> dict[str, Tensor]:
+        targets = [{"boxes": truth.boxes_xyxy, "labels": truth.labels + 1} for truth in truths]
+        maps = self.backbone(images)
+        canvases = list_canvases(images)
+        proposals, rpn_losses = self.rpn(canvases, maps, targets)
+        _, box_losses = self.roi_heads(maps, proposals, canvases.image_sizes, targets)
+        return {**rpn_losses, **box_losses}
+
+    @torch.no_grad()
+    def detect(self, images: Tensor) -> list[Prediction]:
+        assert not self.training
+        maps = self.backbone(images)
+        canvases = list_canvases(images)
+        proposals, _ = self.rpn(canvases, maps)
+        found, _ = self.roi_heads(maps, proposals, canvases.image_sizes)
+        return [Prediction(item["boxes"], item["scores"], item["labels"] - 1) for item in found]
+
+    def raw(self, images: Tensor, ops: GraphOps, max_detections: int = 100) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        height, width = images.shape[-2:]
+        maps = list(self.backbone(images).values())
+        rois, valid = self._propose(images, maps, ops)
+        features = self.roi_heads.box_head(ops.roi_align(maps[:4], rois))
+        logits, deltas = self.roi_heads.box_predictor(features)
+        scores = functional.softmax(logits, -1)[:, 1:].t() * valid
+        # coordinate, class, roi: in this order the arithmetic on the large arrays is contiguous
+        deltas = deltas.reshape(-1, self.num_classes + 1, 4)[:, 1:].permute(2, 1, 0)
+        boxes = decode_boxes(deltas, rois.t()[:, None], self.roi_heads.box_coder.weights, axis=0)
+        boxes = clip_boxes(boxes, width, height, axis=0)
+        scores = scores * big_enough(boxes, 1e-2, axis=0)
+        return ops.class_nms(boxes.permute(2, 1, 0), scores.t(), MIN_SCORE, BOX_NMS, max_detections)
+
+    def _propose(self, images: Tensor, maps: list[Tensor], ops: GraphOps) -> tuple[Tensor, Tensor]:
+        """Region proposals (R, 4) of one canvas and whether each is one (R,), as 0 or 1."""
+        height, width = images.shape[-2:]
+        assert isinstance(self.arch.head, FasterRCNNHead)
+        count = self.arch.head.region_proposals
+        objectness, deltas = self.rpn.head(maps)
+        anchors = self.rpn.anchor_generator(list_canvases(images), maps)[0]
+        per_level = [level[0].numel() for level in objectness]
+        chosen, chosen_deltas, chosen_anchors, sizes = [], [], [], []
+        for logits, delta, anchor in zip(objectness, deltas, anchors.split(per_level)):
+            sizes.append(min(PRE_NMS, int(anchor.shape[0])))
+            best, index = ops.topk(logits[0].permute(1, 2, 0).reshape(-1), sizes[-1])
+            delta = delta[0].reshape(-1, 4, *delta.shape[-2:]).permute(2, 3, 0, 1).reshape(-1, 4)
+            chosen.append(best)
+            chosen_deltas.append(delta[index])
+            chosen_anchors.append(anchor[index])
+        boxes = clip_boxes(decode_boxes(torch.cat(chosen_deltas), torch.cat(chosen_anchors)), width, height)
+        good = big_enough(boxes, MIN_SIDE)
+        scores = torch.cat(chosen).sigmoid() * good - (1 - good)
+        kept = [
+            ops.nms(level_boxes, level_scores, RPN_NMS, min(count, size))
+            for level_boxes, level_scores, size in zip(boxes.split(sizes), scores.split(sizes), sizes)
+        ]
+        boxes, scores = torch.cat([level[0] for level in kept]), torch.cat([level[1] for level in kept])
+        best, index = ops.topk(scores, min(count, sum(min(count, size) for size in sizes)))
+        return boxes[index], (best >= 0).to(best.dtype)
+
+
+def count_box_samples(region_proposals: int) -> int:
+    """RoIs an image that train the box head: the usual 512 at the papers' 1000 proposals, fewer with fewer.
+
+    RoIAlign's backward pass is the dearest part of a training step on a CPU and grows with this number.
+    """
+    return 512 if region_proposals >= 1000 else max(64, region_proposals // 2)

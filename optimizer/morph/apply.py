@@ -1,0 +1,49 @@
+"""Actions on a trained detector: architecture and weights move together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from optimizer.arch import Action, ArchSpec, Edit, PruneChannels, PruneLayer, count
+from optimizer.morph.importance import measure_importance
+from optimizer.morph.inherit import inherit
+
+__all__ = ["Morphed", "morph"]
+
+
+@dataclass(frozen=True)
+class Morphed:
+    """A student as the actions left it, before any training.
+
+    Attributes:
+        weights: state dict of `arch`, in memory of its own.
+        edits: what each action came to, in order.
+    """
+
+    weights: dict[str, Tensor]
+    arch: ArchSpec
+    edits: tuple[Edit, ...]
+
+
+def morph(weights: Mapping[str, Tensor], arch: ArchSpec, actions: Sequence[Action]) -> Morphed:
+    """The detector after these actions in order, importance measured anew before each.
+
+    Raises:
+        IllegalAction: an architecture on the way does not admit its action.
+    """
+    student = Morphed({name: tensor.detach().clone() for name, tensor in weights.items()}, arch, ())
+    for action in actions:
+        edit = action.apply(student.arch, measure_importance(student.weights, student.arch))
+        if isinstance(action, PruneChannels | PruneLayer):
+            _assert_cheaper(edit)
+        student = Morphed(inherit(student.weights, edit), edit.child, (*student.edits, edit))
+    return student
+
+
+def _assert_cheaper(edit: Edit) -> None:
+    """Pruning that saves nothing is the field's commonest silent failure."""
+    before, after = count(edit.parent), count(edit.child)
+    assert after.params < before.params and after.macs < before.macs, f"pruning turned {before} into {after}"

@@ -1,0 +1,90 @@
+"""What a person sees while a run goes on: bars with time left on a terminal, plain lines in a log file."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from optimizer.search.base import Trial
+
+__all__ = ["RunProgress", "format_duration"]
+
+log = logging.getLogger("detopt")
+
+
+def format_duration(seconds: float) -> str:
+    """Short text such as ``45 s``, ``12 min``, ``3 h 20 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+class RunProgress:
+    """One run's face: the whole run on one bar, the step in hand on another, a line for every finished trial.
+
+    Every line also goes to the run's log. Without a terminal there are no bars, only the lines.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console()
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=18),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self._run: TaskID | None = None
+        self._step: TaskID | None = None
+
+    @contextmanager
+    def shown(self) -> Iterator[RunProgress]:
+        """Bars are on screen inside this context."""
+        with self._bars:
+            yield self
+
+    def say(self, text: str) -> None:
+        """One line for the person, and the same in the log."""
+        log.info(text)
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def start_search(self, done: int, total: int) -> None:
+        self._run = self._bars.add_task("search", total=total, completed=done, note="")
+
+    def start_step(self, text: str, total: int) -> None:
+        """The step in hand, for example one training; replaces the one before."""
+        log.info("%s (%d steps)", text, total)
+        if self._step is not None:
+            self._bars.remove_task(self._step)
+        self._step = self._bars.add_task(text, total=total, note="")
+
+    def advance_step(self, completed: int, note: str = "") -> None:
+        if self._step is not None:
+            self._bars.update(self._step, completed=completed, note=note)
+
+    def trial_done(self, trial: Trial, total: int) -> None:
+        if self._run is not None:
+            self._bars.update(self._run, completed=trial.number)
+        self.say(describe_trial(trial, total))
+
+
+def describe_trial(trial: Trial, total: int) -> str:
+    """A finished trial on one line of at most 80 columns or so."""
+    name = "base" if trial.number == 0 else f"trial {trial.number}/{total}"
+    what = ", ".join(action.kind for action in trial.proposal.actions) or ("train" if trial.number == 0 else "train on")
+    if trial.status != "done":
+        return f"{name:<12} {what:<22} failed: {trial.error}"
+    median = (trial.latency or {}).get("median_ms")
+    cost = f"{median:7.1f} ms" if median is not None else f"{(trial.macs or 0) / 1e9:6.2f} GMAC"
+    return (
+        f"{name:<12} {what:<22} AP {trial.ap or 0:.3f} {cost} x{trial.cost_ratio or 0:.2f} "
+        f"score {trial.score or 0:.3f}  {format_duration(trial.seconds)}"
+    )

@@ -1,0 +1,44 @@
+"""`TrainConfig`: how a training runs, as a value that JSON can hold. No torch here, so that `--help` stays quick."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = ["TrainConfig"]
+
+
+class TrainConfig(BaseModel):
+    """One training.
+
+    Attributes:
+        lr: learning rate after the warm-up.
+        schedule: "cosine" falls to zero; "step" divides by ten at each milestone; "constant" stays.
+        milestones: shares of the training (0..1) at which "step" divides.
+        warmup_steps: steps over which the rate rises linearly from a thousandth; at most a tenth of the training.
+        weight_decay: of weights; BatchNorm and biases are left out.
+        clip_norm: gradients are scaled to at most this norm; 0 is off.
+        ema_decay: the trained weights are an exponential moving average with this decay; 0 is off.
+        bn_l1: L1 penalty on the backbone's BatchNorm scales (Joint-DetNAS: 1e-5), which makes channels prunable.
+        precision: arithmetic of the forward pass; "auto" is fp16 on a GPU, bf16 on a CPU that executes it, else fp32.
+        max_bad_losses: batches in a row whose loss is not finite before the training gives up.
+        checkpoint_every: steps between checkpoints (one is always written at the end of an epoch).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: int = Field(ge=1)
+    lr: float = Field(gt=0)
+    optimizer: Literal["sgd", "adamw"] = "adamw"
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(1e-4, ge=0)
+    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    milestones: tuple[float, ...] = ()
+    warmup_steps: int = Field(0, ge=0)
+    clip_norm: float = Field(10.0, ge=0)
+    ema_decay: float = Field(0.0, ge=0, lt=1)
+    bn_l1: float = Field(0.0, ge=0)
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    max_bad_losses: int = Field(5, ge=1)
+    checkpoint_every: int = Field(50, ge=1)

@@ -1,0 +1,256 @@
+"""One training loop for any `LossStep`; distillation and supernet training are other steps, not other loops."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from optimizer.detectors.base import Truth
+from optimizer.errors import RunFailed
+from optimizer.train.checkpoint import load_checkpoint, save_checkpoint
+from optimizer.train.config import TrainConfig
+from optimizer.train.precision import autocast_dtype
+from optimizer.train.schedule import lr_factor
+from optimizer.train.steps import LossStep
+
+__all__ = ["Loader", "Progress", "TrainResult", "train"]
+
+CURVE_POINTS = 200
+
+
+class Loader(Protocol):
+    """What feeds a training: the same epoch always has the same batches, and can be entered at any step."""
+
+    def __len__(self) -> int: ...
+
+    def epoch(self, number: int, start_step: int = 0) -> Iterator[tuple[Tensor, list[Truth]]]: ...
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training stands: steps done of all steps, and the loss of the step just done."""
+
+    step: int
+    total: int
+    loss: float
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training left besides the weights.
+
+    Attributes:
+        curve: (step, loss averaged since the point before), at most 200 points.
+        skipped_batches: batches whose loss or gradient was not finite.
+        seconds: of this process, without what an earlier one did before a resume.
+    """
+
+    curve: tuple[tuple[int, float], ...]
+    skipped_batches: int
+    steps: int
+    seconds: float
+
+
+@dataclass
+class _Position:
+    """Everything of a training that is neither a weight nor the optimiser's."""
+
+    step: int = 0
+    skipped: int = 0
+    bad_in_a_row: int = 0
+    curve: list[tuple[int, float]] = field(default_factory=list)
+    window: list[float] = field(default_factory=list)
+
+
+def train(
+    model: nn.Module,
+    loader: Loader,
+    step: LossStep,
+    config: TrainConfig,
+    *,
+    device: torch.device,
+    seed: int,
+    checkpoint: Path | None = None,
+    report: Callable[[Progress], None] | None = None,
+) -> TrainResult:
+    """Train `model` in place (its weights, or their moving average with EMA) and leave it in evaluation mode.
+
+    With a checkpoint path the training is saved there as it goes, and goes on from there if the file exists: bit for
+    bit on a CPU. The global random generators are left as they were found.
+
+    Raises:
+        RunFailed: the loss was not finite `config.max_bad_losses` times in a row, or the checkpoint is unusable.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return _train(model, loader, step, config, device, seed, checkpoint, report)
+
+
+def _train(
+    model: nn.Module,
+    loader: Loader,
+    step: LossStep,
+    config: TrainConfig,
+    device: torch.device,
+    seed: int,
+    checkpoint: Path | None,
+    report: Callable[[Progress], None] | None,
+) -> TrainResult:
+    started = time.monotonic()
+    model.to(device).train()
+    dtype = autocast_dtype(config.precision, device)
+    optimizer = _build_optimizer(model, step, config)
+    scaler = torch.amp.GradScaler(device.type, enabled=dtype is torch.float16)
+    average = None
+    if config.ema_decay:
+        average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=False)
+    parts = _Parts(model, step, optimizer, scaler, average)
+    scales = _list_backbone_scales(model) if config.bn_l1 else []
+    position = _Position()
+    fingerprint = _fingerprint(model, config, seed, len(loader))
+    total = config.epochs * len(loader)
+    if checkpoint is not None and checkpoint.exists():
+        position = parts.restore(load_checkpoint(checkpoint, fingerprint))
+
+    while position.step < total:
+        epoch, start = divmod(position.step, len(loader))
+        for images, truths in loader.epoch(epoch, start):
+            for group in optimizer.param_groups:
+                group["lr"] = config.lr * lr_factor(position.step, total, config)
+            images = images.to(device, non_blocking=True)
+            truths = [Truth(truth.boxes_xyxy.to(device), truth.labels.to(device)) for truth in truths]
+            with torch.autocast(device.type, dtype, enabled=dtype is not None):
+                losses = step(model, images, truths)
+            loss = torch.stack(list(losses.values())).sum()
+            value = loss.item()
+            if math.isfinite(value):
+                optimizer.zero_grad(set_to_none=True)
+                scaler.scale(loss).backward()
+                for scale in scales:
+                    scale.grad.add_(scale.sign(), alpha=config.bn_l1 * scaler.get_scale())
+                finite = _clip(optimizer, scaler, config.clip_norm)
+                if finite or scaler.is_enabled():
+                    scaler.step(optimizer)
+                    scaler.update()
+                if finite and average is not None:
+                    average.update_parameters(model)
+            else:
+                finite = False
+            position.step += 1
+            _count(position, value, finite or scaler.is_enabled() and math.isfinite(value), losses, config)
+            if position.step % max(total // CURVE_POINTS, 1) == 0 or position.step == total:
+                _add_point(position)
+            if report is not None:
+                report(Progress(position.step, total, value))
+            if checkpoint is not None and (
+                position.step % config.checkpoint_every == 0 or position.step % len(loader) == 0
+            ):
+                save_checkpoint(checkpoint, fingerprint, parts.state(position))
+
+    if average is not None:
+        model.load_state_dict({**model.state_dict(), **dict(average.module.named_parameters())})
+    model.eval()
+    return TrainResult(tuple(position.curve), position.skipped, position.step, time.monotonic() - started)
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """The stateful things of a training, saved and restored together."""
+
+    model: nn.Module
+    step: LossStep
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    average: AveragedModel | None
+
+    def state(self, position: _Position) -> dict[str, Any]:
+        return {
+            "model": self.model.state_dict(),
+            "step": self.step.state_dict() if isinstance(self.step, nn.Module) else {},
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "average": self.average.state_dict() if self.average is not None else {},
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "position": vars(position),
+        }
+
+    def restore(self, state: dict[str, Any]) -> _Position:
+        self.model.load_state_dict(state["model"])
+        if isinstance(self.step, nn.Module):
+            self.step.load_state_dict(state["step"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        torch.set_rng_state(state["rng"])
+        if torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(state["cuda_rng"])
+        return _Position(**state["position"])
+
+
+def _build_optimizer(model: nn.Module, step: LossStep, config: TrainConfig) -> torch.optim.Optimizer:
+    """SGD or AdamW; parameters of one dimension (BatchNorm, biases) do not decay."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if isinstance(step, nn.Module):
+        parameters += [parameter for parameter in step.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum)
+    return torch.optim.AdamW(groups, lr=config.lr)
+
+
+def _list_backbone_scales(model: nn.Module) -> list[Tensor]:
+    """Scales of the backbone's BatchNorms, which channel pruning ranks by."""
+    return [
+        module.weight
+        for name, module in model.named_modules()
+        if isinstance(module, nn.BatchNorm2d) and name.startswith("backbone.body.")
+    ]
+
+
+def _clip(optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, clip_norm: float) -> bool:
+    """Scale gradients down to `clip_norm`; False if they are not finite."""
+    scaler.unscale_(optimizer)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    norm = torch.nn.utils.clip_grad_norm_(parameters, clip_norm or math.inf)
+    return bool(torch.isfinite(norm))
+
+
+def _count(position: _Position, value: float, good: bool, losses: dict[str, Tensor], config: TrainConfig) -> None:
+    if good:
+        position.bad_in_a_row = 0
+        position.window.append(value)
+        return
+    position.skipped += 1
+    position.bad_in_a_row += 1
+    if position.bad_in_a_row >= config.max_bad_losses:
+        listed = ", ".join(f"{name} {loss.item():.3g}" for name, loss in losses.items())
+        raise RunFailed(
+            f"the loss or its gradient was not finite {position.bad_in_a_row} times in a row at step {position.step} "
+            f"({listed}); try a lower learning rate than {config.lr:g}, more warm-up, or --precision fp32"
+        )
+
+
+def _add_point(position: _Position) -> None:
+    if position.window:
+        position.curve.append((position.step, sum(position.window) / len(position.window)))
+        position.window.clear()
+
+
+def _fingerprint(model: nn.Module, config: TrainConfig, seed: int, steps: int) -> str:
+    shapes = [(name, tuple(value.shape)) for name, value in model.state_dict().items()]
+    text = f"{shapes}|{config.model_dump_json()}|{seed}|{steps}"
+    return hashlib.sha256(text.encode()).hexdigest()

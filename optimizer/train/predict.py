@@ -1,0 +1,26 @@
+"""Detections of a PyTorch detector over a data set, one image at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import torch
+
+from deploy import Detections, Preprocess
+from deploy.data import Record, read_image
+from optimizer.detectors.base import Detector
+
+__all__ = ["predict"]
+
+
+def predict(
+    detector: Detector, records: Iterable[Record], preprocess: Preprocess, device: torch.device
+) -> Iterator[tuple[int, Detections]]:
+    """(image id, detections in image pixels) of every record; the detector must be in evaluation mode."""
+    assert not detector.training
+    detector.to(device)
+    for record in records:
+        images, placement = preprocess(read_image(record.path))
+        found = detector.detect(torch.from_numpy(images).to(device))[0]
+        boxes = preprocess.boxes_to_image(found.boxes_xyxy.cpu().numpy(), placement)
+        yield record.image_id, Detections(boxes, found.scores.cpu().numpy(), found.labels.cpu().numpy())

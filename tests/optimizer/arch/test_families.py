@@ -1,0 +1,79 @@
+import pytest
+
+from optimizer.arch import FAMILIES, RetinaNetHead, base_arch
+from optimizer.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("name", "depths", "out_widths"),
+    [
+        ("r18", (2, 2, 2, 2), [64, 128, 256, 512]),
+        ("r50", (3, 4, 6, 3), [256, 512, 1024, 2048]),
+        ("r101", (3, 4, 23, 3), [256, 512, 1024, 2048]),
+        ("x101", (3, 4, 23, 3), [256, 512, 1024, 2048]),
+    ],
+)
+def test_a_base_has_its_papers_depths_and_widths(name, depths, out_widths):
+    arch = base_arch(name, (1333, 800))
+
+    assert arch.depths == depths
+    assert [stage.out_width for stage in arch.stages] == out_widths
+
+
+def test_only_blocks_that_change_width_or_stride_are_projected():
+    projected = {
+        name: [(stage, block) for stage, block, spec in base_arch(name, (512, 512)).blocks() if spec.projection]
+        for name in FAMILIES
+    }
+
+    assert projected.pop("r18") == [(1, 0), (2, 0), (3, 0)]
+    assert set(map(tuple, projected.values())) == {((0, 0), (1, 0), (2, 0), (3, 0))}
+
+
+def test_resnext_has_32_groups_in_every_block():
+    assert {block.groups for _, _, block in base_arch("x101", (512, 512)).blocks()} == {32}
+
+
+def test_neck_and_head_are_the_papers():
+    arch = base_arch("r50", (1333, 800))
+
+    assert (arch.fpn_width, arch.head.rpn_width, arch.head.box_width, arch.head.region_proposals) == (
+        256,
+        256,
+        1024,
+        1000,
+    )
+
+
+@pytest.mark.parametrize(("size", "scale"), [((800, 600), 8), ((600, 800), 8), ((800, 599), 4), ((320, 240), 4)])
+def test_small_canvases_get_small_anchors(size, scale):
+    assert base_arch("r18", size).anchor_scale == scale
+
+
+def test_region_proposals_are_free():
+    assert base_arch("r18", (320, 240), region_proposals=300).head.region_proposals == 300
+
+
+def test_a_base_can_be_a_retinanet():
+    assert base_arch("r50", (512, 512), detector="retinanet").head == RetinaNetHead()
+
+
+def test_an_unknown_base_is_refused_with_the_names_there_are():
+    with pytest.raises(InputError, match="r18, r50, r101, x101"):
+        base_arch("r34", (512, 512))
+
+
+def test_an_unknown_detector_is_refused_with_the_names_there_are():
+    with pytest.raises(InputError, match="faster_rcnn or retinanet"):
+        base_arch("r18", (512, 512), detector="yolo")
+
+
+def test_a_retinanet_takes_no_region_proposals():
+    with pytest.raises(InputError, match="no region proposals"):
+        base_arch("r18", (512, 512), detector="retinanet", region_proposals=300)
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_a_head_needs_a_region_proposal(count):
+    with pytest.raises(InputError):
+        base_arch("r18", (512, 512), region_proposals=count)

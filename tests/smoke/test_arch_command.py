@@ -1,0 +1,26 @@
+"""`optimize arch` prints the papers' figures, and does not need torch for it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+R18_STUDENT = "[(64, 64), [(128, 128)-(128, 128)], [(256, 256)-(256, 256)], [(512, 512)-(512, 512)]"
+NO_TORCH = "import sys; sys.modules['torch'] = None; from optimizer.cli import main; main()"
+
+
+def arch_json(*arguments: str) -> dict[str, int]:
+    command = [sys.executable, "-c", NO_TORCH, "arch", *arguments, "--json"]
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout)
+
+
+def test_a_base_by_name() -> None:
+    values = arch_json("r101", "--size", "1333x800")
+    assert abs(values["flops_mmdet"] / 295.7e9 - 1) < 1e-3
+    assert values["params"] > 0 and values["macs"] > 0
+
+
+def test_a_student_by_its_damaged_encoding() -> None:
+    values = arch_json(R18_STUDENT, "--size", "1080x720")
+    assert abs(values["flops_mmdet"] / 117.3e9 - 1) < 1e-3

@@ -1,0 +1,67 @@
+"""Every wrong input is one clear line and the right exit code, before any work starts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def run(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    code = f"from {module} import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--base", "r19", "--target", "cpu"], ["r19", "r18"]),
+        (["--base", "r18", "--target", "toaster"], ["toaster", "cpu"]),
+        (["--base", "r18", "--preset", "huge"], ["huge", "quick"]),
+        (["--base", "r18", "--method", "luck"], ["luck", "joint"]),
+        (["--base", "r18", "--size", "16x16"], ["16x16", "64"]),
+        (["--base", "r18", "--size", "big"], ["big"]),
+        (["--base", "r18", "--budget", "soon"], ["soon", "20m"]),
+        (["--base", "r18", "--budget", "2s", "--preset", "smoke"], ["budget"]),
+        (["--base", "r18", "--weights", "absent.pth", "--preset", "smoke"], ["absent.pth"]),
+        (["--base", "r18", "--data", "no/such/folder"], ["no/such/folder"]),
+        (["resume", "no/such/run"], ["no/such/run"]),
+        (["arch", "(64, x), ["], ["encoding"]),
+    ],
+)
+def test_optimize_says_what_is_wrong_and_exits_with_2(
+    arguments: list[str], words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run("optimizer.cli", *arguments)
+    assert result.returncode == 2, result.stderr
+    message = result.stderr.strip()
+    assert "Traceback" not in message
+    for word in words:
+        assert word in message
+    assert not list(tmp_path.glob("runs/*/run.db")), "nothing may be started"
+
+
+def test_an_empty_data_set_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    result = run("optimizer.cli", "--base", "r18", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "run"))
+    assert result.returncode == 2, result.stderr
+    assert "data" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_a_folder_that_is_no_run_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "precious.txt").write_text("mine")
+    result = run("optimizer.cli", "--base", "r18", "--preset", "smoke", "--out", str(tmp_path))
+    assert result.returncode == 2, result.stderr
+    assert (tmp_path / "precious.txt").read_text() == "mine" and not (tmp_path / "run.db").exists()
+
+
+def test_a_corrupt_run_is_said_to_be_one(tmp_path: Path) -> None:
+    (tmp_path / "run.db").write_bytes(b"this is not a database" * 100)
+    result = run("optimizer.cli", "resume", str(tmp_path))
+    assert result.returncode == 2, result.stderr
+    assert "run.db" in result.stderr and "Traceback" not in result.stderr

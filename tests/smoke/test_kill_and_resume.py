@@ -1,0 +1,77 @@
+"""A search killed with SIGKILL at random moments ends with the trials of one that was never disturbed."""
+
+from __future__ import annotations
+
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+MAIN = "from optimizer.cli import main; main()"
+START = ["--base", "r18", "--preset", "smoke", "--score", "macs", "--seed", "5"]
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-c", MAIN, *arguments]
+
+
+def recorded_trials(run: Path) -> list[tuple[object, ...]]:
+    """What must be equal: everything in the trials table that is not a time."""
+    with sqlite3.connect(f"file:{run / 'run.db'}?mode=ro", uri=True) as database:
+        return database.execute(
+            "select number, status, proposal, arch, ap, ap50, macs, params, cost_ratio, score, weights, model, "
+            "epochs_total, curve, error from trials order by number"
+        ).fetchall()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    """A finished run and its seconds."""
+    run = tmp_path_factory.mktemp("undisturbed") / "run"
+    started = time.monotonic()
+    subprocess.run(command(*START, "--out", str(run)), check=True, capture_output=True, timeout=280)
+    return run, time.monotonic() - started
+
+
+def test_five_kills_change_nothing(undisturbed: tuple[Path, float], tmp_path: Path) -> None:
+    reference, seconds = undisturbed
+    run = tmp_path / "run"
+    moments = random.Random(11)
+    process = subprocess.Popen(command(*START, "--out", str(run)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    kills = 0
+    deadline = time.monotonic() + 250
+    while kills < 5:
+        # importing takes a few seconds of every start; the moments are drawn from the time in which work is done
+        time.sleep(4 + moments.random() * 0.5 * seconds if (run / "run.db").exists() else 5)
+        assert time.monotonic() < deadline
+        if process.poll() is not None:
+            break
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        kills += 1
+        resume = command("resume", str(run)) if (run / "run.db").exists() else command(*START, "--out", str(run))
+        process = subprocess.Popen(resume, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert process.wait(timeout=250) == 0
+    assert kills >= 1
+    assert recorded_trials(run) == recorded_trials(reference)
+    assert (run / "front.json").exists() and (run / "report.html").exists()
+
+
+def test_ctrl_c_says_how_to_resume(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    process = subprocess.Popen(
+        command(*START, "--out", str(run)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    while not (run / "run.db").exists():
+        time.sleep(0.1)
+        assert process.poll() is None
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert f"optimize resume {run}" in output and "Traceback" not in output
