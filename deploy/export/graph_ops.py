@@ -48,8 +48,9 @@ class OnnxGraphOps:
     def roi_align(self, maps: list[Tensor], rois: Tensor) -> Tensor:
         """(R, C, 7, 7) features of (R, 4) boxes inside the canvas, by one RoIAlign over an atlas of P2 to P5.
 
-        Equal to torchvision's MultiScaleRoIAlign but for a box with no level that is one cell thick: below 1,568 canvas
-        pixels there are none such outside P2, where the atlas ends with the map, as it does in `lay_atlas`.
+        Equal to torchvision's MultiScaleRoIAlign, slivers and borders included, on canvases of up to 1,568 pixels a side.
+        Beyond, a box on P3 to P5 can be thinner than a cell; where it also touches the right or lower border it reads
+        the border's features, and torchvision's reads zeros.
         """
         atlas, offsets = lay_atlas(maps)
         level = level_of(rois)
@@ -110,18 +111,18 @@ def lay_atlas(maps: list[Tensor]) -> tuple[Tensor, list[tuple[int, int]]]:
         -------------+       and the border reads what clamping to the map would read
               P2     |       ends where the atlas ends, so RoIAlign's own border rules hold for it
     """
-    sizes = [(_size(level, 2), _size(level, 3)) for level in maps]
-    band_height = max(height for height, _ in sizes[1:]) + RING
-    band_width = sum(width + RING for _, width in sizes[1:])
-    width = max(band_width, sizes[0][1])
-    ringed = [pad(level, (0, RING, 0, RING), mode="replicate") for level in maps[1:]]
-    band = torch.cat([pad(level, (0, 0, 0, band_height - h - RING)) for level, (h, _) in zip(ringed, sizes[1:])], 3)
-    atlas = torch.cat([pad(band, (0, width - band_width)), pad(maps[0], (width - sizes[0][1], 0))], 2)
-    starts = [(width - sizes[0][1], band_height)]
-    x = 0
-    for _, level_width in sizes[1:]:
+    (_, p2_width), *sizes = [(_size(level, 2), _size(level, 3)) for level in maps]
+    band_height = RING + max(height for height, _ in sizes)
+    band_width = sum(RING + width for _, width in sizes)
+    width = max(band_width, p2_width)
+    band, starts, x = [], [(width - p2_width, band_height)], 0
+    for level, (level_height, level_width) in zip(maps[1:], sizes):
+        ringed = pad(level, (0, RING, 0, RING), mode="replicate")
+        last = level is maps[-1]
+        band.append(_pad_zeros(ringed, right=width - band_width if last else 0, below=band_height - RING - level_height))
         starts.append((x, 0))
         x += level_width + RING
+    atlas = torch.cat([torch.cat(band, 3), _pad_zeros(maps[0], left=width - p2_width)], 2)
     return atlas, starts
 
 
@@ -190,6 +191,10 @@ class _Pool(torch.autograd.Function):
         )
         pooled.setType(feature_map.type().with_sizes([count, channels, ROI_SIDE, ROI_SIDE]))
         return pooled
+
+
+def _pad_zeros(level: Tensor, left: int = 0, right: int = 0, below: int = 0) -> Tensor:
+    return pad(level, (left, right, 0, below)) if left or right or below else level
 
 
 def _largest(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from dataclasses import dataclass
 from typing import Any, Dict, Mapping, NamedTuple, Tuple
 
@@ -45,8 +47,14 @@ class Preprocess:
                     self.width, self.height, self.order
                 )
             )
-        if not len(self.mean) == len(self.std) == len(self.pad) == 3 or min(self.std) <= 0:
-            raise InputError("preprocessing needs three means, three positive deviations and three pad values")
+        if not len(self.mean) == len(self.std) == len(self.pad) == 3:
+            raise InputError("preprocessing needs three means, three deviations and three pad values")
+        if not all(map(math.isfinite, self.mean + self.std)) or min(self.std) <= 0:
+            raise InputError(
+                "preprocessing needs finite means and positive deviations; got {}, {}".format(self.mean, self.std)
+            )
+        if min(self.pad) < 0 or max(self.pad) > 255:
+            raise InputError("preprocessing needs pad values in 0..255; got {}".format(self.pad))
 
     @staticmethod
     def imagenet(width: int, height: int) -> "Preprocess":
@@ -59,17 +67,26 @@ class Preprocess:
         """Where an image of this size will lie."""
         return Placement(min(self.width / width, self.height / height), width, height)
 
+    def content_size(self, place: Placement) -> Tuple[int, int]:
+        """(width, height) in whole canvas pixels of the part that the image covers; the rest is padding.
+
+        Rounding moves its right and lower edge only: pixels are sampled, and boxes are scaled, by the exact scale.
+        """
+        width = min(self.width, max(1, int(round(place.width * place.scale))))
+        height = min(self.height, max(1, int(round(place.height * place.scale))))
+        return width, height
+
     def canvas(self, image: np.ndarray) -> np.ndarray:
         """(height, width, 3) uint8 canvas, in the network's channel order, of an (H, W, 3) uint8 RGB image."""
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
             raise InputError("an image is (H, W, 3) uint8 RGB; got {} {}".format(image.shape, image.dtype))
         place = self.place(image.shape[1], image.shape[0])
-        width = min(self.width, max(1, int(round(place.width * place.scale))))
-        height = min(self.height, max(1, int(round(place.height * place.scale))))
-        resized = _resize(image, width, height, place.scale)
+        width, height = self.content_size(place)
+        content = image if place.scale == 1 else _resize(image, width, height, place.scale)
         canvas = np.empty((self.height, self.width, 3), np.uint8)
-        canvas[:] = np.array(self.pad, np.uint8)
-        canvas[:height, :width] = resized if self.order == "rgb" else resized[:, :, ::-1]
+        canvas[height:] = np.array(self.pad, np.uint8)
+        canvas[:height, width:] = np.array(self.pad, np.uint8)
+        canvas[:height, :width] = content if self.order == "rgb" else content[:, :, ::-1]
         return canvas
 
     def normalise(self, canvas: np.ndarray) -> np.ndarray:
@@ -109,28 +126,35 @@ class Preprocess:
         """The inverse of `to_json`; an `InputError` says what is wrong."""
         try:
             return Preprocess(
-                int(value["width"]),
-                int(value["height"]),
+                operator.index(value["width"]),
+                operator.index(value["height"]),
                 str(value["order"]),
                 tuple(float(item) for item in value["mean"]),
                 tuple(float(item) for item in value["std"]),
-                tuple(int(item) for item in value["pad"]),
+                tuple(operator.index(item) for item in value["pad"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError("not a preprocessing description: {!r}".format(error)) from error
 
 
 def _resize(image: np.ndarray, width: int, height: int, scale: float) -> np.ndarray:
-    """Bilinear, half-pixel centres, no antialiasing, rounded to uint8."""
-    if (width, height) == (image.shape[1], image.shape[0]) and scale == 1:
-        return image
+    """Bilinear, half-pixel centres, no antialiasing, rounded to uint8: rows first, then columns, as flat gathers."""
     top, bottom, down = _list_samples(height, image.shape[0], scale)
     left, right, across = _list_samples(width, image.shape[1], scale)
-    rows = image[top].astype(np.float32)
-    rows += (image[bottom].astype(np.float32) - rows) * down[:, None, None]
-    out = rows[:, left]
-    out += (rows[:, right] - out) * across[None, :, None]
-    return np.rint(out).astype(np.uint8)
+    flat = image.reshape(image.shape[0], -1)  # (H, W * 3)
+    rows = _blend(flat.take(top, axis=0).astype(np.float32), flat.take(bottom, axis=0).astype(np.float32), down[:, None])
+    channels = np.arange(3)
+    left, right = ((3 * column[:, None] + channels).ravel() for column in (left, right))
+    out = _blend(rows.take(left, axis=1), rows.take(right, axis=1), np.repeat(across, 3))
+    return np.rint(out, out=out).astype(np.uint8).reshape(height, width, 3)
+
+
+def _blend(first: np.ndarray, second: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """first + (second - first) * weight, computed in the memory of these two temporaries."""
+    second -= first
+    second *= weight
+    first += second
+    return first
 
 
 def _list_samples(count: int, limit: int, scale: float) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:

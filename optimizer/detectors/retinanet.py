@@ -65,18 +65,20 @@ class RetinaNet(Detector):
         anchors = self.anchor_generator(list_canvases(images), maps)[0]
         per_level = [map_.shape[-2] * map_.shape[-1] * len(RATIOS) * len(OCTAVES) for map_ in maps]
         out = self.head(maps)
-        boxes, scores = [], []
+        chosen, labels, chosen_deltas, chosen_anchors = [], [], [], []
         for logits, deltas, anchor in zip(
             out["cls_logits"][0].split(per_level), out["bbox_regression"][0].split(per_level), anchors.split(per_level)
         ):
-            best, index = ops.topk(logits.sigmoid().flatten(), min(PRE_NMS, logits.numel()))
-            cell = torch.div(index, self.num_classes, rounding_mode="floor")
-            label = index - cell * self.num_classes
-            box = clip_boxes(decode_boxes(deltas[cell], anchor[cell]), width, height)
-            one_hot = (label[:, None] == torch.arange(self.num_classes, device=label.device)).to(best.dtype)
-            boxes.append(box)
-            scores.append(best[:, None] * one_hot)
-        return ops.class_nms(torch.cat(boxes)[:, None], torch.cat(scores), MIN_SCORE, BOX_NMS, max_detections)
+            best, index = ops.topk(logits.flatten(), min(PRE_NMS, int(logits.numel())))
+            cell = torch.div(index, self.num_classes, rounding_mode="trunc")
+            chosen.append(best)
+            labels.append(index - cell * self.num_classes)
+            chosen_deltas.append(deltas[cell])
+            chosen_anchors.append(anchor[cell])
+        boxes = clip_boxes(decode_boxes(torch.cat(chosen_deltas), torch.cat(chosen_anchors)), width, height)
+        one_hot = torch.cat(labels)[:, None] == torch.arange(self.num_classes, device=boxes.device)
+        scores = torch.cat(chosen).sigmoid()[:, None] * one_hot.to(boxes.dtype)
+        return ops.class_nms(boxes[:, None], scores, MIN_SCORE, BOX_NMS, max_detections)
 
     def _match(self, anchors: Tensor, truth: Truth) -> Tensor:
         if len(truth.labels) == 0:

@@ -9,8 +9,17 @@ from typing import Any, Protocol
 
 from optimizer.arch.actions import Action
 from optimizer.arch.spec import ArchSpec
+from optimizer.errors import DetoptError
 
-__all__ = ["History", "Proposal", "SearchStrategy", "Trial"]
+__all__ = ["History", "Proposal", "SearchStrategy", "SpaceExhausted", "Trial", "TrialFailed"]
+
+
+class SpaceExhausted(DetoptError):
+    """A strategy has nothing legal and new left to propose."""
+
+
+class TrialFailed(DetoptError):
+    """One student could not be trained or measured; the search goes on without it."""
 
 
 @dataclass(frozen=True)

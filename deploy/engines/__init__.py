@@ -1,0 +1,24 @@
+"""Runtimes that execute a model. A library is loaded when an engine is opened, not before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Dict, Optional, Type, Union
+
+from deploy.engines.base import Engine, TensorSpec
+from deploy.engines.ort import OrtEngine
+from deploy.errors import InputError
+
+__all__ = ["ENGINES", "Engine", "TensorSpec", "open_engine"]
+
+ENGINES: Dict[str, Type[OrtEngine]] = {"ort": OrtEngine}
+
+
+def open_engine(path: Union[str, Path], threads: Optional[int] = None, engine: str = "ort") -> Engine:
+    """A loaded model, ready to `infer`; use it in a with block, or close it.
+
+    The engine is named, not read off the file's ending: stored models are named by their content.
+    """
+    if engine not in ENGINES:
+        raise InputError("unknown engine {!r}; there are: {}".format(engine, ", ".join(sorted(ENGINES))))
+    return ENGINES[engine](path, threads)

@@ -1,0 +1,108 @@
+"""What every runtime offers: named arrays in, named arrays out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Dict, Mapping, NamedTuple, Optional, Tuple, Union
+
+import numpy as np
+
+from deploy.errors import EngineError, InputError
+
+__all__ = ["Engine", "TensorSpec"]
+
+
+class TensorSpec(NamedTuple):
+    """An input or output: its shape holds None where a dimension is free; dtype is numpy's name ("float32")."""
+
+    name: str
+    shape: Tuple[Optional[int], ...]
+    dtype: str
+
+    def __str__(self) -> str:
+        sides = ", ".join("?" if side is None else str(side) for side in self.shape)
+        return "{!r} [{}] {}".format(self.name, sides, self.dtype)
+
+
+class Engine(ABC):
+    """A loaded model. Made by `open_engine`, closed by `close` or by leaving a with block.
+
+    A subclass loads its library and the model in `__init__`, sets `inputs`, `outputs`, `runtime` and `threads`, and
+    supplies `_run` and `_release`. The checks are here, so every runtime refuses the same things with the same words.
+
+    Attributes:
+        runtime: the library, its version and what it runs on, for a measurement's record.
+        threads: CPU threads the runtime computes with.
+    """
+
+    inputs: Tuple[TensorSpec, ...]
+    outputs: Tuple[TensorSpec, ...]
+    runtime: str
+    threads: int
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._closed = False
+
+    @abstractmethod
+    def _run(self, feeds: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
+        """Outputs by name, in memory of their own. Raises `EngineError`."""
+
+    @abstractmethod
+    def _release(self) -> None:
+        """Let go of the model and its memory."""
+
+    def infer(self, feeds: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
+        """Outputs by name. They belong to the caller: a later call does not change them.
+
+        Raises:
+            InputError: a name, shape or dtype is not what the model wants.
+            EngineError: the engine is closed, or the runtime failed.
+        """
+        if self._closed:
+            raise EngineError("{} is closed: open the engine again".format(self.path.name))
+        self._check(feeds)
+        return self._run(feeds)
+
+    def close(self) -> None:
+        """Release the model; closing twice is allowed."""
+        if not self._closed:
+            self._closed = True
+            self._release()
+
+    def __enter__(self) -> "Engine":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _check(self, feeds: Mapping[str, np.ndarray]) -> None:
+        wanted = [spec.name for spec in self.inputs]
+        if set(feeds) != set(wanted):
+            raise InputError(
+                "{} wants the inputs {}; got {}".format(self.path.name, sorted(wanted), sorted(map(str, feeds)))
+            )
+        for spec in self.inputs:
+            array = feeds[spec.name]
+            if not isinstance(array, np.ndarray):
+                raise InputError("{} wants {} as a numpy array, not {}".format(self.path.name, spec, type(array).__name__))
+            fits = len(array.shape) == len(spec.shape) and all(
+                side is None or side == size for side, size in zip(spec.shape, array.shape)
+            )
+            if not fits or array.dtype.name != spec.dtype:
+                raise InputError(
+                    "{} wants {}; got {} {}".format(self.path.name, spec, list(array.shape), array.dtype.name)
+                )
+
+
+def check_model_file(path: Union[str, Path], kind: str) -> Path:
+    """The path, if it is a file with something in it; an `InputError` otherwise."""
+    path = Path(path)
+    if path.is_dir():
+        raise InputError("{} is a folder; a {} was wanted".format(path, kind))
+    if not path.is_file():
+        raise InputError("there is no {} {}".format(kind, path))
+    if path.stat().st_size == 0:
+        raise InputError("{} is empty; a {} was wanted".format(path, kind))
+    return path

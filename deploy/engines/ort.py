@@ -1,0 +1,106 @@
+"""ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Dict, Mapping, Optional, Tuple, Union
+
+import numpy as np
+
+from deploy.device import count_physical_cores
+from deploy.engines.base import Engine, TensorSpec, check_model_file
+from deploy.errors import EngineError, InputError
+
+__all__ = ["OrtEngine"]
+
+PROVIDER = "CPUExecutionProvider"
+ERRORS_ONLY = 3
+DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(int8)": "int8",
+    "tensor(uint8)": "uint8",
+    "tensor(int16)": "int16",
+    "tensor(uint16)": "uint16",
+    "tensor(int32)": "int32",
+    "tensor(uint32)": "uint32",
+    "tensor(int64)": "int64",
+    "tensor(uint64)": "uint64",
+    "tensor(bool)": "bool",
+}
+
+
+class OrtEngine(Engine):
+    """An ONNX file in an ONNX Runtime session: all graph optimisations, one operator at a time.
+
+    Args:
+        threads: threads inside an operator; None is the number of physical cores.
+
+    Raises:
+        InputError: the file is missing or is no ONNX model.
+        EngineError: ONNX Runtime is not installed, or does not run on the CPU.
+    """
+
+    def __init__(self, path: Union[str, Path], threads: Optional[int] = None) -> None:
+        super().__init__(check_model_file(path, "ONNX model"))
+        if threads is not None and threads < 1:
+            raise InputError("an engine computes with at least one thread, not {}".format(threads))
+        runtime = _import_runtime()
+        self.threads = threads if threads is not None else count_physical_cores()
+        self._session: Any = _open_session(runtime, self.path, self.threads)
+        active = self._session.get_providers()
+        if active[:1] != [PROVIDER]:
+            raise EngineError("{} was asked of ONNX Runtime, which took {}".format(PROVIDER, active))
+        self.runtime = "onnxruntime {} {}".format(runtime.__version__, PROVIDER)
+        self.inputs = tuple(_describe(node, self.path) for node in self._session.get_inputs())
+        self.outputs = tuple(_describe(node, self.path) for node in self._session.get_outputs())
+        self._names = [spec.name for spec in self.outputs]
+
+    def _run(self, feeds: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
+        try:
+            results = self._session.run(self._names, dict(feeds))
+        except Exception as error:  # the runtime's errors share no base class below Exception
+            raise EngineError("{} failed in ONNX Runtime: {}".format(self.path.name, _shorten(error))) from error
+        return dict(zip(self._names, results))
+
+    def _release(self) -> None:
+        self._session = None
+
+
+def _import_runtime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise EngineError(
+            "ONNX Runtime is not installed ({}): python3 -m pip install onnxruntime".format(error)
+        ) from error
+    onnxruntime.set_default_logger_severity(ERRORS_ONLY)
+    return onnxruntime
+
+
+def _open_session(runtime: Any, path: Path, threads: int) -> Any:
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = ERRORS_ONLY
+    try:
+        return runtime.InferenceSession(str(path), options, providers=[PROVIDER])
+    except Exception as error:  # as above
+        raise InputError("{} is not a model that ONNX Runtime can load: {}".format(path, _shorten(error))) from error
+
+
+def _describe(node: Any, path: Path) -> TensorSpec:
+    if node.type not in DTYPES:
+        raise InputError("{}: {} is of type {}, and only plain tensors can be fed".format(path, node.name, node.type))
+    shape: Tuple[Optional[int], ...] = tuple(side if isinstance(side, int) else None for side in node.shape or ())
+    return TensorSpec(node.name, shape, DTYPES[node.type])
+
+
+def _shorten(error: Exception) -> str:
+    """The part of a runtime's error that says what is wrong, on one line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    text = text.split(" failed:", 1)[-1] if " failed:" in text else text.split(" : ", 3)[-1]
+    return text if len(text) <= 200 else text[:197] + "..."

@@ -1,0 +1,18 @@
+"""A trained detector as an ONNX graph, and the gate it passes before it ships. The only torch in `deploy`."""
+
+from __future__ import annotations
+
+from deploy.export.graph_ops import NMS, OnnxGraphOps
+from deploy.export.onnx import GraphReport, check_graph, export_onnx
+from deploy.export.parity import ParityReport, Tolerance, check_parity
+
+__all__ = [
+    "NMS",
+    "GraphReport",
+    "OnnxGraphOps",
+    "ParityReport",
+    "Tolerance",
+    "check_graph",
+    "check_parity",
+    "export_onnx",
+]

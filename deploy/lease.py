@@ -1,0 +1,65 @@
+"""One measurement at a time on a device: whoever times holds the device's lock."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Iterator
+
+from deploy.errors import MeasurementError
+
+__all__ = ["lease_device"]
+
+POLL_S = 0.1
+
+
+@contextmanager
+def lease_device(target: str, timeout_s: float = 600.0) -> Iterator[None]:
+    """Hold a target for oneself, among all processes of this machine; the system frees it if the holder dies.
+
+    Raises:
+        MeasurementError: another process holds it for longer than ``timeout_s``; its number is named.
+    """
+    path = Path(tempfile.gettempdir()) / "detopt-{}.lock".format(target.replace(os.sep, "-"))
+    descriptor = _open_lock(path)
+    try:
+        _wait_for_lock(descriptor, target, timeout_s)
+        try:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        except OSError:
+            pass  # another user's lock file: it can be held, not written; the number in it is only for messages
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _open_lock(path: Path) -> int:
+    try:
+        return os.open(str(path), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    except PermissionError:
+        return os.open(str(path), os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError as error:
+        raise MeasurementError("the lock {} of the device cannot be opened: {}".format(path, error)) from error
+
+
+def _wait_for_lock(descriptor: int, target: str, timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            pass
+        if time.monotonic() >= deadline:
+            holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+            raise MeasurementError(
+                "target {!r} is being measured by process {}; waited {:g} s: measure again when it has finished".format(
+                    target, holder, timeout_s
+                )
+            )
+        time.sleep(POLL_S)

@@ -1,0 +1,97 @@
+"""`report.html`: one file that needs nothing else, written anew after every trial."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from plotly.offline import get_plotlyjs
+
+from optimizer.report.charts import draw_curves, draw_front
+from optimizer.search.base import Trial
+
+__all__ = ["Picture", "ReportData", "write_report"]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One validation image as the base and as the best student see it; PNG or JPEG bytes."""
+
+    caption: str
+    base: bytes
+    student: bytes
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """All that the page shows.
+
+    Attributes:
+        title: for example "r18 for cpu".
+        status: "running", "interrupted" or "finished", with a phrase.
+        finished: whether the page stops reloading itself.
+        settings, environment: names and values for the two tables at the end.
+        front: numbers of the trials on the front, the base included where it is on it.
+        latency: record of each trial as JSON, by number; the ones of the final lease where there was one.
+        ratios: latency of the base divided by the trial's, in the lease of that record.
+        bundles: path of each bundle relative to the page, by trial number.
+    """
+
+    title: str
+    status: str
+    finished: bool
+    settings: Mapping[str, str]
+    environment: Mapping[str, str]
+    trials: Sequence[Trial]
+    trials_wanted: int
+    elapsed: str
+    front: Sequence[int]
+    latency: Mapping[int, Mapping[str, Any]]
+    ratios: Mapping[int, float]
+    bundles: Mapping[int, str] = field(default_factory=dict)
+    best: int | None = None
+    pictures: Sequence[Picture] = ()
+
+
+def write_report(path: Path, data: ReportData) -> None:
+    """Write the page so that whoever reads it meanwhile sees the old one or the new one, whole."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("optimizer.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )  # fmt: skip
+    environment.filters["data_uri"] = _data_uri
+    by_number = {trial.number: trial for trial in data.trials}
+    latencies = {number: float(record["median_ms"]) for number, record in data.latency.items()}
+    students = sorted((by_number[n] for n in data.front if n in by_number), key=lambda t: -(t.ap or 0))
+    text = environment.get_template("report.html.j2").render(
+        data=data,
+        plotly_js=get_plotlyjs(),
+        front_chart=draw_front(data.trials, data.front, latencies),
+        curves_chart=draw_curves(data.trials),
+        base=by_number.get(0),
+        students=students,
+        done=[trial for trial in data.trials if trial.status == "done" and trial.number > 0],
+        failed=[trial for trial in data.trials if trial.status == "failed"],
+        lineages={trial.number: trace_lineage(trial, by_number) for trial in students},
+        by_latency=bool(latencies),
+    )
+    aside = path.with_name(path.name + ".part")
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(path)
+
+
+def trace_lineage(trial: Trial, by_number: Mapping[int, Trial]) -> list[Trial]:
+    """The trials from the base to this one, in order of birth."""
+    chain = [trial]
+    while chain[0].proposal.parent is not None and chain[0].proposal.parent in by_number:
+        chain.insert(0, by_number[chain[0].proposal.parent])
+    return chain
+
+
+def _data_uri(content: bytes) -> str:
+    kind = "png" if content.startswith(b"\x89PNG") else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

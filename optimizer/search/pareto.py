@@ -1,0 +1,41 @@
+"""Which candidates no other one beats. Pure functions of numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = ["hypervolume", "pareto_front"]
+
+
+def pareto_front(gains: Sequence[float], costs: Sequence[float], epsilon: float = 0.0) -> list[int]:
+    """Indices of the candidates on the front (more gain, less cost), cheapest first.
+
+    A candidate is beaten by one that has at least its gain and costs less by more than the share `epsilon`, or has more
+    gain and costs no more than the share `epsilon` above; so measuring noise below `epsilon` evicts nobody by cost alone.
+    Of candidates with equal gain and equal cost the first stays.
+    """
+    assert len(gains) == len(costs)
+
+    def beats(a: int, b: int) -> bool:
+        cheaper = costs[a] < costs[b] * (1 - epsilon)
+        no_dearer = costs[a] <= costs[b]
+        if gains[a] >= gains[b] and cheaper:
+            return True
+        if gains[a] > gains[b] and no_dearer:
+            return True
+        return gains[a] == gains[b] and costs[a] == costs[b] and a < b
+
+    indices = range(len(gains))
+    front = [b for b in indices if not any(beats(a, b) for a in indices if a != b)]
+    return sorted(front, key=lambda index: (costs[index], gains[index]))
+
+
+def hypervolume(gains: Sequence[float], costs: Sequence[float], reference: tuple[float, float]) -> float:
+    """Area that the front dominates, up to a reference (gain, cost); candidates beyond the reference add nothing."""
+    area, floor = 0.0, reference[0]
+    for index in pareto_front(gains, costs):
+        gain, cost = gains[index], costs[index]
+        if gain > floor and cost < reference[1]:
+            area += (gain - floor) * (reference[1] - cost)
+            floor = gain
+    return area

@@ -1,0 +1,70 @@
+"""Files by content hash. A file that is there is whole."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from optimizer.errors import InputError, RunFailed
+
+__all__ = ["ArtefactStore", "explain_disk_errors"]
+
+
+class ArtefactStore:
+    """`folder/<sha256>`: written aside, flushed, then renamed; never changed afterwards."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        for leftover in folder.glob("*.part"):  # of a process that was killed
+            leftover.unlink(missing_ok=True)
+
+    def put_file(self, source: Path) -> str:
+        """Store a copy of a file; returns its SHA-256."""
+        with explain_disk_errors(self._folder):
+            aside = self._folder / f"{source.name}.part"
+            shutil.copyfile(source, aside)
+            digest = hash_file(aside)
+            descriptor = os.open(aside, os.O_RDONLY)
+            os.fsync(descriptor)
+            os.close(descriptor)
+            aside.replace(self._folder / digest)
+        return digest
+
+    def path(self, sha256: str, *, verify: bool = False) -> Path:
+        """Where an artefact lies.
+
+        Raises:
+            InputError: it is missing or, with `verify`, not what its name says.
+        """
+        path = self._folder / sha256
+        if not path.is_file():
+            raise InputError(f"the run is incomplete: artefact {sha256[:12]} is missing from {self._folder}")
+        if verify and hash_file(path) != sha256:
+            raise InputError(f"the run is damaged: artefact {path} does not have the content its name says")
+        return path
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file's content, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file.read())
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+@contextmanager
+def explain_disk_errors(folder: Path) -> Iterator[None]:
+    """Turns a full or failing disk into one line that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise RunFailed(
+            f"cannot write in {folder}: {error.strerror or error}; free some space, then resume the run"
+        ) from error

@@ -1,0 +1,171 @@
+"""The database of one run: every trial is one transaction, and what is not in it did not happen."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from optimizer.errors import InputError, RunFailed
+from optimizer.search.base import Trial
+from optimizer.store.artefacts import ArtefactStore
+from optimizer.store.schema import COLUMNS, SCHEMA_VERSION, TABLES, row_from_trial, trial_from_row
+
+__all__ = ["RunStore"]
+
+DATABASE = "run.db"
+
+
+class RunStore:
+    """A run's folder: `run.db`, `artefacts/` and a lock that one writer holds.
+
+    Attributes:
+        folder: the run's folder.
+        artefacts: weights and models by content hash.
+    """
+
+    def __init__(self, folder: Path, connection: sqlite3.Connection, lock: IO[str] | None) -> None:
+        self.folder = folder
+        self.artefacts = ArtefactStore(folder / "artefacts")
+        self._connection, self._lock = connection, lock
+
+    @staticmethod
+    def create(folder: Path, config: dict[str, Any]) -> RunStore:
+        """A new run in an empty or absent folder.
+
+        Raises:
+            InputError: something is there already.
+        """
+        if (folder / DATABASE).exists():
+            raise InputError(f"{folder} already holds a run; go on with `optimize resume {folder}` or choose another --out")
+        if folder.exists() and any(item.name != ".lock" for item in folder.iterdir()):
+            raise InputError(f"{folder} is not empty and no run; choose another --out")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot make the run's folder {folder}: {error.strerror}") from error
+        lock = _take_lock(folder)
+        aside = folder / f"{DATABASE}.part"
+        aside.unlink(missing_ok=True)
+        with _explain(folder):
+            connection = sqlite3.connect(aside)
+            connection.executescript(f"pragma user_version = {SCHEMA_VERSION}; begin; {TABLES} commit;")
+            connection.execute("insert into meta values ('config', ?)", (json.dumps(config, sort_keys=True),))
+            connection.commit()
+            connection.close()
+        aside.rename(folder / DATABASE)
+        return RunStore(folder, _connect(folder), lock)
+
+    @staticmethod
+    def open(folder: Path, *, writable: bool = True) -> RunStore:
+        """A run that exists.
+
+        Raises:
+            InputError: no run there, a damaged one, one of another version, or (to write) one that is being written.
+        """
+        if not (folder / DATABASE).is_file():
+            raise InputError(f"{folder} is no run: it has no {DATABASE}")
+        lock = _take_lock(folder) if writable else None
+        connection = _connect(folder)
+        return RunStore(folder, connection, lock)
+
+    def __enter__(self) -> RunStore:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._connection.close()
+        if self._lock is not None:
+            self._lock.close()
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What the run was started with."""
+        return self.get_meta("config")
+
+    def history(self) -> list[Trial]:
+        """All trials by number, the pending one included."""
+        rows = self._connection.execute(f"select {', '.join(COLUMNS)} from trials order by number")
+        return [trial_from_row(row) for row in rows]
+
+    def record(self, trial: Trial) -> None:
+        """Write a trial, replacing what was there under its number."""
+        marks = ", ".join("?" * len(COLUMNS))
+        self._write(f"insert or replace into trials ({', '.join(COLUMNS)}) values ({marks})", row_from_trial(trial))
+
+    def get_meta(self, key: str, default: Any = None) -> Any:
+        """A small JSON value kept with the run."""
+        row = self._connection.execute("select value from meta where key = ?", (key,)).fetchone()
+        return json.loads(row[0]) if row else default
+
+    def set_meta(self, key: str, value: Any) -> None:
+        self._write("insert or replace into meta values (?, ?)", (key, json.dumps(value, sort_keys=True)))
+
+    @property
+    def elapsed_seconds(self) -> float:
+        """Wall-clock time spent in all processes that worked on this run."""
+        return float(self.get_meta("elapsed_seconds", 0.0))
+
+    def add_elapsed(self, seconds: float) -> None:
+        self.set_meta("elapsed_seconds", self.elapsed_seconds + seconds)
+
+    def log_event(self, text: str) -> None:
+        """Remember that something happened, with the time."""
+        self._write("insert into events (text) values (?)", (text,))
+
+    def events(self) -> list[tuple[str, str]]:
+        """(time in UTC, text), oldest first."""
+        return [(row[0], row[1]) for row in self._connection.execute("select time, text from events order by id")]
+
+    def _write(self, statement: str, values: tuple[Any, ...]) -> None:
+        with _explain(self.folder), self._connection:
+            self._connection.execute(statement, values)
+
+
+def _connect(folder: Path) -> sqlite3.Connection:
+    path = folder / DATABASE
+    try:
+        connection = sqlite3.connect(path)
+        connection.row_factory = sqlite3.Row
+        healthy = connection.execute("pragma quick_check").fetchone()[0] == "ok"
+        version = connection.execute("pragma user_version").fetchone()[0]
+        connection.execute("pragma journal_mode = wal")
+        connection.execute("pragma synchronous = full")
+    except sqlite3.DatabaseError as error:
+        raise InputError(f"{path} is damaged or no database ({error})") from error
+    if not healthy:
+        raise InputError(f"{path} is damaged: SQLite's own check fails")
+    if version != SCHEMA_VERSION:
+        raise InputError(f"{path} has schema version {version}; this release reads version {SCHEMA_VERSION}")
+    return connection
+
+
+def _take_lock(folder: Path) -> IO[str]:
+    """An exclusive lock that the kernel frees when this process ends, however it ends."""
+    try:
+        file = (folder / ".lock").open("a")
+    except OSError as error:
+        raise InputError(f"cannot write in {folder}: {error.strerror}") from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise InputError(f"another process is working on {folder}; wait for it or stop it") from error
+    return file
+
+
+@contextmanager
+def _explain(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise RunFailed(f"cannot write {folder / DATABASE}: {error}; free some space, then resume the run") from error
