@@ -1,2 +1,55 @@
+"""Put a detector on a device: bundles, engines, the detector itself, targets and their latencies.
+
+Needs numpy alone; an engine's library is loaded when a model is opened. Labelled images are read by `deploy.data`,
+average precision is computed by `deploy.evaluate`, models are exported by `deploy.export`, which alone needs torch.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Optional, Union
+
+from deploy.bundle import Bundle, BundleManifest, open_bundle, write_bundle
 from deploy.detections import Detections
+from deploy.engines import Engine, TensorSpec, open_engine
+from deploy.latency import Comparison, LatencyRecord, MeasurementFailure, compare
+from deploy.measure import Measured, measure_models
+from deploy.pipeline.detector import Detector, ModelSource, Timings
 from deploy.pipeline.preprocess import Placement, Preprocess
+from deploy.protocols import PROTOCOLS, MeasuringProtocol
+from deploy.targets import Target, TargetSpec, get_target
+from deploy.timing import Subject
+
+__all__ = [
+    "PROTOCOLS",
+    "Bundle",
+    "BundleManifest",
+    "Comparison",
+    "Detections",
+    "Detector",
+    "Engine",
+    "LatencyRecord",
+    "Measured",
+    "MeasurementFailure",
+    "MeasuringProtocol",
+    "ModelSource",
+    "Placement",
+    "Preprocess",
+    "Subject",
+    "Target",
+    "TargetSpec",
+    "TensorSpec",
+    "Timings",
+    "compare",
+    "get_target",
+    "measure_models",
+    "open_bundle",
+    "open_detector",
+    "open_engine",
+    "write_bundle",
+]
+
+
+def open_detector(bundle: Union[str, Path], threads: Optional[int] = None) -> Detector:
+    """The detector of a bundle's folder: ``with open_detector("student") as detector: detector("street.jpg")``."""
+    return Detector(open_bundle(bundle), threads)

@@ -9,7 +9,7 @@ from typing import List
 __all__ = ["list_board_files", "write_archive"]
 
 PACKAGE = Path(__file__).parent
-NOT_ON_A_BOARD = ("export", "data", "evaluate.py", "README.md")
+NOT_ON_A_BOARD = ("export",)
 SUFFIXES = (".py", ".toml")
 MAIN = "from deploy.cli import main\n\nmain()\n"
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip format's first moment: equal sources, equal bytes

@@ -45,8 +45,8 @@ class BundleManifest:
     precision: str = "fp32"
     nms: str = "op"
     max_detections: int = 100
-    metrics: Mapping[str, Any] = NOTHING
-    files: Mapping[str, str] = NOTHING
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
     def to_json(self) -> Dict[str, Any]:
@@ -71,9 +71,8 @@ class BundleManifest:
         version = value.get("schema_version")
         if version != SCHEMA_VERSION:
             raise InputError(
-                "schema version {!r}; this release reads {}: write the bundle again, or use the release it is from".format(
-                    version, SCHEMA_VERSION
-                )
+                "schema version {!r}; this release reads {}: write the bundle again, or use the release "
+                "it is from".format(version, SCHEMA_VERSION)
             )
         try:
             return BundleManifest(
@@ -129,7 +128,11 @@ def write_bundle(
         DeployError: the disk is full or not writable; nothing is left behind.
     """
     folder = Path(folder)
-    if folder.exists() and not (folder / MANIFEST_FILE).is_file() and not (folder.is_dir() and not any(folder.iterdir())):
+    if (
+        folder.exists()
+        and not (folder / MANIFEST_FILE).is_file()
+        and not (folder.is_dir() and not any(folder.iterdir()))
+    ):
         raise InputError("{} exists and is no bundle; it is left alone, choose another folder".format(folder))
     for name in extra_files:
         if name in (MODEL_FILE, ARCHIVE_FILE, MANIFEST_FILE) or not _stays_inside(name):

@@ -6,11 +6,13 @@ import contextlib
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from deploy.data.records import Dataset
 from deploy.detections import Detections
+from deploy.errors import InputError
 
 __all__ = ["AveragePrecision", "evaluate_detections"]
 
@@ -18,6 +20,8 @@ __all__ = ["AveragePrecision", "evaluate_detections"]
 @dataclass(frozen=True)
 class AveragePrecision:
     """COCO's box figures, 0..1; None where the data set has no object of that kind.
+
+    Sizes are those of the boxes; COCO's own go by the outline's area, which other label formats do not have.
 
     Attributes:
         ap: mean over IoU 0.50 to 0.95; ap50, ap75: at one IoU.
@@ -35,31 +39,34 @@ class AveragePrecision:
 
 
 def evaluate_detections(dataset: Dataset, results: Iterable[tuple[int, Detections]]) -> AveragePrecision:
-    """Average precision of (image id, detections in image pixels) over a data set; crowds are ignored regions."""
-    from pycocotools.coco import COCO
+    """Average precision of (image id, detections in image pixels) over a data set; crowds are ignored regions.
+
+    An image without a result counts as one where nothing was detected.
+
+    Raises:
+        InputError: the data set has no object, so that there is no average precision.
+    """
     from pycocotools.cocoeval import COCOeval
 
+    if not dataset.count_objects():
+        raise InputError(f"there is no object in {len(dataset.records)} images, so no average precision to compute")
     rows = [_rows_of(image_id, found) for image_id, found in results]
-    detections = np.concatenate(rows) if rows else np.zeros((0, 7))
+    detections = np.concatenate([np.zeros((0, 7)), *rows])
     with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO()
-        truth.dataset = _coco_from_dataset(dataset)
-        truth.createIndex()
-        if not len(detections):
-            return AveragePrecision(0.0, 0.0, 0.0, None, None, None, (None,) * len(dataset.class_names))
-        evaluation = COCOeval(truth, truth.loadRes(detections), "bbox")
+        truth = _index(_coco_from_dataset(dataset))
+        found = truth.loadRes(detections) if len(detections) else _index({**truth.dataset, "annotations": []})
+        evaluation = COCOeval(truth, found, "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    stats = [float(value) if value >= 0 else None for value in evaluation.stats]
+    ap, ap50, ap75, small, medium, large = (float(value) if value >= 0 else None for value in evaluation.stats[:6])
+    assert ap is not None and ap50 is not None and ap75 is not None
     precision = evaluation.eval["precision"][:, :, :, 0, -1]  # IoU, recall, class, all areas, 100 detections
-    by_class = []
-    for index in range(precision.shape[2]):
-        valid = precision[:, :, index][precision[:, :, index] > -1]
-        by_class.append(float(valid.mean()) if valid.size else None)
+    by_class = (precision[:, :, index] for index in range(precision.shape[2]))
     return AveragePrecision(
-        stats[0] or 0.0, stats[1] or 0.0, stats[2] or 0.0, stats[3], stats[4], stats[5], tuple(by_class)
-    )
+        ap, ap50, ap75, small, medium, large,
+        tuple(float(values.mean()) if (values > -1).all() else None for values in by_class),
+    )  # fmt: skip
 
 
 def _rows_of(image_id: int, found: Detections) -> np.ndarray:
@@ -73,8 +80,8 @@ def _rows_of(image_id: int, found: Detections) -> np.ndarray:
     return rows
 
 
-def _coco_from_dataset(dataset: Dataset) -> dict[str, object]:
-    annotations: list[dict[str, object]] = []
+def _coco_from_dataset(dataset: Dataset) -> dict[str, Any]:
+    annotations: list[dict[str, Any]] = []
     for record in dataset.records:
         for box, label, crowd in zip(record.boxes_xyxy.tolist(), record.labels.tolist(), record.crowd.tolist()):
             width, height = box[2] - box[0], box[3] - box[1]
@@ -94,3 +101,13 @@ def _coco_from_dataset(dataset: Dataset) -> dict[str, object]:
         "annotations": annotations,
         "categories": [{"id": index + 1, "name": name} for index, name in enumerate(dataset.class_names)],
     }
+
+
+def _index(content: dict[str, Any]) -> Any:
+    """pycocotools' own object of what a COCO file would hold."""
+    from pycocotools.coco import COCO
+
+    coco = COCO()
+    coco.dataset = content
+    coco.createIndex()
+    return coco

@@ -10,6 +10,7 @@ import numpy as np
 
 from deploy.device import DeviceFingerprint
 from deploy.errors import InputError
+from deploy.protocols import get_protocol
 
 __all__ = ["PROTOCOL_VERSION", "Canary", "Comparison", "LatencyRecord", "MeasurementFailure", "WarmUp", "compare"]
 
@@ -41,7 +42,7 @@ class LatencyRecord:
     """One model's latency at batch 1, with what is needed to judge and to repeat it.
 
     Attributes:
-        level: the protocol, a name in `deploy.measure.PROTOCOLS`; bound: which of its rules ended the timing.
+        level: the protocol, a name in `deploy.protocols.PROTOCOLS`; bound: which of its rules ended the timing.
         lease: identity of the measurement; records of one lease were timed in turns and share their windows' order.
         windows_ms: every sample, clipped nowhere, by window in the order of time: engine and decoding (`infer_ms`).
         pre_ms: median time of resizing, padding and normalising; None where the model was fed ready tensors.
@@ -184,12 +185,12 @@ class Comparison(NamedTuple):
     different: bool
 
 
-def compare(first: LatencyRecord, second: LatencyRecord, gap: float) -> Comparison:
+def compare(first: LatencyRecord, second: LatencyRecord) -> Comparison:
     """How much slower (above 1) or faster (below 1) the first model is.
 
-    Within one lease windows are compared pair by pair, so that what slows both cancels. The two are called different
-    only if they are more than ``gap`` apart and their intervals do not overlap (in one lease: if the interval of their
-    ratio does not hold 1, which is the same question asked of the pairs).
+    Within one lease windows are compared pair by pair, so that what slows both cancels. The two are called different only
+    if they are further apart than their level's gap (final 1 %, screen 3 %) and their intervals do not overlap; in one
+    lease, if the interval of their ratio does not hold 1, which is the same question asked of the pairs.
 
     Raises:
         InputError: the records are not of one protocol version, target and device.
@@ -211,6 +212,7 @@ def compare(first: LatencyRecord, second: LatencyRecord, gap: float) -> Comparis
         ratio = first.median_ms / second.median_ms
         interval = _interval(_resample_medians(first.windows_ms) / _resample_medians(second.windows_ms, seed=1))
         apart = first.ci95_ms[0] > second.ci95_ms[1] or first.ci95_ms[1] < second.ci95_ms[0]
+    gap = max(get_protocol(first.level).gap, get_protocol(second.level).gap)
     return Comparison(ratio, interval, bool(apart and abs(ratio - 1) > gap))
 
 

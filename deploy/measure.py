@@ -1,223 +1,244 @@
-"""The one way a latency is measured here: several models in one lease, in turn, in a process of their own."""
+"""Measuring latencies: a lease on the device, the levels' processes, and one record a model."""
 
 from __future__ import annotations
 
-import fcntl
+import hashlib
 import json
 import os
-import platform
 import subprocess
 import sys
-import tempfile
 import time
-import uuid
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
-from deploy.bundle import Bundle, hash_file
-from deploy.engines import count_cores
-from deploy.errors import InputError, MeasurementError
-from deploy.latency import PROTOCOL_VERSION, PROTOCOLS, LatencyRecord, summarise
+import numpy as np
+
+from deploy.bundle import hash_file
+from deploy.device import DeviceFingerprint, read_busy_share, read_fingerprint
+from deploy.errors import InputError
+from deploy.latency import LatencyRecord, MeasurementFailure
+from deploy.lease import lease_device
 from deploy.pipeline.preprocess import Preprocess
+from deploy.pipeline.sources import iterate_images, list_images
+from deploy.protocols import MeasuringProtocol, get_protocol
+from deploy.timing import Lease, Subject, Timed, time_models
 
-__all__ = ["Subject", "describe_device", "measure_models"]
+__all__ = ["Measured", "Subject", "measure_models"]
 
-LEASE_WAIT_S = 900.0
-MAX_DRIFT = 0.05
-ATTEMPTS = 2
+BUSY_LIMIT = 0.2
+IMAGES_LIMIT_BYTES = 256 << 20
+Measured = Union[LatencyRecord, MeasurementFailure]
+Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A model to be measured, and how images reach it.
+class _Job:
+    """One process's part of a measurement; it travels to a child as JSON."""
 
-    Attributes:
-        preprocess: None for a bare model: its input is fed plain 0..255 RGB images of its own size.
-        head: kind of raw outputs, whose decoding is part of the latency; None measures the model alone.
-    """
+    subjects: Mapping[str, Subject]
+    images: Tuple[Path, ...]
+    level: str
+    target: str
+    engine: str
+    threads: Optional[int]
+    seed: int
+    lease: str
+    flags: Tuple[str, ...]
 
-    model: Path
-    preprocess: Optional[Preprocess] = None
-    head: Optional[str] = None
+    def to_text(self) -> str:
+        return json.dumps(asdict(self), default=str)
 
     @staticmethod
-    def from_bundle(bundle: Bundle) -> "Subject":
-        return Subject(bundle.model_path, bundle.manifest.preprocess, bundle.manifest.head)
+    def from_text(text: str) -> "_Job":
+        value = json.loads(text)
+        subjects = {
+            name: Subject(
+                Path(item["model"]), item["preprocess"] and Preprocess.from_json(item["preprocess"]), item["head"]
+            )
+            for name, item in value["subjects"].items()
+        }
+        images, flags = tuple(map(Path, value["images"])), tuple(value["flags"])
+        return _Job(**{**value, "subjects": subjects, "images": images, "flags": flags})
 
 
 def measure_models(
     subjects: Mapping[str, Subject],
-    *,
-    protocol: str,
-    target: str = "cpu",
-    threads: Optional[int] = None,
     images: Sequence[Path] = (),
+    level: str = "screen",
+    target: str = "cpu",
+    engine: str = "ort",
+    threads: Optional[int] = None,
     seed: int = 0,
-) -> Dict[str, LatencyRecord]:
-    """The latency of each subject, all measured in one lease so that their ratios do not drift.
+    report: Report = lambda line: None,
+    lease_timeout_s: float = 600.0,
+) -> Dict[str, Measured]:
+    """A latency record for each model by name, or the reason why there is none; all timed in turns in one lease.
 
-    The models take turns in random order, window by window, between two timings of a small fixed model (the canary).
-    If the canary drifts by more than 5 % the lease is measured once more; a second drift is flagged in the records.
+    Args:
+        images: files and folders the models are fed with, through their own preprocessing; none: seeded noise.
+        level: "quick", "screen" or "final" (`deploy.protocols`).
+        seed: of the noise and of the order of turns.
+        report: takes a line of text at each step.
 
     Raises:
-        MeasurementError: the measuring process failed, or the device is held by someone else for too long.
-        InputError: a model or image cannot be used.
+        InputError: the level is unknown, a model file or every image is missing.
+        MeasurementError: another process keeps the device.
     """
-    if protocol not in PROTOCOLS:
-        raise InputError("unknown protocol {!r}; there are: {}".format(protocol, ", ".join(sorted(PROTOCOLS))))
+    protocol = get_protocol(level)
     if not subjects:
-        raise InputError("nothing to measure")
-    with _lease(target):
-        load = os.getloadavg()[0]
-        for attempt in range(ATTEMPTS):
-            answers = [
-                _ask_worker(_make_job(subjects, protocol, threads, images, "{}/{}/{}".format(seed, attempt, process)),
-                            protocol, len(subjects))  # fmt: skip
-                for process in range(PROTOCOLS[protocol].processes)
-            ]
-            drift = max(abs(answer["canary_ms"][1] / answer["canary_ms"][0] - 1) for answer in answers)
-            if drift <= MAX_DRIFT:
-                break
-    lease = uuid.uuid4().hex
-    device = describe_device()
-    return {
-        name: _make_record(name, subject, answers, drift, lease, device, load, target, protocol, threads, images)
-        for name, subject in subjects.items()
-    }
+        raise InputError("there is no model to measure")
+    for subject in subjects.values():
+        if not subject.model.is_file():
+            raise InputError("there is no model {}".format(subject.model))
+    files = tuple(list_images(images))[: protocol.images] if images else ()
+    with lease_device(target, lease_timeout_s):
+        lease = hashlib.sha256("{}-{}".format(os.getpid(), time.time_ns()).encode()).hexdigest()[:12]
+        flags = tuple(flag for flag in (protocol.caveat, _note_load()) if flag)
+        job = _Job(subjects, files, level, target, engine, threads, seed, lease, flags)
+        if protocol.processes == 1:
+            return _measure_here(job, report)
+        parts = []
+        for index in range(protocol.processes):
+            report("process {} of {}".format(index + 1, protocol.processes))
+            parts.append(_measure_in_child(replace(job, seed=seed + index)))
+    return {name: _merge([part[name] for part in parts]) for name in subjects}
 
 
-def describe_device() -> Dict[str, Any]:
-    """What the measuring machine is: processor, cores, governor where it can be read, memory, system."""
-    model = platform.processor() or platform.machine()
-    governor = None
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                model = line.split(":", 1)[1].strip()
-                break
-        governor = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").read_text(encoding="utf-8").strip()
-    except OSError:
-        pass  # absent is absent: not every system tells
-    return {
-        "cpu": model,
-        "cores": count_cores(),
-        "governor": governor,
-        "system": "{} {}".format(platform.system(), platform.release()),
-        "machine": platform.machine(),
-        "python": platform.python_version(),
-    }
-
-
-def _make_job(
-    subjects: Mapping[str, Subject], protocol: str, threads: Optional[int], images: Sequence[Path], seed: str
-) -> Dict[str, Any]:
-    return {
-        "protocol": protocol,
-        "threads": threads,
-        "seed": seed,
-        "images": [str(path) for path in images],
-        "models": {
-            name: {
-                "path": str(subject.model),
-                "preprocess": subject.preprocess.to_json() if subject.preprocess else None,
-                "head": subject.head,
-            }
-            for name, subject in subjects.items()
-        },
-    }
-
-
-def _ask_worker(job: Dict[str, Any], protocol: str, models: int) -> Dict[str, Any]:
-    """The answer of a measuring process, or the error it ended with."""
-    here = Path(__file__).resolve().parent.parent  # the folder or archive that holds this package
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here), os.environ.get("PYTHONPATH", "")])}
-    rules = PROTOCOLS[protocol]
-    patience = 120 + models * 4 * (rules.warmup_max_s + rules.max_s)
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "deploy.worker"],
-            input=json.dumps(job),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            universal_newlines=True,
-            timeout=patience,
-            env=environment,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise MeasurementError("measuring took longer than {:.0f} s and was stopped".format(patience)) from error
-    try:
-        answer = json.loads(done.stdout)
-    except ValueError as error:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise MeasurementError("the measuring process ended with {}: {}".format(done.returncode, last)) from error
-    if "error" in answer:
-        raise (InputError if answer["exit_code"] == 2 else MeasurementError)(answer["error"])
-    return dict(answer)
+def _measure_here(job: _Job, report: Report) -> Dict[str, Measured]:
+    """Time, and time again where the canary drifted; the steadier of the two counts."""
+    protocol = get_protocol(job.level)
+    images, digest = _load_images(job.images, protocol, report)
+    fingerprint_time = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    load = read_fingerprint("", 0)
+    best: Optional[Lease] = None
+    for _ in range(1 + protocol.retries):
+        lease = time_models(job.subjects, images, protocol, job.engine, job.threads, job.seed, report)
+        if best is None or lease.canary.drift < best.canary.drift:
+            best = lease
+        if best.canary.drift <= protocol.drift_limit:
+            break
+        report("the canary drifted by {:.1%}".format(lease.canary.drift))
+    assert best is not None
+    return {name: _make_record(job, name, best, load, fingerprint_time, len(images), digest) for name in job.subjects}
 
 
 def _make_record(
-    name: str,
-    subject: Subject,
-    answers: List[Dict[str, Any]],
-    drift: float,
-    lease: str,
-    device: Dict[str, Any],
-    load: float,
-    target: str,
-    protocol: str,
-    threads: Optional[int],
-    images: Sequence[Path],
-) -> LatencyRecord:
-    parts = [answer["models"][name] for answer in answers]
-    # every model of a lease gets as many windows as the others, so that windows pair up
-    statistics = summarise(
-        [value for part in parts for value in part["samples_ms"]], [value for part in parts for value in part["windows_ms"]]
-    )
-    warmed_up = all(part["warmed_up"] for part in parts)
-    flags = []
-    if drift > MAX_DRIFT:
-        flags.append("canary drift {:.1%}".format(drift))
-    if not warmed_up:
-        flags.append("warm-up did not converge")
-    if load > 0.5 * count_cores():
-        flags.append("machine was busy (load {:.1f})".format(load))
-    if not images:
-        flags.append("noise instead of images")
+    job: _Job, name: str, lease: Lease, device: DeviceFingerprint, measured_at: str, images: int, digest: Optional[str]
+) -> Measured:
+    timed, subject = lease.timed[name], job.subjects[name]
+    if timed.error is not None:
+        return MeasurementFailure(job.level, str(subject.model), job.target, timed.error)
+    whole = subject.head is not None and subject.preprocess is not None
     return LatencyRecord(
-        target=target,
-        protocol=protocol,
-        protocol_version=PROTOCOL_VERSION,
+        level=job.level,
         model_sha256=hash_file(subject.model),
-        lease=lease,
-        warmed_up=warmed_up,
-        warmup_runs=sum(part["warmup_runs"] for part in parts),
-        images="{} {}".format(parts[0]["feeds"], "images" if images else "noise inputs"),
-        canary_ms=tuple(answers[-1]["canary_ms"]),
-        canary_drift=round(drift, 5),
-        device=device,
-        runtime=answers[0]["runtime"],
-        threads=threads or count_cores(),
-        load=round(load, 2),
-        flags=tuple(flags),
-        **statistics,
+        target=job.target,
+        device=replace(device, runtime=timed.runtime, threads=timed.threads),
+        lease=job.lease,
+        measured_at=measured_at,
+        windows_ms=tuple(timed.windows_ms),
+        pre_ms=round(float(np.median(timed.pre_ms)), 4) if whole else None,
+        warm_up=(timed.warm_up,),
+        bound=timed.bound,
+        feeds=_describe_feeds(subject, images, job.seed),
+        images_sha256=digest if subject.preprocess is not None else None,
+        canaries=(lease.canary,),
+        flags=job.flags + _list_flags(lease, timed, get_protocol(job.level)),
     )
 
 
-@contextmanager
-def _lease(target: str) -> Iterator[None]:
-    """Nobody else measures on this target meanwhile; the kernel frees the lock however this process ends."""
-    path = Path(tempfile.gettempdir()) / "detopt-{}-{}.lock".format(os.getuid(), "".join(filter(str.isalnum, target)))
-    with path.open("a") as file:
-        deadline = time.monotonic() + LEASE_WAIT_S
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as error:
-                if time.monotonic() > deadline:
-                    raise MeasurementError("the target {} has been in use for {:.0f} s".format(target, LEASE_WAIT_S)) from error
-                time.sleep(0.2)
-        yield
+def _list_flags(lease: Lease, timed: Timed, protocol: MeasuringProtocol) -> Tuple[str, ...]:
+    flags = []
+    if not timed.warm_up.converged:
+        flags.append("latency still moved by more than {:.0%} when warm-up ended".format(protocol.settled))
+    if lease.canary.drift > protocol.drift_limit:
+        flags.append("the canary drifted by more than {:.0%}: only ratios within this lease count".format(
+            protocol.drift_limit))  # fmt: skip
+    return tuple(flags)
+
+
+def _note_load() -> Optional[str]:
+    busy = read_busy_share()
+    if busy is None or busy <= BUSY_LIMIT:
+        return None
+    return "the machine was busy before the start: {:.0%} of its cores".format(busy)
+
+
+def _describe_feeds(subject: Subject, images: int, seed: int) -> str:
+    if not images or subject.preprocess is None:
+        return "noise, seed {}".format(seed)
+    prepared = "the bundle's preprocessing" if subject.head is not None else "values as given, not the model's own"
+    return "{} images, {}".format(images, prepared)
+
+
+def _load_images(
+    files: Sequence[Path], protocol: MeasuringProtocol, report: Report
+) -> Tuple[List[np.ndarray], Optional[str]]:
+    """Decoded images, as many as the protocol takes and memory allows, and a hash of their contents."""
+    images: List[np.ndarray] = []
+    if not files:
+        return images, None
+    digest, size = hashlib.sha256(), 0
+    for frame in iterate_images(files, report):
+        size += frame.image.nbytes
+        if images and size > IMAGES_LIMIT_BYTES:
+            break
+        images.append(frame.image)
+        digest.update(bytes.fromhex(hash_file(frame.path)))
+    return images, digest.hexdigest()
+
+
+def _measure_in_child(job: _Job) -> Dict[str, Measured]:
+    """The same in a fresh process; one that dies is a failure of every model in it."""
+    package = str(Path(__file__).parents[1])  # a folder, or detect.pyz itself
+    paths = [package] + [path for path in (os.environ.get("PYTHONPATH"),) if path]
+    result = subprocess.run(
+        [sys.executable, "-c", "from deploy.measure import answer_job; answer_job()"],
+        input=job.to_text(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        check=False,
+    )
+    if result.returncode != 0:
+        last = (result.stderr.strip().splitlines() or ["no message"])[-1]
+        reason = "the measuring process ended with {}: {}".format(result.returncode, last)
+        return {
+            name: MeasurementFailure(job.level, str(subject.model), job.target, reason)
+            for name, subject in job.subjects.items()
+        }
+    return {name: _parse_measured(value) for name, value in json.loads(result.stdout).items()}
+
+
+def answer_job() -> None:
+    """A child's whole life: a job on stdin, its records on stdout."""
+    measured = _measure_here(_Job.from_text(sys.stdin.read()), lambda line: None)
+    json.dump({name: item.to_json() for name, item in measured.items()}, sys.stdout)
+
+
+def _parse_measured(value: Mapping[str, Any]) -> Measured:
+    if "error" in value:
+        return MeasurementFailure(value["level"], value["model"], value["target"], value["error"])
+    return LatencyRecord.from_json(value)
+
+
+def _merge(parts: Sequence[Measured]) -> Measured:
+    """One record of several processes' windows, in order; a failure in one is a failure of all."""
+    records: List[LatencyRecord] = []
+    for part in parts:
+        if isinstance(part, MeasurementFailure):
+            return part
+        records.append(part)
+    pre_ms = [record.pre_ms for record in records if record.pre_ms is not None]
+    return replace(
+        records[0],
+        windows_ms=tuple(window for record in records for window in record.windows_ms),
+        pre_ms=round(float(np.median(pre_ms)), 4) if pre_ms else None,
+        warm_up=tuple(item for record in records for item in record.warm_up),
+        bound=", ".join(dict.fromkeys(record.bound for record in records)),
+        canaries=tuple(item for record in records for item in record.canaries),
+        flags=tuple(dict.fromkeys(flag for record in records for flag in record.flags)),
+    )

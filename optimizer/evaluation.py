@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from deploy import Preprocess
 from deploy.data import Dataset
+from deploy.errors import DeployError, InputError
+from deploy.targets import Target
+from optimizer.arch.actions import IllegalAction
 from optimizer.arch.macs import count
 from optimizer.arch.spec import ArchSpec
 from optimizer.config import RunConfig
 from optimizer.cost.base import Candidate, CostMeter
+from optimizer.cost.latency import LatencyCost
+from optimizer.cost.macs import MacsCost
 from optimizer.data.loader import TrainLoader
 from optimizer.detectors import build_detector
 from optimizer.detectors.base import Detector
@@ -26,22 +31,30 @@ from optimizer.errors import RunFailed
 from optimizer.export import evaluate_model, export_model
 from optimizer.morph import morph
 from optimizer.progress import RunProgress
-from optimizer.search.base import History, Proposal, Trial
+from optimizer.search.base import History, Proposal, Trial, TrialFailed
 from optimizer.search.objective import OBJECTIVES
 from optimizer.seeds import derive_seed
 from optimizer.store.artefacts import ArtefactStore
 from optimizer.train.config import TrainConfig
-from optimizer.train.loop import Progress, TrainResult, train
+from optimizer.train.loop import Progress, TrainingDiverged, TrainResult, train
 from optimizer.train.steps import DetectionStep
 
-__all__ = ["Evaluation", "choose_device"]
+__all__ = ["Evaluation", "build_meter", "choose_device"]
 
-log = logging.getLogger("detopt")
+MEASURING_IMAGES = 64
 
 
 def choose_device() -> torch.device:
     """The first GPU where there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def build_meter(config: RunConfig, target: Target, dataset: Dataset, level: str) -> CostMeter:
+    """What students are scored by: latency on the target at a level of rigour, or operations."""
+    if config.search.cost == "macs":
+        return MacsCost()
+    images = tuple(record.path for record in dataset.records[:MEASURING_IMAGES])
+    return LatencyCost(target, images, level)
 
 
 @dataclass(frozen=True)
@@ -61,7 +74,6 @@ class Evaluation:
     Attributes:
         history: the trials recorded so far, read anew at every call.
         scratch: folder for the checkpoint of the training in hand and for a model before it is stored.
-        proposals: where the loss step comes from; another regime (distillation) is another step, not another loop.
     """
 
     config: RunConfig
@@ -69,33 +81,46 @@ class Evaluation:
     val_data: Dataset
     artefacts: ArtefactStore
     history: Callable[[], History]
+    target: Target
     meter: CostMeter
     scratch: Path
     device: torch.device
     progress: RunProgress
 
     def __call__(self, number: int, proposal: Proposal) -> Trial:
-        """The finished trial. Raises `RunFailed` (and its kin) where the student cannot be trained or measured."""
+        """The finished trial.
+
+        Raises:
+            TrialFailed: the student cannot be trained, exported or measured; the search can go on without it.
+            RunFailed: nothing can go on, for example because the disk is full or the base itself failed.
+        """
+        try:
+            return self._evaluate(number, proposal)
+        except InputError:
+            raise
+        except (TrainingDiverged, IllegalAction, DeployError) as error:
+            raise (RunFailed if number == 0 else TrialFailed)(str(error)) from error
+        except (OSError, SafetensorError) as error:
+            raise RunFailed(f"cannot write in {self.scratch}: {error}; free some space, then resume the run") from error
+
+    def _evaluate(self, number: int, proposal: Proposal) -> Trial:
         started = time.monotonic()
         trials = {trial.number: trial for trial in self.history()}
-        student = self._build_base() if proposal.parent is None else self._build_child(proposal, trials[proposal.parent])
-        recipe = self.config.base_train if proposal.parent is None else self.config.trial_train
+        parent = None if proposal.parent is None else trials[proposal.parent]
+        student = self._build_base() if parent is None else self._build_child(proposal, parent)
+        recipe = self.config.base_train if parent is None else self.config.trial_train
         result = self._train(number, student, recipe)
 
         self.progress.start_step(f"{_name(number)}: export and measure", 3)
-        exported = self.scratch / f"trial-{number}.onnx"
-        export_model(student.detector, student.arch, exported)
+        model = self._store_model(number, student)
         self.progress.advance_step(1)
-        preprocess = Preprocess.imagenet(*student.arch.input_size)
-        precision = evaluate_model(exported, preprocess, self.val_data)
+        candidate = self._make_candidate(model, student.arch)
+        precision = evaluate_model(candidate.model, candidate.preprocess, self.val_data, self.target.spec.threads)
         self.progress.advance_step(2)
-        cost = count(student.arch, len(self.train_data.class_names))
-        candidate = Candidate(exported, preprocess, cost)
-        base = candidate if number == 0 else self._base_candidate(trials[0])
-        measured = self.meter.measure(candidate, base)
+        measured = self.meter.measure(candidate, candidate if number == 0 else self.candidate(trials[0]))
         self.progress.advance_step(3)
         base_ap = precision.ap if number == 0 else trials[0].ap
-        objective = OBJECTIVES[self.config.search.objective]
+        search = self.config.search
         trial = Trial(
             number=number,
             proposal=proposal,
@@ -103,26 +128,27 @@ class Evaluation:
             arch=student.arch,
             ap=precision.ap,
             ap50=precision.ap50,
-            macs=cost.macs,
-            flops_mmdet=cost.flops_mmdet,
-            params=cost.params,
+            macs=candidate.cost.macs,
+            flops_mmdet=candidate.cost.flops_mmdet,
+            params=candidate.cost.params,
             cost_ratio=measured.ratio,
-            score=objective(
-                precision.ap / base_ap, measured.ratio, alpha=self.config.search.alpha, beta=self.config.search.beta
-            )
+            score=OBJECTIVES[search.objective](precision.ap / base_ap, measured.ratio, search.alpha, search.beta)
             if base_ap
             else None,
             latency=measured.latency,
             weights=self._store_weights(number, student.detector),
-            model=self.artefacts.put_file(exported),
+            model=model,
             epochs_total=student.epochs_before + recipe.epochs,
             seconds=time.monotonic() - started,
             curve=result.curve,
             details={"changes": list(student.changes), "skipped_batches": result.skipped_batches, **measured.details},
         )
-        exported.unlink(missing_ok=True)
-        self._checkpoint(number).unlink(missing_ok=True)
         return trial
+
+    def candidate(self, trial: Trial) -> Candidate:
+        """A finished trial as a cost meter takes it."""
+        assert trial.arch is not None and trial.model is not None
+        return self._make_candidate(trial.model, trial.arch)
 
     def load_detector(self, trial: Trial) -> Detector:
         """The trained detector of a finished trial, ready to detect."""
@@ -174,20 +200,27 @@ class Evaluation:
             report=show,
         )
 
-    def _base_candidate(self, base: Trial) -> Candidate:
-        assert base.arch is not None and base.model is not None
-        return Candidate(
-            self.artefacts.path(base.model),
-            Preprocess.imagenet(*base.arch.input_size),
-            count(base.arch, len(self.train_data.class_names)),
-        )
+    def _make_candidate(self, model: str, arch: ArchSpec) -> Candidate:
+        cost = count(arch, len(self.train_data.class_names))
+        return Candidate(self.artefacts.path(model), Preprocess.imagenet(*arch.input_size), cost)
+
+    def _store_model(self, number: int, student: Student) -> str:
+        path = self.scratch / f"trial-{number}.onnx"
+        export_model(student.detector, student.arch, path, self.target.spec.nms)
+        sha256 = self.artefacts.put_file(path)
+        path.unlink()
+        return sha256
 
     def _store_weights(self, number: int, detector: Detector) -> str:
         path = self.scratch / f"trial-{number}.safetensors"
         save_file({name: value.contiguous().cpu() for name, value in detector.state_dict().items()}, path)
         sha256 = self.artefacts.put_file(path)
-        path.unlink(missing_ok=True)
+        path.unlink()
         return sha256
+
+    def forget(self, number: int) -> None:
+        """Remove what a recorded trial no longer needs."""
+        self._checkpoint(number).unlink(missing_ok=True)
 
     def _checkpoint(self, number: int) -> Path:
         return self.scratch / f"trial-{number}.ckpt"

@@ -33,6 +33,7 @@ def quick(data: Path | None = None) -> RunConfig:
         shapes=ShapesConfig(train=160, val=48, size=(160, 120)),
         base_train=train,
         trial_train=train.model_copy(update={"epochs": 1, "lr": 3e-4, "warmup_steps": 10, "bn_l1": 1e-5}),
+        final_protocol="screen" if data is None else "final",
         search=SearchConfig(trials=6, space=Space(sizes=scaled_sizes(size), region_proposals=region_proposals)),
     )
 

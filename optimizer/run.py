@@ -2,26 +2,257 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import platform
-import shutil
+import shlex
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from deploy import get_target
 from deploy.data import Dataset, read_dataset
 from optimizer.config import RunConfig, parse_config
+from optimizer.data.shapes import write_shapes
+from optimizer.environment import describe_environment
 from optimizer.errors import InputError, Interrupted, RunFailed
-from optimizer.evaluation import Evaluation
-from optimizer.handover import hand_over, write_front
+from optimizer.evaluation import Evaluation, build_meter, choose_device
+from optimizer.handover import find_front, hand_over, write_front
+from optimizer.plan import Plan, make_plan
 from optimizer.progress import RunProgress, format_duration
-from optimizer.search import STRATEGIES, build_strategy, search
+from optimizer.report.console import front_table
+from optimizer.report.page import ReportData, write_report
+from optimizer.search import build_strategy, search
 from optimizer.search.base import Proposal, Trial
+from optimizer.snapshots import draw_pictures
 from optimizer.store.run_store import RunStore
 
 __all__ = ["resume_run", "rewrite_report", "start_run"]
+
+log = logging.getLogger("detopt")
+
+
+def start_run(config: RunConfig, folder: Path) -> Path:
+    """A new run in `folder`, from data to report; returns the folder.
+
+    Raises:
+        InputError: something is wrong with the request; nothing has been started then.
+        RunFailed, Interrupted: what was found so far is in the folder, and `resume_run` goes on.
+    """
+    progress = RunProgress()
+    get_target(config.target)
+    if config.weights is not None and not config.weights.is_file():
+        raise InputError(f"there is no weights file {config.weights}")
+    data = _read_splits(config.data) if config.data is not None else None
+    plan = make_plan(config, len(data[0].records) if data else config.shapes.train, choose_device())
+    progress.say(plan.describe())
+    with RunStore.create(folder, config.model_dump(mode="json")) as store:
+        store.set_meta("command", shlex.join(["optimize", *sys.argv[1:]]))
+        return _work(store, config, progress, plan)
+
+
+def resume_run(folder: Path) -> Path:
+    """Go on with a run that was stopped or killed; a finished one is only reported again."""
+    progress = RunProgress()
+    with RunStore.open(folder) as store:
+        config = parse_config(store.config)
+        store.log_event("resumed")
+        return _work(store, config, progress, None)
+
+
+def rewrite_report(folder: Path) -> Path:
+    """`report.html` and `front.json` of a run, written again from its database; returns the page."""
+    with RunStore.open(folder) as store:
+        config = parse_config(store.config)
+        _report(store, config, _read_data(store, config)[1], store.get_meta("status", "stopped"))
+    return folder / "report.html"
+
+
+def _work(store: RunStore, config: RunConfig, progress: RunProgress, plan: Plan | None) -> Path:
+    with _logged(store.folder), _clocked(store) as clock, _stoppable(store, config, progress):
+        train_data, val_data = _read_data(store, config)
+        for dataset, name in ((train_data, "training"), (val_data, "validation")):
+            if dataset.problems:
+                progress.say(f"{name} data: {len(dataset.problems)} problem(s), skipped or clipped (optimize data check)")
+        target = get_target(config.target)
+        device = choose_device()
+        plan = plan or make_plan(config, len(train_data.records), device)
+        scratch = store.folder / "scratch"
+        scratch.mkdir(exist_ok=True)
+        evaluation = Evaluation(
+            config, train_data, val_data, store.artefacts, store.history, target,
+            build_meter(config, target, val_data, config.search_protocol), scratch, device, progress,
+        )  # fmt: skip
+
+        def record(trial: Trial) -> None:
+            store.record(trial)
+            clock()
+            if trial.status != "pending":
+                evaluation.forget(trial.number)
+                progress.trial_done(trial, config.search.trials)
+                _report(store, config, val_data, "running")
+
+        with progress.shown():
+            _train_base(store, evaluation, record)
+            progress.start_search(len(store.history()) - 1, config.search.trials)
+            search_config = config.search
+            why = search(
+                build_strategy(
+                    search_config.method, search_config.space, search_config.top_k, search_config.fixed_trials
+                ),
+                store.history,
+                evaluation,
+                record,
+                seed=config.seed,
+                trials=search_config.trials,
+                keep_going=lambda: plan.has_time_for_trial(clock(), store.history()),
+            )
+            progress.say(f"search ended: {why}")
+            hand_over(store, evaluation, build_meter(config, target, val_data, config.final_protocol))
+            clock()
+        store.set_meta("status", "finished")
+        page = _report(store, config, val_data, "finished")
+    front = find_front(store)
+    progress.console.print(front_table(store.history(), front.numbers, front.latency, front.ratios))
+    progress.say(f"bundles: {store.folder / 'bundles'}")
+    progress.say(f"report:  {page}")
+    return store.folder
+
+
+def _train_base(store: RunStore, evaluation: Evaluation, record: Any) -> None:
+    """Trial 0, unless it is recorded."""
+    history = store.history()
+    if not history or history[0].status != "done":
+        proposal = Proposal(None)
+        record(Trial(0, proposal))
+        record(evaluation(0, proposal))
+    base = store.history()[0]
+    if not base.ap:
+        raise RunFailed(
+            "the base detects nothing on the validation images (AP 0), so students cannot be scored beside it; "
+            "train it longer (--epochs), at a larger --size, or start from --weights"
+        )
+
+
+def _read_data(store: RunStore, config: RunConfig) -> tuple[Dataset, Dataset]:
+    """Training and validation records; refuses data that changed since the run began."""
+    folder = config.data
+    if folder is None:
+        shapes = config.shapes
+        folder = write_shapes(
+            store.folder / "data", train=shapes.train, val=shapes.val, size=shapes.size, seed=config.seed
+        )
+    train_data, val_data = _read_splits(folder)
+    found = [list(train_data.class_names), len(train_data.records), len(val_data.records)]
+    known = store.get_meta("data")
+    if known is None:
+        store.set_meta("data", found)
+    elif known != found:
+        raise InputError(f"the data in {folder} changed since this run began: (classes, train, val) was {known}, is {found}")
+    return train_data, val_data
+
+
+def _read_splits(folder: Path) -> tuple[Dataset, Dataset]:
+    return read_dataset(folder, "train"), read_dataset(folder, "val")
+
+
+def _report(store: RunStore, config: RunConfig, val_data: Dataset, status: str) -> Path:
+    """Write `front.json` and `report.html` as things stand."""
+    store.set_meta("status", status)
+    trials = store.history()
+    front = find_front(store)
+    students = [trial for trial in trials if trial.status == "done" and trial.number > 0]
+    best = max(students, key=lambda trial: trial.score or 0.0, default=None)
+    write_front(store.folder / "front.json", store, config.target)
+    page = store.folder / "report.html"
+    write_report(
+        page,
+        ReportData(
+            title=f"{config.base} for {config.target}",
+            status=f"{status}; {config.search.method} search on {config.data or 'generated shapes'}",
+            finished=status != "running",
+            settings=_list_settings(store, config),
+            environment=describe_environment(),
+            trials=trials,
+            trials_wanted=config.search.trials,
+            elapsed=format_duration(store.elapsed_seconds),
+            front=front.numbers,
+            latency=front.latency,
+            ratios=front.ratios,
+            bundles=front.bundles,
+            best=best.number if best is not None else None,
+            pictures=draw_pictures(store, trials[0], best, val_data) if best is not None else (),
+        ),
+    )
+    return page
+
+
+def _list_settings(store: RunStore, config: RunConfig) -> dict[str, str]:
+    search_config = config.search
+    return {
+        "command": store.get_meta("command", ""),
+        "preset, seed": f"{config.preset}, {config.seed}",
+        "base canvas": "{}x{}".format(*config.input_size),
+        "searched canvases": ", ".join("{}x{}".format(*size) for size in search_config.space.sizes),
+        "region proposals": ", ".join(str(count) for count in search_config.space.region_proposals),
+        "objective": f"{search_config.objective} of AP and {search_config.cost}, alpha {search_config.alpha:g}, "
+        f"beta {search_config.beta:g} (a reconstruction of the papers' score)",
+        "base training": f"{config.base_train.epochs} epochs, {config.base_train.optimizer}, lr {config.base_train.lr:g}",
+        "each student": f"{config.trial_train.epochs} epochs, lr {config.trial_train.lr:g}, weights inherited",
+        "latency protocol": f"{config.search_protocol} in the search, {config.final_protocol} for the front",
+    }
+
+
+@contextmanager
+def _logged(folder: Path) -> Iterator[None]:
+    """Everything said, and the traceback of what should not happen, is in `log.txt`."""
+    handler = logging.FileHandler(folder / "log.txt")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.setLevel(logging.INFO)
+    log.addHandler(handler)
+    try:
+        yield
+    except Exception:
+        log.exception("the run stopped")
+        raise
+    finally:
+        log.removeHandler(handler)
+        handler.close()
+
+
+@contextmanager
+def _clocked(store: RunStore) -> Iterator[Any]:
+    """Yields a function that adds the time since its last call to the run's clock and returns the sum."""
+    last = time.monotonic()
+
+    def tick() -> float:
+        nonlocal last
+        now = time.monotonic()
+        store.add_elapsed(now - last)
+        last = now
+        return store.elapsed_seconds
+
+    try:
+        yield tick
+    finally:
+        tick()
+
+
+@contextmanager
+def _stoppable(store: RunStore, config: RunConfig, progress: RunProgress) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end a run between two transactions and say how to go on."""
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        store.set_meta("status", "interrupted")
+        store.log_event("interrupted")
+        raise Interrupted(f"stopped; nothing found is lost. Go on with: optimize resume {store.folder}") from error
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -3,86 +3,81 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
-from deploy.data.coco import find_coco, read_coco
-from deploy.data.records import Dataset, Problem, Record, read_image
-from deploy.data.voc import find_voc, read_voc
-from deploy.data.yolo import find_yolo, read_yolo
+from deploy.data.check import check_records, summarise_problems
+from deploy.data.coco import find_coco
+from deploy.data.images import read_image
+from deploy.data.records import Dataset, Problem, Record
+from deploy.data.voc import find_voc
+from deploy.data.yolo import find_yolo
 from deploy.errors import InputError
 
-__all__ = ["Dataset", "Problem", "Record", "check_dataset", "read_dataset", "read_image"]
+__all__ = ["Dataset", "Problem", "Record", "check_dataset", "read_dataset", "read_image", "summarise_problems"]
 
-HOLD_OUT = 5  # one image in five is held out for validation where the data set has no validation split
+# Layout: the splits of a folder ("train", "val", "test", or one called "all"), each with what reads it.
+LAYOUTS: dict[str, Callable[[Path], dict[str, Callable[[], Dataset]]]] = {
+    "COCO": find_coco,
+    "Pascal VOC": find_voc,
+    "YOLO": find_yolo,
+}
 UNDERSTOOD = (
-    "annotations/instances_{train,val}*.json or {train,valid}/_annotations.coco.json (COCO), "
+    "annotations/instances_{train,val}*.json, {train,valid}/_annotations.coco.json or one instances*.json (COCO), "
     "Annotations/*.xml (Pascal VOC), or data.yaml (YOLO)"
 )
+HOLD_OUT = 5  # one image in five
 
 
-def read_dataset(path: Path | str, split: str) -> Dataset:
-    """The "train", "val" or "all" records of a folder; its layout is detected.
+def read_dataset(path: Path | str, split: Literal["train", "val", "all"] = "train") -> Dataset:
+    """The records of one split of a folder, or of all; its layout is detected.
 
-    Nothing is decoded: problems that only show in the pixels are found by `check_dataset`, and skipped in training.
-    Where there is no validation split, one image in five is held out, always the same ones.
+    Nothing is decoded: what only shows in the pixels is found by `check_dataset`, and skipped in training. Without a
+    validation split one image in five is held out, always the same ones, and a `Problem` of the data set says so.
 
     Raises:
-        InputError: no such folder, no layout that is understood, or nothing usable in it.
+        InputError: no such folder, no layout that is understood, or no usable image or object in it.
     """
-    assert split in ("train", "val", "all")
     folder = Path(path)
     if not folder.is_dir():
         raise InputError(f"there is no data set folder {folder}")
-    splits = _read_splits(folder)
-    dataset = _join(splits) if split == "all" or len(splits) == 1 else splits[split]
-    if split != "all" and len(splits) == 1:
-        dataset = _hold_out(dataset, split)
-    if not dataset.records:
-        found = f"; first problem: {dataset.problems[0].text}" if dataset.problems else ""
-        raise InputError(f"{folder} has no usable image for {split!r}{found}")
-    if split == "train" and not any(len(record.labels) for record in dataset.records):
-        raise InputError(f"{folder} has {len(dataset.records)} images for training but not one usable object")
+    splits = _find_splits(folder)
+    if split == "all":
+        dataset = _join(folder, splits)
+    elif split in splits and (split == "val" or "val" in splits):
+        dataset = splits[split]()
+    elif "train" in splits or "all" in splits:
+        dataset = _hold_out(folder, splits["train" if "train" in splits else "all"](), split)
+    else:
+        raise InputError(f"{folder} has no {split} split; found {', '.join(splits)}")
+    if not dataset.count_objects():
+        found = f"; problems: {summarise_problems(dataset.problems)}" if dataset.problems else ""
+        number = len(dataset.records)
+        raise InputError(f"{folder} has {number} usable images and no usable object in its {split} split{found}")
     return dataset
 
 
 def check_dataset(path: Path | str) -> list[Problem]:
     """Every problem of a data set, after decoding every image."""
     dataset = read_dataset(path, "all")
-    problems = list(dataset.problems)
-    for record in dataset.records:
-        try:
-            height, width = read_image(record.path).shape[:2]
-        except InputError as error:
-            problems.append(Problem(record.path, None, "unreadable image", str(error), "skipped"))
-            continue
-        if (width, height) != (record.width, record.height):
-            text = f"the labels say {record.width}x{record.height}, the image is {width}x{height}"
-            problems.append(Problem(record.path, None, "wrong size", text, "the image's own size is used"))
-    return problems
+    return [*dataset.problems, *check_records(dataset.records)]
 
 
-def _read_splits(folder: Path) -> dict[str, Dataset]:
-    """Every split that is there; image ids are unique over all of them."""
-    coco = find_coco(folder)
-    voc = {} if coco else find_voc(folder)
-    yolo = {} if coco or voc else find_yolo(folder)
-    if coco:
-        splits = {split: read_coco(labels, images) for split, (labels, images) in coco.items()}
-        if len({dataset.class_names for dataset in splits.values()}) > 1:
-            raise InputError(f"the label files in {folder} do not list the same classes")
-    elif voc:
-        splits = {split: read_voc(folder, stems) for split, stems in voc.items()}
-    elif yolo:
-        splits = {split: read_yolo(folder, images) for split, images in yolo.items()}
-    else:
-        listed = ", ".join(sorted(item.name for item in folder.iterdir())[:8]) or "nothing"
-        raise InputError(f"{folder} is no data set that is understood: wanted {UNDERSTOOD}; found {listed}")
-    return splits
+def _find_splits(folder: Path) -> dict[str, Callable[[], Dataset]]:
+    for find in LAYOUTS.values():
+        if splits := find(folder):
+            return splits
+    listed = ", ".join(sorted(item.name for item in folder.iterdir())[:8]) or "nothing"
+    raise InputError(f"{folder} is no data set that is understood: wanted {UNDERSTOOD}; found {listed}")
 
 
-def _join(splits: dict[str, Dataset]) -> Dataset:
-    datasets = list(splits.values())
+def _join(folder: Path, splits: dict[str, Callable[[], Dataset]]) -> Dataset:
+    """All splits as one, with image ids of their own."""
+    datasets = [read() for read in splits.values()]
+    if len({dataset.class_names for dataset in datasets}) > 1:
+        raise InputError(f"the splits of {folder} do not list the same classes")
     records = [record for dataset in datasets for record in dataset.records]
     return Dataset(
         datasets[0].class_names,
@@ -91,9 +86,12 @@ def _join(splits: dict[str, Dataset]) -> Dataset:
     )
 
 
-def _hold_out(dataset: Dataset, split: str) -> Dataset:
+def _hold_out(folder: Path, dataset: Dataset, split: str) -> Dataset:
+    """The part of an undivided data set that is `split`; a single image is both."""
     order = list(range(len(dataset.records)))
     random.Random(0).shuffle(order)
-    held_out = set(order[: max(1, len(order) // HOLD_OUT)]) if len(order) > 1 else set()
+    held_out = set(order[: max(1, len(order) // HOLD_OUT)])
     chosen = [r for i, r in enumerate(dataset.records) if (i in held_out) == (split == "val") or len(order) == 1]
-    return replace(dataset, records=tuple(chosen))
+    text = f"there is no validation split; {len(held_out)} of {len(order)} images are held out for it"
+    notice = Problem(folder, None, "no validation split", text, "held out")
+    return replace(dataset, records=tuple(chosen), problems=(*dataset.problems, notice))

@@ -1,28 +1,34 @@
-"""Pascal VOC XML: `Annotations/*.xml`, `JPEGImages/`, and `ImageSets/Main/{train,val}.txt` where there are splits."""
+"""Pascal VOC XML: `Annotations/*.xml`, `JPEGImages/`, and `ImageSets/Main/{train,val,test}.txt` where there are splits.
+
+Corners are taken as they are written. The original VOC counts pixels from 1, most tools that write its format from 0;
+nothing in a file tells which, and the difference is one pixel.
+"""
 
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from deploy.data.records import Dataset, Problem, RawObject, RawRecord, clean_records, inside
+from deploy.data.clean import RawObject, RawRecord, clean_records, inside
+from deploy.data.records import Dataset, Problem
 from deploy.errors import InputError
 
-__all__ = ["find_voc", "read_voc"]
+__all__ = ["find_voc"]
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".JPG", ".JPEG", ".PNG")
+ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".JPG", ".JPEG", ".PNG")
 
 
-def find_voc(folder: Path) -> dict[str, list[str]]:
-    """The image stems of each split; one split "all" where no list says which is which."""
+def find_voc(folder: Path) -> dict[str, Callable[[], Dataset]]:
+    """Reader of each split; one split "all" where no list says which is which."""
     if not (folder / "Annotations").is_dir():
         return {}
-    found = {}
-    for split in ("train", "val"):
-        listing = folder / "ImageSets" / "Main" / f"{split}.txt"
-        if listing.is_file():
-            found[split] = [line.split()[0] for line in listing.read_text(encoding="utf-8").splitlines() if line.split()]
-    return found or {"all": sorted(path.stem for path in (folder / "Annotations").glob("*.xml"))}
+    stems = {split: _read_list(folder, split) for split in ("train", "val", "test")}
+    found = {split: listed for split, listed in stems.items() if listed}
+    if not {"train", "val"} & found.keys():
+        found["all"] = _read_list(folder, "trainval") or sorted(path.stem for path in folder.glob("Annotations/*.xml"))
+    return {split: partial(read_voc, folder, listed) for split, listed in found.items()}
 
 
 def read_voc(folder: Path, stems: list[str]) -> Dataset:
@@ -34,54 +40,85 @@ def read_voc(folder: Path, stems: list[str]) -> Dataset:
     for position, stem in enumerate(stems):
         labels = inside(folder / "Annotations", f"{stem}.xml")
         if labels is None or not labels.is_file():
-            file = folder / "Annotations" / f"{Path(stem).name}.xml"
-            problems.append(Problem(file, None, "missing labels", "the label file does not exist", "skipped"))
+            text = f"the split lists {stem!r}, which has no label file"
+            problems.append(
+                Problem(folder / "Annotations" / f"{Path(stem).name}.xml", None, "missing labels", text, "skipped")
+            )
             continue
         try:
-            raws.append(_read_file(folder, labels, position, index))
-        except (ElementTree.ParseError, ValueError, OSError) as error:
+            root = _parse(labels)
+        except ValueError as error:
             problems.append(Problem(labels, None, "broken labels", f"not VOC XML: {error}", "skipped"))
+            continue
+        images = folder / "JPEGImages" if (folder / "JPEGImages").is_dir() else folder
+        stated = root.findtext("filename") or ""
+        if stated and inside(images, stated) is None:
+            text = f"image {stated!r} lies outside {images}"
+            problems.append(Problem(labels, None, "path outside", text, "image looked up by the label file's name"))
+        path = _find_image(images, stem, stated)
+        raws.append(RawRecord(position, path, labels, _read_size(root), _read_objects(root, index)))
     records, found = clean_records(raws)
-    return Dataset(names, tuple(records), tuple(problems + found))
+    return Dataset(names, records, (*problems, *found))
 
 
-def _read_file(folder: Path, labels: Path, position: int, index: dict[str, int]) -> RawRecord:
-    root = ElementTree.parse(labels).getroot()
-    objects = []
-    for item in root.iter("object"):
-        name = (item.findtext("name") or "").strip()
-        box = item.find("bndbox")
-        corners = tuple(_number(box, side) for side in ("xmin", "ymin", "xmax", "ymax"))
-        objects.append(RawObject((corners[0], corners[1], corners[2], corners[3]), index.get(name), name))
-    size = (int(float(root.findtext("size/width") or 0)), int(float(root.findtext("size/height") or 0)))
-    return RawRecord(position, _find_image(folder, labels.stem, root), labels, size if min(size) > 0 else None,
-                     tuple(objects))  # fmt: skip
+def _read_list(folder: Path, split: str) -> list[str]:
+    listing = folder / "ImageSets" / "Main" / f"{split}.txt"
+    if not listing.is_file():
+        return []
+    lines = listing.read_text(encoding="utf-8", errors="replace").splitlines()
+    return list(dict.fromkeys(line.split()[0] for line in lines if line.split()))
 
 
-def _find_image(folder: Path, stem: str, root: ElementTree.Element) -> Path:
-    """The image beside the labels: by the name the file states, else by the stem with a usual ending."""
-    images = folder / "JPEGImages" if (folder / "JPEGImages").is_dir() else folder
-    stated = inside(images, root.findtext("filename") or f"{stem}.jpg")
-    candidates = [stated, *(images / f"{stem}{suffix}" for suffix in SUFFIXES)]
-    return next((path for path in candidates if path is not None and path.is_file()), images / f"{stem}.jpg")
-
-
-def _number(box: ElementTree.Element | None, side: str) -> float:
-    text = box.findtext(side) if box is not None else None
+def _read_size(root: ElementTree.Element) -> tuple[int, int] | None:
     try:
-        return float(text) if text is not None else float("nan")
+        return int(float(root.findtext("size/width") or 0)), int(float(root.findtext("size/height") or 0))
+    except (ValueError, OverflowError):
+        return None
+
+
+def _read_objects(root: ElementTree.Element, index: dict[str, int]) -> tuple[RawObject, ...]:
+    objects = []
+    for position, item in enumerate(root.iter("object")):
+        name = _read_name(item)
+        x1, y1, x2, y2 = (_read_number(item, f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax"))
+        objects.append(RawObject(position, (x1, y1, x2, y2), index.get(name), name))
+    return tuple(objects)
+
+
+def _read_name(item: ElementTree.Element) -> str:
+    return (item.findtext("name") or "").strip()
+
+
+def _read_number(item: ElementTree.Element, tag: str) -> float:
+    """The number in a tag; not a number where there is none, which `clean_records` reports."""
+    try:
+        return float(item.findtext(tag) or "nan")
     except ValueError:
         return float("nan")
 
 
+def _find_image(images: Path, stem: str, stated: str) -> Path:
+    """The image by the name its labels state, else by theirs with a usual ending."""
+    candidates = [inside(images, name) for name in (stated, *(f"{stem}{ending}" for ending in ENDINGS))]
+    return next((path for path in candidates if path is not None and path.is_file()), images / f"{stem}.jpg")
+
+
 def _list_class_names(folder: Path) -> tuple[str, ...]:
     names: set[str] = set()
-    for labels in (folder / "Annotations").glob("*.xml"):
+    for labels in folder.glob("Annotations/*.xml"):
         try:
-            names.update((item.findtext("name") or "").strip() for item in ElementTree.parse(labels).iter("object"))
-        except (ElementTree.ParseError, OSError):
+            names.update(_read_name(item) for item in _parse(labels).iter("object"))
+        except ValueError:
             continue  # reported when its split is read
     names.discard("")
     if not names:
         raise InputError(f"{folder} is laid out as Pascal VOC but no file in Annotations names an object")
     return tuple(sorted(names))
+
+
+def _parse(labels: Path) -> ElementTree.Element:
+    """The root of an XML file; ValueError where it is none."""
+    try:
+        return ElementTree.parse(labels).getroot()
+    except (ElementTree.ParseError, LookupError, OSError) as error:
+        raise ValueError(str(error)) from error

@@ -86,7 +86,9 @@ class Engine(ABC):
         for spec in self.inputs:
             array = feeds[spec.name]
             if not isinstance(array, np.ndarray):
-                raise InputError("{} wants {} as a numpy array, not {}".format(self.path.name, spec, type(array).__name__))
+                raise InputError(
+                    "{} wants {} as a numpy array, not {}".format(self.path.name, spec, type(array).__name__)
+                )
             fits = len(array.shape) == len(spec.shape) and all(
                 side is None or side == size for side, size in zip(spec.shape, array.shape)
             )

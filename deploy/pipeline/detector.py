@@ -9,14 +9,15 @@ from typing import NamedTuple, Optional, Protocol, Tuple, Union
 
 import numpy as np
 
+from deploy.bundle import Bundle, open_bundle
+from deploy.data.images import read_image
 from deploy.detections import Detections
 from deploy.engines import open_engine
 from deploy.errors import InputError
 from deploy.pipeline.decode import get_head
 from deploy.pipeline.preprocess import Preprocess
-from deploy.pipeline.sources import load_image
 
-__all__ = ["DetectionModel", "Detector", "ModelSource", "Timings"]
+__all__ = ["DetectionModel", "Detector", "ModelSource", "Timings", "open_detector"]
 
 
 class DetectionModel(Protocol):
@@ -87,7 +88,7 @@ class Detector:
 
     def detect_timed(self, image: Union[np.ndarray, str, Path]) -> Tuple[Detections, Timings]:
         """The same, and how long it took; every latency of a detector in this project is read off these clocks."""
-        pixels = image if isinstance(image, np.ndarray) else load_image(Path(image))
+        pixels = image if isinstance(image, np.ndarray) else read_image(Path(image))
         started = perf_counter_ns()
         canvas, place = self._preprocess(pixels)
         prepared = perf_counter_ns()
@@ -106,3 +107,8 @@ class Detector:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def open_detector(bundle: Union[Bundle, Path, str], threads: Optional[int] = None) -> Detector:
+    """The detector of a bundle, whose hashes are checked; use it in a `with` statement, or close it."""
+    return Detector(bundle if isinstance(bundle, Bundle) else open_bundle(bundle), threads)

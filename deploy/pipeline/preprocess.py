@@ -61,7 +61,7 @@ class Preprocess:
         """What torchvision's models are trained with; the padding is the mean colour."""
         mean = (0.485 * 255, 0.456 * 255, 0.406 * 255)
         std = (0.229 * 255, 0.224 * 255, 0.225 * 255)
-        return Preprocess(width, height, "rgb", mean, std, tuple(int(round(value)) for value in mean))
+        return Preprocess(width, height, "rgb", mean, std, tuple(round(value) for value in mean))
 
     def place(self, width: int, height: int) -> Placement:
         """Where an image of this size will lie."""
@@ -72,8 +72,8 @@ class Preprocess:
 
         Rounding moves its right and lower edge only: pixels are sampled, and boxes are scaled, by the exact scale.
         """
-        width = min(self.width, max(1, int(round(place.width * place.scale))))
-        height = min(self.height, max(1, int(round(place.height * place.scale))))
+        width = min(self.width, max(1, round(place.width * place.scale)))
+        height = min(self.height, max(1, round(place.height * place.scale)))
         return width, height
 
     def canvas(self, image: np.ndarray) -> np.ndarray:
@@ -142,7 +142,9 @@ def _resize(image: np.ndarray, width: int, height: int, scale: float) -> np.ndar
     top, bottom, down = _list_samples(height, image.shape[0], scale)
     left, right, across = _list_samples(width, image.shape[1], scale)
     flat = image.reshape(image.shape[0], -1)  # (H, W * 3)
-    rows = _blend(flat.take(top, axis=0).astype(np.float32), flat.take(bottom, axis=0).astype(np.float32), down[:, None])
+    rows = _blend(
+        flat.take(top, axis=0).astype(np.float32), flat.take(bottom, axis=0).astype(np.float32), down[:, None]
+    )
     channels = np.arange(3)
     left, right = ((3 * column[:, None] + channels).ravel() for column in (left, right))
     out = _blend(rows.take(left, axis=1), rows.take(right, axis=1), np.repeat(across, 3))

@@ -7,9 +7,10 @@ from typing import Callable, Iterator, List, NamedTuple, Sequence
 
 import numpy as np
 
+from deploy.data.images import read_image
 from deploy.errors import InputError
 
-__all__ = ["Frame", "iterate_images", "list_images", "load_image"]
+__all__ = ["Frame", "iterate_images", "list_images"]
 
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"))
 
@@ -53,7 +54,7 @@ def iterate_images(paths: Sequence[Path], report: Callable[[str], None]) -> Iter
     files = list_images(paths)
     for path in files:
         try:
-            frame = Frame(path, load_image(path))
+            frame = Frame(path, read_image(path))
         except InputError as error:
             first_problem = first_problem or str(error)
             if len(files) > 1:
@@ -64,22 +65,3 @@ def iterate_images(paths: Sequence[Path], report: Callable[[str], None]) -> Iter
     if not readable:
         rest = "" if len(files) == 1 else " (and none of the other {} images)".format(len(files) - 1)
         raise InputError(first_problem + rest)
-
-
-def load_image(path: Path) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of an image file as a viewer shows it: a camera's rotation mark is applied.
-
-    Raises:
-        InputError: the file is missing, truncated or no image.
-    """
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image)
-            return np.asarray((upright if upright is not None else image).convert("RGB"))
-    except FileNotFoundError as error:
-        raise InputError("there is no image {}".format(path)) from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = "not an image" if isinstance(error, UnidentifiedImageError) else str(error)
-        raise InputError("{} cannot be read as an image: {}".format(path, reason)) from error

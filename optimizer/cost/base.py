@@ -38,6 +38,12 @@ class Measured:
 
 
 class CostMeter(Protocol):
-    """Compares a student with the base; the base compared with itself is 1."""
+    """Compares students with the base; the base compared with itself is 1."""
 
-    def measure(self, student: Candidate, base: Candidate) -> Measured: ...
+    def measure(self, student: Candidate, base: Candidate) -> Measured:
+        """One student beside the base."""
+        ...
+
+    def measure_all(self, candidates: Mapping[int, Candidate]) -> dict[int, Measured]:
+        """Several at once, by number; number 0 is the base and must be among them."""
+        ...

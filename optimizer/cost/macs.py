@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from optimizer.cost.base import Candidate, Measured
@@ -15,3 +16,6 @@ class MacsCost:
 
     def measure(self, student: Candidate, base: Candidate) -> Measured:
         return Measured(ratio=base.cost.macs / student.cost.macs, latency=None, details={})
+
+    def measure_all(self, candidates: Mapping[int, Candidate]) -> dict[int, Measured]:
+        return {number: self.measure(candidate, candidates[0]) for number, candidate in candidates.items()}

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from deploy import Preprocess
 from deploy.data import Record, read_image
+from deploy.errors import InputError
 from optimizer.detectors.base import Truth
 
 __all__ = ["normalise_canvas", "place_record"]
@@ -19,14 +20,15 @@ def place_record(record: Record, preprocess: Preprocess) -> tuple[Tensor, Truth]
     """The uint8 canvas (3, H, W) of a record and its objects on it; crowds and vanished boxes are left out.
 
     Raises:
-        InputError: the image cannot be read.
+        InputError: the image cannot be read, or is not of the size its labels are for.
     """
-    image = read_image(record.path)
-    canvas = torch.from_numpy(preprocess.canvas(image).transpose(2, 0, 1).copy())
-    place = preprocess.place(image.shape[1], image.shape[0])
-    boxes = preprocess.boxes_to_canvas(record.boxes_xyxy, place)
-    sides = boxes[:, 2:] - boxes[:, :2]
-    keep = ~record.crowd & np.all(sides >= MIN_SIDE_PX, axis=1)
+    image = read_image(record.path, (record.width, record.height))
+    if image.shape[:2] != (record.height, record.width):
+        found = f"{image.shape[1]}x{image.shape[0]}"
+        raise InputError(f"{record.path} is {found}, its labels are for {record.width}x{record.height}")
+    canvas = torch.from_numpy(preprocess.canvas(image)).permute(2, 0, 1).contiguous()
+    boxes = preprocess.boxes_to_canvas(record.boxes_xyxy, preprocess.place(record.width, record.height))
+    keep = ~record.crowd & np.all(boxes[:, 2:] - boxes[:, :2] >= MIN_SIDE_PX, axis=1)
     return canvas, Truth(torch.from_numpy(boxes[keep]), torch.from_numpy(record.labels[keep]))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,24 +13,24 @@ from torch.utils.data import Dataset as TorchDataset
 
 from deploy import Preprocess
 from deploy.data import Dataset
-from deploy.errors import InputError
+from deploy.errors import InputError as UnreadableImage
 from optimizer.data.augment import AUGMENTATIONS, augment
 from optimizer.data.canvas import normalise_canvas, place_record
 from optimizer.detectors.base import Truth
+from optimizer.errors import InputError
 from optimizer.seeds import derive_seed
 
 __all__ = ["TrainLoader"]
 
 log = logging.getLogger("detopt")
 
-Sample = tuple[Tensor, Truth]
-
 
 class TrainLoader:
     """Shuffled, augmented, normalised batches of a data set on one canvas.
 
     A sample depends on (seed, epoch, image) alone, so the number of workers and a restart in the middle change nothing.
-    Images that cannot be read are left out of their batch and counted in one warning. Nothing is kept between batches.
+    An image that cannot be read is replaced by the next one in the data set that can; one warning says so, and
+    `unreadable` counts them. No pixels are kept between batches.
     """
 
     def __init__(
@@ -45,61 +45,83 @@ class TrainLoader:
     ) -> None:
         if augment not in AUGMENTATIONS:
             raise InputError(f"unknown augmentation {augment!r}; there are: {', '.join(AUGMENTATIONS)}")
+        assert dataset.records and batch_size > 0
         self._dataset, self._preprocess = dataset, preprocess
         self._batch_size = min(batch_size, len(dataset.records))
-        self._seed, self._augment, self._workers = seed, augment, workers
+        self._seed, self._augmentation, self._workers = seed, augment, workers
         self._unreadable: set[int] = set()
 
     def __len__(self) -> int:
         """Steps an epoch; the images that do not fill a last batch wait for another epoch."""
         return len(self._dataset.records) // self._batch_size
 
+    @property
+    def unreadable(self) -> int:
+        """Images met so far that cannot be read."""
+        return len(self._unreadable)
+
     def epoch(self, number: int, start_step: int = 0) -> Iterator[tuple[Tensor, list[Truth]]]:
-        """(images (B, 3, H, W) float32, truths) of one epoch, from `start_step` on."""
-        generator = torch.Generator().manual_seed(derive_seed(self._seed, number))
+        """(images (B, 3, H, W) float32, truths) of one epoch, from `start_step` on.
+
+        Raises:
+            InputError: not one image of the data set can be read.
+        """
+        generator = torch.Generator().manual_seed(derive_seed(self._seed, "order", number))
         order = torch.randperm(len(self._dataset.records), generator=generator).tolist()
         batches = [
             order[step * self._batch_size : (step + 1) * self._batch_size] for step in range(start_step, len(self))
         ]
-        samples = _Samples(self._dataset, self._preprocess, self._augment, derive_seed(self._seed, number))
-        # The loader would draw its own base seed from the global generator; given one, it leaves that alone.
+        seed = derive_seed(self._seed, "augment", number)
         loader = DataLoader(
-            samples,
+            _Samples(self._dataset, self._preprocess, self._augmentation, seed),
             batch_sampler=batches,
-            collate_fn=partial(list),
+            collate_fn=list,
             num_workers=self._workers,
-            generator=torch.Generator().manual_seed(0),
+            generator=torch.Generator(),  # without one the loader would draw from the global generator
         )
-        for batch, indices in zip(loader, batches):
-            good = [sample for sample in batch if sample is not None]
-            self._count_unreadable(index for index, sample in zip(indices, batch) if sample is None)
-            if not good:
-                raise InputError(f"not one of {len(indices)} images in a row can be read; see `optimize data check`")
-            yield torch.stack([image for image, _ in good]), [truth for _, truth in good]
+        for batch in loader:
+            self._count_unreadable({index for sample in batch for index in sample.unreadable})
+            if any(sample.image is None for sample in batch):
+                first = self._dataset.records[0].path
+                raise InputError(f"not one of {len(order)} images can be read (the first is {first})")
+            yield torch.stack([sample.image for sample in batch]), [sample.truth for sample in batch]
 
-    def _count_unreadable(self, indices: Iterator[int]) -> None:
-        new = set(indices) - self._unreadable
-        if new and not self._unreadable:
-            log.warning("images that cannot be read are left out (`optimize data check` lists them)")
-        self._unreadable |= new
+    def _count_unreadable(self, indices: set[int]) -> None:
+        if indices and not self._unreadable:
+            path = self._dataset.records[min(indices)].path
+            log.warning("%s and perhaps more images cannot be read; others take their place", path)
+        self._unreadable |= indices
 
 
-class _Samples(TorchDataset[Sample | None]):
-    """One epoch's samples by index; None for an image that cannot be read."""
+class _Sample(NamedTuple):
+    """A training image; `image` None where no image of the data set can be read. `unreadable` were met on the way."""
+
+    image: Tensor | None
+    truth: Truth
+    unreadable: tuple[int, ...]
+
+
+class _Samples(TorchDataset[_Sample]):
+    """One epoch's samples by index."""
 
     def __init__(self, dataset: Dataset, preprocess: Preprocess, augmentation: str, seed: int) -> None:
-        self._dataset, self._preprocess, self._seed = dataset, preprocess, seed
+        self._records, self._preprocess, self._seed = dataset.records, preprocess, seed
         make = AUGMENTATIONS[augmentation]
-        self._transform = make() if make is not None else None
+        self._transform = make(preprocess) if make is not None else None
 
     def __len__(self) -> int:
-        return len(self._dataset.records)
+        return len(self._records)
 
-    def __getitem__(self, index: int) -> Sample | None:
-        try:
-            canvas, truth = place_record(self._dataset.records[index], self._preprocess)
-        except InputError:
-            return None
-        if self._transform is not None:
-            canvas, truth = augment(canvas, truth, self._transform, derive_seed(self._seed, index))
-        return normalise_canvas(canvas, self._preprocess), truth
+    def __getitem__(self, index: int) -> _Sample:
+        unreadable: list[int] = []
+        for offset in range(len(self._records)):
+            candidate = (index + offset) % len(self._records)
+            try:
+                canvas, truth = place_record(self._records[candidate], self._preprocess)
+            except UnreadableImage:
+                unreadable.append(candidate)
+                continue
+            if self._transform is not None:
+                canvas, truth = augment(canvas, truth, self._transform, derive_seed(self._seed, index))
+            return _Sample(normalise_canvas(canvas, self._preprocess), truth, tuple(unreadable))
+        return _Sample(None, Truth(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)), tuple(unreadable))

@@ -27,9 +27,9 @@ def save_checkpoint(path: Path, fingerprint: str, state: dict[str, Any]) -> None
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
         aside.unlink(missing_ok=True)
-        raise RunFailed(f"cannot write the checkpoint {path}: {error.strerror or error}") from error
+        raise RunFailed(f"cannot write the checkpoint {path}: {error}; free some space, then resume the run") from error
 
 
 def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any]:

@@ -22,9 +22,13 @@ from optimizer.train.precision import autocast_dtype
 from optimizer.train.schedule import lr_factor
 from optimizer.train.steps import LossStep
 
-__all__ = ["Loader", "Progress", "TrainResult", "train"]
+__all__ = ["Loader", "Progress", "TrainResult", "TrainingDiverged", "train"]
 
 CURVE_POINTS = 200
+
+
+class TrainingDiverged(RunFailed):
+    """The loss or its gradient was not finite too often."""
 
 
 class Loader(Protocol):
@@ -88,7 +92,8 @@ def train(
     bit on a CPU. The global random generators are left as they were found.
 
     Raises:
-        RunFailed: the loss was not finite `config.max_bad_losses` times in a row, or the checkpoint is unusable.
+        TrainingDiverged: the loss was not finite `config.max_bad_losses` times in a row.
+        RunFailed: the checkpoint is unusable, or cannot be written.
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -238,7 +243,7 @@ def _count(position: _Position, value: float, good: bool, losses: dict[str, Tens
     position.bad_in_a_row += 1
     if position.bad_in_a_row >= config.max_bad_losses:
         listed = ", ".join(f"{name} {loss.item():.3g}" for name, loss in losses.items())
-        raise RunFailed(
+        raise TrainingDiverged(
             f"the loss or its gradient was not finite {position.bad_in_a_row} times in a row at step {position.step} "
             f"({listed}); try a lower learning rate than {config.lr:g}, more warm-up, or --precision fp32"
         )

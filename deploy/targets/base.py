@@ -1,0 +1,99 @@
+"""A target: the device a model is for. A value read from a TOML file, plus the link that reaches it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Protocol, Sequence, Tuple
+
+from deploy.bundle import Bundle
+from deploy.detections import Detections
+from deploy.errors import InputError
+from deploy.measure import Measured, Subject
+from deploy.pipeline.detector import Timings
+
+__all__ = ["Target", "TargetSpec", "parse_target"]
+
+
+@dataclass(frozen=True)
+class TargetSpec:
+    """What a target's file says.
+
+    Attributes:
+        link: how it is reached. engine: the runtime that executes models there.
+        threads: CPU threads of the runtime; None is the number of physical cores.
+        nms: the variant to export for it. precisions: those its engine runs, the preferred first.
+    """
+
+    name: str
+    link: str = "local"
+    engine: str = "ort"
+    threads: Optional[int] = None
+    nms: str = "op"
+    precisions: Tuple[str, ...] = ("fp32",)
+    description: str = ""
+
+
+class Target(Protocol):
+    """A device that models are measured and run on."""
+
+    @property
+    def spec(self) -> TargetSpec: ...
+
+    def check(self) -> List[str]:
+        """Lines that say what the device is and that it works; an `EngineError` or `InputError` where it does not."""
+        ...
+
+    def measure(
+        self,
+        subjects: Mapping[str, Subject],
+        images: Sequence[Path] = (),
+        level: str = "screen",
+        seed: int = 0,
+        report: Callable[[str], None] = lambda line: None,
+    ) -> Dict[str, Measured]:
+        """As `deploy.measure.measure_models`, on this device."""
+        ...
+
+    def detect(
+        self, bundle: Bundle, images: Sequence[Path], report: Callable[[str], None] = lambda line: None
+    ) -> Iterator[Tuple[Path, Detections, Timings]]:
+        """Objects in each image, one image at a time; an unreadable image is reported and passed over."""
+        ...
+
+
+def parse_target(text: str, origin: str) -> TargetSpec:
+    """The spec in the text of a TOML file; ``origin`` names the file in errors.
+
+    Raises:
+        InputError: it is no TOML, a key is unknown, or a value is of the wrong kind.
+    """
+    try:
+        values = _load_toml(text)
+    except ValueError as error:
+        raise InputError("{} is no TOML file: {}".format(origin, error)) from error
+    known = [item.name for item in fields(TargetSpec)]
+    unknown = sorted(set(values) - set(known))
+    if unknown or not isinstance(values.get("name"), str):
+        found = "unknown: " + ", ".join(unknown) if unknown else "it has no name"
+        raise InputError("{} does not describe a target: {}; its keys are {}".format(origin, found, ", ".join(known)))
+    for key in ("link", "engine", "nms", "description"):
+        if not isinstance(values.get(key, ""), str):
+            raise InputError("{}: {} is a text, not {!r}".format(origin, key, values[key]))
+    threads, precisions = values.get("threads"), values.get("precisions", ["fp32"])
+    if threads is not None and (type(threads) is not int or threads < 1):
+        raise InputError("{}: threads is a positive whole number, not {!r}".format(origin, threads))
+    if not isinstance(precisions, list) or not precisions or not all(isinstance(item, str) for item in precisions):
+        raise InputError("{}: precisions is a list of names, not {!r}".format(origin, precisions))
+    return TargetSpec(**{**values, "precisions": tuple(precisions)})
+
+
+def _load_toml(text: str) -> Dict[str, Any]:
+    for name in ("tomllib", "tomli"):  # the first comes with Python 3.11
+        try:
+            module = import_module(name)
+        except ImportError:
+            continue
+        return dict(module.loads(text))
+    raise InputError("reading a target needs Python 3.11, or tomli: python3 -m pip install tomli")

@@ -1,0 +1,225 @@
+"""The clock: models run in turns, in windows, with a canary before and after. Every latency is timed here."""
+
+from __future__ import annotations
+
+import gc
+import random
+import tempfile
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic, perf_counter_ns
+from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+
+from deploy.canary import write_canary
+from deploy.engines import TensorSpec, open_engine
+from deploy.errors import DeployError, InputError
+from deploy.latency import Canary, WarmUp
+from deploy.pipeline.detector import DetectionModel, Detector, ModelSource, Timings
+from deploy.pipeline.preprocess import Preprocess
+from deploy.protocols import MeasuringProtocol
+
+__all__ = ["Lease", "Runner", "Subject", "Timed", "make_noise", "time_models"]
+
+NOT_WARM = WarmUp(0, False)
+BOTH_REACHED, CAPPED = "runs and seconds reached", "time cap"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model to be timed.
+
+    Attributes:
+        preprocess: how images become its input; None feeds noise.
+        head: how its outputs are decoded, which is timed too; None leaves them as they are.
+    """
+
+    model: Path
+    preprocess: Optional[Preprocess] = None
+    head: Optional[str] = None
+
+    @staticmethod
+    def of(source: DetectionModel) -> "Subject":
+        """Of a `Bundle` or `ModelSource`."""
+        return Subject(source.model, source.preprocess, source.head)
+
+
+@dataclass
+class Timed:
+    """What was seen of one model so far; `error` says why there is no more."""
+
+    runtime: str = ""
+    threads: int = 0
+    warm_up: WarmUp = NOT_WARM
+    windows_ms: List[Tuple[float, ...]] = field(default_factory=list)
+    pre_ms: List[float] = field(default_factory=list)
+    seconds: float = 0.0
+    bound: str = ""
+    error: Optional[str] = None
+
+    def reached(self, protocol: MeasuringProtocol) -> bool:
+        return sum(map(len, self.windows_ms)) >= protocol.runs and self.seconds >= protocol.seconds
+
+
+@dataclass(frozen=True)
+class Lease:
+    """All models' samples from one stay on a device, window by window in step, and the canary around them."""
+
+    timed: Dict[str, Timed]
+    canary: Canary
+
+
+class Runner:
+    """One opened model and its images; `run` takes the next image and says how long it took."""
+
+    def __init__(
+        self, subject: Subject, images: Sequence[np.ndarray], engine: str, threads: Optional[int], seed: int
+    ) -> None:
+        self._images = images
+        self._count = 0
+        self._detector: Optional[Detector] = None
+        self._preprocess = subject.preprocess if len(images) else None
+        if subject.head is not None and subject.preprocess is not None:
+            self._detector = Detector(ModelSource(subject.model, subject.preprocess, subject.head), threads, engine)
+            self.engine = self._detector.engine
+            if not len(images):
+                canvas = (subject.preprocess.height, subject.preprocess.width, 3)
+                self._images = [np.random.default_rng(seed).integers(0, 256, canvas, np.uint8)]
+        else:
+            self.engine = open_engine(subject.model, threads, engine)
+            self._noise = make_noise(self.engine.inputs, seed, subject.model.name)
+
+    def run(self) -> Timings:
+        self._count += 1
+        if self._detector is not None:
+            return self._detector.detect_timed(self._images[self._count % len(self._images)])[1]
+        feeds = self._noise
+        if self._preprocess is not None:
+            feeds = {self.engine.inputs[0].name: self._preprocess(self._images[self._count % len(self._images)])[0]}
+        started = perf_counter_ns()
+        self.engine.infer(feeds)
+        return Timings(0.0, (perf_counter_ns() - started) / 1e6)
+
+
+def make_noise(inputs: Sequence[TensorSpec], seed: int, model: str) -> Dict[str, np.ndarray]:
+    """Seeded values for each input: normal for floats, 0 to 255 for bytes, 0 or 1 otherwise."""
+    rng = np.random.default_rng(seed)
+    noise = {}
+    for spec in inputs:
+        if None in spec.shape:
+            raise InputError("{}: input {} has a free dimension; measuring needs a fixed shape".format(model, spec))
+        shape = tuple(side for side in spec.shape if side is not None)
+        if spec.dtype.startswith("float"):
+            noise[spec.name] = rng.standard_normal(shape, np.float32).astype(spec.dtype)
+        else:
+            noise[spec.name] = rng.integers(0, 256 if spec.dtype == "uint8" else 2, shape).astype(spec.dtype)
+    return noise
+
+
+def time_models(
+    subjects: Mapping[str, Subject],
+    images: Sequence[np.ndarray],
+    protocol: MeasuringProtocol,
+    engine: str,
+    threads: Optional[int],
+    seed: int,
+    report: Callable[[str], None],
+) -> Lease:
+    """Time models in turns, in a new random order each round, so that a drifting machine treats them alike.
+
+    Every model takes part in every round, hence window i of one belongs to window i of the others. A model that cannot
+    be run has its reason in `Timed.error`, and the others go on.
+    """
+    timed = {name: Timed() for name in subjects}
+    order = random.Random(seed)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="canary-")))
+        canary = Runner(Subject(write_canary(folder / "canary.onnx")), (), "ort", threads, 0)
+        stack.callback(canary.engine.close)
+        runners: Dict[str, Runner] = {}
+        for name, subject in subjects.items():
+            with _noting_errors(timed[name]):
+                runners[name] = Runner(subject, images, engine, threads, seed)
+                stack.callback(runners[name].engine.close)
+                timed[name].runtime, timed[name].threads = runners[name].engine.runtime, runners[name].engine.threads
+        before = _time_canary(canary, protocol)
+        for name, runner in runners.items():
+            report("warming up {}".format(name))
+            with _noting_errors(timed[name]):
+                timed[name].warm_up = _warm_up(runner, protocol)
+        started = monotonic()
+        going = [name for name in runners if timed[name].error is None]
+        while going and not all(timed[name].reached(protocol) for name in going):
+            if monotonic() - started > protocol.cap_s * len(going) and timed[going[0]].windows_ms:
+                break
+            order.shuffle(going)
+            report("timing {}: round {}".format(", ".join(sorted(going)), len(timed[going[0]].windows_ms) + 1))
+            for name in going:
+                with _noting_errors(timed[name]):
+                    _add_window(timed[name], runners[name], protocol)
+            going = [name for name in going if timed[name].error is None]
+        for item in timed.values():
+            item.bound = BOTH_REACHED if item.reached(protocol) else CAPPED
+        after = _time_canary(canary, protocol) if going else before
+    return Lease(timed, Canary(round(before, 4), round(after, 4)))
+
+
+def _warm_up(runner: Runner, protocol: MeasuringProtocol) -> WarmUp:
+    started, runs = monotonic(), 0
+    medians: List[float] = []
+    while True:
+        window = _run_window(runner, protocol)
+        runs += len(window)
+        medians.append(float(np.median([item.infer_ms for item in window])))
+        last = medians[-3:]
+        settled = len(last) == 3 and max(last) / min(last) - 1 < protocol.settled
+        seconds = monotonic() - started
+        enough = runs >= protocol.warm_up_runs and seconds >= protocol.warm_up_s
+        if (enough and settled) or seconds >= protocol.warm_up_cap_s:
+            return WarmUp(runs, settled)
+
+
+def _add_window(timed: Timed, runner: Runner, protocol: MeasuringProtocol) -> None:
+    runner.run()  # the model before it in the round has emptied the caches
+    started = monotonic()
+    window = _run_window(runner, protocol)
+    timed.seconds += monotonic() - started
+    timed.windows_ms.append(tuple(round(item.infer_ms, 4) for item in window))
+    timed.pre_ms += [item.pre_ms for item in window]
+
+
+def _run_window(runner: Runner, protocol: MeasuringProtocol) -> List[Timings]:
+    samples: List[Timings] = []
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        started = monotonic()
+        while len(samples) < protocol.window_runs:
+            samples.append(runner.run())
+            if monotonic() - started >= protocol.window_s and len(samples) >= protocol.window_min_runs:
+                break
+    finally:
+        if collecting:
+            gc.enable()
+    return samples
+
+
+def _time_canary(canary: Runner, protocol: MeasuringProtocol) -> float:
+    """Median milliseconds; the first third of the time warms it up."""
+    samples: List[float] = []
+    started = monotonic()
+    while monotonic() - started < protocol.canary_s or len(samples) < 5:
+        timing = canary.run()
+        if monotonic() - started >= protocol.canary_s / 3:
+            samples.append(timing.infer_ms)
+    return float(np.median(samples))
+
+
+@contextmanager
+def _noting_errors(timed: Timed) -> Iterator[None]:
+    try:
+        yield
+    except DeployError as error:
+        timed.error = str(error)

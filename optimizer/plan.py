@@ -1,0 +1,102 @@
+"""How long a run will take, from a timed training step: said before it starts, and what a budget is held against."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+
+from deploy.protocols import PROTOCOLS
+from optimizer.config import RunConfig
+from optimizer.detectors import build_detector
+from optimizer.detectors.base import Truth
+from optimizer.errors import InputError
+from optimizer.progress import format_duration
+from optimizer.search.base import History
+from optimizer.train.precision import autocast_dtype
+
+__all__ = ["Plan", "make_plan"]
+
+HANDED_OVER = 4  # models a front is reckoned with before it is known
+SPARE = 1.1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Estimated seconds; none is a promise.
+
+    Attributes:
+        base_s: training and measuring the base. trial_s: one student. handover_s: bundles and the final lease.
+    """
+
+    base_s: float
+    trial_s: float
+    handover_s: float
+    trials: int
+    budget_s: float | None
+
+    def describe(self) -> str:
+        total = self.base_s + self.trials * self.trial_s + self.handover_s
+        text = (
+            f"plan: base about {format_duration(self.base_s)}, then {self.trials} students of about "
+            f"{format_duration(self.trial_s)}, in all about {format_duration(total)}"
+        )
+        if self.budget_s is not None and self.budget_s < total:
+            text += f"; the budget of {format_duration(self.budget_s)} will end the search earlier"
+        return text
+
+    def has_time_for_trial(self, elapsed_s: float, history: History) -> bool:
+        """Whether another student and the handover still fit, judged by the students so far."""
+        if self.budget_s is None:
+            return True
+        spent = [trial.seconds for trial in history if trial.status == "done" and trial.number > 0][-3:]
+        trial_s = max(spent) if spent else self.trial_s
+        return elapsed_s + SPARE * trial_s + self.handover_s <= self.budget_s
+
+
+def make_plan(config: RunConfig, images: int, device: torch.device) -> Plan:
+    """Times two training steps of the base on made-up images.
+
+    Raises:
+        InputError: the budget does not even cover the base and one student.
+    """
+    steps = max(images // config.batch_size, 1)
+    step_s = _time_step(config, device) if config.budget_s is not None or config.preset != "smoke" else 0.5
+    protocol = PROTOCOLS[config.search_protocol]
+    measure_s = 2 * (protocol.warm_up_cap_s / 2 + protocol.cap_s) if config.search.cost == "latency" else 0.0
+    final = PROTOCOLS[config.final_protocol]
+    final_s = final.processes * (final.warm_up_cap_s / 2 + final.cap_s) if config.search.cost == "latency" else 0.0
+    plan = Plan(
+        base_s=step_s * steps * config.base_train.epochs + measure_s + 10,
+        trial_s=step_s * steps * config.trial_train.epochs + measure_s + 10,
+        handover_s=HANDED_OVER * (final_s + 3) + 5,
+        trials=config.search.trials,
+        budget_s=config.budget_s,
+    )
+    least = plan.base_s + plan.trial_s + plan.handover_s
+    if config.budget_s is not None and config.budget_s < least:
+        raise InputError(
+            f"a budget of {format_duration(config.budget_s)} is too short for one student: on this machine base, student "
+            f"and handover need about {format_duration(least)}; raise --budget, or lower --epochs or --size"
+        )
+    return plan
+
+
+def _time_step(config: RunConfig, device: torch.device) -> float:
+    width, height = config.input_size
+    detector = build_detector(config.base_arch(), 3, seed=0).to(device).train()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        images = torch.rand(config.batch_size, 3, height, width, device=device)
+        box = torch.tensor([[width * 0.2, height * 0.2, width * 0.6, height * 0.6]], device=device)
+        truths = [Truth(box, torch.zeros(1, dtype=torch.int64, device=device))] * config.batch_size
+        dtype = autocast_dtype(config.base_train.precision, device)
+        for _ in range(2):  # the first one pays for allocation and code loading
+            started = time.monotonic()
+            with torch.autocast(device.type, dtype, enabled=dtype is not None):
+                loss = torch.stack(list(detector(images, truths).values())).sum()
+            loss.backward()
+            loss.item()
+            seconds = time.monotonic() - started
+    return seconds

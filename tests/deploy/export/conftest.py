@@ -1,0 +1,78 @@
+"""Small detectors whose scores spread as a trained one's do, and canvases with something to see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from optimizer.arch.spec import ArchSpec, BlockSpec, FasterRCNNHead, RetinaNetHead, StageSpec
+from optimizer.detectors import Detector, build_detector
+
+WIDTH, HEIGHT = 170, 130
+
+
+def draw_canvas(seed: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
+    """Smooth random blobs (1, 3, H, W), normalised."""
+    noise = torch.randn(1, 3, 12, 12, generator=torch.Generator().manual_seed(seed))
+    return nn.functional.interpolate(noise, (height, width), mode="bilinear").numpy()
+
+
+def spread_scores(detector: Detector, layer: nn.Conv2d | nn.Linear, deviation: float, mean: float) -> None:
+    """Scales a score layer so that its logits on a canvas have this deviation and mean in each channel."""
+    seen: list[Tensor] = []
+    hook = layer.register_forward_hook(lambda module, inputs, output: seen.append(output.movedim(1, -1).flatten(0, -2)))
+    detector.detect(torch.from_numpy(draw_canvas(0, detector.arch.input_size[0], detector.arch.input_size[1])))
+    hook.remove()
+    logits = torch.cat(seen)
+    with torch.no_grad():
+        gain = deviation / logits.std(0)
+        layer.weight.mul_(gain.reshape(-1, *[1] * (layer.weight.ndim - 1)))
+        assert layer.bias is not None
+        layer.bias.copy_((layer.bias - logits.mean(0)) * gain + mean)
+
+
+def give_scores(detector: Detector) -> Detector:
+    """The same detector with the scores of one that has learnt something."""
+    if detector.arch.head.kind == "retinanet":
+        spread_scores(detector, detector.head.classification_head.cls_logits, 1.5, -2.0)
+    else:
+        spread_scores(detector, detector.rpn.head.cls_logits, 2.0, -3.0)
+        spread_scores(detector, detector.roi_heads.box_predictor.cls_score, 1.5, 0.0)
+    return detector
+
+
+def narrow_arch(kind: str, width: int = WIDTH, height: int = HEIGHT) -> ArchSpec:
+    stages = tuple(
+        StageSpec((BlockSpec((8 * 2**index, 8 * 2**index), 1 if index == 0 else 2, projection=index > 0),))
+        for index in range(4)
+    )
+    head = RetinaNetHead(tower_depth=4) if kind == "retinanet" else FasterRCNNHead(16, 32, region_proposals=60)
+    return ArchSpec(stages, (width, height), head, stem_width=8, fpn_width=16, anchor_scale=4)
+
+
+@pytest.fixture(scope="session")
+def make_detector() -> Callable[[str], Detector]:
+    return lambda kind: give_scores(build_detector(narrow_arch(kind), num_classes=4, seed=0))
+
+
+@pytest.fixture(scope="session")
+def canvases() -> list[np.ndarray]:
+    return [draw_canvas(seed) for seed in (1, 2, 3)]
+
+
+@pytest.fixture(scope="session", params=["faster_rcnn", "retinanet"])
+def exported(
+    request: pytest.FixtureRequest, make_detector: Callable[[str], Detector], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Detector, Path]:
+    """A small detector of each kind and its exported file."""
+    from deploy.export import export_onnx
+
+    detector = make_detector(request.param)
+    path = tmp_path_factory.mktemp("exported") / "model.onnx"
+    export_onnx(detector, (WIDTH, HEIGHT), path)
+    return detector, path
