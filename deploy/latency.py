@@ -116,6 +116,7 @@ class LatencyRecord:
             "mean_ms": round(self.mean_ms, 4),
             "min_ms": round(self.percentile_ms(0), 4),
             "p90_ms": round(self.percentile_ms(90), 4),
+            "p95_ms": round(self.percentile_ms(95), 4),
             "p99_ms": round(self.percentile_ms(99), 4),
             "max_ms": round(self.percentile_ms(100), 4),
             "iqr_ms": round(self.iqr_ms, 4),
@@ -188,9 +189,9 @@ class Comparison(NamedTuple):
 def compare(first: LatencyRecord, second: LatencyRecord) -> Comparison:
     """How much slower (above 1) or faster (below 1) the first model is.
 
-    Within one lease windows are compared pair by pair, so that what slows both cancels. The two are called different only
-    if they are further apart than their level's gap (final 1 %, screen 3 %) and their intervals do not overlap; in one
-    lease, if the interval of their ratio does not hold 1, which is the same question asked of the pairs.
+    Within one lease windows are compared pair by pair, so that what slows both cancels. The two are called different
+    only if they are further apart than their level's gap (final 1 %, screen 3 %) and their intervals do not overlap; in
+    one lease, if the interval of their ratio does not hold 1, which is the same question asked of the pairs.
 
     Raises:
         InputError: the records are not of one protocol version, target and device.

@@ -8,7 +8,7 @@ import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator
+from typing import Callable, Iterator
 
 from deploy.errors import MeasurementError
 
@@ -18,8 +18,12 @@ POLL_S = 0.1
 
 
 @contextmanager
-def lease_device(target: str, timeout_s: float = 600.0) -> Iterator[None]:
+def lease_device(
+    target: str, timeout_s: float = 600.0, report: Callable[[str], None] = lambda line: None
+) -> Iterator[int]:
     """Hold a target for oneself, among all processes of this machine; the system frees it if the holder dies.
+
+    Gives the lock's file descriptor: a child that inherits it keeps the lock for as long as it lives.
 
     Raises:
         MeasurementError: another process holds it for longer than ``timeout_s``; its number is named.
@@ -27,13 +31,13 @@ def lease_device(target: str, timeout_s: float = 600.0) -> Iterator[None]:
     path = Path(tempfile.gettempdir()) / "detopt-{}.lock".format(target.replace(os.sep, "-"))
     descriptor = _open_lock(path)
     try:
-        _wait_for_lock(descriptor, target, timeout_s)
+        _wait_for_lock(descriptor, target, timeout_s, report)
         try:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         except OSError:
             pass  # another user's lock file: it can be held, not written; the number in it is only for messages
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 
@@ -47,19 +51,19 @@ def _open_lock(path: Path) -> int:
         raise MeasurementError("the lock {} of the device cannot be opened: {}".format(path, error)) from error
 
 
-def _wait_for_lock(descriptor: int, target: str, timeout_s: float) -> None:
+def _wait_for_lock(descriptor: int, target: str, timeout_s: float, report: Callable[[str], None]) -> None:
     deadline = time.monotonic() + timeout_s
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except BlockingIOError:
-            pass
-        if time.monotonic() >= deadline:
             holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+        if time.monotonic() >= deadline:
             raise MeasurementError(
                 "target {!r} is being measured by process {}; waited {:g} s: measure again when it has finished".format(
                     target, holder, timeout_s
                 )
             )
+        report("waiting for process {}, which measures on {}".format(holder, target))
         time.sleep(POLL_S)

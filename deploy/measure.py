@@ -23,7 +23,7 @@ from deploy.lease import lease_device
 from deploy.pipeline.preprocess import Preprocess
 from deploy.pipeline.sources import iterate_images, list_images
 from deploy.protocols import MeasuringProtocol, get_protocol
-from deploy.timing import Lease, Subject, Timed, time_models
+from deploy.timing import NOISE_SEED, Lease, Subject, Timed, time_models
 
 __all__ = ["Measured", "Subject", "measure_models"]
 
@@ -79,12 +79,12 @@ def measure_models(
     Args:
         images: files and folders the models are fed with, through their own preprocessing; none: seeded noise.
         level: "quick", "screen" or "final" (`deploy.protocols`).
-        seed: of the noise and of the order of turns.
+        seed: of the order of turns.
         report: takes a line of text at each step.
 
     Raises:
         InputError: the level is unknown, a model file or every image is missing.
-        MeasurementError: another process keeps the device.
+        MeasurementError: another process keeps the device for longer than `lease_timeout_s`.
     """
     protocol = get_protocol(level)
     if not subjects:
@@ -93,7 +93,7 @@ def measure_models(
         if not subject.model.is_file():
             raise InputError("there is no model {}".format(subject.model))
     files = tuple(list_images(images))[: protocol.images] if images else ()
-    with lease_device(target, lease_timeout_s):
+    with lease_device(target, lease_timeout_s, report) as lock:
         lease = hashlib.sha256("{}-{}".format(os.getpid(), time.time_ns()).encode()).hexdigest()[:12]
         flags = tuple(flag for flag in (protocol.caveat, _note_load()) if flag)
         job = _Job(subjects, files, level, target, engine, threads, seed, lease, flags)
@@ -102,7 +102,7 @@ def measure_models(
         parts = []
         for index in range(protocol.processes):
             report("process {} of {}".format(index + 1, protocol.processes))
-            parts.append(_measure_in_child(replace(job, seed=seed + index)))
+            parts.append(_measure_in_child(replace(job, seed=seed + index), lock))
     return {name: _merge([part[name] for part in parts]) for name in subjects}
 
 
@@ -110,8 +110,8 @@ def _measure_here(job: _Job, report: Report) -> Dict[str, Measured]:
     """Time, and time again where the canary drifted; the steadier of the two counts."""
     protocol = get_protocol(job.level)
     images, digest = _load_images(job.images, protocol, report)
-    fingerprint_time = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    load = read_fingerprint("", 0)
+    measured_at = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    device = read_fingerprint("", 0)  # now, for the load; the engine is filled in later
     best: Optional[Lease] = None
     for _ in range(1 + protocol.retries):
         lease = time_models(job.subjects, images, protocol, job.engine, job.threads, job.seed, report)
@@ -121,7 +121,7 @@ def _measure_here(job: _Job, report: Report) -> Dict[str, Measured]:
             break
         report("the canary drifted by {:.1%}".format(lease.canary.drift))
     assert best is not None
-    return {name: _make_record(job, name, best, load, fingerprint_time, len(images), digest) for name in job.subjects}
+    return {name: _make_record(job, name, best, device, measured_at, len(images), digest) for name in job.subjects}
 
 
 def _make_record(
@@ -142,7 +142,7 @@ def _make_record(
         pre_ms=round(float(np.median(timed.pre_ms)), 4) if whole else None,
         warm_up=(timed.warm_up,),
         bound=timed.bound,
-        feeds=_describe_feeds(subject, images, job.seed),
+        feeds=_describe_feeds(subject, images),
         images_sha256=digest if subject.preprocess is not None else None,
         canaries=(lease.canary,),
         flags=job.flags + _list_flags(lease, timed, get_protocol(job.level)),
@@ -166,9 +166,9 @@ def _note_load() -> Optional[str]:
     return "the machine was busy before the start: {:.0%} of its cores".format(busy)
 
 
-def _describe_feeds(subject: Subject, images: int, seed: int) -> str:
+def _describe_feeds(subject: Subject, images: int) -> str:
     if not images or subject.preprocess is None:
-        return "noise, seed {}".format(seed)
+        return "noise, seed {}".format(NOISE_SEED)
     prepared = "the bundle's preprocessing" if subject.head is not None else "values as given, not the model's own"
     return "{} images, {}".format(images, prepared)
 
@@ -190,7 +190,7 @@ def _load_images(
     return images, digest.hexdigest()
 
 
-def _measure_in_child(job: _Job) -> Dict[str, Measured]:
+def _measure_in_child(job: _Job, lock: int) -> Dict[str, Measured]:
     """The same in a fresh process; one that dies is a failure of every model in it."""
     package = str(Path(__file__).parents[1])  # a folder, or detect.pyz itself
     paths = [package] + [path for path in (os.environ.get("PYTHONPATH"),) if path]
@@ -201,6 +201,7 @@ def _measure_in_child(job: _Job) -> Dict[str, Measured]:
         stderr=subprocess.PIPE,
         universal_newlines=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        pass_fds=(lock,),  # should this process be killed, the device stays taken until the child has ended
         check=False,
     )
     if result.returncode != 0:

@@ -21,9 +21,10 @@ from deploy.pipeline.detector import DetectionModel, Detector, ModelSource, Timi
 from deploy.pipeline.preprocess import Preprocess
 from deploy.protocols import MeasuringProtocol
 
-__all__ = ["Lease", "Runner", "Subject", "Timed", "make_noise", "time_models"]
+__all__ = ["NOISE_SEED", "Lease", "Runner", "Subject", "Timed", "make_noise", "time_models"]
 
 NOT_WARM = WarmUp(0, False)
+NOISE_SEED = 0
 BOTH_REACHED, CAPPED = "runs and seconds reached", "time cap"
 
 
@@ -74,9 +75,7 @@ class Lease:
 class Runner:
     """One opened model and its images; `run` takes the next image and says how long it took."""
 
-    def __init__(
-        self, subject: Subject, images: Sequence[np.ndarray], engine: str, threads: Optional[int], seed: int
-    ) -> None:
+    def __init__(self, subject: Subject, images: Sequence[np.ndarray], engine: str, threads: Optional[int]) -> None:
         self._images = images
         self._count = 0
         self._detector: Optional[Detector] = None
@@ -86,10 +85,10 @@ class Runner:
             self.engine = self._detector.engine
             if not len(images):
                 canvas = (subject.preprocess.height, subject.preprocess.width, 3)
-                self._images = [np.random.default_rng(seed).integers(0, 256, canvas, np.uint8)]
+                self._images = [np.random.default_rng(NOISE_SEED).integers(0, 256, canvas, np.uint8)]
         else:
             self.engine = open_engine(subject.model, threads, engine)
-            self._noise = make_noise(self.engine.inputs, seed, subject.model.name)
+            self._noise = make_noise(self.engine.inputs, NOISE_SEED, subject.model.name)
 
     def run(self) -> Timings:
         self._count += 1
@@ -136,12 +135,12 @@ def time_models(
     order = random.Random(seed)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="canary-")))
-        canary = Runner(Subject(write_canary(folder / "canary.onnx")), (), "ort", threads, 0)
+        canary = Runner(Subject(write_canary(folder / "canary.onnx")), (), "ort", threads)
         stack.callback(canary.engine.close)
         runners: Dict[str, Runner] = {}
         for name, subject in subjects.items():
             with _noting_errors(timed[name]):
-                runners[name] = Runner(subject, images, engine, threads, seed)
+                runners[name] = Runner(subject, images, engine, threads)
                 stack.callback(runners[name].engine.close)
                 timed[name].runtime, timed[name].threads = runners[name].engine.runtime, runners[name].engine.threads
         before = _time_canary(canary, protocol)

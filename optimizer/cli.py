@@ -43,7 +43,9 @@ def optimize(
     base: Annotated[str | None, typer.Option(help="Detector to start from: r18, r50, r101 or x101.")] = None,
     target: Annotated[str, typer.Option(help="Device the students are for: a name or a TOML file.")] = "cpu",
     data: Annotated[Path | None, typer.Option(help="Folder of labelled images. Default: generated shapes.")] = None,
-    preset: Annotated[str, typer.Option(help="smoke (seconds), quick (minutes to hours) or paper (GPU days).")] = "quick",
+    preset: Annotated[
+        str, typer.Option(help="smoke (seconds), quick (minutes to hours) or paper (GPU days).")
+    ] = "quick",
     detector: Annotated[str | None, typer.Option(help="faster_rcnn (default) or retinanet.")] = None,
     method: Annotated[str | None, typer.Option(help="joint: morph the best students. random: the baseline.")] = None,
     trials: Annotated[int | None, typer.Option(help="Students to try.")] = None,
@@ -147,7 +149,9 @@ def arch(
     cost = count(spec, classes)
     if as_json:
         values = {"params": cost.params, "macs": cost.macs, "flops_mmdet": cost.flops_mmdet}
-        typer.echo(json.dumps({**values, "arch_id": spec.arch_id, "depths": spec.depths, "input_size": canvas}, indent=2))
+        typer.echo(
+            json.dumps({**values, "arch_id": spec.arch_id, "depths": spec.depths, "input_size": canvas}, indent=2)
+        )
         return
     table = Table(title=f"{architecture if len(architecture) < 20 else 'encoding'} at {size}, {classes} classes")
     for column in ("params", "MACs", "FLOPs as mmdetection counts"):
@@ -179,8 +183,9 @@ def data_check(
         for split in ("train", "val"):
             dataset = read_dataset(path, split)
             objects = sum(len(record.labels) for record in dataset.records)
-            console.print(f"{split}: {len(dataset.records)} images, {objects} objects, classes {', '.join(dataset.class_names)}",
-                          highlight=False, markup=False)  # fmt: skip
+            names = ", ".join(dataset.class_names)
+            line = f"{split}: {len(dataset.records)} images, {objects} objects, classes {names}"
+            console.print(line, highlight=False, markup=False)
         console.print(f"{len(problems)} problem(s)", highlight=False)
 
 

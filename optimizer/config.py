@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -135,7 +136,7 @@ def parse_duration(text: str) -> float:
     return seconds
 
 
-def _member(value: str, catalogue: dict[str, object], what: str) -> str:
+def _member(value: str, catalogue: Mapping[str, object], what: str) -> str:
     if value not in catalogue:
         raise ValueError(f"unknown {what} {value!r}; there are: {', '.join(sorted(catalogue))}")
     return value

@@ -241,5 +241,6 @@ def _describe_changes(parent: ArchSpec, child: ArchSpec) -> tuple[str, ...]:
     if parent.depths == child.depths and before != after:
         changes.append(f"backbone channels {before} to {after}")
     if parent.head != child.head:
-        changes.append(f"head {parent.head} to {child.head}")
+        before, after = (getattr(arch.head, "region_proposals", 0) for arch in (parent, child))
+        changes.append(f"region proposals {before} to {after}")
     return tuple(changes)

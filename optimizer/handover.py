@@ -53,7 +53,7 @@ def find_front(store: RunStore) -> Front:
         ratios[int(number)] = measured["ratio"]
         if measured["latency"] is not None:
             latency[int(number)] = measured["latency"]
-    candidates = [trial for trial in done if not final or str(trial.number) in final]
+    candidates = [t for t in done if (t.ap or t.number == 0) and (not final or str(t.number) in final)]
     chosen = pareto_front([t.ap or 0.0 for t in candidates], [1 / ratios[t.number] for t in candidates], NOISE)
     bundles = {int(number): path for number, path in handed.get("bundles", {}).items()}
     refused = {int(number): reason for number, reason in handed.get("refused", {}).items()}

@@ -77,8 +77,8 @@ def make_plan(config: RunConfig, images: int, device: torch.device) -> Plan:
     least = plan.base_s + plan.trial_s + plan.handover_s
     if config.budget_s is not None and config.budget_s < least:
         raise InputError(
-            f"a budget of {format_duration(config.budget_s)} is too short for one student: on this machine base, student "
-            f"and handover need about {format_duration(least)}; raise --budget, or lower --epochs or --size"
+            f"a budget of {format_duration(config.budget_s)} is too short for one student: here base, student and "
+            f"handover need about {format_duration(least)}; raise --budget, or lower --epochs or --size"
         )
     return plan
 

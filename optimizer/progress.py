@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from optimizer.search.base import Trial
 
 __all__ = ["RunProgress", "format_duration"]
 
 log = logging.getLogger("detopt")
+
+LINE_EVERY_S = 60.0  # without a terminal
 
 
 def format_duration(seconds: float) -> str:
@@ -44,6 +55,7 @@ class RunProgress:
         )
         self._run: TaskID | None = None
         self._step: TaskID | None = None
+        self._text, self._total, self._started, self._last_line = "", 0, 0.0, 0.0
 
     @contextmanager
     def shown(self) -> Iterator[RunProgress]:
@@ -65,10 +77,17 @@ class RunProgress:
         if self._step is not None:
             self._bars.remove_task(self._step)
         self._step = self._bars.add_task(text, total=total, note="")
+        self._text, self._total, self._started = text, total, time.monotonic()
+        self._last_line = self._started
 
     def advance_step(self, completed: int, note: str = "") -> None:
-        if self._step is not None:
-            self._bars.update(self._step, completed=completed, note=note)
+        assert self._step is not None
+        self._bars.update(self._step, completed=completed, note=note)
+        now = time.monotonic()
+        if not self.console.is_terminal and now - self._last_line >= LINE_EVERY_S and completed:
+            left = (now - self._started) / completed * (self._total - completed)
+            self.say(f"  {self._text}: {completed}/{self._total} {note}, about {format_duration(left)} left")
+            self._last_line = now
 
     def trial_done(self, trial: Trial, total: int) -> None:
         if self._run is not None:

@@ -1,4 +1,4 @@
-"""One run, as a sentence: load the data, train the base, search, hand over the front, report. Resumable at any point."""
+"""One run, as a sentence: load the data, train the base, search, hand over the front, report. Resumable anywhere."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy import get_target
-from deploy.data import Dataset, read_dataset
+from deploy.data import Dataset, read_dataset, summarise_problems
 from optimizer.config import RunConfig, parse_config
 from optimizer.data.shapes import write_shapes
 from optimizer.environment import describe_environment
@@ -29,7 +29,7 @@ from optimizer.search.base import Proposal, Trial
 from optimizer.snapshots import draw_pictures
 from optimizer.store.run_store import RunStore
 
-__all__ = ["resume_run", "rewrite_report", "start_run"]
+__all__ = ["read_data", "resume_run", "rewrite_report", "start_run"]
 
 log = logging.getLogger("detopt")
 
@@ -66,16 +66,16 @@ def rewrite_report(folder: Path) -> Path:
     """`report.html` and `front.json` of a run, written again from its database; returns the page."""
     with RunStore.open(folder) as store:
         config = parse_config(store.config)
-        _report(store, config, _read_data(store, config)[1], store.get_meta("status", "stopped"))
+        _report(store, config, read_data(store, config)[1], store.get_meta("status", "stopped"))
     return folder / "report.html"
 
 
 def _work(store: RunStore, config: RunConfig, progress: RunProgress, plan: Plan | None) -> Path:
     with _logged(store.folder), _clocked(store) as clock, _stoppable(store, config, progress):
-        train_data, val_data = _read_data(store, config)
+        train_data, val_data = read_data(store, config)
         for dataset, name in ((train_data, "training"), (val_data, "validation")):
             if dataset.problems:
-                progress.say(f"{name} data: {len(dataset.problems)} problem(s), skipped or clipped (optimize data check)")
+                progress.say(f"{name} data: {summarise_problems(dataset.problems)} (see: optimize data check)")
         target = get_target(config.target)
         device = choose_device()
         plan = plan or make_plan(config, len(train_data.records), device)
@@ -136,7 +136,7 @@ def _train_base(store: RunStore, evaluation: Evaluation, record: Any) -> None:
         )
 
 
-def _read_data(store: RunStore, config: RunConfig) -> tuple[Dataset, Dataset]:
+def read_data(store: RunStore, config: RunConfig) -> tuple[Dataset, Dataset]:
     """Training and validation records; refuses data that changed since the run began."""
     folder = config.data
     if folder is None:
@@ -150,12 +150,20 @@ def _read_data(store: RunStore, config: RunConfig) -> tuple[Dataset, Dataset]:
     if known is None:
         store.set_meta("data", found)
     elif known != found:
-        raise InputError(f"the data in {folder} changed since this run began: (classes, train, val) was {known}, is {found}")
+        raise InputError(
+            f"the data in {folder} changed since this run began: (classes, train, val) was {known}, is {found}"
+        )
     return train_data, val_data
 
 
 def _read_splits(folder: Path) -> tuple[Dataset, Dataset]:
-    return read_dataset(folder, "train"), read_dataset(folder, "val")
+    train_data, val_data = read_dataset(folder, "train"), read_dataset(folder, "val")
+    if train_data.class_names != val_data.class_names:
+        raise InputError(
+            f"{folder}: training and validation list different classes: {', '.join(train_data.class_names)} and "
+            f"{', '.join(val_data.class_names)}"
+        )
+    return train_data, val_data
 
 
 def _report(store: RunStore, config: RunConfig, val_data: Dataset, status: str) -> Path:

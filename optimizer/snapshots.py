@@ -30,9 +30,11 @@ def draw_pictures(store: RunStore, base: Trial, best: Trial, dataset: Dataset) -
 def _annotate(store: RunStore, trial: Trial, records: list, class_names: tuple[str, ...]) -> list[bytes]:
     assert trial.model is not None and trial.arch is not None
     pictures = []
-    with Detector(ModelSource(store.artefacts.path(trial.model), Preprocess.imagenet(*trial.arch.input_size))) as detector:
+    with Detector(
+        ModelSource(store.artefacts.path(trial.model), Preprocess.imagenet(*trial.arch.input_size))
+    ) as detector:
         for record in records:
-            image = read_image(record.path)
+            image = read_image(record.path, (record.width, record.height))
             picture = Image.fromarray(draw_detections(image, detector(image).above(SCORE), class_names))
             picture.thumbnail((MAX_WIDTH_PX, MAX_WIDTH_PX))
             buffer = io.BytesIO()

@@ -86,7 +86,7 @@ def read_coco(folder: Path, labels: Path) -> Dataset:
 
 def _find_images(folder: Path, labels: Path, names: list[str]) -> Path:
     """The folder that file names are relative to: the first usual one that holds one of the first images."""
-    name = labels.stem.removeprefix("instances").removeprefix("_")
+    name = labels.stem[len("instances") :].lstrip("_")
     split = next((split for split in ("train", "val", "test") if name.startswith(split)), name)
     usual = (name, split, f"images/{name}", f"images/{split}", "images", ".")
     places = [labels.parent] if labels.name == "_annotations.coco.json" else [folder / place for place in usual]

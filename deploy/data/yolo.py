@@ -97,7 +97,7 @@ def _read_lines(
 def _find_source(folder: Path, root: str, stated: str) -> Path | None:
     """The image folder or list inside `folder`; `root` and a leading ".." are tried as people mean them."""
     base = os.path.abspath(folder)  # noqa: PTH100 (links are not to be resolved)
-    relative = [os.path.join(root, stated), stated, stated.removeprefix("../")]  # noqa: PTH118
+    relative = [os.path.join(root, stated), stated, stated[3:] if stated.startswith("../") else stated]  # noqa: PTH118
     names = [os.path.relpath(name, base) if Path(name).is_absolute() else name for name in relative]
     candidates = (inside(folder, name) for name in names)
     return next((path for path in candidates if path is not None and path.exists()), None)

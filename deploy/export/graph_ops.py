@@ -48,9 +48,9 @@ class OnnxGraphOps:
     def roi_align(self, maps: list[Tensor], rois: Tensor) -> Tensor:
         """(R, C, 7, 7) features of (R, 4) boxes inside the canvas, by one RoIAlign over an atlas of P2 to P5.
 
-        Equal to torchvision's MultiScaleRoIAlign, slivers and borders included, on canvases of up to 1,568 pixels a side.
-        Beyond, a box on P3 to P5 can be thinner than a cell; where it also touches the right or lower border it reads
-        the border's features, and torchvision's reads zeros.
+        Equal to torchvision's MultiScaleRoIAlign, slivers and borders included, on canvases of up to 1,568 pixels a
+        side. Beyond, a box on P3 to P5 can be thinner than a cell; where it also touches the right or lower border it
+        reads the border's features, and torchvision's reads zeros.
         """
         atlas, offsets = lay_atlas(maps)
         level = level_of(rois)
@@ -119,7 +119,9 @@ def lay_atlas(maps: list[Tensor]) -> tuple[Tensor, list[tuple[int, int]]]:
     for level, (level_height, level_width) in zip(maps[1:], sizes):
         ringed = pad(level, (0, RING, 0, RING), mode="replicate")
         last = level is maps[-1]
-        band.append(_pad_zeros(ringed, right=width - band_width if last else 0, below=band_height - RING - level_height))
+        band.append(
+            _pad_zeros(ringed, right=width - band_width if last else 0, below=band_height - RING - level_height)
+        )
         starts.append((x, 0))
         x += level_width + RING
     atlas = torch.cat([torch.cat(band, 3), _pad_zeros(maps[0], left=width - p2_width)], 2)
@@ -133,12 +135,14 @@ def select_boxes(
 
     In order of batch, class, descending score; of boxes with a score above ``score_threshold``.
     """
-    return _Select.apply(boxes, scores, most_per_class, iou_threshold, score_threshold)
+    selected: Tensor = _Select.apply(boxes, scores, most_per_class, iou_threshold, score_threshold)
+    return selected
 
 
 def pool_rois(feature_map: Tensor, rois: Tensor) -> Tensor:
     """(R, C, 7, 7) by RoIAlign (aligned=False, 2 samples a side) of rois (R, 4), in cells of one map (1, C, h, w)."""
-    return _Pool.apply(feature_map, rois, _size(rois, 0), _size(feature_map, 1))
+    pooled: Tensor = _Pool.apply(feature_map, rois, _size(rois, 0), _size(feature_map, 1))
+    return pooled
 
 
 class _Select(torch.autograd.Function):
@@ -199,7 +203,9 @@ def _pad_zeros(level: Tensor, left: int = 0, right: int = 0, below: int = 0) -> 
 
 def _largest(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
     if count > MAX_TOPK:
-        raise ExportError(f"the graph would need the {count} best of a list; TopK takes at most {MAX_TOPK}: ask for fewer")
+        raise ExportError(
+            f"the graph would need the {count} best of a list; TopK takes at most {MAX_TOPK}: ask for fewer"
+        )
     values, indices = torch.topk(scores, count)
     return values, indices
 

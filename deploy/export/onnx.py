@@ -15,6 +15,7 @@ import onnx
 import onnxruntime
 import torch
 from torch import Tensor, nn
+from torch.jit._trace import TracerWarning
 
 from deploy.errors import ExportError
 from deploy.export.graph_ops import MAX_TOPK, NMS, OnnxGraphOps
@@ -27,12 +28,15 @@ OUTPUTS = ("boxes", "scores", "labels", "count")
 
 # What ONNX Runtime and TensorRT 8.5 to 11 execute on fixed shapes. No If, Loop, NonZero; no BatchNormalization either,
 # because one that was not folded into its convolution is a mistake of the export.
-OPERATORS = frozenset(
-    """Add And AveragePool Cast Ceil Clip Concat Constant Conv Div Equal Exp Expand Flatten Floor Gather GatherElements Gemm
-    Greater GreaterOrEqual Identity Less LessOrEqual Log MatMul Max MaxPool Min Mul Neg NonMaxSuppression Not Or Pad Pow
-    ReduceMax ReduceMean ReduceMin ReduceSum Relu Reshape Resize RoiAlign Sigmoid Slice Softmax Split Sqrt Squeeze Sub Tile
-    TopK Transpose Unsqueeze Where""".split()
-)
+# fmt: off
+OPERATORS = frozenset({
+    "Add", "And", "AveragePool", "Cast", "Ceil", "Clip", "Concat", "Constant", "Conv", "Div", "Equal", "Exp", "Expand",
+    "Flatten", "Floor", "Gather", "GatherElements", "Gemm", "Greater", "GreaterOrEqual", "Identity", "Less",
+    "LessOrEqual", "Log", "MatMul", "Max", "MaxPool", "Min", "Mul", "Neg", "NonMaxSuppression", "Not", "Or", "Pad",
+    "Pow", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "Relu", "Reshape", "Resize", "RoiAlign", "Sigmoid",
+    "Slice", "Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Tile", "TopK", "Transpose", "Unsqueeze", "Where",
+})
+# fmt: on
 
 
 @dataclass(frozen=True)
@@ -52,8 +56,8 @@ def export_onnx(
 ) -> GraphReport:
     """Writes the detection graph of a detector (its ``raw``) for a canvas of (width, height), and says what it holds.
 
-    Input "images" (1, 3, height, width) float32, normalised. Outputs with K = max_detections, best first: "boxes" (K, 4)
-    xyxy canvas pixels, "scores" (K,), "labels" (K,) int64, "count" (1,) int64; rows from count on are zeros.
+    Input "images" (1, 3, height, width) float32, normalised. Outputs with K = max_detections, best first: "boxes"
+    (K, 4) xyxy canvas pixels, "scores" (K,), "labels" (K,) int64, "count" (1,) int64; rows from count on are zeros.
     The detector is left as it was. `ExportError` where the graph is not one that every engine takes; then no file is
     written, nor is one replaced.
     """
@@ -109,7 +113,9 @@ class _Graph(nn.Module):
         self.detector, self.ops, self.max_detections = detector, ops, max_detections
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        return self.detector.raw(images, self.ops, self.max_detections)  # type: ignore[operator]
+        outputs: tuple[Tensor, Tensor, Tensor, Tensor]
+        outputs = self.detector.raw(images, self.ops, self.max_detections)  # type: ignore[operator]
+        return outputs
 
 
 def _trace(
@@ -126,7 +132,7 @@ def _trace(
     with warnings.catch_warnings(), torch.no_grad():
         for message in ("You are using the legacy TorchScript", "The feature will be removed"):
             warnings.filterwarnings("ignore", message=message, category=DeprecationWarning)
-        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
+        warnings.filterwarnings("ignore", category=TracerWarning)
         warnings.filterwarnings("ignore", message="Constant folding", category=UserWarning)
         torch.onnx.export(
             model,

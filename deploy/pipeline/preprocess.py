@@ -148,7 +148,8 @@ def _resize(image: np.ndarray, width: int, height: int, scale: float) -> np.ndar
     channels = np.arange(3)
     left, right = ((3 * column[:, None] + channels).ravel() for column in (left, right))
     out = _blend(rows.take(left, axis=1), rows.take(right, axis=1), np.repeat(across, 3))
-    return np.rint(out, out=out).astype(np.uint8).reshape(height, width, 3)
+    np.rint(out, out=out)
+    return out.astype(np.uint8).reshape(height, width, 3)
 
 
 def _blend(first: np.ndarray, second: np.ndarray, weight: np.ndarray) -> np.ndarray:

@@ -79,7 +79,7 @@ def draw_image(rng: np.random.Generator, size: tuple[int, int]) -> tuple[Image.I
         if any(_overlap(box, other) > MAX_OVERLAP for _, other in objects):
             continue
         label = int(rng.integers(len(CLASS_NAMES)))
-        _draw_shape(draw, CLASS_NAMES[label], box, _choose_colour(rng, label))
+        draw_shape(draw, CLASS_NAMES[label], box, _choose_colour(rng, label))
         objects.append((label, box))
     return picture, objects
 
@@ -123,7 +123,7 @@ def _choose_colour(rng: np.random.Generator, label: int) -> tuple[int, ...]:
     return tuple(int(value) for value in np.clip(colour, 0, 255))
 
 
-def _draw_shape(draw: ImageDraw.ImageDraw, name: str, box: Box, colour: tuple[int, ...]) -> None:
+def draw_shape(draw: ImageDraw.ImageDraw, name: str, box: Box, colour: tuple[int, ...]) -> None:
     x1, y1, x2, y2 = box[0], box[1], box[2] - 1, box[3] - 1
     edge = tuple(max(0, value - 45) for value in colour)
     if name == "circle":

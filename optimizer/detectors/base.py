@@ -11,14 +11,14 @@ from optimizer.arch.spec import ArchSpec
 
 
 class Truth(NamedTuple):
-    """Objects of one training image, on the canvas: boxes_xyxy (N, 4) float pixels, labels (N,) int64, first class 0."""
+    """Objects of one training image: boxes_xyxy (N, 4) float canvas pixels, labels (N,) int64, first class 0."""
 
     boxes_xyxy: Tensor
     labels: Tensor
 
 
 class Prediction(NamedTuple):
-    """Objects found in one canvas, best first: boxes_xyxy (N, 4) float pixels, scores (N,), labels (N,), first class 0."""
+    """Objects found in one canvas, best first: boxes_xyxy (N, 4) pixels, scores (N,), labels (N,), first class 0."""
 
     boxes_xyxy: Tensor
     scores: Tensor
@@ -63,8 +63,8 @@ class GraphOps(Protocol):
 class Detector(nn.Module):
     """Base class. Subclasses are built from an `ArchSpec` and a number of classes.
 
-    State-dict names are torchvision's (``backbone.body.layer1.0.conv1.weight``, ``backbone.fpn.inner_blocks.0.0.weight``,
-    ``rpn.head...``, ``roi_heads...`` / ``head...``), so that its checkpoints load and `morph` has one naming.
+    State-dict names are torchvision's (``backbone.body.layer1.0.conv1.weight``, ``backbone.fpn.inner_blocks...``,
+    ``rpn.head...``, ``roi_heads...``, ``head...``), so that its checkpoints load and `morph` has one naming.
     """
 
     arch: ArchSpec

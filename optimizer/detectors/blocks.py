@@ -58,4 +58,6 @@ def build_block(in_width: int, spec: BlockSpec) -> nn.Module:
 def _build_projection(in_width: int, spec: BlockSpec) -> nn.Sequential | None:
     if not spec.projection:
         return None
-    return nn.Sequential(nn.Conv2d(in_width, spec.out_width, 1, spec.stride, bias=False), nn.BatchNorm2d(spec.out_width))
+    return nn.Sequential(
+        nn.Conv2d(in_width, spec.out_width, 1, spec.stride, bias=False), nn.BatchNorm2d(spec.out_width)
+    )

@@ -37,6 +37,7 @@ class WideRPNHead(RPNHead):
         self.bbox_pred = nn.Conv2d(width, 4 * anchors, 1)
         for layer in (self.conv[0][0], self.cls_logits, self.bbox_pred):
             nn.init.normal_(layer.weight, std=0.01)
+            assert layer.bias is not None
             nn.init.zeros_(layer.bias)
 
 

@@ -63,8 +63,8 @@ def load_weights(detector: Detector, path: Path) -> LoadReport:
     if unfit:
         name = unfit[0]
         raise InputError(
-            f"{path} is of another architecture: {name} is {tuple(weights[name].shape)} there and {tuple(own[name].shape)} "
-            f"here ({len(unfit)} such tensors)"
+            f"{path} is of another architecture: {name} is {tuple(weights[name].shape)} there and "
+            f"{tuple(own[name].shape)} here ({len(unfit)} such tensors)"
         )
     fitting = {name: value for name, value in weights.items() if name not in wrong}
     if wrong:  # a head is taken over whole or not at all
@@ -92,7 +92,8 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
             else torch.load(path, map_location="cpu", weights_only=True)
         )
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise InputError(f"{path} is not a file of weights ({str(error).splitlines()[0][:120]})") from error
+        reason = str(error).strip().split("\n")[0][:120] or type(error).__name__
+        raise InputError(f"{path} is not a file of weights ({reason})") from error
     for wrapper in WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]

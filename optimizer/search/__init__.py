@@ -13,7 +13,7 @@ from optimizer.search.random_search import RandomSearch
 __all__ = ["STRATEGIES", "build_strategy", "search"]
 
 STRATEGIES: dict[str, Callable[[Space, int, int], SearchStrategy]] = {
-    "joint": lambda space, top_k, fixed_trials: HillClimb(space, top_k, fixed_trials),
+    "joint": lambda space, top_k, fixed_trials: HillClimb(space, tuple(range(top_k, 0, -1)), fixed_trials),
     "random": lambda space, top_k, fixed_trials: RandomSearch(space),
 }
 

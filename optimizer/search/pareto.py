@@ -10,9 +10,9 @@ __all__ = ["hypervolume", "pareto_front"]
 def pareto_front(gains: Sequence[float], costs: Sequence[float], epsilon: float = 0.0) -> list[int]:
     """Indices of the candidates on the front (more gain, less cost), cheapest first.
 
-    A candidate is beaten by one that has at least its gain and costs less by more than the share `epsilon`, or has more
-    gain and costs no more than the share `epsilon` above; so measuring noise below `epsilon` evicts nobody by cost alone.
-    Of candidates with equal gain and equal cost the first stays.
+    A candidate is beaten by one that has at least its gain and costs less by more than the share `epsilon`, and by one
+    that has more gain and costs no more. So a difference in cost that may be noise evicts nobody of equal gain. Of
+    candidates with equal gain and equal cost the first stays.
     """
     assert len(gains) == len(costs)
 

@@ -2,41 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from optimizer.arch.actions import Action, IllegalAction, uniform_importance
+from optimizer.arch.actions import Action, uniform_importance
 from optimizer.arch.space import Space, legal_actions
+from optimizer.arch.spec import ArchSpec
 from optimizer.search.base import History, Proposal, SpaceExhausted
 
-__all__ = ["RandomSearch"]
+__all__ = ["RandomSearch", "draw_action"]
+
+ATTEMPTS = 100
+DEPTH_KINDS = ("add_layer", "rearrange")
 
 
 @dataclass(frozen=True)
 class RandomSearch:
-    """One to `max_actions` random legal actions on the base, every time anew.
+    """One to `max_actions` random legal actions on the base, never the same ones twice.
 
-    What an action comes to depends on the trained weights, its legality does not; so a chain is drawn on architectures
-    of the same shape and applied to the real weights later.
+    From which stage a layer is pruned is known only with the trained weights, so none of the actions that depend on a
+    stage's depth is drawn after it.
     """
 
     space: Space
     max_actions: int = 4
 
     def ask(self, history: History, rng: Random) -> Proposal:
-        arch = history[0].arch
-        assert arch is not None
-        actions: list[Action] = []
+        base = history[0].arch
+        assert base is not None
+        tried = {trial.proposal.actions for trial in history}  # the base's: none at all
+        for _ in range(ATTEMPTS):
+            actions = self._draw_chain(base, rng)
+            if actions not in tried:
+                return Proposal(parent=0, actions=actions, note=f"{len(actions)} random actions")
+        raise SpaceExhausted(f"{ATTEMPTS} random chains of actions on the base held none that is new")
+
+    def _draw_chain(self, arch: ArchSpec, rng: Random) -> tuple[Action, ...]:
+        chain: list[Action] = []
         for _ in range(rng.randint(1, self.max_actions)):
             legal = legal_actions(arch, self.space)
+            if any(action.kind == "prune_layer" for action in chain):
+                legal = [action for action in legal if action.kind not in DEPTH_KINDS]
             if not legal:
                 break
-            action = rng.choice(legal)
-            try:
-                arch = action.apply(arch, uniform_importance(arch)).child
-            except IllegalAction:
-                continue
-            actions.append(action)
-        if not actions:
-            raise SpaceExhausted("no action of the search space is legal for the base")
-        return Proposal(parent=0, actions=tuple(actions), note=f"{len(actions)} random actions")
+            chain.append(draw_action(legal, rng))
+            arch = chain[-1].apply(arch, uniform_importance(arch)).child
+        return tuple(chain)
+
+
+def draw_action(actions: Sequence[Action], rng: Random) -> Action:
+    """First a kind, then one action of it: six ways to rearrange weigh no more than the one way to prune a layer."""
+    kind = rng.choice(sorted({action.kind for action in actions}))
+    return rng.choice([action for action in actions if action.kind == kind])

@@ -42,7 +42,9 @@ class RunStore:
             InputError: something is there already.
         """
         if (folder / DATABASE).exists():
-            raise InputError(f"{folder} already holds a run; go on with `optimize resume {folder}` or choose another --out")
+            raise InputError(
+                f"{folder} already holds a run; go on with `optimize resume {folder}` or choose another --out"
+            )
         if folder.exists() and any(item.name != ".lock" for item in folder.iterdir()):
             raise InputError(f"{folder} is not empty and no run; choose another --out")
         try:

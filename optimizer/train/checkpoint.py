@@ -38,7 +38,9 @@ def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
         schema, found, state = content["schema"], content["fingerprint"], content["state"]
     except Exception as error:  # torch raises a different type for each kind of damage
-        raise RunFailed(f"the checkpoint {path} cannot be read ({type(error).__name__}); delete it to start over") from error
+        raise RunFailed(
+            f"the checkpoint {path} cannot be read ({type(error).__name__}); delete it to start over"
+        ) from error
     if schema != SCHEMA or found != fingerprint:
         raise RunFailed(f"the checkpoint {path} belongs to another training; delete it to start over")
     return state

@@ -23,7 +23,7 @@ class TrainConfig(BaseModel):
         bn_l1: L1 penalty on the backbone's BatchNorm scales (Joint-DetNAS: 1e-5), which makes channels prunable.
         precision: arithmetic of the forward pass; "auto" is fp16 on a GPU, bf16 on a CPU that executes it, else fp32.
         max_bad_losses: batches in a row whose loss is not finite before the training gives up.
-        checkpoint_every: steps between checkpoints (one is always written at the end of an epoch).
+        checkpoint_every_s: seconds between checkpoints, which is about what a killed training has to do again.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,4 +41,4 @@ class TrainConfig(BaseModel):
     bn_l1: float = Field(0.0, ge=0)
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     max_bad_losses: int = Field(5, ge=1)
-    checkpoint_every: int = Field(50, ge=1)
+    checkpoint_every_s: float = Field(30.0, ge=0)

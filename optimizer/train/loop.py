@@ -110,7 +110,7 @@ def _train(
     checkpoint: Path | None,
     report: Callable[[Progress], None] | None,
 ) -> TrainResult:
-    started = time.monotonic()
+    started = saved = time.monotonic()
     model.to(device).train()
     dtype = autocast_dtype(config.precision, device)
     optimizer = _build_optimizer(model, step, config)
@@ -141,6 +141,7 @@ def _train(
                 optimizer.zero_grad(set_to_none=True)
                 scaler.scale(loss).backward()
                 for scale in scales:
+                    assert scale.grad is not None
                     scale.grad.add_(scale.sign(), alpha=config.bn_l1 * scaler.get_scale())
                 finite = _clip(optimizer, scaler, config.clip_norm)
                 if finite or scaler.is_enabled():
@@ -151,15 +152,14 @@ def _train(
             else:
                 finite = False
             position.step += 1
-            _count(position, value, finite or scaler.is_enabled() and math.isfinite(value), losses, config)
+            _count(position, value, finite or (scaler.is_enabled() and math.isfinite(value)), losses, config)
             if position.step % max(total // CURVE_POINTS, 1) == 0 or position.step == total:
                 _add_point(position)
             if report is not None:
                 report(Progress(position.step, total, value))
-            if checkpoint is not None and (
-                position.step % config.checkpoint_every == 0 or position.step % len(loader) == 0
-            ):
+            if checkpoint is not None and time.monotonic() - saved >= config.checkpoint_every_s:
                 save_checkpoint(checkpoint, fingerprint, parts.state(position))
+                saved = time.monotonic()
 
     if average is not None:
         model.load_state_dict({**model.state_dict(), **dict(average.module.named_parameters())})

@@ -8,6 +8,7 @@ import torch
 
 from deploy import Detections, Preprocess
 from deploy.data import Record, read_image
+from deploy.errors import InputError
 from optimizer.detectors.base import Detector
 
 __all__ = ["predict"]
@@ -16,11 +17,15 @@ __all__ = ["predict"]
 def predict(
     detector: Detector, records: Iterable[Record], preprocess: Preprocess, device: torch.device
 ) -> Iterator[tuple[int, Detections]]:
-    """(image id, detections in image pixels) of every record; the detector must be in evaluation mode."""
+    """(image id, detections in image pixels) of every record whose image can be read, in evaluation mode."""
     assert not detector.training
     detector.to(device)
     for record in records:
-        images, placement = preprocess(read_image(record.path))
+        try:
+            image = read_image(record.path, (record.width, record.height))
+        except InputError:
+            continue  # counts as an image where nothing was detected
+        images, placement = preprocess(image)
         found = detector.detect(torch.from_numpy(images).to(device))[0]
         boxes = preprocess.boxes_to_image(found.boxes_xyxy.cpu().numpy(), placement)
         yield record.image_id, Detections(boxes, found.scores.cpu().numpy(), found.labels.cpu().numpy())

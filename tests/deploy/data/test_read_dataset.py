@@ -35,7 +35,7 @@ def test_an_empty_folder_is_an_input_error(tmp_path: Path) -> None:
 
 def test_a_data_set_with_nothing_usable_is_an_input_error_that_says_why(coco) -> None:
     folder = coco([{"image_id": 1, "bbox": [5, 5, 0, 4], "category_id": 3}])
-    with pytest.raises(InputError, match="no usable object.*1 zero-area box"):
+    with pytest.raises(InputError, match=r"no usable object.*1 zero-area box"):
         read_dataset(folder, "train")
 
 

@@ -22,27 +22,30 @@ def draw_canvas(seed: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarr
     return nn.functional.interpolate(noise, (height, width), mode="bilinear").numpy()
 
 
-def spread_scores(detector: Detector, layer: nn.Conv2d | nn.Linear, deviation: float, mean: float) -> None:
-    """Scales a score layer so that its logits on a canvas have this deviation and mean in each channel."""
+def spread_outputs(detector: Detector, layer: nn.Conv2d | nn.Linear, deviation: float, mean: float) -> None:
+    """Scales a layer so that its outputs on a canvas have this deviation and mean in each channel."""
     seen: list[Tensor] = []
     hook = layer.register_forward_hook(lambda module, inputs, output: seen.append(output.movedim(1, -1).flatten(0, -2)))
     detector.detect(torch.from_numpy(draw_canvas(0, detector.arch.input_size[0], detector.arch.input_size[1])))
     hook.remove()
-    logits = torch.cat(seen)
+    outputs = torch.cat(seen)
     with torch.no_grad():
-        gain = deviation / logits.std(0)
+        gain = deviation / outputs.std(0).clamp(min=1e-6)
         layer.weight.mul_(gain.reshape(-1, *[1] * (layer.weight.ndim - 1)))
         assert layer.bias is not None
-        layer.bias.copy_((layer.bias - logits.mean(0)) * gain + mean)
+        layer.bias.copy_((layer.bias - outputs.mean(0)) * gain + mean)
 
 
 def give_scores(detector: Detector) -> Detector:
     """The same detector with the scores of one that has learnt something."""
     if detector.arch.head.kind == "retinanet":
-        spread_scores(detector, detector.head.classification_head.cls_logits, 1.5, -2.0)
+        spread_outputs(detector, detector.head.classification_head.cls_logits, 1.5, -2.0)
+        spread_outputs(detector, detector.head.regression_head.bbox_reg, 0.3, 0.0)
     else:
-        spread_scores(detector, detector.rpn.head.cls_logits, 2.0, -3.0)
-        spread_scores(detector, detector.roi_heads.box_predictor.cls_score, 1.5, 0.0)
+        spread_outputs(detector, detector.rpn.head.cls_logits, 2.0, -3.0)
+        spread_outputs(detector, detector.rpn.head.bbox_pred, 0.3, 0.0)
+        spread_outputs(detector, detector.roi_heads.box_predictor.bbox_pred, 1.0, 0.0)
+        spread_outputs(detector, detector.roi_heads.box_predictor.cls_score, 1.5, 0.0)
     return detector
 
 

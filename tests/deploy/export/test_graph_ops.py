@@ -55,7 +55,9 @@ def run_as_onnx(
 def random_boxes(count: int, width: int, height: int, seed: int = 0) -> Tensor:
     """Clusters of overlapping boxes inside a canvas."""
     generator = torch.Generator().manual_seed(seed)
-    centres = torch.rand(count, 2, generator=generator)[torch.randint(0, max(count // 4, 1), (count,), generator=generator)]
+    centres = torch.rand(count, 2, generator=generator)[
+        torch.randint(0, max(count // 4, 1), (count,), generator=generator)
+    ]
     sides = torch.exp(torch.rand(count, 2, generator=generator) * 4 - 4)
     jitter = torch.randn(count, 2, generator=generator) * 0.02
     low, high = centres + jitter - sides / 2, centres + jitter + sides / 2
@@ -229,7 +231,9 @@ def test_exported_roi_align_equals_torchvision(width: int, height: int) -> None:
 def test_levels_follow_torchvisions_rule_at_and_round_the_thresholds() -> None:
     from torchvision.ops.poolers import initLevelMapper
 
-    side = torch.cat([torch.tensor([0.0, 1.0, 5000.0])] + [s + torch.arange(-40, 41) * s * 1e-6 for s in (112, 224, 448)])
+    side = torch.cat(
+        [torch.tensor([0.0, 1.0, 5000.0])] + [s + torch.arange(-40, 41) * s * 1e-6 for s in (112, 224, 448)]
+    )
     rois = torch.stack([torch.zeros_like(side), torch.zeros_like(side), side, side], 1)
     expected = initLevelMapper(2, 5)([rois])
     agree = level_of(rois) == expected

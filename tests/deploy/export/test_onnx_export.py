@@ -54,7 +54,7 @@ def test_the_exported_graph_detects_what_the_detector_detects(
 ) -> None:
     parity = check_parity(*exported, canvases)
     assert parity.images == 5 and parity.detections > 100
-    assert parity.box_px < 1e-3 and parity.score < 1e-5
+    assert parity.box_px < 1e-2 and parity.score < 1e-4
 
 
 def test_the_graph_holds_nothing_an_engine_refuses(exported: tuple[Detector, Path]) -> None:

@@ -113,14 +113,25 @@ def test_an_object_at_the_score_threshold_may_be_missing_on_one_side(tmp_path: P
 
 
 class Undecided(OneObject):
-    """In a canvas of exactly one brightness rounding makes it choose another box than the exported copy does."""
+    """Where this says so of an image's mean, rounding makes it choose another box than the exported copy does."""
+
+    def __init__(self, tie_at: float) -> None:
+        super().__init__()
+        self.tie_at = tie_at
 
     def detect(self, images: Tensor) -> list[Found]:
         (found,) = super().detect(images)
-        tie = images.double().mean() == 1
-        return [found._replace(boxes_xyxy=found.boxes_xyxy + 5.0 * tie)]
+        return [found._replace(boxes_xyxy=found.boxes_xyxy + 5.0 * (images.double().mean() == self.tie_at))]
 
 
-def test_a_near_tie_that_a_millionth_of_brightness_decides_passes_and_is_counted(tmp_path: Path) -> None:
-    report = gate(Undecided(), tmp_path)
-    assert report.detections == 3 and report.near_ties == 1
+def test_an_image_on_which_the_source_contradicts_itself_is_passed_over_and_counted(tmp_path: Path) -> None:
+    report = gate(Undecided(tie_at=1.0), tmp_path)
+    assert report.images == 3 and report.detections == 2 and report.near_ties == 1
+    assert gate(Undecided(tie_at=0.0), tmp_path).near_ties == 1, "the blank image"
+
+
+def test_a_source_that_often_contradicts_itself_cannot_be_compared(tmp_path: Path) -> None:
+    detector = Undecided(tie_at=1.0)
+    export_onnx(detector, (64, 64), tmp_path / "one.onnx", max_detections=3)
+    with pytest.raises(ParityError, match="on 2 of 4 images the source contradicts itself"):
+        check_parity(detector, tmp_path / "one.onnx", [np.ones((1, 3, 64, 64), np.float32)] * 2)

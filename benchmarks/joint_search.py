@@ -1,0 +1,76 @@
+"""Does a search on real images find a student that is faster than the base and as good as the base trained as long?
+
+    python benchmarks/joint_search.py RUN
+
+RUN is the folder of a finished run. The fastest student whose latency is at least 15 % below the base's is picked (the one
+with the best AP among those), and the control is trained: the base, trained on with the students' own recipe for as many
+epochs as the student's lineage was. Both are exported and evaluated the same way. Writes RUN/control.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from deploy import get_target
+from optimizer.config import parse_config
+from optimizer.cost.macs import MacsCost
+from optimizer.evaluation import Evaluation, choose_device
+from optimizer.handover import find_front
+from optimizer.progress import RunProgress
+from optimizer.report.page import trace_lineage
+from optimizer.run import read_data
+from optimizer.search.base import Proposal, Trial
+from optimizer.store.artefacts import ArtefactStore
+from optimizer.store.run_store import RunStore
+
+LESS_LATENCY = 0.15
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    folder = parser.parse_args().run
+    with RunStore.open(folder) as store, tempfile.TemporaryDirectory() as scratch:
+        config = parse_config(store.config)
+        train_data, val_data = read_data(store, config)
+        trials = {trial.number: trial for trial in store.history()}
+        front = find_front(store)
+        fast = [n for n in front.numbers if n and 1 / front.ratios[n] <= 1 - LESS_LATENCY]
+        picked = trials[max(fast, key=lambda number: trials[number].ap or 0)]
+        rounds = len(trace_lineage(picked, trials)) - 1
+        control = [trials[0]]
+        artefacts = ArtefactStore(Path(scratch) / "artefacts")
+        for name in (trials[0].weights, trials[0].model):
+            assert name is not None
+            artefacts.put_file(store.artefacts.path(name))
+        evaluation = Evaluation(
+            config, train_data, val_data, artefacts, lambda: control, get_target(config.target), MacsCost(), Path(scratch),
+            choose_device(), RunProgress(),
+        )  # fmt: skip
+        for number in range(1, rounds + 1):
+            trained: Trial = evaluation(number, Proposal(parent=number - 1))
+            control.append(replace(trained, number=number))
+            print(f"control after {trained.epochs_total:g} epochs: AP {trained.ap:.4f}", flush=True)
+    last = control[-1]
+    result = {
+        "student": picked.number,
+        "student_ap": picked.ap,
+        "student_ap50": picked.ap50,
+        "student_latency_over_base": 1 / front.ratios[picked.number],
+        "student_epochs_total": picked.epochs_total,
+        "control_ap": last.ap,
+        "control_ap50": last.ap50,
+        "control_epochs_total": last.epochs_total,
+        "base_ap": trials[0].ap,
+        "control_ap_by_epochs": [[trial.epochs_total, trial.ap] for trial in control],
+    }
+    (folder / "control.json").write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,274 @@
+"""What each `deploy` command does and prints."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
+
+import numpy as np
+
+from deploy.bundle import Bundle, open_bundle
+from deploy.detections import Detections
+from deploy.engines import open_engine
+from deploy.errors import DeployError, InputError, MeasurementError
+from deploy.latency import Comparison, LatencyRecord, compare
+from deploy.pipeline.detector import Detector
+from deploy.pipeline.preprocess import Preprocess
+from deploy.pipeline.sources import iterate_images
+from deploy.targets import TARGETS, get_target
+from deploy.timing import Subject
+
+__all__ = ["compare_bundles", "evaluate_bundle", "list_targets", "measure_model", "run_bundle", "show_progress"]
+
+
+def run_bundle(options: argparse.Namespace) -> None:
+    """Objects in images: a text or one JSON object for each image as it is done, and pictures with ``--out``."""
+    bundle = _open_runnable(options.bundle)
+    unread = 0
+
+    def report(line: str) -> None:
+        nonlocal unread
+        unread += 1
+        print("deploy: {} (skipped)".format(line), file=sys.stderr)
+
+    taken: Dict[str, int] = {}
+    with Detector(bundle, options.threads) as detector:
+        for path, image in iterate_images(options.images, report):
+            found, timings = detector.detect_timed(image)
+            found = found.above(options.score)
+            if options.out is not None:
+                _write_picture(options.out / _name_picture(path, taken), image, found, bundle)
+            objects = found.to_json(bundle.class_names)
+            if options.json:
+                size = {"image": str(path), "width": image.shape[1], "height": image.shape[0]}
+                times = {"pre_ms": round(timings.pre_ms, 3), "infer_ms": round(timings.infer_ms, 3)}
+                print(json.dumps({**size, "objects": objects, **times}), flush=True)
+                continue
+            print("{}: {} ({:.1f} ms, preprocessing {:.1f} ms)".format(
+                path, _plural(len(objects), "object"), timings.infer_ms, timings.pre_ms), flush=True)  # fmt: skip
+            for item in objects:
+                corners = ", ".join("{:g}".format(value) for value in item["box_xyxy"])
+                print("  {} {:.2f} at [{}]".format(item["class"], item["score"], corners))
+    if unread:
+        print("deploy: {} could not be read".format(_plural(unread, "image")), file=sys.stderr)
+
+
+def evaluate_bundle(options: argparse.Namespace) -> None:
+    """Average precision on a labelled split; classes are matched by name."""
+    from deploy.data import read_dataset, read_image
+    from deploy.evaluate import evaluate_detections
+
+    bundle = _open_runnable(options.bundle)
+    dataset = read_dataset(options.data, options.split)
+    unknown = [name for name in dataset.class_names if name not in bundle.class_names]
+    if unknown:
+        raise InputError(
+            "{} has classes that the bundle does not detect: {}; it detects {}".format(
+                options.data, ", ".join(unknown), ", ".join(bundle.class_names)
+            )
+        )
+    label_of = np.array([_find(dataset.class_names, name) for name in bundle.class_names], np.int64)
+    unread = []
+
+    def detect_all() -> Iterator[Tuple[int, Detections]]:
+        with Detector(bundle, options.threads) as detector:
+            for index, record in enumerate(dataset.records):
+                show_progress("image {} of {}".format(index + 1, len(dataset.records)))
+                try:
+                    image = read_image(record.path, (record.width, record.height))
+                except InputError as error:
+                    unread.append(str(error))
+                    continue
+                found = detector(image)
+                labels = label_of[found.labels]
+                known = labels >= 0
+                yield record.image_id, Detections(found.boxes_xyxy[known], found.scores[known], labels[known])
+
+    try:
+        precision = evaluate_detections(dataset, detect_all())
+    except ImportError as error:
+        raise InputError(
+            "evaluating needs pycocotools ({}): python3 -m pip install pycocotools".format(error)
+        ) from error
+    show_progress("")
+    for line in unread:
+        print("deploy: {} (counted as an image without detections)".format(line), file=sys.stderr)
+    values = asdict(precision)
+    by_class = dict(zip(dataset.class_names, values.pop("by_class")))
+    counts = {"split": options.split, "images": len(dataset.records), "unread_images": len(unread)}
+    if options.json:
+        print(json.dumps({"bundle": str(bundle.folder), **counts, **values, "by_class": by_class}, indent=2))
+        return
+    print("{} of {} ({})".format(_plural(len(dataset.records), "image"), options.data, options.split))
+    for name, value in [*values.items(), *(("ap of " + name, value) for name, value in by_class.items())]:
+        print("  {:<24} {}".format(name, "no such object" if value is None else "{:.4f}".format(value)))
+
+
+def measure_model(options: argparse.Namespace) -> None:
+    """The latency of one model, and its ratio to a base timed in the same lease."""
+    models = [("model", options.model)] + ([("base", options.base)] if options.base else [])
+    records = _measure(models, options)
+    comparison = compare(records["model"], records["base"]) if options.base else None
+    if options.json:
+        output: Dict[str, Any] = {name: record.to_json() for name, record in records.items()}
+        print(json.dumps({**output, "ratio_to_base": _comparison_json(comparison)}, indent=2))
+        return
+    for name, path in models:
+        _print_record(path, records[name])
+    if comparison:
+        print(_describe_comparison(comparison, "the base's"))
+
+
+def compare_bundles(options: argparse.Namespace) -> None:
+    """Two bundles side by side: what they say about themselves, and their latencies of one lease."""
+    bundles = {"first": open_bundle(options.first), "second": open_bundle(options.second)}
+    records = _measure([("first", options.first), ("second", options.second)], options)
+    comparison = compare(records["first"], records["second"])
+    if options.json:
+        output: Dict[str, Any] = {
+            name: {"bundle": str(bundle.folder), "name": bundle.manifest.name, "arch_id": bundle.manifest.arch_id,
+                   "metrics": dict(bundle.manifest.metrics), "latency": records[name].to_json()}
+            for name, bundle in bundles.items()
+        }  # fmt: skip
+        print(json.dumps({**output, "ratio": _comparison_json(comparison)}, indent=2))
+        return
+    rows = [["", *(bundle.manifest.name for bundle in bundles.values())]]
+    rows.append(["canvas", *("{0.width}x{0.height}".format(bundle.preprocess) for bundle in bundles.values())])
+    for key in sorted({key for bundle in bundles.values() for key in bundle.manifest.metrics}):
+        values = [bundle.manifest.metrics.get(key) for bundle in bundles.values()]
+        if all(value is None or isinstance(value, (int, float)) for value in values):
+            rows.append([key, *("-" if value is None else "{:.4g}".format(value) for value in values)])
+    rows.append(["model, MB", *("{:.1f}".format(bundle.model.stat().st_size / 1e6) for bundle in bundles.values())])
+    rows.append(["median, ms", *("{:.2f}".format(records[name].median_ms) for name in bundles)])
+    for row in rows:
+        print("{:<14} {:>20} {:>20}".format(*row))
+    print(_describe_comparison(comparison, "the second's"))
+
+
+def list_targets(options: argparse.Namespace) -> None:
+    """Every known target, and whether it works from here."""
+    for name in sorted(TARGETS):
+        target = get_target(name)
+        lines = target.check()
+        if options.json:
+            print(json.dumps({"target": name, "description": target.spec.description, "check": lines}))
+        else:
+            print("\n  ".join(["{}: {}".format(name, target.spec.description), *lines]))
+
+
+def show_progress(line: str) -> None:
+    """Put a line on a terminal in the place of the last one; empty clears it."""
+    if sys.stderr.isatty():
+        print("\r\033[K{}".format(line[:100]), end="", file=sys.stderr, flush=True)
+
+
+def _measure(models: Sequence[Tuple[str, str]], options: argparse.Namespace) -> Dict[str, LatencyRecord]:
+    target = get_target(options.target)
+    subjects = {name: _read_subject(path, bool(options.images)) for name, path in models}
+    for subject in subjects.values():  # what cannot be loaded or fed is said before anything is timed
+        with open_engine(subject.model, 1, target.spec.engine) as engine:
+            if any(None in spec.shape for spec in engine.inputs):
+                raise InputError(
+                    "{} has inputs of free size: {}; export it with a fixed shape to measure it".format(
+                        subject.model, ", ".join(map(str, engine.inputs))
+                    )
+                )
+    records = {}
+    for name, measured in target.measure(subjects, options.images or (), options.level, report=show_progress).items():
+        if not isinstance(measured, LatencyRecord):
+            raise MeasurementError("{} could not be measured: {}".format(measured.model, measured.reason))
+        records[name] = measured
+    show_progress("")
+    return records
+
+
+def _read_subject(path: str, with_images: bool) -> Subject:
+    """A bundle, or a bare model; images reach the latter on a canvas of its size, with values 0 to 255."""
+    if Path(path).is_dir() or Path(path).name == "bundle.json":
+        return Subject.of(open_bundle(path))
+    if not with_images:
+        return Subject(Path(path))
+    with open_engine(path, 1) as engine:
+        inputs = engine.inputs
+    shape = inputs[0].shape if len(inputs) == 1 and inputs[0].dtype == "float32" else ()
+    height, width = shape[2:] if len(shape) == 4 and shape[:2] == (1, 3) else (None, None)
+    if height is None or width is None:
+        raise InputError(
+            "{} takes {}, not one image [1, 3, height, width] float32; leave --images out to feed it noise".format(
+                path, ", ".join(map(str, inputs))
+            )
+        )
+    return Subject(Path(path), Preprocess(width, height))
+
+
+def _open_runnable(path: str) -> Bundle:
+    if Path(path).is_file() and Path(path).name != "bundle.json":
+        raise InputError(
+            "{} is not a bundle's folder; a bare model does not say how an image is prepared for it or what its "
+            "outputs mean, so it can be timed (deploy measure {}) but not run".format(path, path)
+        )
+    return open_bundle(path)
+
+
+def _find(names: Sequence[str], name: str) -> int:
+    return names.index(name) if name in names else -1
+
+
+def _name_picture(image: Path, taken: Dict[str, int]) -> str:
+    """`<stem>.png`; of several images with one stem the later get a number."""
+    taken[image.stem] = taken.get(image.stem, 0) + 1
+    number = taken[image.stem]
+    return "{}.png".format(image.stem) if number == 1 else "{}-{}.png".format(image.stem, number)
+
+
+def _write_picture(path: Path, image: np.ndarray, found: Detections, bundle: Bundle) -> None:
+    from PIL import Image
+
+    from deploy.pipeline.draw import draw_detections
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draw_detections(image, found, bundle.class_names)).save(str(path))
+    except OSError as error:
+        raise DeployError("the picture {} could not be written: {}".format(path, error)) from error
+
+
+def _print_record(path: str, record: LatencyRecord) -> None:
+    low, high = record.ci95_ms
+    least, p90, p99, most = (record.percentile_ms(percent) for percent in (0, 90, 99, 100))
+    device, warm_up = record.device, sum(item.runs for item in record.warm_up)
+    drift = max(item.drift for item in record.canaries)
+    lines = ["{}: median {:.3f} ms, 95 % interval {:.3f} to {:.3f}".format(path, record.median_ms, low, high)]
+    lines.append("min {:.3f}, mean {:.3f}, p90 {:.3f}, p99 {:.3f}, max {:.3f}".format(
+        least, record.mean_ms, p90, p99, most))  # fmt: skip
+    if record.pre_ms is not None and record.total_ms is not None:
+        lines.append("preprocessing {:.3f} ms, in all {:.3f} ms".format(record.pre_ms, record.total_ms))
+    lines.append("{} in {} after {} of warm-up; level {}, ended by: {}".format(
+        _plural(len(record.samples_ms), "run"), _plural(len(record.windows_ms), "window"), warm_up, record.level,
+        record.bound))  # fmt: skip
+    lines.append("fed with {}; {}, {}; {}".format(
+        record.feeds, device.runtime, _plural(device.threads, "thread"), device.cpu))  # fmt: skip
+    lines.append("canary drift {:.1%}".format(drift))
+    print("\n  ".join(lines + ["note: " + flag for flag in record.flags]))
+
+
+def _comparison_json(comparison: Optional[Comparison]) -> Optional[Dict[str, Any]]:
+    if comparison is None:
+        return None
+    interval = [round(value, 4) for value in comparison.ci95]
+    return {"ratio": round(comparison.ratio, 4), "ci95": interval, "different": comparison.different}
+
+
+def _describe_comparison(comparison: Comparison, other: str) -> str:
+    verdict = "they differ" if comparison.different else "no difference can be claimed"
+    return "latency is {:.3f} of {} (95 % interval {:.3f} to {:.3f}): {}".format(
+        comparison.ratio, other, comparison.ci95[0], comparison.ci95[1], verdict
+    )
+
+
+def _plural(count: int, noun: str) -> str:
+    return "{} {}{}".format(count, noun, "" if count == 1 else "s")

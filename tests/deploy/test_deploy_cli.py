@@ -1,0 +1,179 @@
+"""The command line: what it prints, where errors go, and the exit codes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from deploy import Bundle
+from deploy.cli import main
+
+
+@pytest.fixture
+def deploy(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs a command; gives exit code, stdout, stderr."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as stopped:
+            main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        assert isinstance(stopped.value.code, int)
+        return stopped.value.code, out, err
+
+    return run
+
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+def test_run_lists_objects_above_the_score(
+    deploy: Command, tiny_bundle: Bundle, write_image: Callable[..., Path]
+) -> None:
+    image = write_image()
+    code, out, err = deploy("run", tiny_bundle.folder, image, "--score", 0.5)
+    assert (code, err) == (0, "")
+    assert out.startswith(f"{image}: 1 object (") and "dog 0.90 at [16, 16, 64, 48]" in out and "cat" not in out
+
+
+def test_run_writes_a_json_line_an_image(
+    deploy: Command, tiny_bundle: Bundle, write_image: Callable[..., Path]
+) -> None:
+    folder = write_image("folder/a.png").parent
+    write_image("folder/b.png", (64, 48))
+    code, out, _ = deploy("run", tiny_bundle.folder, folder, "--json")
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert code == 0 and [Path(line["image"]).name for line in lines] == ["a.png", "b.png"]
+    assert lines[0]["objects"][0] == {"box_xyxy": [16.0, 16.0, 64.0, 48.0], "score": 0.9, "label": 1, "class": "dog"}
+    assert (lines[1]["width"], lines[1]["height"]) == (64, 48) and lines[0]["infer_ms"] > 0
+
+
+def test_run_draws_pictures_and_keeps_namesakes_apart(
+    deploy: Command, tiny_bundle: Bundle, write_image: Callable[..., Path], tmp_path: Path
+) -> None:
+    one, two = write_image("one/street.png"), write_image("two/street.jpg")
+    code, _, _ = deploy("run", tiny_bundle.folder, one, two, "--out", tmp_path / "drawn")
+    assert code == 0
+    assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["street-2.png", "street.png"]
+    assert Image.open(tmp_path / "drawn" / "street.png").size == (128, 96)
+
+
+def test_run_passes_over_a_bad_image_and_says_so(
+    deploy: Command, tiny_bundle: Bundle, write_image: Callable[..., Path]
+) -> None:
+    folder = write_image("folder/good.png").parent
+    (folder / "bad.png").write_bytes(b"no picture")
+    code, out, err = deploy("run", tiny_bundle.folder, folder)
+    assert code == 0 and "good.png: 2 objects" in out
+    assert "bad.png" in err and "1 image could not be read" in err
+
+
+def test_an_image_that_is_none_is_exit_2(deploy: Command, tiny_bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    code, out, err = deploy("run", tiny_bundle.folder, tmp_path / "bad.png")
+    assert (code, out) == (2, "") and err.startswith("deploy: ") and err.count("\n") == 1 and "bad.png" in err
+
+
+def test_an_altered_bundle_is_exit_2(deploy: Command, tiny_bundle: Bundle, write_image: Callable[..., Path]) -> None:
+    tiny_bundle.model.write_bytes(b"other")
+    code, _, err = deploy("run", tiny_bundle.folder, write_image())
+    assert code == 2 and "altered" in err and err.count("\n") == 1
+
+
+def test_a_bare_model_is_not_run_and_the_way_on_is_shown(
+    deploy: Command, tiny_model: Path, write_image: Callable[..., Path]
+) -> None:
+    code, _, err = deploy("run", tiny_model, write_image())
+    assert code == 2 and f"deploy measure {tiny_model}" in err and err.count("\n") == 1
+
+
+def test_evaluate_matches_classes_by_name(
+    deploy: Command, tiny_bundle: Bundle, write_image: Callable[..., Path], tmp_path: Path
+) -> None:
+    write_image("data/val2017/a.png", (64, 48))
+    (tmp_path / "data" / "annotations").mkdir()
+    truth = {
+        "images": [{"id": 1, "file_name": "a.png", "width": 64, "height": 48}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 5, "bbox": [8, 8, 24, 16], "area": 384, "iscrowd": 0}],
+        "categories": [{"id": 5, "name": "dog"}],
+    }
+    labels = tmp_path / "data" / "annotations" / "instances_val2017.json"
+    labels.write_text(json.dumps(truth))
+    code, out, err = deploy("evaluate", tiny_bundle.folder, "--data", tmp_path / "data", "--json")
+    assert code == 0, err
+    values = json.loads(out)
+    assert values["ap"] == pytest.approx(1.0) and values["by_class"] == {"dog": pytest.approx(1.0)}
+    assert values["images"] == 1 and values["unread_images"] == 0
+    truth["categories"][0]["name"] = "horse"
+    labels.write_text(json.dumps(truth))
+    code, _, err = deploy("evaluate", tiny_bundle.folder, "--data", tmp_path / "data")
+    assert code == 2 and "horse" in err and "cat, dog" in err
+
+
+def test_measure_gives_records_and_the_ratio_to_a_base(deploy: Command, tiny_bundle: Bundle, tiny_model: Path) -> None:
+    code, out, _ = deploy("measure", tiny_bundle.folder, "--base", tiny_model, "--level", "quick", "--json")
+    values = json.loads(out)
+    assert code == 0 and values["model"]["lease"] == values["base"]["lease"]
+    assert values["ratio_to_base"]["ratio"] > 0 and len(values["model"]["windows_ms"]) > 1
+
+
+def test_measure_prints_what_a_reader_needs(
+    deploy: Command, tiny_model: Path, write_image: Callable[..., Path]
+) -> None:
+    code, out, _ = deploy("measure", tiny_model, "--images", write_image(), "--level", "quick")
+    assert code == 0
+    for word in ("median", "95 % interval", "p99", "canary drift", "1 image", "note: quick protocol", "onnxruntime"):
+        assert word in out
+
+
+@pytest.mark.parametrize("content", [b"", b"no model" * 30])
+def test_a_model_that_is_none_is_exit_2(deploy: Command, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "odd.onnx").write_bytes(content)
+    code, out, err = deploy("measure", tmp_path / "odd.onnx", "--level", "quick")
+    assert (code, out) == (2, "") and "odd.onnx" in err and err.count("\n") == 1
+
+
+def test_compare_prints_both_side_by_side(deploy: Command, tiny_bundle: Bundle) -> None:
+    code, out, _ = deploy("compare", tiny_bundle.folder, tiny_bundle.folder, "--level", "quick")
+    assert code == 0 and "64x48" in out and "latency is" in out
+    assert any(line.split() == ["ap", "0.5", "0.5"] for line in out.splitlines())
+    code, out, _ = deploy("compare", tiny_bundle.folder, tiny_bundle.folder, "--level", "quick", "--json")
+    assert code == 0 and json.loads(out)["first"]["arch_id"] == "0123456789ab"
+
+
+def test_targets_are_listed(deploy: Command) -> None:
+    code, out, _ = deploy("targets")
+    assert code == 0 and "target cpu: works" in out
+    code, out, _ = deploy("targets", "--json")
+    assert json.loads(out)["target"] == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "COMMAND"),
+        (["fly"], "fly"),
+        (["run"], "BUNDLE"),
+        (["run", "b", "i", "--score", "2"], "between 0 and 1"),
+        (["run", "b", "i", "--threads", "0"], "at least 1"),
+        (["run", "no/such/bundle", "i"], "no/such/bundle"),
+        (["measure", "absent.onnx"], "absent.onnx"),
+        (["measure", "absent.onnx", "--target", "jetson"], "jetson"),
+        (["measure", "absent.onnx", "--level", "sloppy"], "sloppy"),
+        (["evaluate", "no/such/bundle", "--data", "d"], "no/such/bundle"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_and_exit_2(deploy: Command, arguments: list[str], words: str) -> None:
+    code, out, err = deploy(*arguments)
+    assert (code, out) == (2, "") and words in err and err.count("\n") == 1 and err.startswith("deploy: ")
+
+
+def test_help_teaches_by_examples(deploy: Command) -> None:
+    code, out, _ = deploy("--help")
+    assert code == 0 and "deploy measure any_model.onnx" in out and "exit codes" in out

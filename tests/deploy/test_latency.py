@@ -1,0 +1,138 @@
+"""Records keep everything and come back equal; verdicts are about made-up samples, so no clock is involved."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from deploy import LatencyRecord, compare
+from deploy.device import DeviceFingerprint
+from deploy.errors import InputError
+from deploy.latency import Canary, WarmUp
+
+DEVICE = DeviceFingerprint("a CPU (x86_64)", 2, 2, None, 0.1, "engine 1.0", "Linux 6, Python 3.11")
+
+
+def make_record(windows: np.ndarray, lease: str = "lease", level: str = "final") -> LatencyRecord:
+    return LatencyRecord(
+        level=level,
+        model_sha256="ab" * 32,
+        target="cpu",
+        device=DEVICE,
+        lease=lease,
+        measured_at="2026-01-01T00:00:00+00:00",
+        windows_ms=tuple(tuple(float(value) for value in window) for window in windows),
+        pre_ms=2.5,
+        warm_up=(WarmUp(60, True),),
+        bound="time cap",
+        feeds="2 images",
+        images_sha256="cd" * 32,
+        canaries=(Canary(2.0, 2.02),),
+        flags=("something",),
+    )
+
+
+def make_windows(median: float, seed: int, noise: float = 0.02, drift: np.ndarray | float = 1.0) -> np.ndarray:
+    """(20, 30) samples: noise, some spikes, and a drift for each window."""
+    rng = np.random.default_rng(seed)
+    samples = median * (1 + noise * rng.standard_normal((20, 30)))
+    samples[rng.random((20, 30)) < 0.02] *= 5
+    return samples * np.broadcast_to(np.reshape(drift, (-1, 1)), (20, 1))
+
+
+def test_a_record_survives_json() -> None:
+    record = make_record(make_windows(10, 0))
+    assert LatencyRecord.from_json(json.loads(json.dumps(record.to_json()))) == record
+
+
+def test_json_states_the_figures_readers_want() -> None:
+    record = make_record(np.array([[1.0, 2.0, 3.0], [2.0, 4.0, 100.0]]))
+    value = record.to_json()
+    assert value["median_ms"] == 3.0, "the median of the windows' medians 2 and 4"
+    assert (value["min_ms"], value["max_ms"], value["runs"]) == (1.0, 100.0, 6), "nothing is clipped"
+    assert value["total_ms"] == 5.5
+    assert value["canaries"] == [{"before_ms": 2.0, "after_ms": 2.02, "drift": 0.01}]
+    assert value["windows_ms"] == [[1.0, 2.0, 3.0], [2.0, 4.0, 100.0]]
+
+
+def test_one_sample_is_a_record() -> None:
+    record = make_record(np.array([[7.0]]))
+    assert record.median_ms == record.mean_ms == record.percentile_ms(99) == 7.0
+    assert record.ci95_ms == (7.0, 7.0) and record.iqr_ms == 0.0
+
+
+def test_no_sample_is_no_record() -> None:
+    with pytest.raises(AssertionError):
+        make_record(np.zeros((0, 0)))
+
+
+def test_the_interval_holds_the_median_and_is_reproducible() -> None:
+    low, high = make_record(make_windows(10, 1)).ci95_ms
+    assert low <= 10 <= high and high - low < 0.2
+    assert make_record(make_windows(10, 1)).ci95_ms == (low, high)
+
+
+def test_drifting_windows_widen_the_interval() -> None:
+    steady = make_record(make_windows(10, 1)).ci95_ms
+    drifting = make_record(make_windows(10, 1, drift=np.linspace(1, 1.5, 20))).ci95_ms
+    assert drifting[1] - drifting[0] > 5 * (steady[1] - steady[0])
+
+
+@pytest.mark.parametrize("value", [{}, {"windows_ms": 3}])
+def test_what_is_no_record_is_refused(value: dict[str, object]) -> None:
+    with pytest.raises(InputError, match="not a latency record"):
+        LatencyRecord.from_json(value)
+
+
+def test_a_model_does_not_differ_from_itself() -> None:
+    verdicts = [
+        compare(make_record(make_windows(10, seed)), make_record(make_windows(10, seed + 100))).different
+        for seed in range(20)
+    ]
+    assert not any(verdicts)
+
+
+def test_in_one_lease_a_shared_drift_cancels() -> None:
+    drift = np.linspace(1, 2, 20)
+    base, student = make_record(make_windows(10, 0, drift=drift)), make_record(make_windows(8, 1, drift=drift))
+    found = compare(base, student)
+    assert found.ratio == pytest.approx(1.25, rel=0.01)
+    assert found.ci95[0] <= 1.25 <= found.ci95[1] and found.ci95[1] - found.ci95[0] < 0.03
+    assert found.different
+    elsewhere = compare(base, replace(student, lease="another"))
+    assert elsewhere.ci95[1] - elsewhere.ci95[0] > 0.2, "apart, the drift stays in the interval"
+    assert not elsewhere.different, "the intervals of both overlap"
+
+
+def test_a_real_difference_below_the_gap_is_not_claimed() -> None:
+    base, student = make_windows(10, 0, noise=1e-4), make_windows(9.8, 1, noise=1e-4)
+    assert compare(make_record(base), make_record(student)).different
+    assert not compare(make_record(base, level="screen"), make_record(student, level="screen")).different
+
+
+def test_the_ratio_is_the_first_over_the_second() -> None:
+    slow, fast = make_record(make_windows(20, 0)), make_record(make_windows(10, 1))
+    assert compare(slow, fast).ratio == pytest.approx(2, rel=0.02)
+    assert compare(slow, replace(fast, lease="another")).ratio == pytest.approx(2, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"target": "jetson"}, "target"),
+        ({"protocol_version": 2}, "protocol version"),
+        ({"device": replace(DEVICE, threads=1)}, "device"),
+    ],
+)
+def test_records_of_unlike_circumstances_are_not_compared(change: dict[str, object], word: str) -> None:
+    record = make_record(make_windows(10, 0))
+    with pytest.raises(InputError, match=f"their {word} is not the same"):
+        compare(record, replace(record, **change))
+
+
+def test_another_load_is_not_another_device() -> None:
+    record = make_record(make_windows(10, 0))
+    assert compare(record, replace(record, device=replace(DEVICE, load_average=3.0))).ratio == 1

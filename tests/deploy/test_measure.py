@@ -1,0 +1,183 @@
+"""The measuring machinery, end to end on tiny models: what is recorded, not how fast anything is."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deploy import PROTOCOLS, Bundle, LatencyRecord, MeasurementFailure, Subject, compare, measure_models
+from deploy.bundle import hash_file
+from deploy.engines import TensorSpec
+from deploy.errors import InputError, MeasurementError
+from deploy.lease import lease_device
+from deploy.measure import _Job, _measure_in_child, _merge
+from deploy.pipeline.preprocess import Preprocess
+from deploy.timing import make_noise
+
+
+@pytest.fixture(autouse=True)
+def own_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lock files of this test alone, so that tests may run beside a real measurement."""
+    (tmp_path / "locks").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "locks"))
+
+
+def job(subjects: dict[str, Subject]) -> _Job:
+    return _Job(subjects, (), "quick", "cpu", "ort", 1, 0, "lease", ("busy",))
+
+
+def test_a_bare_model_is_fed_noise_and_the_record_says_so(tiny_model: Path) -> None:
+    record = measure_models({"tiny": Subject(tiny_model)}, level="quick", threads=1)["tiny"]
+    assert isinstance(record, LatencyRecord)
+    assert record.feeds == "noise, seed 0" and record.images_sha256 is None and record.pre_ms is None
+    assert record.model_sha256 == hash_file(tiny_model)
+    assert record.device.threads == 1 and "onnxruntime" in record.device.runtime
+    assert len(record.samples_ms) >= PROTOCOLS["quick"].runs and record.warm_up[0].runs >= 3
+    assert any("quick protocol" in flag for flag in record.flags)
+    assert record.bound in ("runs and seconds reached", "time cap")
+
+
+def test_a_bundle_is_fed_images_through_its_own_preprocessing(
+    tiny_bundle: Bundle, write_image: Callable[..., Path]
+) -> None:
+    images = [write_image("one.png"), write_image("two.png", (30, 90))]
+    record = measure_models({"tiny": Subject.of(tiny_bundle)}, images, "quick", threads=1)["tiny"]
+    assert isinstance(record, LatencyRecord)
+    assert record.feeds == "2 images, the bundle's preprocessing" and record.images_sha256 is not None
+    assert record.pre_ms is not None and record.pre_ms > 0
+    again = measure_models({"tiny": Subject.of(tiny_bundle)}, images[::-1], "quick", threads=1)["tiny"]
+    assert isinstance(again, LatencyRecord) and again.images_sha256 != record.images_sha256, "their order counts"
+
+
+def test_a_bare_model_can_be_fed_images_and_the_record_says_how(
+    tiny_model: Path, write_image: Callable[..., Path]
+) -> None:
+    subject = Subject(tiny_model, Preprocess(64, 48))
+    record = measure_models({"tiny": subject}, [write_image()], "quick", threads=1)["tiny"]
+    assert isinstance(record, LatencyRecord)
+    assert record.feeds == "1 images, values as given, not the model's own" and record.pre_ms is None
+
+
+def test_models_of_one_lease_have_their_windows_in_step(tiny_bundle: Bundle, tiny_model: Path) -> None:
+    records = measure_models({"a": Subject.of(tiny_bundle), "b": Subject(tiny_model)}, level="quick", threads=1)
+    a, b = records["a"], records["b"]
+    assert isinstance(a, LatencyRecord) and isinstance(b, LatencyRecord)
+    assert a.lease == b.lease and a.canaries == b.canaries and len(a.windows_ms) == len(b.windows_ms)
+    assert compare(a, b).ratio > 0
+
+
+def test_a_model_that_cannot_run_is_a_failure_and_the_others_go_on(tiny_model: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"not a model" * 20)
+    records = measure_models({"good": Subject(tiny_model), "bad": Subject(broken)}, level="quick", threads=1)
+    assert isinstance(records["good"], LatencyRecord)
+    failure = records["bad"]
+    assert isinstance(failure, MeasurementFailure) and "broken.onnx" in failure.reason
+    assert failure.to_json()["error"] == failure.reason
+
+
+def test_one_model_alone_that_cannot_run_is_a_failure_too(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"not a model" * 20)
+    assert isinstance(measure_models({"bad": Subject(broken)}, level="quick")["bad"], MeasurementFailure)
+
+
+@pytest.mark.parametrize(
+    ("level", "name", "words"),
+    [("sloppy", "tiny.onnx", "unknown level 'sloppy'.*screen"), ("quick", "absent.onnx", "there is no model")],
+)
+def test_wrong_requests_are_refused_before_any_work(tiny_model: Path, level: str, name: str, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        measure_models({"tiny": Subject(tiny_model.with_name(name))}, level=level)
+
+
+def test_nothing_to_measure_is_said() -> None:
+    with pytest.raises(InputError, match="no model"):
+        measure_models({})
+
+
+def test_a_child_process_answers_with_records(tiny_bundle: Bundle) -> None:
+    with lease_device("toy") as lock:
+        answer = _measure_in_child(job({"tiny": Subject.of(tiny_bundle)}), lock)["tiny"]
+    assert isinstance(answer, LatencyRecord)
+    assert answer.flags[0] == "busy" and answer.lease == "lease"
+
+
+def test_a_child_that_dies_is_a_failure_of_its_models(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    with lease_device("toy") as lock:
+        answer = _measure_in_child(job({"tiny": Subject.of(tiny_bundle)}), lock)["tiny"]
+    assert isinstance(answer, MeasurementFailure) and "ended with 1" in answer.reason
+
+
+def test_processes_are_merged_in_order_and_one_failure_is_a_failure(tiny_model: Path) -> None:
+    records = [measure_models({"a": Subject(tiny_model)}, level="quick", threads=1)["a"] for _ in range(2)]
+    merged = _merge(records)
+    assert isinstance(merged, LatencyRecord)
+    assert merged.windows_ms == records[0].windows_ms + records[1].windows_ms  # type: ignore[union-attr]
+    assert len(merged.canaries) == len(merged.warm_up) == 2
+    failure = MeasurementFailure("quick", "m", "cpu", "why")
+    assert _merge([records[0], failure]) is failure
+
+
+def test_the_collector_is_as_it_was_afterwards(tiny_model: Path) -> None:
+    assert gc.isenabled()
+    measure_models({"a": Subject(tiny_model)}, level="quick", threads=1)
+    assert gc.isenabled()
+
+
+def test_noise_is_seeded_and_of_the_declared_type() -> None:
+    specs = [TensorSpec("a", (2, 3), "float16"), TensorSpec("b", (64,), "uint8"), TensorSpec("c", (), "int64")]
+    noise, again = make_noise(specs, 3, "m"), make_noise(specs, 3, "m")
+    assert [noise[spec.name].dtype.name for spec in specs] == ["float16", "uint8", "int64"]
+    assert [noise[spec.name].shape for spec in specs] == [(2, 3), (64,), ()]
+    assert noise["b"].max() > 100 and all(np.array_equal(noise[key], again[key]) for key in noise)
+
+
+def test_a_free_dimension_cannot_be_fed() -> None:
+    with pytest.raises(InputError, match=r"'x' \[\?, 3\] float32 has a free dimension"):
+        make_noise([TensorSpec("x", (None, 3), "float32")], 0, "m")
+
+
+def test_a_device_is_leased_to_one_at_a_time() -> None:
+    with lease_device("toy"):
+        words = f"'toy' is being measured by process {os.getpid()}"
+        with pytest.raises(MeasurementError, match=words), lease_device("toy", timeout_s=0.05):
+            pass
+        with lease_device("another"):
+            pass
+    with lease_device("toy", timeout_s=0):
+        pass
+
+
+def test_a_child_that_outlives_its_parent_keeps_the_device() -> None:
+    with lease_device("toy") as lock:
+        child = subprocess.Popen(["sleep", "30"], pass_fds=(lock,))
+    try:
+        with pytest.raises(MeasurementError), lease_device("toy", timeout_s=0):
+            pass
+    finally:
+        child.kill()
+        child.wait()
+    with lease_device("toy", timeout_s=0):
+        pass
+
+
+def test_a_lease_ends_with_an_exception() -> None:
+    with pytest.raises(KeyError), lease_device("toy"):
+        raise KeyError
+    with lease_device("toy", timeout_s=0):
+        pass
+
+
+@pytest.mark.parametrize("level", sorted(PROTOCOLS))
+def test_levels_are_consistent(level: str) -> None:
+    protocol = PROTOCOLS[level]
+    assert protocol.cap_s >= protocol.seconds and protocol.warm_up_cap_s >= protocol.warm_up_s
+    assert protocol.window_s < protocol.cap_s and protocol.window_min_runs <= protocol.window_runs

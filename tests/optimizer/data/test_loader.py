@@ -1,0 +1,110 @@
+"""Batches: any epoch, from any step, always the same."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from deploy.data import Dataset
+from deploy.pipeline.preprocess import Preprocess
+from optimizer.data.loader import TrainLoader
+from optimizer.detectors.base import Truth
+from optimizer.errors import InputError
+
+Batch = tuple[Tensor, list[Truth]]
+
+
+def loader(dataset: Dataset, **changes: int | str) -> TrainLoader:
+    options = {"batch_size": 4, "seed": 1, "augment": "light", "workers": 0, **changes}
+    return TrainLoader(dataset, Preprocess.imagenet(48, 40), **options)  # type: ignore[arg-type]
+
+
+def same(a: list[Batch], b: list[Batch]) -> bool:
+    return len(a) == len(b) and all(
+        torch.equal(x, y)
+        and all(torch.equal(p.boxes_xyxy, q.boxes_xyxy) and torch.equal(p.labels, q.labels) for p, q in zip(s, t))
+        for (x, s), (y, t) in zip(a, b)
+    )
+
+
+def test_an_epoch_has_the_steps_it_says_of_whole_batches(shapes: Dataset) -> None:
+    batches = list(loader(shapes).epoch(0))
+    assert len(batches) == len(loader(shapes)) == 2
+    for images, truths in batches:
+        assert images.shape == (4, 3, 40, 48) and images.dtype == torch.float32 and len(truths) == 4
+
+
+def test_fewer_images_than_a_batch_are_one_batch(shapes: Dataset) -> None:
+    few = loader(shapes.first(3))
+    assert len(few) == 1 and next(few.epoch(0))[0].shape[0] == 3
+
+
+@pytest.mark.parametrize("augment", ["none", "light", "strong"])
+def test_a_restart_in_the_middle_gives_what_an_undisturbed_epoch_gives(shapes: Dataset, augment: str) -> None:
+    whole = list(loader(shapes, augment=augment, batch_size=2).epoch(3))
+    assert same(list(loader(shapes, augment=augment, batch_size=2).epoch(3, start_step=2)), whole[2:])
+    assert list(loader(shapes, batch_size=2).epoch(3, start_step=5)) == []
+
+
+def test_worker_processes_change_nothing(shapes: Dataset) -> None:
+    assert same(list(loader(shapes, workers=2).epoch(1)), list(loader(shapes).epoch(1)))
+
+
+def test_epochs_and_seeds_differ(shapes: Dataset) -> None:
+    first = list(loader(shapes).epoch(0))
+    assert same(first, list(loader(shapes).epoch(0)))
+    assert not same(first, list(loader(shapes).epoch(1)))
+    assert not same(first, list(loader(shapes, seed=2).epoch(0)))
+
+
+def test_the_global_generator_is_neither_read_nor_moved(shapes: Dataset) -> None:
+    before = torch.get_rng_state()
+    first = list(loader(shapes).epoch(0))
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(3)
+    assert same(first, list(loader(shapes).epoch(0)))
+
+
+def test_every_image_comes_once_an_epoch(shapes: Dataset) -> None:
+    batches = loader(shapes, batch_size=1, augment="none").epoch(0)
+    seen = sorted(float(images.double().sum()) for images, _ in batches)
+    assert len(set(seen)) == 11
+
+
+def test_images_without_objects_are_trained_on(shapes: Dataset) -> None:
+    first = shapes.records[0]
+    empty = replace(first, boxes_xyxy=first.boxes_xyxy[:0], labels=first.labels[:0], crowd=first.crowd[:0])
+    _, truths = next(loader(replace(shapes, records=(empty,))).epoch(0))
+    assert truths[0].boxes_xyxy.shape == (0, 4)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_unreadable_image_is_replaced_counted_and_warned_about_once(
+    shapes: Dataset, workers: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    for record in shapes.records[3:6]:
+        record.path.write_bytes(record.path.read_bytes()[:200])
+    damaged = loader(shapes, batch_size=1, augment="none", workers=workers)
+    with caplog.at_level(logging.WARNING, logger="detopt"):
+        batches = list(damaged.epoch(0)) + list(damaged.epoch(1))
+    assert len(batches) == 22 and damaged.unreadable == 3
+    assert len(caplog.records) == 1 and ".png" in caplog.text
+    assert len({float(images.double().sum()) for images, _ in batches}) == 8
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_data_set_of_unreadable_images_is_one_clear_line(shapes: Dataset, workers: int) -> None:
+    for record in shapes.records:
+        record.path.unlink()
+    with pytest.raises(InputError, match="not one of 11 images") as raised:
+        next(loader(shapes, workers=workers).epoch(0))
+    assert "\n" not in str(raised.value)
+
+
+def test_an_unknown_augmentation_is_refused_with_the_known_ones(shapes: Dataset) -> None:
+    with pytest.raises(InputError, match=r"'wild'.*none, light, strong"):
+        loader(shapes, augment="wild")
