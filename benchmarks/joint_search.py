@@ -2,9 +2,9 @@
 
     python benchmarks/joint_search.py RUN
 
-RUN is the folder of a finished run. The fastest student whose latency is at least 15 % below the base's is picked (the one
-with the best AP among those), and the control is trained: the base, trained on with the students' own recipe for as many
-epochs as the student's lineage was. Both are exported and evaluated the same way. Writes RUN/control.json.
+RUN is the folder of a finished run. Of the students on its front whose latency is at least 15 % below the base's, the
+one with the best AP is picked. Then the control is trained: the base, trained on with the students' own recipe for as
+many epochs as that student's lineage was. Both are exported and evaluated the same way. Writes RUN/control.json.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def main() -> None:
             assert name is not None
             artefacts.put_file(store.artefacts.path(name))
         evaluation = Evaluation(
-            config, train_data, val_data, artefacts, lambda: control, get_target(config.target), MacsCost(), Path(scratch),
-            choose_device(), RunProgress(),
+            config, train_data, val_data, artefacts, lambda: control, get_target(config.target), MacsCost(),
+            Path(scratch), choose_device(), RunProgress(),
         )  # fmt: skip
         for number in range(1, rounds + 1):
             trained: Trial = evaluation(number, Proposal(parent=number - 1))

@@ -28,8 +28,9 @@ class Detections:
         count = len(self.scores)
         if self.boxes_xyxy.shape != (count, 4) or self.labels.shape != (count,) or self.scores.ndim != 1:
             raise ValueError(
-                "Detections wants boxes (N, 4), scores (N,), labels (N,); got "
-                "{}, {}, {}".format(self.boxes_xyxy.shape, self.scores.shape, self.labels.shape)
+                "Detections wants boxes (N, 4), scores (N,), labels (N,); got {}, {}, {}".format(
+                    self.boxes_xyxy.shape, self.scores.shape, self.labels.shape
+                )
             )
 
     def __len__(self) -> int:

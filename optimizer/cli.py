@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -25,6 +26,9 @@ The main job:
 PATH holds COCO JSON, Pascal VOC XML or YOLO txt labels; without it a small generated set of shapes is used. The run's
 folder (--out) holds the Pareto-optimal students as bundles, front.json and report.html, which is rewritten after every
 trial. A run that was stopped or killed goes on with `optimize resume RUN`.
+
+Exit codes: 0 done; 1 the run failed, the reason in one line, the details in RUN/log.txt; 2 the input is wrong, said
+before any work starts; 130 interrupted, resumable.
 """,
     no_args_is_help=True,
     add_completion=False,
@@ -48,7 +52,7 @@ def optimize(
     ] = "quick",
     detector: Annotated[str | None, typer.Option(help="faster_rcnn (default) or retinanet.")] = None,
     method: Annotated[str | None, typer.Option(help="joint: morph the best students. random: the baseline.")] = None,
-    trials: Annotated[int | None, typer.Option(help="Students to try.")] = None,
+    trials: Annotated[int | None, typer.Option(help="Students to try (smoke 2, quick 6, paper 100).")] = None,
     budget: Annotated[str | None, typer.Option(help="Wall-clock limit of the whole run: 20m, 2h, 1h30m.")] = None,
     size: Annotated[str | None, typer.Option(help="Canvas of the base, WIDTHxHEIGHT.")] = None,
     sizes: Annotated[str | None, typer.Option(help="Canvases to search over: 320x240,256x192.")] = None,
@@ -57,6 +61,8 @@ def optimize(
     trial_epochs: Annotated[int | None, typer.Option(help="Epochs each student is trained.")] = None,
     score: Annotated[str | None, typer.Option(help="Cost that is scored: latency (default) or macs.")] = None,
     objective: Annotated[str | None, typer.Option(help="harmonic (default), geometric, product, arithmetic.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a training step.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that load images; 0 loads in the trainer.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Checkpoint the base starts from (.pth, .safetensors).")] = None,
     precision: Annotated[str | None, typer.Option(help="Training arithmetic: auto, fp32, bf16 or fp16.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run. Default: runs/<base>-<time>.")] = None,
@@ -76,6 +82,8 @@ def optimize(
     changes: dict[str, Any] = {"base": base, "target": target, "weights": weights}
     changes["detector"] = detector
     changes["seed"] = seed
+    changes["batch_size"] = batch_size
+    changes["workers"] = workers
     changes["search.method"] = method
     changes["search.trials"] = trials
     changes["search.cost"] = score
@@ -100,7 +108,7 @@ def optimize(
 
     from optimizer.run import start_run
 
-    start_run(config, folder)
+    start_run(config, folder, shlex.join(["optimize", *sys.argv[1:]]))
 
 
 @app.command()
@@ -113,7 +121,7 @@ def resume(run: Annotated[Path, typer.Argument(help="Folder of a run that was st
 
 @app.command()
 def report(run: Annotated[Path, typer.Argument(help="Folder of a run, finished or not.")]) -> None:
-    """Write report.html and front.json of a run again from its database."""
+    """Write report.html and front.json again from the database."""
     from optimizer.run import rewrite_report
 
     typer.echo(str(rewrite_report(run)))
@@ -130,7 +138,7 @@ def arch(
     classes: Annotated[int, typer.Option(help="Object classes.")] = 80,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
 ) -> None:
-    """Count parameters and operations of an architecture, without building it."""
+    """Count an architecture's parameters and operations."""
     from optimizer.arch.encoding import arch_from_encoding, encoding_from_arch
     from optimizer.arch.families import FAMILIES, base_arch
     from optimizer.arch.macs import count
@@ -215,6 +223,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except (DetoptError, DeployError) as error:
         print(f"optimize: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:  # a full disk, a folder that went away: the database holds what was found
+        place = f" ({error.filename})" if error.filename else ""
+        print(f"optimize: {error.strerror or error}{place}", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         print("optimize: interrupted", file=sys.stderr)
         sys.exit(130)

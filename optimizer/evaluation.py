@@ -49,12 +49,14 @@ def choose_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def build_meter(config: RunConfig, target: Target, dataset: Dataset, level: str) -> CostMeter:
+def build_meter(
+    config: RunConfig, target: Target, dataset: Dataset, level: str, report: Callable[[str], None]
+) -> CostMeter:
     """What students are scored by: latency on the target at a level of rigour, or operations."""
     if config.search.cost == "macs":
         return MacsCost()
     images = tuple(record.path for record in dataset.records[:MEASURING_IMAGES])
-    return LatencyCost(target, images, level)
+    return LatencyCost(target, images, level, report)
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ class Evaluation:
         """The trained detector of a finished trial, ready to detect."""
         assert trial.arch is not None and trial.weights is not None
         detector = build_detector(trial.arch, len(self.train_data.class_names))
-        detector.load_state_dict(load_file(self.artefacts.path(trial.weights)))
+        detector.load_state_dict(load_file(self.artefacts.path(trial.weights, verify=True)))
         return detector.eval()
 
     def _build_base(self) -> Student:
@@ -169,7 +171,7 @@ class Evaluation:
 
     def _build_child(self, proposal: Proposal, parent: Trial) -> Student:
         assert parent.arch is not None and parent.weights is not None
-        weights: dict[str, Tensor] = load_file(self.artefacts.path(parent.weights))
+        weights: dict[str, Tensor] = load_file(self.artefacts.path(parent.weights, verify=True))
         child = morph(weights, parent.arch, proposal.actions)
         detector = build_detector(child.arch, len(self.train_data.class_names))
         detector.load_state_dict(child.weights)

@@ -17,6 +17,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 
 from optimizer.search.base import Trial
 
@@ -49,7 +50,7 @@ class RunProgress:
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
             console=self.console,
             disable=not self.console.is_terminal,
         )
@@ -87,6 +88,15 @@ class RunProgress:
         if not self.console.is_terminal and now - self._last_line >= LINE_EVERY_S and completed:
             left = (now - self._started) / completed * (self._total - completed)
             self.say(f"  {self._text}: {completed}/{self._total} {note}, about {format_duration(left)} left")
+            self._last_line = now
+
+    def note(self, text: str) -> None:
+        """What the step in hand is at; a line of its own, now and then, where there is no terminal."""
+        if self._step is not None:
+            self._bars.update(self._step, note=text)
+        now = time.monotonic()
+        if not self.console.is_terminal and now - self._last_line >= LINE_EVERY_S:
+            self.say(f"  {self._text}: {text}")
             self._last_line = now
 
     def trial_done(self, trial: Trial, total: int) -> None:

@@ -41,7 +41,9 @@ def quick(data: Path | None = None) -> RunConfig:
 def smoke(data: Path | None = None) -> RunConfig:
     """Every step of a run in under a minute on two cores; its figures mean nothing."""
     size = (96, 96)
-    train = TrainConfig(epochs=1, lr=6e-4, optimizer="adamw", schedule="cosine", warmup_steps=2)
+    train = TrainConfig(
+        epochs=1, lr=6e-4, optimizer="adamw", schedule="cosine", warmup_steps=2, checkpoint_every_s=5.0
+    )  # fmt: skip
     return quick(data).model_copy(
         update={
             "preset": "smoke",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
-import shlex
 import signal
-import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,15 +27,16 @@ from optimizer.report.page import ReportData, write_report
 from optimizer.search import build_strategy, search
 from optimizer.search.base import Proposal, Trial
 from optimizer.snapshots import draw_pictures
-from optimizer.store.run_store import RunStore
+from optimizer.store.artefacts import explain_disk_errors
+from optimizer.store.run_store import DATABASE, RunStore
 
-__all__ = ["read_data", "resume_run", "rewrite_report", "start_run"]
+__all__ = ["read_data", "resume_run", "rewrite_report", "run_or_resume", "start_run"]
 
 log = logging.getLogger("detopt")
 
 
-def start_run(config: RunConfig, folder: Path) -> Path:
-    """A new run in `folder`, from data to report; returns the folder.
+def start_run(config: RunConfig, folder: Path, command: str = "") -> Path:
+    """A new run in `folder`, from data to report; returns the folder. The report quotes `command`.
 
     Raises:
         InputError: something is wrong with the request; nothing has been started then.
@@ -49,7 +50,7 @@ def start_run(config: RunConfig, folder: Path) -> Path:
     plan = make_plan(config, len(data[0].records) if data else config.shapes.train, choose_device())
     progress.say(plan.describe())
     with RunStore.create(folder, config.model_dump(mode="json")) as store:
-        store.set_meta("command", shlex.join(["optimize", *sys.argv[1:]]))
+        store.set_meta("command", command)
         return _work(store, config, progress, plan)
 
 
@@ -60,6 +61,19 @@ def resume_run(folder: Path) -> Path:
         config = parse_config(store.config)
         store.log_event("resumed")
         return _work(store, config, progress, None)
+
+
+def run_or_resume(config: RunConfig, folder: Path) -> dict[str, Any]:
+    """What `optimizer.optimize` does."""
+    if (folder / DATABASE).exists():
+        with RunStore.open(folder, writable=False) as store:
+            if store.config != config.model_dump(mode="json"):
+                raise InputError(f"{folder} holds a run with other settings; choose another folder")
+        resume_run(folder)
+    else:
+        start_run(config, folder)
+    front: dict[str, Any] = json.loads((folder / "front.json").read_text())
+    return front
 
 
 def rewrite_report(folder: Path) -> Path:
@@ -83,7 +97,8 @@ def _work(store: RunStore, config: RunConfig, progress: RunProgress, plan: Plan 
         scratch.mkdir(exist_ok=True)
         evaluation = Evaluation(
             config, train_data, val_data, store.artefacts, store.history, target,
-            build_meter(config, target, val_data, config.search_protocol), scratch, device, progress,
+            build_meter(config, target, val_data, config.search_protocol, progress.note), scratch, device,
+            progress,
         )  # fmt: skip
 
         def record(trial: Trial) -> None:
@@ -110,7 +125,7 @@ def _work(store: RunStore, config: RunConfig, progress: RunProgress, plan: Plan 
                 keep_going=lambda: plan.has_time_for_trial(clock(), store.history()),
             )
             progress.say(f"search ended: {why}")
-            hand_over(store, evaluation, build_meter(config, target, val_data, config.final_protocol))
+            hand_over(store, evaluation, build_meter(config, target, val_data, config.final_protocol, progress.note))
             clock()
         store.set_meta("status", "finished")
         page = _report(store, config, val_data, "finished")
@@ -173,27 +188,26 @@ def _report(store: RunStore, config: RunConfig, val_data: Dataset, status: str) 
     front = find_front(store)
     students = [trial for trial in trials if trial.status == "done" and trial.number > 0]
     best = max(students, key=lambda trial: trial.score or 0.0, default=None)
-    write_front(store.folder / "front.json", store, config.target)
     page = store.folder / "report.html"
-    write_report(
-        page,
-        ReportData(
-            title=f"{config.base} for {config.target}",
-            status=f"{status}; {config.search.method} search on {config.data or 'generated shapes'}",
-            finished=status != "running",
-            settings=_list_settings(store, config),
-            environment=describe_environment(),
-            trials=trials,
-            trials_wanted=config.search.trials,
-            elapsed=format_duration(store.elapsed_seconds),
-            front=front.numbers,
-            latency=front.latency,
-            ratios=front.ratios,
-            bundles=front.bundles,
-            best=best.number if best is not None else None,
-            pictures=draw_pictures(store, trials[0], best, val_data) if best is not None else (),
-        ),
+    data = ReportData(
+        title=f"{config.base} for {config.target}",
+        status=f"{status}; {config.search.method} search on {config.data or 'generated shapes'}",
+        finished=status != "running",
+        settings=_list_settings(store, config),
+        environment=describe_environment(),
+        trials=trials,
+        trials_wanted=config.search.trials,
+        elapsed=format_duration(store.elapsed_seconds),
+        front=front.numbers,
+        latency=front.latency,
+        ratios=front.ratios,
+        bundles=front.bundles,
+        best=best.number if best is not None else None,
+        pictures=draw_pictures(store, trials[0], best, val_data) if best is not None else (),
     )
+    with explain_disk_errors(store.folder):
+        write_front(store.folder / "front.json", store, config.target)
+        write_report(page, data)
     return page
 
 
@@ -207,7 +221,8 @@ def _list_settings(store: RunStore, config: RunConfig) -> dict[str, str]:
         "region proposals": ", ".join(str(count) for count in search_config.space.region_proposals),
         "objective": f"{search_config.objective} of AP and {search_config.cost}, alpha {search_config.alpha:g}, "
         f"beta {search_config.beta:g} (a reconstruction of the papers' score)",
-        "base training": f"{config.base_train.epochs} epochs, {config.base_train.optimizer}, lr {config.base_train.lr:g}",
+        "base training": f"{config.base_train.epochs} epochs, {config.base_train.optimizer}, "
+        f"lr {config.base_train.lr:g}",
         "each student": f"{config.trial_train.epochs} epochs, lr {config.trial_train.lr:g}, weights inherited",
         "latency protocol": f"{config.search_protocol} in the search, {config.final_protocol} for the front",
     }
@@ -255,7 +270,8 @@ def _stoppable(store: RunStore, config: RunConfig, progress: RunProgress) -> Ite
     def stop(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, stop)
+    in_main = threading.current_thread() is threading.main_thread()  # signals can be caught nowhere else
+    before = signal.signal(signal.SIGTERM, stop) if in_main else None
     try:
         yield
     except KeyboardInterrupt as error:
@@ -263,4 +279,5 @@ def _stoppable(store: RunStore, config: RunConfig, progress: RunProgress) -> Ite
         store.log_event("interrupted")
         raise Interrupted(f"stopped; nothing found is lost. Go on with: optimize resume {store.folder}") from error
     finally:
-        signal.signal(signal.SIGTERM, before)
+        if in_main:
+            signal.signal(signal.SIGTERM, before)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from itertools import islice
 
+import numpy as np
 from PIL import Image
 
 from deploy import Detector, ModelSource, Preprocess
 from deploy.data import Dataset, read_image
+from deploy.errors import InputError
 from deploy.pipeline.draw import draw_detections
 from optimizer.report.page import Picture
 from optimizer.search.base import Trial
@@ -21,20 +25,29 @@ MAX_WIDTH_PX = 640
 
 
 def draw_pictures(store: RunStore, base: Trial, best: Trial, dataset: Dataset) -> list[Picture]:
-    """The first images with objects, annotated by both models' detections above a score of 0.5."""
-    records = [record for record in dataset.records if len(record.labels)][:COUNT]
-    drawn = [_annotate(store, trial, records, dataset.class_names) for trial in (base, best)]
-    return [Picture(f"{record.path.name}, score above {SCORE:g}", a, b) for record, a, b in zip(records, *drawn)]
+    """The first readable images with objects, annotated by both models' detections above a score of 0.5."""
+    named = list(islice(_read_images(dataset), COUNT))
+    images = [image for _, image in named]
+    drawn = [_annotate(store, trial, images, dataset.class_names) for trial in (base, best)]
+    return [Picture(f"{name}, score above {SCORE:g}", a, b) for (name, _), a, b in zip(named, *drawn)]
 
 
-def _annotate(store: RunStore, trial: Trial, records: list, class_names: tuple[str, ...]) -> list[bytes]:
+def _read_images(dataset: Dataset) -> Iterator[tuple[str, np.ndarray]]:
+    for record in dataset.records:
+        if len(record.labels):
+            try:
+                yield record.path.name, read_image(record.path, (record.width, record.height))
+            except InputError:
+                continue
+
+
+def _annotate(store: RunStore, trial: Trial, images: list[np.ndarray], class_names: tuple[str, ...]) -> list[bytes]:
     assert trial.model is not None and trial.arch is not None
     pictures = []
     with Detector(
         ModelSource(store.artefacts.path(trial.model), Preprocess.imagenet(*trial.arch.input_size))
     ) as detector:
-        for record in records:
-            image = read_image(record.path, (record.width, record.height))
+        for image in images:
             picture = Image.fromarray(draw_detections(image, detector(image).above(SCORE), class_names))
             picture.thumbnail((MAX_WIDTH_PX, MAX_WIDTH_PX))
             buffer = io.BytesIO()

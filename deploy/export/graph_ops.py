@@ -177,7 +177,10 @@ class _Select(torch.autograd.Function):
 class _Pool(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, feature_map: Tensor, rois: Tensor, count: int, channels: int) -> Tensor:
-        return torchvision.ops.roi_align(feature_map, [rois], ROI_SIDE, 1.0, SAMPLES_PER_BIN_SIDE, aligned=False)
+        pooled: Tensor = torchvision.ops.roi_align(
+            feature_map, [rois], ROI_SIDE, 1.0, SAMPLES_PER_BIN_SIDE, aligned=False
+        )
+        return pooled
 
     @staticmethod
     def symbolic(g: Any, feature_map: Any, rois: Any, count: int, channels: int) -> Any:

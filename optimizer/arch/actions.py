@@ -5,7 +5,7 @@ The actions are the Joint-DetNAS paper's (supplement, A.1.2 and A.3); `ACTIONS` 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Protocol
 
@@ -254,7 +254,7 @@ class SetRegionProposals(_PlainAction):
         return _keep_blocks(arch, replace(arch, head=replace(arch.head, region_proposals=self.count)))
 
 
-ACTIONS: Mapping[str, type[_PlainAction]] = {
+ACTIONS: Mapping[str, Callable[..., Action]] = {
     "prune_channels": PruneChannels,
     "prune_layer": PruneLayer,
     "add_layer": AddLayer,
@@ -270,7 +270,7 @@ def action_from_json(value: Mapping[str, Any]) -> Action:
         settings = {
             name: tuple(item) if isinstance(item, list) else item for name, item in value.items() if name != "kind"
         }
-        action: Any = ACTIONS[value["kind"]](**settings)
+        action: Action = ACTIONS[value["kind"]](**settings)
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"not an action: {value!r} ({error!r}); kinds are {', '.join(ACTIONS)}") from error
     return action

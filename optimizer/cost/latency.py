@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,12 +19,14 @@ HEAD = "detections"
 class LatencyCost:
     """Scores by latency on a target, fed with `images`, at a level of rigour (`deploy.protocols`).
 
-    A latency that cannot be established raises `MeasurementError`; it never becomes a number.
+    `report` takes a line of text at each step. A latency that cannot be established raises `MeasurementError`; it never
+    becomes a number.
     """
 
     target: Target
     images: tuple[Path, ...]
     level: str
+    report: Callable[[str], None] = lambda line: None
 
     def measure(self, student: Candidate, base: Candidate) -> Measured:
         if student == base:
@@ -34,7 +36,7 @@ class LatencyCost:
     def measure_all(self, candidates: Mapping[int, Candidate]) -> dict[int, Measured]:
         """All in one lease; number 0 is the base."""
         subjects = {str(n): Subject(c.model, c.preprocess, HEAD) for n, c in candidates.items()}
-        answers = self.target.measure(subjects, self.images, self.level)
+        answers = self.target.measure(subjects, self.images, self.level, report=self.report)
         records: dict[int, LatencyRecord] = {}
         for name, answer in answers.items():
             if not isinstance(answer, LatencyRecord):

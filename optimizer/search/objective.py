@@ -8,6 +8,7 @@ three are offered beside it. The base always scores 1; every function rises with
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import pow
 
 __all__ = ["OBJECTIVES", "Objective", "arithmetic", "geometric", "harmonic", "product"]
 
@@ -18,22 +19,22 @@ def harmonic(ap_ratio: float, cost_ratio: float, alpha: float = 0.4, beta: float
     """Weighted harmonic mean of the AP ratio and cost_ratio ** alpha (reconstruction of the H score)."""
     if ap_ratio <= 0:
         return 0.0
-    return 1 / (beta / ap_ratio + (1 - beta) / cost_ratio**alpha)
+    return 1 / (beta / ap_ratio + (1 - beta) / pow(cost_ratio, alpha))
 
 
 def geometric(ap_ratio: float, cost_ratio: float, alpha: float = 0.4, beta: float = 0.8) -> float:
     """ap_ratio ** beta * cost_ratio ** (alpha * (1 - beta))."""
-    return max(ap_ratio, 0.0) ** beta * cost_ratio ** (alpha * (1 - beta))
+    return pow(max(ap_ratio, 0.0), beta) * pow(cost_ratio, alpha * (1 - beta))
 
 
 def product(ap_ratio: float, cost_ratio: float, alpha: float = 0.4, beta: float = 0.8) -> float:
     """ap_ratio * cost_ratio ** alpha, as MnasNet weighs latency; `beta` plays no part."""
-    return max(ap_ratio, 0.0) * cost_ratio**alpha
+    return max(ap_ratio, 0.0) * pow(cost_ratio, alpha)
 
 
 def arithmetic(ap_ratio: float, cost_ratio: float, alpha: float = 0.4, beta: float = 0.8) -> float:
     """beta * ap_ratio + (1 - beta) * cost_ratio ** alpha; a student that detects nothing scores 0."""
-    return beta * ap_ratio + (1 - beta) * cost_ratio**alpha if ap_ratio > 0 else 0.0
+    return beta * ap_ratio + (1 - beta) * pow(cost_ratio, alpha) if ap_ratio > 0 else 0.0
 
 
 OBJECTIVES: dict[str, Objective] = {

@@ -16,9 +16,10 @@ from optimizer.search.base import Trial
 from optimizer.store.artefacts import ArtefactStore
 from optimizer.store.schema import COLUMNS, SCHEMA_VERSION, TABLES, row_from_trial, trial_from_row
 
-__all__ = ["RunStore"]
+__all__ = ["DATABASE", "RunStore"]
 
 DATABASE = "run.db"
+LEFTOVERS = (".lock", f"{DATABASE}.part", f"{DATABASE}.part-journal")  # of a start that was killed
 
 
 class RunStore:
@@ -45,7 +46,7 @@ class RunStore:
             raise InputError(
                 f"{folder} already holds a run; go on with `optimize resume {folder}` or choose another --out"
             )
-        if folder.exists() and any(item.name != ".lock" for item in folder.iterdir()):
+        if folder.exists() and any(item.name not in LEFTOVERS for item in folder.iterdir()):
             raise InputError(f"{folder} is not empty and no run; choose another --out")
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -92,7 +93,8 @@ class RunStore:
     @property
     def config(self) -> dict[str, Any]:
         """What the run was started with."""
-        return self.get_meta("config")
+        config: dict[str, Any] = self.get_meta("config")
+        return config
 
     def history(self) -> list[Trial]:
         """All trials by number, the pending one included."""

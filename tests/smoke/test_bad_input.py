@@ -29,7 +29,12 @@ def run(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         (["--base", "r18", "--budget", "2s", "--preset", "smoke"], ["budget"]),
         (["--base", "r18", "--weights", "absent.pth", "--preset", "smoke"], ["absent.pth"]),
         (["--base", "r18", "--data", "no/such/folder"], ["no/such/folder"]),
+        (["--base", "r18", "--trials", "0"], ["trials"]),
+        (["--base", "r18", "--region-proposals", "many"], ["--region-proposals", "many"]),
         (["resume", "no/such/run"], ["no/such/run"]),
+        (["report", "no/such/run"], ["no/such/run"]),
+        (["data", "check", "no/such/folder"], ["no/such/folder"]),
+        (["targets", "check", "toaster"], ["toaster", "cpu"]),
         (["arch", "(64, x), ["], ["encoding"]),
     ],
 )

@@ -1,0 +1,164 @@
+"""The page in every state a run can be in: whole, self-contained, and safe whatever a data set calls its files."""
+
+from __future__ import annotations
+
+import io
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from optimizer.arch.actions import PruneChannels, Resize
+from optimizer.arch.families import base_arch
+from optimizer.report.console import front_table
+from optimizer.report.page import Picture, ReportData, trace_lineage, write_report
+from optimizer.search.base import Proposal, Trial
+
+RECORD = {"median_ms": 20.5, "ci95_ms": [20.1, 20.9], "p90_ms": 22.0, "p99_ms": 24.0, "flags": ["a busy machine"]}
+ARCH = base_arch("r18", (160, 120), region_proposals=100)
+BASE = Trial(0, Proposal(None), status="done", arch=ARCH, ap=0.4, ap50=0.7, macs=4 * 10**9, params=28 * 10**6,
+             cost_ratio=1.0, score=1.0, latency=RECORD, epochs_total=5, seconds=80,
+             curve=((1, 2.0), (5, 1.0)))  # fmt: skip
+PRUNED = Trial(1, Proposal(0, (PruneChannels(0.1, 8, 32),)), status="done", arch=ARCH, ap=0.41, ap50=0.7,
+               macs=3 * 10**9, params=25 * 10**6, cost_ratio=1.2, score=1.06, latency={**RECORD, "median_ms": 17.1},
+               epochs_total=6, seconds=20, details={"changes": ["52 of 480 channels of the backbone"]})  # fmt: skip
+SMALL = Trial(2, Proposal(1, (Resize((128, 96)),)), status="done", arch=ARCH.with_size(128, 96), ap=0.35, ap50=0.6,
+              macs=2 * 10**9, params=25 * 10**6, cost_ratio=1.6, score=0.97, latency={**RECORD, "median_ms": 12.8},
+              epochs_total=7, seconds=20)  # fmt: skip
+FAILED = Trial(3, Proposal(1), status="failed", error="the loss was not finite 5 times in a row")
+PENDING = Trial(4, Proposal(2))
+
+
+def make_data(trials: list[Trial], **changes: Any) -> ReportData:
+    done = [trial for trial in trials if trial.status == "done"]
+    values: dict[str, Any] = {
+        "title": "r18 for cpu",
+        "status": "running",
+        "finished": False,
+        "settings": {"preset": "quick"},
+        "environment": {"torch": "2.9"},
+        "trials": trials,
+        "trials_wanted": 6,
+        "elapsed": "3 min",
+        "front": [trial.number for trial in done],
+        "latency": {trial.number: trial.latency for trial in done if trial.latency},
+        "ratios": {trial.number: trial.cost_ratio for trial in done},
+    }
+    return ReportData(**{**values, **changes})
+
+
+def page(tmp_path: Path, data: ReportData) -> str:
+    write_report(tmp_path / "report.html", data)
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+    return (tmp_path / "report.html").read_text()
+
+
+class Text(HTMLParser):
+    """What a reader sees, and the tags there are."""
+
+    def __init__(self, content: str) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self._hidden = False
+        self.feed(content)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attributes)))
+        self._hidden = tag in ("script", "style")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._hidden = False
+
+    def handle_data(self, data: str) -> None:
+        if not self._hidden:
+            self.words.append(data.strip())
+
+    def __str__(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+
+def test_before_the_base_is_trained(tmp_path: Path) -> None:
+    content = page(tmp_path, make_data([]))
+    assert "The base is not trained yet." in content
+    assert 'http-equiv="refresh"' in content, "a page of a running search reloads itself"
+
+
+def test_with_the_base_alone(tmp_path: Path) -> None:
+    text = str(Text(page(tmp_path, make_data([BASE]))))
+    assert "0 / 6 students tried" in text and "0.400 AP of the base" in text
+
+
+def test_a_finished_run(tmp_path: Path) -> None:
+    picture = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(picture, "PNG")
+    content = page(tmp_path, make_data(
+        [BASE, PRUNED, SMALL, FAILED], finished=True, status="finished", front=[2, 1], best=1,
+        bundles={1: "bundles/student-001"}, pictures=[Picture("a.jpg", picture.getvalue(), picture.getvalue())],
+    ))  # fmt: skip
+    parsed, text = Text(content), str(Text(content))
+    assert "http-equiv" not in content
+    assert "base (beaten)" in text and "student-001" in text and "-17 %" in text
+    assert "prune channels (52 of 480 channels of the backbone)" in text, "its lineage"
+    assert "the loss was not finite 5 times in a row" in text and "a busy machine" in text
+    assert {"href": "bundles/student-001"} in [values for tag, values in parsed.tags if tag == "a"]
+    assert sum(tag == "img" for tag, _ in parsed.tags) == 2
+
+
+def test_a_trial_in_hand_is_said_to_be_in_hand(tmp_path: Path) -> None:
+    assert "in hand" in str(Text(page(tmp_path, make_data([BASE, PENDING]))))
+
+
+def test_a_run_that_counts_operations_says_that_nothing_was_measured(tmp_path: Path) -> None:
+    trials = [Trial(**{**vars(trial), "latency": None}) for trial in (BASE, PRUNED)]
+    text = str(Text(page(tmp_path, make_data(trials))))
+    assert "Nothing was measured" in text and "MACs beside the base" not in text and "latency, ms" not in text
+
+
+def test_it_needs_nothing_but_itself(tmp_path: Path) -> None:
+    for tag, values in Text(page(tmp_path, make_data([BASE, PRUNED]))).tags:
+        for name in ("src", "href", "action", "data"):
+            assert not re.match(r"(https?:)?//", values.get(name) or ""), (tag, values)
+        assert tag != "link"
+
+
+def test_names_from_outside_are_text_and_not_markup(tmp_path: Path) -> None:
+    harmful = "<script>alert(1)</script>"
+    failed = Trial(1, Proposal(0), status="failed", error=harmful)
+    data = make_data([BASE, failed], title=harmful, status=harmful, settings={harmful: harmful},
+                     pictures=[Picture(harmful, b"", b"")])  # fmt: skip
+    content = page(tmp_path, data)
+    assert harmful not in content and content.count("&lt;script&gt;alert(1)") >= 5
+
+
+def test_the_old_page_stays_until_the_new_one_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = page(tmp_path, make_data([BASE]))
+
+    def fail(path: Path, text: str, **rest: Any) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", fail)
+    with pytest.raises(OSError):
+        write_report(tmp_path / "report.html", make_data([BASE, PRUNED]))
+    assert (tmp_path / "report.html").read_text() == before
+
+
+def test_a_lineage_runs_from_the_base_to_the_student() -> None:
+    by_number = {trial.number: trial for trial in (BASE, PRUNED, SMALL)}
+    assert [trial.number for trial in trace_lineage(SMALL, by_number)] == [0, 1, 2]
+
+
+def test_the_table_of_the_front_fits_a_terminal_of_80_columns() -> None:
+    trials = [BASE, PRUNED, SMALL]
+    latency = {trial.number: trial.latency for trial in trials if trial.latency}
+    console = Console(width=80, file=io.StringIO(), record=True)
+    console.print(front_table(trials, (2, 1), latency, {0: 1.0, 1: 1.2, 2: 1.6}))
+    lines = console.export_text().splitlines()
+    assert max(len(line.rstrip()) for line in lines) <= 80
+    assert [line.split()[0] for line in lines[2:]] == ["student-001", "base", "student-002"]
+    assert "20.5 (20.1-20.9)" in lines[3] and "(beaten)" in lines[3] and "-17%" in lines[2]

@@ -1,0 +1,52 @@
+"""What the supplement says of the search (FACTS 1.5): a list of the best, a draw by rank, a fixed student at first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from random import Random
+
+from optimizer.arch.families import base_arch
+from optimizer.arch.space import Space
+from optimizer.search.base import Proposal, Trial
+from optimizer.search.hill_climb import HillClimb
+
+SPACE = Space(sizes=((160, 120), (128, 96)), region_proposals=(100, 50))
+ARCH = base_arch("r18", (160, 120), region_proposals=100)
+
+
+def trials(*scores: float | None) -> list[Trial]:
+    return [
+        Trial(number, Proposal(None if number == 0 else 0), status="failed" if score is None else "done", arch=ARCH,
+              score=score)
+        for number, score in enumerate(scores)
+    ]  # fmt: skip
+
+
+def parents(history: list[Trial], draws: int = 3000, **settings: object) -> Counter[int | None]:
+    strategy = HillClimb(SPACE, **settings)  # type: ignore[arg-type]
+    return Counter(strategy.ask(history, Random(draw)).parent for draw in range(draws))
+
+
+def test_parents_are_the_five_best_drawn_by_rank() -> None:
+    found = parents(trials(1.0, 0.2, 1.3, None, 0.9, 1.1, 0.1, 1.2))
+    assert set(found) == {2, 7, 5, 0, 4}
+    for rank, number in enumerate((2, 7, 5, 0, 4)):
+        assert abs(found[number] / 3000 - (5 - rank) / 15) < 0.03
+
+
+def test_a_shorter_list_is_greedier() -> None:
+    assert set(parents(trials(1.0, 0.2, 1.3), 50, rank_weights=(1,))) == {2}
+
+
+def test_the_students_architecture_is_fixed_at_first() -> None:
+    strategy = HillClimb(SPACE, fixed_trials=3)
+    for count in (1, 2, 3):
+        assert strategy.ask(trials(*[1.0] * count), Random(0)).actions == ()
+    assert len(strategy.ask(trials(1.0, 1.0, 1.0, 1.0), Random(0)).actions) == 1
+
+
+def test_the_canvas_changes_as_often_as_said() -> None:
+    strategy = HillClimb(SPACE, p_canvas=0.25)
+    kinds = Counter(strategy.ask(trials(1.0), Random(draw)).actions[0].kind for draw in range(2000))
+    canvas = (kinds["resize"] + kinds["set_region_proposals"]) / 2000
+    assert abs(canvas - 0.25) < 0.04

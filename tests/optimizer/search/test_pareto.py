@@ -1,0 +1,48 @@
+"""Fronts against their definition."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from optimizer.search.pareto import hypervolume, pareto_front
+
+POINTS = st.lists(st.tuples(st.integers(0, 6), st.integers(1, 6)), min_size=1, max_size=12)
+
+
+def test_by_hand() -> None:
+    gains, costs = [0.5, 0.4, 0.45, 0.3, 0.5], [10, 6, 11, 6, 10]
+    assert pareto_front(gains, costs) == [1, 0]
+
+
+@given(POINTS)
+def test_nobody_on_the_front_is_beaten_and_everybody_else_is(points: list[tuple[int, int]]) -> None:
+    gains, costs = [gain for gain, _ in points], [cost for _, cost in points]
+    front = pareto_front(gains, costs)
+    for i, (gain, cost) in enumerate(points):
+        beaten = any(g >= gain and c <= cost and (g, c) != (gain, cost) for g, c in points)
+        doubled = (gain, cost) in points[:i]
+        assert (i in front) == (not beaten and not doubled)
+    assert [costs[i] for i in front] == sorted(costs[i] for i in front)
+
+
+def test_a_difference_that_may_be_noise_evicts_nobody_of_equal_gain() -> None:
+    assert pareto_front([0.5, 0.5], [10.0, 9.95], epsilon=0.01) == [1, 0]
+    assert pareto_front([0.5, 0.5], [10.0, 9.80], epsilon=0.01) == [1]
+    assert pareto_front([0.5, 0.6], [10.0, 9.95], epsilon=0.01) == [1], "more gain at less cost still does"
+
+
+def test_an_empty_field_has_an_empty_front() -> None:
+    assert pareto_front([], []) == []
+
+
+def test_hypervolume_by_hand() -> None:
+    assert hypervolume([0.5, 0.3], [10, 5], reference=(0.1, 20)) == pytest.approx(0.2 * 15 + 0.2 * 10)
+    assert hypervolume([0.5], [30], reference=(0.1, 20)) == 0.0
+
+
+@given(POINTS)
+def test_hypervolume_counts_the_cells_below_the_front(points: list[tuple[int, int]]) -> None:
+    cells = {(x, y) for gain, cost in points for x in range(gain) for y in range(cost, 8)}
+    assert hypervolume([g for g, _ in points], [c for _, c in points], reference=(0, 8)) == len(cells)

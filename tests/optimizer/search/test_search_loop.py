@@ -1,0 +1,117 @@
+"""The loop with strategies and evaluations of one line each."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from optimizer.arch.actions import PruneLayer
+from optimizer.errors import RunFailed
+from optimizer.search import search
+from optimizer.search.base import History, Proposal, SpaceExhausted, Trial, TrialFailed
+
+
+class Chain:
+    """Proposes to train the last trial on; notes what it was asked with."""
+
+    def __init__(self, end: int = 1000) -> None:
+        self.end = end
+        self.asked: list[tuple[int, float]] = []
+
+    def ask(self, history: History, rng: Random) -> Proposal:
+        assert all(trial.status != "pending" for trial in history)
+        if len(history) > self.end:
+            raise SpaceExhausted("nothing is left")
+        self.asked.append((len(history), rng.random()))
+        return Proposal(len(history) - 1, (PruneLayer(),))
+
+
+class Records:
+    """A run's trials in memory."""
+
+    def __init__(self) -> None:
+        self.trials = {0: Trial(0, Proposal(None), status="done", score=1.0)}
+        self.log: list[tuple[int, str]] = []
+
+    def __call__(self) -> list[Trial]:
+        return [self.trials[number] for number in sorted(self.trials)]
+
+    def record(self, trial: Trial) -> None:
+        self.trials[trial.number] = trial
+        self.log.append((trial.number, trial.status))
+
+
+def succeed(number: int, proposal: Proposal) -> Trial:
+    return Trial(number, proposal, status="done", score=float(number))
+
+
+def fail(number: int, proposal: Proposal) -> Trial:
+    raise TrialFailed(f"trial {number} is unlucky")
+
+
+def test_every_trial_is_recorded_before_and_after() -> None:
+    records = Records()
+    why = search(Chain(), records, succeed, records.record, seed=1, trials=2, keep_going=lambda: True)
+    assert records.log == [(1, "pending"), (1, "done"), (2, "pending"), (2, "done")]
+    assert why == "all 2 trials are done"
+
+
+def test_a_search_that_is_over_does_nothing() -> None:
+    records = Records()
+    search(Chain(), records, succeed, records.record, seed=1, trials=2, keep_going=lambda: True)
+    records.log.clear()
+    search(Chain(), records, succeed, records.record, seed=1, trials=2, keep_going=lambda: True)
+    assert records.log == []
+
+
+def test_a_killed_search_repeats_the_pending_proposal_and_asks_the_rest_as_ever() -> None:
+    whole, records = Records(), Records()
+    undisturbed, first, second = Chain(), Chain(), Chain()
+    search(undisturbed, whole, succeed, whole.record, seed=1, trials=5, keep_going=lambda: True)
+
+    def killed_at_three(number: int, proposal: Proposal) -> Trial:
+        if number == 3:
+            raise KeyboardInterrupt
+        return succeed(number, proposal)
+
+    with pytest.raises(KeyboardInterrupt):
+        search(first, records, killed_at_three, records.record, seed=1, trials=5, keep_going=lambda: True)
+    assert records.trials[3].status == "pending"
+    search(second, records, succeed, records.record, seed=1, trials=5, keep_going=lambda: True)
+    assert records() == whole()
+    assert first.asked + second.asked == undisturbed.asked, "no proposal is drawn twice"
+
+
+def test_a_failed_trial_is_recorded_with_its_reason_and_the_search_goes_on() -> None:
+    records = Records()
+    search(Chain(), records, lambda n, p: fail(n, p) if n == 2 else succeed(n, p), records.record, seed=1, trials=3,
+           keep_going=lambda: True)  # fmt: skip
+    assert [trial.status for trial in records()] == ["done", "done", "failed", "done"]
+    assert records.trials[2].error == "trial 2 is unlucky"
+
+
+def test_five_failures_in_a_row_end_it() -> None:
+    records = Records()
+    with pytest.raises(RunFailed, match="5 trials in a row failed; the last one: trial 5 is unlucky"):
+        search(Chain(), records, fail, records.record, seed=1, trials=50, keep_going=lambda: True)
+    assert len(records.trials) == 6
+
+
+def test_time_up_and_an_empty_space_are_reasons_to_stop() -> None:
+    records = Records()
+    times = iter([True, True, False])
+    why = search(Chain(), records, succeed, records.record, seed=1, trials=9, keep_going=lambda: next(times))
+    assert why == "the time is used up after 2 of 9 trials"
+    why = search(Chain(end=3), records, succeed, records.record, seed=1, trials=9, keep_going=lambda: True)
+    assert why == "nothing is left (after 3 of 9 trials)"
+
+
+def test_the_seed_decides_the_random_numbers_of_each_trial() -> None:
+    asked = []
+    for seed in (1, 1, 2):
+        chain, records = Chain(), Records()
+        search(chain, records, succeed, records.record, seed=seed, trials=3, keep_going=lambda: True)
+        asked.append(chain.asked)
+    assert asked[0] == asked[1] and asked[0] != asked[2]
+    assert len({value for _, value in asked[0]}) == 3

@@ -1,0 +1,54 @@
+"""Files by content hash: whole or not there."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from optimizer.errors import InputError, RunFailed
+from optimizer.store import ArtefactStore
+from optimizer.store import artefacts as module
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ArtefactStore:
+    return ArtefactStore(tmp_path / "artefacts")
+
+
+def test_a_file_lies_under_the_hash_of_its_content(store: ArtefactStore, tmp_path: Path) -> None:
+    (tmp_path / "weights").write_bytes(b"123" * 10**6)
+    digest = store.put_file(tmp_path / "weights")
+    assert digest == hashlib.sha256(b"123" * 10**6).hexdigest()
+    assert store.path(digest, verify=True).read_bytes() == b"123" * 10**6
+    assert store.put_file(tmp_path / "weights") == digest
+    assert len(list((tmp_path / "artefacts").iterdir())) == 1
+
+
+def test_a_missing_and_an_altered_file_are_said_to_be_so(store: ArtefactStore, tmp_path: Path) -> None:
+    (tmp_path / "weights").write_bytes(b"123")
+    digest = store.put_file(tmp_path / "weights")
+    store.path(digest).write_bytes(b"124")
+    with pytest.raises(InputError, match="damaged"):
+        store.path(digest, verify=True)
+    with pytest.raises(InputError, match="artefact 000000000000 is missing"):
+        store.path("0" * 64)
+
+
+def test_a_full_disk_leaves_nothing_that_looks_whole(
+    store: ArtefactStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "weights").write_bytes(b"123")
+
+    def full(source: Path, target: Path) -> None:
+        target.write_bytes(b"1")
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(module.shutil, "copyfile", full)
+    with pytest.raises(RunFailed, match="No space left on device; free some space, then resume the run"):
+        store.put_file(tmp_path / "weights")
+    assert [path.suffix for path in (tmp_path / "artefacts").iterdir()] == [".part"]
+    ArtefactStore(tmp_path / "artefacts")
+    assert not list((tmp_path / "artefacts").iterdir()), "the next process clears what is half-written"

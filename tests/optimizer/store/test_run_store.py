@@ -1,0 +1,187 @@
+"""A run's folder: what is recorded is there after any death, and damage is said in one line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from optimizer.arch.actions import PruneChannels, Resize
+from optimizer.arch.families import base_arch
+from optimizer.errors import InputError, RunFailed
+from optimizer.search.base import Proposal, Trial
+from optimizer.store import RunStore
+from optimizer.store.schema import SCHEMA_VERSION
+
+ASSETS = Path(__file__).parent
+FULL = Trial(
+    number=1,
+    proposal=Proposal(0, (PruneChannels(0.1, 8, 32), Resize((128, 96))), "parent ranks 1"),
+    status="done",
+    arch=base_arch("r18", (128, 96), region_proposals=50),
+    ap=0.31,
+    ap50=0.62,
+    macs=10**9,
+    flops_mmdet=2 * 10**9,
+    params=28 * 10**6,
+    cost_ratio=1.25,
+    score=1.1,
+    latency={"median_ms": 20.5, "samples_ms": [20.0, 21.0]},
+    weights="a" * 64,
+    model="b" * 64,
+    epochs_total=6.0,
+    seconds=12.5,
+    curve=((10, 1.5), (20, 1.25)),
+    details={"device": "cpu"},
+)
+FAILED = Trial(2, Proposal(1, (), "a note"), status="failed", error="the loss was not finite")
+WRITER = """
+import sys
+from pathlib import Path
+from optimizer.search.base import Proposal, Trial
+from optimizer.store import RunStore
+with RunStore.open(Path(sys.argv[1])) as store:
+    for number in range(1, 100000):
+        store.record(Trial(number, Proposal(0), status="done", score=float(number)))
+        print(number, flush=True)
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    folder = tmp_path / "run"
+    with RunStore.create(folder, {"seed": 1}):
+        return folder
+
+
+def test_trials_come_back_as_they_were(run: Path) -> None:
+    with RunStore.open(run) as store:
+        store.record(Trial(1, FULL.proposal))
+        store.record(FULL)
+        store.record(FAILED)
+    with RunStore.open(run) as store:
+        assert store.history() == [FULL, FAILED]
+        assert store.config == {"seed": 1}
+
+
+def test_meta_events_and_the_clock_are_kept(run: Path) -> None:
+    with RunStore.open(run) as store:
+        assert store.get_meta("absent", 3) == 3
+        store.set_meta("data", ["a", 1])
+        store.log_event("resumed")
+        store.add_elapsed(1.5)
+        store.add_elapsed(2.0)
+    with RunStore.open(run) as store:
+        assert store.get_meta("data") == ["a", 1]
+        assert [text for _, text in store.events()] == ["resumed"]
+        assert store.elapsed_seconds == 3.5
+
+
+def test_what_was_recorded_survives_sigkill(run: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", WRITER, str(run)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    said = 0
+    while said < 20:
+        said = int(process.stdout.readline())
+    process.send_signal(signal.SIGKILL)
+    said = max([said, *(int(line) for line in process.stdout.read().split("\n")[:-1])])
+    process.wait()
+    with RunStore.open(run) as store:  # the lock died with its holder
+        numbers = [trial.number for trial in store.history()]
+    assert numbers[:said] == list(range(1, said + 1)) and len(numbers) in (said, said + 1)
+
+
+def test_one_process_at_a_time(run: Path) -> None:
+    with RunStore.open(run):
+        with pytest.raises(InputError, match="another process is working on"):
+            RunStore.open(run)
+        with RunStore.open(run, writable=False) as reader:
+            assert reader.history() == []
+    RunStore.open(run).close()
+
+
+def test_an_old_run_is_never_overwritten(run: Path) -> None:
+    with pytest.raises(InputError, match="already holds a run; go on with `optimize resume"):
+        RunStore.create(run, {})
+
+
+def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("mine")
+    with pytest.raises(InputError, match="not empty and no run"):
+        RunStore.create(tmp_path, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["precious"]
+
+
+def test_a_start_that_was_killed_can_be_repeated(tmp_path: Path) -> None:
+    for name in (".lock", "run.db.part", "run.db.part-journal"):
+        (tmp_path / name).write_text("half")
+    with RunStore.create(tmp_path, {"seed": 1}) as store:
+        assert store.config == {"seed": 1}
+
+
+def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is no run"):
+        RunStore.open(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("damage", ["garbage", "truncated", "holes"])
+def test_a_damaged_database_is_refused_in_one_line(damage: str, run: Path) -> None:
+    with RunStore.open(run) as store:
+        for number in range(1, 200):
+            store.record(Trial(number, Proposal(0, note="x" * 200), status="done"))
+    path = run / "run.db"
+    content = path.read_bytes()
+    if damage == "garbage":
+        path.write_bytes(b"garbage" * 1000)
+    elif damage == "truncated":
+        path.write_bytes(content[: len(content) // 2])
+    else:
+        path.write_bytes(content[:8192] + b"\xff" * 8192 + content[16384:])
+    with pytest.raises(InputError, match=r"run\.db is damaged"):
+        RunStore.open(run)
+
+
+def test_a_database_of_another_version_is_refused(run: Path) -> None:
+    with sqlite3.connect(run / "run.db") as database:
+        database.execute(f"pragma user_version = {SCHEMA_VERSION + 1}")
+    with pytest.raises(InputError, match=f"schema version {SCHEMA_VERSION + 1}; this release reads version"):
+        RunStore.open(run)
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(run: Path) -> None:
+    with RunStore.open(run) as store:
+        store.record(FULL)
+        store._connection.execute("pragma max_page_count = 1")  # SQLite's own way to say that the disk is full
+        with pytest.raises(RunFailed, match="full; free some space, then resume the run"):
+            for number in range(2, 500):
+                store.record(Trial(number, Proposal(0, note="x" * 1000), status="done"))
+    with RunStore.open(run) as store:
+        assert store.history()[0] == FULL
+
+
+def test_numbers_that_json_cannot_hold_never_reach_the_database(run: Path) -> None:
+    with RunStore.open(run) as store:
+        with pytest.raises(ValueError):
+            store.record(Trial(1, Proposal(0), details={"loss": float("nan")}))
+        assert store.history() == []
+
+
+def test_runs_of_the_first_release_can_be_read(tmp_path: Path) -> None:
+    """version-1.sql is a run as the first release wrote it. A change of the tables comes with a new version."""
+    with sqlite3.connect(tmp_path / "run.db") as database:
+        database.executescript((ASSETS / "version-1.sql").read_text())
+    with RunStore.open(tmp_path) as store:
+        assert store.history() == [FULL, FAILED]
+        assert store.config == {"seed": 1}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(InputError, match="cannot make the run's folder"):
+        RunStore.create(tmp_path / "run", {})

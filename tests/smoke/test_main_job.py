@@ -1,0 +1,106 @@
+"""`optimize --base r18 --target cpu`, whole, and what a user does with the outcome. The figures mean nothing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+KEYS = {"arch", "input_size", "precision", "ap", "ap50", "macs", "flops_mmdet", "params", "latency_ms", "score"}
+
+
+def call(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    code = f"from {module} import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=280, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A finished run's folder and what was printed."""
+    run = tmp_path_factory.mktemp("main-job") / "run"
+    result = call("optimizer.cli", "--base", "r18", "--target", "cpu", "--preset", "smoke", "--out", str(run))
+    assert result.returncode == 0, result.stderr
+    return run, result.stdout
+
+
+def read_front(run: Path) -> dict[str, Any]:
+    front: dict[str, Any] = json.loads((run / "front.json").read_text())
+    return front
+
+
+def test_it_ends_with_the_front_and_the_path_of_the_report(finished: tuple[Path, str]) -> None:
+    run, output = finished
+    assert "plan: base about" in output and "Pareto set" in output
+    assert str(run / "report.html") in output.replace("\n", "")
+    assert "<html" in (run / "report.html").read_text()[:200]
+    assert not list(run.rglob("*.part")), "nothing half-written is left"
+    assert not list((run / "scratch").iterdir())
+
+
+def test_front_json_has_what_the_readme_promises(finished: tuple[Path, str]) -> None:
+    run, _ = finished
+    front = read_front(run)
+    for entry in [front["base"], *front["students"]]:
+        assert entry.keys() >= KEYS
+        latency = entry["latency_ms"]["cpu"]
+        assert latency["ci95"][0] <= latency["median"] <= latency["ci95"][1] and latency["median"] <= latency["p99"]
+        assert (run / entry["bundle"] / "model.onnx").is_file()
+    assert front["base"]["latency_of_base_over_own"] == 1.0
+
+
+def test_the_ap_in_front_json_is_that_of_the_artefact(finished: tuple[Path, str]) -> None:
+    run, _ = finished
+    base = read_front(run)["base"]
+    result = call("deploy.cli", "evaluate", str(run / base["bundle"]), "--data", str(run / "data"), "--json")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["ap"] == pytest.approx(base["ap"], abs=1e-9)
+
+
+def test_a_bundle_detects_on_its_own(finished: tuple[Path, str], tmp_path: Path) -> None:
+    run, _ = finished
+    image = next((run / "data" / "val").iterdir())
+    bundle = run / "bundles" / "base"
+    command = [sys.executable, "-I", "detect.pyz", "run", ".", str(image), "--json", "--score", "0.01"]
+    result = subprocess.run(command, cwd=bundle, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 0, result.stderr
+    line = json.loads(result.stdout)
+    assert line["image"] == str(image) and (line["width"], line["height"]) == (96, 96)
+    for item in line["objects"]:
+        assert item["class"] in ("circle", "square", "triangle", "ring") and 0.01 <= item["score"] <= 1
+
+
+def test_an_altered_bundle_is_refused(finished: tuple[Path, str], tmp_path: Path) -> None:
+    run, _ = finished
+    image = next((run / "data" / "val").iterdir())
+    altered = tmp_path / "bundle"
+    altered.mkdir()
+    for file in (run / "bundles" / "base").iterdir():
+        content = file.read_bytes()
+        (altered / file.name).write_bytes(content[:-1] + b"?" if file.name == "model.onnx" else content)
+    result = call("deploy.cli", "run", str(altered), str(image))
+    assert result.returncode == 2 and "model.onnx" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_a_finished_run_is_resumed_by_reporting_it_again(finished: tuple[Path, str]) -> None:
+    run, _ = finished
+    before = read_front(run)
+    for command in ("resume", "report"):
+        (run / "report.html").unlink()
+        result = call("optimizer.cli", command, str(run))
+        assert result.returncode == 0, result.stderr
+        assert (run / "report.html").is_file() and read_front(run) == before
+
+
+def test_a_missing_artefact_is_named(finished: tuple[Path, str], tmp_path: Path) -> None:
+    run, _ = finished
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    (copy / "run.db").write_bytes((run / "run.db").read_bytes())
+    result = call("optimizer.cli", "resume", str(copy))
+    assert result.returncode == 2 and "missing" in result.stderr and "Traceback" not in result.stderr
