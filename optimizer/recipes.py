@@ -23,7 +23,7 @@ def scaled_sizes(size: tuple[int, int], factors: tuple[float, ...] = (1.0, 0.9, 
 
 def quick(data: Path | None = None) -> RunConfig:
     """The default: minutes on a CPU for the generated shapes, more for images of your own. AdamW, cosine."""
-    size, region_proposals = ((160, 120), (100, 50)) if data is None else ((320, 320), (200, 100))
+    size, region_proposals = ((160, 120), (100, 50)) if data is None else ((320, 320), (200, 100, 50))
     train = TrainConfig(epochs=5, lr=6e-4, optimizer="adamw", schedule="cosine", warmup_steps=40, weight_decay=1e-2)
     return RunConfig(
         preset="quick",
@@ -32,7 +32,9 @@ def quick(data: Path | None = None) -> RunConfig:
         region_proposals=region_proposals[0],
         shapes=ShapesConfig(train=160, val=48, size=(160, 120)),
         base_train=train,
-        trial_train=train.model_copy(update={"epochs": 1, "lr": 3e-4, "warmup_steps": 10, "bn_l1": 1e-5}),
+        trial_train=train.model_copy(
+            update={"epochs": 1, "lr": 2e-4, "warmup_steps": 10, "bn_l1": 1e-5, "ema_decay": 0.95}
+        ),
         final_protocol="screen" if data is None else "final",
         search=SearchConfig(trials=6, space=Space(sizes=scaled_sizes(size), region_proposals=region_proposals)),
     )

@@ -227,7 +227,8 @@ class Resize(_PlainAction):
 
     def __post_init__(self) -> None:
         if len(self.size) != 2 or min(self.size) < MIN_SIDE_PX:
-            raise InputError(f"a canvas has two sides of at least {MIN_SIDE_PX} pixels, not {self.size}")
+            size = "x".join(str(side) for side in self.size)
+            raise InputError(f"a canvas has two sides of at least {MIN_SIDE_PX} pixels, not {size}")
 
     def apply(self, arch: ArchSpec, importance: Importance) -> Edit:
         if self.size == arch.input_size:

@@ -15,7 +15,8 @@ import torch
 from deploy import Preprocess
 from deploy.data import read_dataset
 from optimizer.arch.spec import ArchSpec, BlockSpec, FasterRCNNHead, RetinaNetHead, StageSpec
-from optimizer.data import TrainLoader, write_shapes
+from optimizer.data.loader import TrainLoader
+from optimizer.data.shapes import write_shapes
 from optimizer.detectors import build_detector
 from optimizer.train.config import TrainConfig
 from optimizer.train.loop import Progress, train

@@ -25,7 +25,7 @@ def perturb(model: nn.Module) -> None:
     for name, value in state.items():
         if name.endswith("running_var"):
             value.uniform_(0.5, 1.5, generator=generator)
-        elif ".bn" in name or "downsample.1" in name:
+        elif value.is_floating_point() and (".bn" in name or "downsample.1" in name):
             value.add_(torch.randn(value.shape, generator=generator) * 0.05)
         elif "cls_score" in name or ("cls_logits" in name and "classification" in name and "weight" in name):
             value.copy_(torch.randn(value.shape, generator=generator) * 0.25)

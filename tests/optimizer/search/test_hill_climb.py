@@ -22,7 +22,7 @@ def trials(*scores: float | None) -> list[Trial]:
     ]  # fmt: skip
 
 
-def parents(history: list[Trial], draws: int = 3000, **settings: object) -> Counter[int | None]:
+def parents(history: list[Trial], draws: int = 900, **settings: object) -> Counter[int | None]:
     strategy = HillClimb(SPACE, **settings)  # type: ignore[arg-type]
     return Counter(strategy.ask(history, Random(draw)).parent for draw in range(draws))
 
@@ -31,7 +31,7 @@ def test_parents_are_the_five_best_drawn_by_rank() -> None:
     found = parents(trials(1.0, 0.2, 1.3, None, 0.9, 1.1, 0.1, 1.2))
     assert set(found) == {2, 7, 5, 0, 4}
     for rank, number in enumerate((2, 7, 5, 0, 4)):
-        assert abs(found[number] / 3000 - (5 - rank) / 15) < 0.03
+        assert abs(found[number] / 900 - (5 - rank) / 15) < 0.06
 
 
 def test_a_shorter_list_is_greedier() -> None:
@@ -47,6 +47,6 @@ def test_the_students_architecture_is_fixed_at_first() -> None:
 
 def test_the_canvas_changes_as_often_as_said() -> None:
     strategy = HillClimb(SPACE, p_canvas=0.25)
-    kinds = Counter(strategy.ask(trials(1.0), Random(draw)).actions[0].kind for draw in range(2000))
-    canvas = (kinds["resize"] + kinds["set_region_proposals"]) / 2000
-    assert abs(canvas - 0.25) < 0.04
+    kinds = Counter(strategy.ask(trials(1.0), Random(draw)).actions[0].kind for draw in range(800))
+    canvas = (kinds["resize"] + kinds["set_region_proposals"]) / 800
+    assert abs(canvas - 0.25) < 0.06
