@@ -257,7 +257,7 @@ def main() -> None:
     settings["image"] = arguments.image.name if arguments.image else None
     report = {"date": now.date().isoformat(), "machine": machine, "settings": settings, "cases": cases}
     arguments.out.mkdir(parents=True, exist_ok=True)
-    path = arguments.out / f"export_vs_torchvision_{arguments.hardware}_{now:%Y-%m}.json"
+    path = arguments.out / f"export-vs-torchvision_{arguments.hardware}_{now:%Y-%m}.json"
     path.write_text(json.dumps(report, indent=1) + "\n")
     print("\n".join(rows_of(cases)))
     print(path)

@@ -44,7 +44,7 @@ def smoke(data: Path | None = None) -> RunConfig:
     """Every step of a run in under a minute on two cores; its figures mean nothing."""
     size = (96, 96)
     train = TrainConfig(
-        epochs=1, lr=6e-4, optimizer="adamw", schedule="cosine", warmup_steps=2, checkpoint_every_s=5.0
+        epochs=1, lr=6e-4, optimizer="adamw", schedule="cosine", warmup_steps=2, checkpoint_every_s=6.0
     )  # fmt: skip
     return quick(data).model_copy(
         update={
@@ -52,8 +52,8 @@ def smoke(data: Path | None = None) -> RunConfig:
             "input_size": size,
             "region_proposals": 30,
             "batch_size": 2,
-            "shapes": ShapesConfig(train=16, val=8, size=size),
-            "base_train": train.model_copy(update={"epochs": 6}),
+            "shapes": ShapesConfig(train=16, val=16, size=size),
+            "base_train": train.model_copy(update={"epochs": 5}),
             "trial_train": train,
             "search": SearchConfig(trials=2, space=Space(sizes=scaled_sizes(size), region_proposals=(30, 20))),
             "search_protocol": "quick",

@@ -189,9 +189,10 @@ def _report(store: RunStore, config: RunConfig, val_data: Dataset, status: str) 
     students = [trial for trial in trials if trial.status == "done" and trial.number > 0]
     best = max(students, key=lambda trial: trial.score or 0.0, default=None)
     page = store.folder / "report.html"
+    images = config.data.resolve().name if config.data else "generated shapes"
     data = ReportData(
         title=f"{config.base} for {config.target}",
-        status=f"{status}; {config.search.method} search on {config.data or 'generated shapes'}",
+        status=f"{status}; {config.search.method} search on {images}",
         finished=status != "running",
         settings=_list_settings(store, config),
         environment=describe_environment(),

@@ -17,7 +17,7 @@ HEIGHT_PX = 420
 def draw_front(trials: Sequence[Trial], front: Sequence[int], latencies_ms: dict[int, float]) -> str:
     """AP against cost: base, all done trials, the front as a line. Hover tells each trial's figures.
 
-    Cost is milliseconds where latencies are known, else GMAC.
+    Cost is milliseconds where latencies are known (the base's, divided by each student's ratio to it), else GMAC.
     """
     done = [trial for trial in trials if trial.status == "done" and trial.ap is not None]
     by_latency = bool(latencies_ms)
@@ -51,7 +51,7 @@ def draw_front(trials: Sequence[Trial], front: Sequence[int], latencies_ms: dict
             hovertemplate="%{text}<extra></extra>",
             name=name,
         )
-    figure.update_xaxes(title="latency on the target, ms" if by_latency else "GMAC")
+    figure.update_xaxes(title="latency on the target, ms (the base's, by ratio to it)" if by_latency else "GMAC")
     figure.update_yaxes(title="AP (COCO, validation)")
     return _render(figure, "front")
 

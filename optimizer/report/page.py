@@ -65,7 +65,8 @@ def write_report(path: Path, data: ReportData) -> None:
     )  # fmt: skip
     environment.filters["data_uri"] = _data_uri
     by_number = {trial.number: trial for trial in data.trials}
-    latencies = {number: float(record["median_ms"]) for number, record in data.latency.items()}
+    # leases of different minutes are not comparable in milliseconds, ratios to the base inside a lease are
+    latencies = {number: data.latency[0]["median_ms"] / data.ratios[number] for number in data.latency}
     students = sorted((by_number[n] for n in data.front if n in by_number), key=lambda t: -(t.ap or 0))
     text = environment.get_template("report.html.j2").render(
         data=data,
