@@ -36,7 +36,9 @@ def quick(data: Path | None = None) -> RunConfig:
             update={"epochs": 1, "lr": 2e-4, "warmup_steps": 10, "bn_l1": 1e-5, "ema_decay": 0.95}
         ),
         final_protocol="screen" if data is None else "final",
-        search=SearchConfig(trials=6, space=Space(sizes=scaled_sizes(size), region_proposals=region_proposals)),
+        search=SearchConfig(
+            trials=4 if data is None else 12, space=Space(sizes=scaled_sizes(size), region_proposals=region_proposals)
+        ),
     )
 
 
