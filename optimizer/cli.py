@@ -52,7 +52,7 @@ def optimize(
     ] = "quick",
     detector: Annotated[str | None, typer.Option(help="faster_rcnn (default) or retinanet.")] = None,
     method: Annotated[str | None, typer.Option(help="joint: morph the best students. random: the baseline.")] = None,
-    trials: Annotated[int | None, typer.Option(help="Students to try (smoke 2, quick 12, paper 100).")] = None,
+    trials: Annotated[int | None, typer.Option(help="Students to try (quick: 12, on the generated images 4).")] = None,
     budget: Annotated[str | None, typer.Option(help="Wall-clock limit of the whole run: 20m, 2h, 1h30m.")] = None,
     size: Annotated[str | None, typer.Option(help="Canvas of the base, WIDTHxHEIGHT.")] = None,
     sizes: Annotated[str | None, typer.Option(help="Canvases to search over: 320x240,256x192.")] = None,
