@@ -34,6 +34,8 @@ __all__ = ["read_data", "resume_run", "rewrite_report", "run_or_resume", "start_
 
 log = logging.getLogger("detopt")
 
+Splits = tuple[Dataset, Dataset]  # training, validation
+
 
 def start_run(config: RunConfig, folder: Path, command: str = "") -> Path:
     """A new run in `folder`, from data to report; returns the folder. The report quotes `command`.
@@ -51,7 +53,7 @@ def start_run(config: RunConfig, folder: Path, command: str = "") -> Path:
     progress.say(plan.describe())
     with RunStore.create(folder, config.model_dump(mode="json")) as store:
         store.set_meta("command", command)
-        return _work(store, config, progress, plan)
+        return _work(store, config, progress, plan, data)
 
 
 def resume_run(folder: Path) -> Path:
@@ -60,7 +62,7 @@ def resume_run(folder: Path) -> Path:
     with RunStore.open(folder) as store:
         config = parse_config(store.config)
         store.log_event("resumed")
-        return _work(store, config, progress, None)
+        return _work(store, config, progress)
 
 
 def run_or_resume(config: RunConfig, folder: Path) -> dict[str, Any]:
@@ -84,9 +86,11 @@ def rewrite_report(folder: Path) -> Path:
     return folder / "report.html"
 
 
-def _work(store: RunStore, config: RunConfig, progress: RunProgress, plan: Plan | None) -> Path:
+def _work(
+    store: RunStore, config: RunConfig, progress: RunProgress, plan: Plan | None = None, splits: Splits | None = None
+) -> Path:
     with _logged(store.folder), _clocked(store) as clock, _stoppable(store, config, progress):
-        train_data, val_data = read_data(store, config)
+        train_data, val_data = read_data(store, config, splits)
         for dataset, name in ((train_data, "training"), (val_data, "validation")):
             if dataset.problems:
                 progress.say(f"{name} data: {summarise_problems(dataset.problems)} (see: optimize data check)")
@@ -151,15 +155,15 @@ def _train_base(store: RunStore, evaluation: Evaluation, record: Any) -> None:
         )
 
 
-def read_data(store: RunStore, config: RunConfig) -> tuple[Dataset, Dataset]:
-    """Training and validation records; refuses data that changed since the run began."""
+def read_data(store: RunStore, config: RunConfig, splits: Splits | None = None) -> Splits:
+    """Training and validation records, unless they are read already; refuses data that changed since the run began."""
     folder = config.data
     if folder is None:
         shapes = config.shapes
         folder = write_shapes(
             store.folder / "data", train=shapes.train, val=shapes.val, size=shapes.size, seed=config.seed
         )
-    train_data, val_data = _read_splits(folder)
+    train_data, val_data = splits or _read_splits(folder)
     found = [list(train_data.class_names), len(train_data.records), len(val_data.records)]
     known = store.get_meta("data")
     if known is None:
@@ -171,7 +175,7 @@ def read_data(store: RunStore, config: RunConfig) -> tuple[Dataset, Dataset]:
     return train_data, val_data
 
 
-def _read_splits(folder: Path) -> tuple[Dataset, Dataset]:
+def _read_splits(folder: Path) -> Splits:
     train_data, val_data = read_dataset(folder, "train"), read_dataset(folder, "val")
     if train_data.class_names != val_data.class_names:
         raise InputError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["hypervolume", "pareto_front"]
+__all__ = ["pareto_front"]
 
 
 def pareto_front(gains: Sequence[float], costs: Sequence[float], epsilon: float = 0.0) -> list[int]:
@@ -28,14 +28,3 @@ def pareto_front(gains: Sequence[float], costs: Sequence[float], epsilon: float 
     indices = range(len(gains))
     front = [b for b in indices if not any(beats(a, b) for a in indices if a != b)]
     return sorted(front, key=lambda index: (costs[index], gains[index]))
-
-
-def hypervolume(gains: Sequence[float], costs: Sequence[float], reference: tuple[float, float]) -> float:
-    """Area that the front dominates, up to a reference (gain, cost); candidates beyond the reference add nothing."""
-    area, floor = 0.0, reference[0]
-    for index in pareto_front(gains, costs):
-        gain, cost = gains[index], costs[index]
-        if gain > floor and cost < reference[1]:
-            area += (gain - floor) * (reference[1] - cost)
-            floor = gain
-    return area

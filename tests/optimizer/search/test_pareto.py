@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optimizer.search.pareto import hypervolume, pareto_front
+from optimizer.search.pareto import pareto_front
 
 POINTS = st.lists(st.tuples(st.integers(0, 6), st.integers(1, 6)), min_size=1, max_size=12)
 
@@ -35,14 +34,3 @@ def test_a_difference_that_may_be_noise_evicts_nobody_of_equal_gain() -> None:
 
 def test_an_empty_field_has_an_empty_front() -> None:
     assert pareto_front([], []) == []
-
-
-def test_hypervolume_by_hand() -> None:
-    assert hypervolume([0.5, 0.3], [10, 5], reference=(0.1, 20)) == pytest.approx(0.2 * 15 + 0.2 * 10)
-    assert hypervolume([0.5], [30], reference=(0.1, 20)) == 0.0
-
-
-@given(POINTS)
-def test_hypervolume_counts_the_cells_below_the_front(points: list[tuple[int, int]]) -> None:
-    cells = {(x, y) for gain, cost in points for x in range(gain) for y in range(cost, 8)}
-    assert hypervolume([g for g, _ in points], [c for _, c in points], reference=(0, 8)) == len(cells)
