@@ -35,9 +35,18 @@ before any work starts; 130 interrupted, resumable.
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+teachers_app = typer.Typer(
+    help="""Elastic teacher pools: one super-network, many teachers.
+
+A run with teachers trains the pool it needs when it finds none; train it here to do that once, ahead of several runs.
+""",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 data_app = typer.Typer(help="Look at a data set before training on it.", no_args_is_help=True)
 targets_app = typer.Typer(help="The devices a run can be for.", invoke_without_command=True)
 app.add_typer(data_app, name="data")
+app.add_typer(teachers_app, name="teachers")
 app.add_typer(targets_app, name="targets")
 
 
@@ -51,7 +60,28 @@ def optimize(
         str, typer.Option(help="smoke (seconds), quick (minutes to hours) or paper (GPU days).")
     ] = "quick",
     detector: Annotated[str | None, typer.Option(help="faster_rcnn (default) or retinanet.")] = None,
-    method: Annotated[str | None, typer.Option(help="joint: morph the best students. random: the baseline.")] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="joint: students and teachers together. etp: in the teacher pool. pipeline: search, then prune, then "
+            "distil. random: the baseline."
+        ),
+    ] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="dynamic: searched with the student (default); fixed: the largest; none.")
+    ] = None,
+    teachers: Annotated[
+        Path | None, typer.Option(help="Folder of teacher pools, or one pool. Default: teachers/ beside the run.")
+    ] = None,
+    inherit: Annotated[
+        bool | None,
+        typer.Option("--inherit/--no-inherit", help="Whether children start from their parent's weights."),
+    ] = None,
+    actions: Annotated[
+        str | None, typer.Option(help="Kinds of action to search over, comma-separated; 'none' only trains on.")
+    ] = None,
+    finetuned: Annotated[int | None, typer.Option(help="Students to train on after the search.")] = None,
+    finetune_epochs: Annotated[int | None, typer.Option(help="Epochs of that.")] = None,
     trials: Annotated[int | None, typer.Option(help="Students to try (quick: 12, on the generated images 4).")] = None,
     budget: Annotated[str | None, typer.Option(help="Wall-clock limit of the whole run: 20m, 2h, 1h30m.")] = None,
     size: Annotated[str | None, typer.Option(help="Canvas of the base, WIDTHxHEIGHT.")] = None,
@@ -73,25 +103,43 @@ def optimize(
         return
     if base is None:
         raise typer.BadParameter("name the detector to start from, such as --base r18")
-    from optimizer.config import parse_duration, parse_size
-    from optimizer.recipes import RECIPES, scaled_sizes
-
-    if preset not in RECIPES:
-        raise InputError(f"unknown preset {preset!r}; there are: {', '.join(RECIPES)}")
-    recipe = RECIPES[preset](data)
     changes: dict[str, Any] = {"base": base, "target": target, "weights": weights}
     changes["detector"] = detector
     changes["seed"] = seed
     changes["batch_size"] = batch_size
     changes["workers"] = workers
+    changes["teachers"] = teachers.resolve() if teachers is not None else None
     changes["search.method"] = method
+    changes["search.teacher"] = teacher
+    changes["search.inherit"] = inherit
+    changes["search.finetuned"] = finetuned
+    changes["finetune.epochs"] = finetune_epochs
     changes["search.trials"] = trials
     changes["search.cost"] = score
     changes["search.objective"] = objective
     changes["base_train.epochs"] = epochs
     changes["trial_train.epochs"] = trial_epochs
-    changes["base_train.precision"] = changes["trial_train.precision"] = precision
-    changes["budget_s"] = parse_duration(budget) if budget else None
+    changes["base_train.precision"] = changes["trial_train.precision"] = changes["finetune.precision"] = precision
+    if actions is not None:
+        names = [name.strip() for name in actions.split(",")]
+        changes["search.space.actions"] = () if names == ["none"] else tuple(names)
+    changes |= _read_canvases(budget, size, sizes, region_proposals)
+    config = _change_recipe(preset, data, changes)
+    folder = out or Path("runs") / f"{base}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+    from optimizer.run import start_run
+
+    start_run(config, folder, shlex.join(["optimize", *sys.argv[1:]]))
+
+
+def _read_canvases(
+    budget: str | None, size: str | None, sizes: str | None, region_proposals: str | None
+) -> dict[str, Any]:
+    """Changes of a recipe that are written in a form of their own."""
+    from optimizer.config import parse_duration, parse_size
+    from optimizer.recipes import scaled_sizes
+
+    changes: dict[str, Any] = {"budget_s": parse_duration(budget) if budget else None}
     if size:
         changes["input_size"] = parse_size(size)
         changes["search.space.sizes"] = scaled_sizes(parse_size(size))
@@ -103,12 +151,16 @@ def optimize(
             raise InputError(f"--region-proposals takes whole numbers such as 200,100; not {region_proposals!r}")
         changes["region_proposals"] = counts[0]
         changes["search.space.region_proposals"] = counts
-    config = recipe.changed({name: value for name, value in changes.items() if value is not None})
-    folder = out or Path("runs") / f"{base}-{time.strftime('%Y%m%d-%H%M%S')}"
+    return changes
 
-    from optimizer.run import start_run
 
-    start_run(config, folder, shlex.join(["optimize", *sys.argv[1:]]))
+def _change_recipe(preset: str, data: Path | None, changes: dict[str, Any]) -> Any:
+    """A preset with what the command line changes of it; None changes nothing."""
+    from optimizer.recipes import RECIPES
+
+    if preset not in RECIPES:
+        raise InputError(f"unknown preset {preset!r}; there are: {', '.join(RECIPES)}")
+    return RECIPES[preset](data).changed({name: value for name, value in changes.items() if value is not None})
 
 
 @app.command()
@@ -168,6 +220,49 @@ def arch(
     console = Console()
     console.print(table)
     console.print(encoding_from_arch(spec), highlight=False, markup=False)
+
+
+@teachers_app.command("train")
+def teachers_train(
+    base: Annotated[str, typer.Option(help="Detector the teachers are for: r18, r50, r101 or x101.")],
+    data: Annotated[Path, typer.Option(help="Folder of labelled images.")],
+    out: Annotated[Path, typer.Option(help="Folder of teacher pools; the pool gets one of its own in it.")] = Path(
+        "runs/teachers"
+    ),
+    preset: Annotated[str, typer.Option(help="smoke, quick or paper, as for a run.")] = "quick",
+    detector: Annotated[str | None, typer.Option(help="faster_rcnn (default) or retinanet.")] = None,
+    size: Annotated[str | None, typer.Option(help="Canvas of the base, WIDTHxHEIGHT.")] = None,
+    sizes: Annotated[str | None, typer.Option(help="Canvases, one of which is drawn for each step.")] = None,
+    region_proposals: Annotated[str | None, typer.Option(help="Of the base, then others to try: 200,100.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that load images.")] = None,
+) -> None:
+    """Train a pool, or go on with one; give the options of the run that will use it."""
+    changes: dict[str, Any] = {"base": base, "detector": detector, "workers": workers}
+    config = _change_recipe(preset, data, changes | _read_canvases(None, size, sizes, region_proposals))
+
+    from optimizer.run import train_teachers
+
+    typer.echo(str(train_teachers(config, out)))
+
+
+@teachers_app.command("list")
+def teachers_list(
+    folder: Annotated[Path, typer.Argument(help="Folder of teacher pools.")] = Path("runs/teachers"),
+) -> None:
+    """What pools there are, for which classes, and the AP of three members of each."""
+    from optimizer.supernet.pool import list_pools
+
+    pools = list_pools(folder)
+    console = Console()
+    if not pools:
+        console.print(f"no teacher pools in {folder}", highlight=False, markup=False)
+    for pool in pools:
+        space = pool.config.space()
+        state = f"{space.count()} sub-networks" if pool.finished else "in training; go on with: optimize teachers train"
+        classes = ", ".join(pool.class_names)
+        console.print(f"{pool.folder}: {state}; classes {classes}", highlight=False, markup=False, soft_wrap=True)
+        for member, ap in pool.ap.items():
+            console.print(f"  {member}: AP {ap:.3f}", highlight=False, markup=False)
 
 
 @data_app.command("check")

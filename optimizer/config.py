@@ -12,9 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from optimizer.arch.families import base_arch
 from optimizer.arch.space import Space
 from optimizer.arch.spec import ArchSpec
+from optimizer.distill.config import DistillConfig
 from optimizer.errors import InputError
 from optimizer.search import STRATEGIES
 from optimizer.search.objective import OBJECTIVES
+from optimizer.supernet.config import PoolConfig, PoolRecipe
 from optimizer.train.config import TrainConfig
 
 __all__ = ["RunConfig", "SearchConfig", "ShapesConfig", "parse_duration", "parse_size"]
@@ -40,9 +42,16 @@ class SearchConfig(_Value):
     fixed_trials: int = Field(0, ge=0, description="first trials in which the student's architecture stays (paper: 5)")
     top_k: int = Field(5, ge=1)
     objective: str = "harmonic"
-    alpha: float = Field(0.4, gt=0, description="exponent that softens the gain in cost")
+    alpha: float | None = Field(
+        None, gt=0, description="exponent that softens the gain in cost; None is 0.4, and 0.1 for x101"
+    )
     beta: float = Field(0.8, gt=0, lt=1, description="weight of average precision")
     cost: Literal["latency", "macs"] = "latency"
+    teacher: Literal["dynamic", "fixed", "none"] = Field(
+        "none", description="dynamic: searched with the student; fixed: the largest; none: no distillation"
+    )
+    inherit: bool = Field(True, description="whether a child starts from its parent's weights; an ablation if not")
+    finetuned: int = Field(0, ge=0, description="students, the best by score, trained on at the end")
     space: Space
 
     @field_validator("method")
@@ -64,6 +73,10 @@ class RunConfig(_Value):
         weights: checkpoint the base starts from; None starts from random weights.
         input_size: canvas (width, height) of the base.
         budget_s: wall-clock seconds for the whole run, over all resumes; None is no limit.
+        pool: the teacher pool that distillation and the method "etp" draw from, trained where it is not found.
+        teachers: folder of trained pools, or one pool; None is the folder ``teachers`` beside the run's.
+        distill: what a teacher teaches.
+        finetune: training of the students that are trained on after the search.
         search_protocol, final_protocol: how latency is measured for a trial and for the front (`deploy.measure`).
     """
 
@@ -84,6 +97,10 @@ class RunConfig(_Value):
     base_train: TrainConfig
     trial_train: TrainConfig
     search: SearchConfig
+    pool: PoolRecipe | None = None
+    teachers: Path | None = None
+    distill: DistillConfig = DistillConfig()
+    finetune: TrainConfig | None = None
     search_protocol: str = "screen"
     final_protocol: str = "final"
 
@@ -91,6 +108,32 @@ class RunConfig(_Value):
     def _base_exists(self) -> RunConfig:
         self.base_arch()
         return self
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> RunConfig:
+        if self.needs_pool and self.pool is None:
+            raise ValueError(f"method {self.search.method} with teachers needs a teacher pool, and no recipe says how")
+        if not self.search.space.actions and self.search.teacher == "none" and self.search.method != "etp":
+            raise ValueError("without actions and without a teacher there is nothing to search")
+        if self.search.finetuned and self.finetune is None:
+            raise ValueError("students are to be trained on after the search, but no recipe says how (finetune)")
+        return self
+
+    @property
+    def needs_pool(self) -> bool:
+        """Whether the run draws on a teacher pool."""
+        return self.search.teacher != "none" or self.search.method == "etp"
+
+    def pool_config(self) -> PoolConfig:
+        """The teacher pool this run draws on."""
+        assert self.pool is not None
+        sizes = sorted(self.search.space.sizes, key=lambda size: -size[0] * size[1])
+        return self.pool.make(self.base, tuple(sizes), self.region_proposals, self.detector)
+
+    @property
+    def alpha(self) -> float:
+        """Of the objective; the papers' values where the search names none."""
+        return self.search.alpha or (0.1 if self.base == "x101" else 0.4)
 
     def base_arch(self) -> ArchSpec:
         """The architecture the search starts from."""

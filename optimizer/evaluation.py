@@ -18,6 +18,7 @@ from deploy.errors import DeployError, InputError
 from deploy.targets import Target
 from optimizer.arch.actions import IllegalAction
 from optimizer.arch.macs import count
+from optimizer.arch.pool import Subnet
 from optimizer.arch.spec import ArchSpec
 from optimizer.config import RunConfig
 from optimizer.cost.base import Candidate, CostMeter
@@ -27,6 +28,7 @@ from optimizer.data.loader import TrainLoader
 from optimizer.detectors import build_detector
 from optimizer.detectors.base import Detector
 from optimizer.detectors.weights import load_weights
+from optimizer.distill.step import DistillStep
 from optimizer.errors import RunFailed
 from optimizer.export import evaluate_model, export_model
 from optimizer.morph import morph
@@ -35,9 +37,10 @@ from optimizer.search.base import History, Proposal, Trial, TrialFailed
 from optimizer.search.objective import OBJECTIVES
 from optimizer.seeds import derive_seed
 from optimizer.store.artefacts import ArtefactStore
+from optimizer.supernet.pool import TeacherPool
 from optimizer.train.config import TrainConfig
 from optimizer.train.loop import Progress, TrainingDiverged, TrainResult, train
-from optimizer.train.steps import DetectionStep
+from optimizer.train.steps import DetectionStep, LossStep
 
 __all__ = ["Evaluation", "build_meter", "choose_device"]
 
@@ -76,6 +79,7 @@ class Evaluation:
     Attributes:
         history: the trials recorded so far, read anew at every call.
         scratch: folder for the checkpoint of the training in hand and for a model before it is stored.
+        pool: where teachers come from; None where no proposal has one.
     """
 
     config: RunConfig
@@ -88,6 +92,7 @@ class Evaluation:
     scratch: Path
     device: torch.device
     progress: RunProgress
+    pool: TeacherPool | None = None
 
     def __call__(self, number: int, proposal: Proposal) -> Trial:
         """The finished trial.
@@ -109,9 +114,9 @@ class Evaluation:
         started = time.monotonic()
         trials = {trial.number: trial for trial in self.history()}
         parent = None if proposal.parent is None else trials[proposal.parent]
-        student = self._build_base() if parent is None else self._build_child(proposal, parent)
-        recipe = self.config.base_train if parent is None else self.config.trial_train
-        result = self._train(number, student, recipe)
+        student = self._build(number, proposal, parent)
+        recipe = self._choose_recipe(number, proposal)
+        result = self._train(number, student, recipe, self._build_step(student.arch, proposal.teacher))
 
         self.progress.start_step(f"{_name(number)}: export and measure", 3)
         model = self._store_model(number, student)
@@ -134,7 +139,7 @@ class Evaluation:
             flops_mmdet=candidate.cost.flops_mmdet,
             params=candidate.cost.params,
             cost_ratio=measured.ratio,
-            score=OBJECTIVES[search.objective](precision.ap / base_ap, measured.ratio, search.alpha, search.beta)
+            score=OBJECTIVES[search.objective](precision.ap / base_ap, measured.ratio, self.config.alpha, search.beta)
             if base_ap
             else None,
             latency=measured.latency,
@@ -159,6 +164,30 @@ class Evaluation:
         detector.load_state_dict(load_file(self.artefacts.path(trial.weights, verify=True)))
         return detector.eval()
 
+    def _build(self, number: int, proposal: Proposal, parent: Trial | None) -> Student:
+        if parent is not None:
+            return self._build_child(number, proposal, parent)
+        return self._build_base() if proposal.subnet is None else self._build_member(proposal.subnet)
+
+    def _choose_recipe(self, number: int, proposal: Proposal) -> TrainConfig:
+        if number == 0:
+            return self.config.base_train
+        if not proposal.finetune:
+            return self.config.trial_train
+        assert self.config.finetune is not None
+        return self.config.finetune
+
+    def _build_step(self, student: ArchSpec, teacher: Subnet | None) -> LossStep:
+        if teacher is None:
+            return DetectionStep()
+        assert self.pool is not None, "a proposal with a teacher in a run without a pool"
+        return DistillStep(student, self.pool.extract(teacher, self.device), self.config.distill).to(self.device)
+
+    def _build_member(self, subnet: Subnet) -> Student:
+        assert self.pool is not None, "a student from the pool in a run without one"
+        detector = self.pool.extract(subnet, self.device)
+        return Student(detector, detector.arch, (f"member {subnet} of the teacher pool",), 0.0)
+
     def _build_base(self) -> Student:
         arch = self.config.base_arch()
         detector = build_detector(arch, len(self.train_data.class_names), seed=self.config.seed)
@@ -169,15 +198,20 @@ class Evaluation:
             self.progress.say(changes[0])
         return Student(detector, arch, changes, 0.0)
 
-    def _build_child(self, proposal: Proposal, parent: Trial) -> Student:
+    def _build_child(self, number: int, proposal: Proposal, parent: Trial) -> Student:
         assert parent.arch is not None and parent.weights is not None
         weights: dict[str, Tensor] = load_file(self.artefacts.path(parent.weights, verify=True))
         child = morph(weights, parent.arch, proposal.actions)
-        detector = build_detector(child.arch, len(self.train_data.class_names))
+        changes = _describe_changes(parent.arch, child.arch)
+        num_classes = len(self.train_data.class_names)
+        if not self.config.search.inherit:
+            detector = build_detector(child.arch, num_classes, seed=derive_seed(self.config.seed, "fresh", number))
+            return Student(detector, child.arch, (*changes, "weights not inherited"), 0.0)
+        detector = build_detector(child.arch, num_classes)
         detector.load_state_dict(child.weights)
-        return Student(detector, child.arch, _describe_changes(parent.arch, child.arch), parent.epochs_total)
+        return Student(detector, child.arch, changes, parent.epochs_total)
 
-    def _train(self, number: int, student: Student, recipe: TrainConfig) -> TrainResult:
+    def _train(self, number: int, student: Student, recipe: TrainConfig, step: LossStep) -> TrainResult:
         loader = TrainLoader(
             self.train_data,
             Preprocess.imagenet(*student.arch.input_size),
@@ -194,7 +228,7 @@ class Evaluation:
         return train(
             student.detector,
             loader,
-            DetectionStep(),
+            step,
             recipe,
             device=self.device,
             seed=derive_seed(self.config.seed, number),
@@ -242,7 +276,15 @@ def _describe_changes(parent: ArchSpec, child: ArchSpec) -> tuple[str, ...]:
     before, after = (sum(sum(block.widths) for _, _, block in arch.blocks()) for arch in (parent, child))
     if parent.depths == child.depths and before != after:
         changes.append(f"backbone channels {before} to {after}")
-    if parent.head != child.head:
-        before, after = (getattr(arch.head, "region_proposals", 0) for arch in (parent, child))
-        changes.append(f"region proposals {before} to {after}")
+    for name, before, after in (
+        ("FPN width", parent.fpn_width, child.fpn_width),
+        *(
+            (name, getattr(parent.head, key, 0), getattr(child.head, key, 0))
+            for name, key in (
+                ("RPN width", "rpn_width"), ("box head width", "box_width"), ("region proposals", "region_proposals")
+            )
+        ),
+    ):  # fmt: skip
+        if before != after:
+            changes.append(f"{name} {before} to {after}")
     return tuple(changes)

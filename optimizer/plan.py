@@ -20,6 +20,8 @@ __all__ = ["Plan", "make_plan"]
 
 HANDED_OVER = 4  # models a front is reckoned with before it is known
 SPARE = 1.1
+TEACHER_SHARE = 1.4  # a step beside a teacher, in steps without
+WIDE_SHARE = 1.8  # a step of a super-network, in steps of the base
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class Plan:
     """Estimated seconds; none is a promise.
 
     Attributes:
-        base_s: training and measuring the base. trial_s: one student. handover_s: bundles and the final lease.
+        base_s: training and measuring the base. pool_s: training a teacher pool, 0 without or where there is one.
+        trial_s: one student. handover_s: what follows the search: fine-tuning, bundles and the final lease.
     """
 
     base_s: float
@@ -35,11 +38,13 @@ class Plan:
     handover_s: float
     trials: int
     budget_s: float | None
+    pool_s: float = 0.0
 
     def describe(self) -> str:
-        total = self.base_s + self.trials * self.trial_s + self.handover_s
+        total = self.base_s + self.pool_s + self.trials * self.trial_s + self.handover_s
+        pool = f", teachers {format_duration(self.pool_s)}" if self.pool_s else ""
         text = (
-            f"plan: base about {format_duration(self.base_s)}, then {self.trials} students of about "
+            f"plan: base about {format_duration(self.base_s)}{pool}, then {self.trials} students of about "
             f"{format_duration(self.trial_s)}, in all about {format_duration(total)}"
         )
         if self.budget_s is not None and self.budget_s < total:
@@ -55,8 +60,8 @@ class Plan:
         return elapsed_s + SPARE * trial_s + self.handover_s <= self.budget_s
 
 
-def make_plan(config: RunConfig, images: int, device: torch.device) -> Plan:
-    """Times two training steps of the base on made-up images.
+def make_plan(config: RunConfig, images: int, device: torch.device, pool_exists: bool = False) -> Plan:
+    """Times two training steps of the base on made-up images; steps with a teacher or of a pool in proportion.
 
     Raises:
         InputError: the budget does not even cover the base and one student.
@@ -67,18 +72,29 @@ def make_plan(config: RunConfig, images: int, device: torch.device) -> Plan:
     measure_s = 2 * (protocol.warm_up_cap_s / 2 + protocol.cap_s) if config.search.cost == "latency" else 0.0
     final = PROTOCOLS[config.final_protocol]
     final_s = final.processes * (final.warm_up_cap_s / 2 + final.cap_s) if config.search.cost == "latency" else 0.0
+    taught = TEACHER_SHARE if config.search.teacher != "none" else 1.0
+    finetune_s = 0.0
+    if config.finetune is not None:
+        epoch_s = step_s * steps * taught
+        finetune_s = config.search.finetuned * (epoch_s * config.finetune.epochs + measure_s + 10)
+    pool_s = 0.0
+    if config.needs_pool and not pool_exists:
+        pool = config.pool_config()
+        pool_steps = max(images // pool.batch_size, 1) * pool.epochs
+        pool_s = pool_steps * step_s * WIDE_SHARE * pool.batch_size / config.batch_size + 10
     plan = Plan(
         base_s=step_s * steps * config.base_train.epochs + measure_s + 10,
-        trial_s=step_s * steps * config.trial_train.epochs + measure_s + 10,
-        handover_s=HANDED_OVER * (final_s + 3) + 5,
+        trial_s=step_s * steps * config.trial_train.epochs * taught + measure_s + 10,
+        handover_s=HANDED_OVER * (final_s + 3) + 5 + finetune_s,
+        pool_s=pool_s,
         trials=config.search.trials,
         budget_s=config.budget_s,
     )
-    least = plan.base_s + plan.trial_s + plan.handover_s
+    least = plan.base_s + plan.pool_s + plan.trial_s + plan.handover_s
     if config.budget_s is not None and config.budget_s < least:
         raise InputError(
-            f"a budget of {format_duration(config.budget_s)} is too short for one student: here base, student and "
-            f"handover need about {format_duration(least)}; raise --budget, or lower --epochs or --size"
+            f"a budget of {format_duration(config.budget_s)} is too short for one student: here base, teachers, "
+            f"student and handover need about {format_duration(least)}; raise --budget, or lower --epochs or --size"
         )
     return plan
 
@@ -95,7 +111,7 @@ def _time_step(config: RunConfig, device: torch.device) -> float:
         for _ in range(2):  # the first one pays for allocation and code loading
             started = time.monotonic()
             with torch.autocast(device.type, dtype, enabled=dtype is not None):
-                loss = torch.stack(list(detector(images, truths).values())).sum()
+                loss = torch.stack(list(detector.losses(images, truths).values())).sum()
             loss.backward()
             loss.item()
             seconds = time.monotonic() - started

@@ -109,6 +109,10 @@ def describe_trial(trial: Trial, total: int) -> str:
     """A finished trial on one line of at most 80 columns or so."""
     name = "base" if trial.number == 0 else f"trial {trial.number}/{total}"
     what = ", ".join(action.kind for action in trial.proposal.actions) or ("train" if trial.number == 0 else "train on")
+    if trial.proposal.finetune:
+        name, what = f"trial {trial.number}", f"fine-tune trial {trial.proposal.parent}"
+    elif trial.proposal.subnet is not None:
+        what = "from the pool"
     if trial.status != "done":
         return f"{name:<12} {what:<22} failed: {trial.error}"
     median = (trial.latency or {}).get("median_ms")

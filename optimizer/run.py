@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from deploy import get_target
 from deploy.data import Dataset, read_dataset, summarise_problems
 from optimizer.config import RunConfig, parse_config
 from optimizer.data.shapes import write_shapes
+from optimizer.distill.step import check_pair
 from optimizer.environment import describe_environment
 from optimizer.errors import InputError, Interrupted, RunFailed
 from optimizer.evaluation import Evaluation, build_meter, choose_device
@@ -24,11 +26,13 @@ from optimizer.plan import Plan, make_plan
 from optimizer.progress import RunProgress, format_duration
 from optimizer.report.console import front_table
 from optimizer.report.page import ReportData, write_report
-from optimizer.search import build_strategy, search
-from optimizer.search.base import Proposal, Trial
+from optimizer.search import StrategySettings, build_strategy, search
+from optimizer.search.base import Proposal, Trial, TrialFailed
+from optimizer.search.teachers import Teachers
 from optimizer.snapshots import draw_pictures
 from optimizer.store.artefacts import explain_disk_errors
 from optimizer.store.run_store import DATABASE, RunStore
+from optimizer.supernet.pool import TeacherPool, find_pool, is_trained, train_pool
 
 __all__ = ["read_data", "resume_run", "rewrite_report", "run_or_resume", "start_run"]
 
@@ -49,7 +53,8 @@ def start_run(config: RunConfig, folder: Path, command: str = "") -> Path:
     if config.weights is not None and not config.weights.is_file():
         raise InputError(f"there is no weights file {config.weights}")
     data = _read_splits(config.data) if config.data is not None else None
-    plan = make_plan(config, len(data[0].records) if data else config.shapes.train, choose_device())
+    pool_exists = _check_teachers(config, folder, data[0] if data else None)
+    plan = make_plan(config, len(data[0].records) if data else config.shapes.train, choose_device(), pool_exists)
     progress.say(plan.describe())
     with RunStore.create(folder, config.model_dump(mode="json")) as store:
         store.set_meta("command", command)
@@ -63,6 +68,18 @@ def resume_run(folder: Path) -> Path:
         config = parse_config(store.config)
         store.log_event("resumed")
         return _work(store, config, progress)
+
+
+def train_teachers(config: RunConfig, folder: Path) -> Path:
+    """A teacher pool for the runs of this configuration, in a folder of pools; returns the pool's folder."""
+    assert config.data is not None
+    train_data, val_data = _read_splits(config.data)
+    progress = RunProgress()
+    pool_config = config.pool_config()
+    place = find_pool(folder, pool_config, train_data)
+    with _interruptible(f"optimize teachers train with the same options ({place})"), progress.shown():
+        pool = train_pool(place, pool_config, train_data, val_data, choose_device(), progress, config.workers)
+    return pool.folder
 
 
 def run_or_resume(config: RunConfig, folder: Path) -> dict[str, Any]:
@@ -115,20 +132,23 @@ def _work(
 
         with progress.shown():
             _train_base(store, evaluation, record)
-            progress.start_search(len(store.history()) - 1, config.search.trials)
-            search_config = config.search
-            why = search(
-                build_strategy(
-                    search_config.method, search_config.space, search_config.top_k, search_config.fixed_trials
-                ),
-                store.history,
-                evaluation,
-                record,
-                seed=config.seed,
-                trials=search_config.trials,
-                keep_going=lambda: plan.has_time_for_trial(clock(), store.history()),
-            )
-            progress.say(f"search ended: {why}")
+            if config.needs_pool:
+                evaluation = replace(evaluation, pool=_prepare_pool(store, config, train_data, val_data, progress))
+                clock()
+            if store.get_meta("search_ended") is None:
+                progress.start_search(len(store.history()) - 1, config.search.trials)
+                why = search(
+                    build_strategy(config.search.method, _strategy_settings(config)),
+                    store.history,
+                    lambda number, proposal: evaluation(number, proposal),
+                    record,
+                    seed=config.seed,
+                    trials=config.search.trials,
+                    keep_going=lambda: plan.has_time_for_trial(clock(), store.history()),
+                )
+                store.set_meta("search_ended", why)
+                progress.say(f"search ended: {why}")
+            _finetune(store, config, evaluation, record)
             hand_over(store, evaluation, build_meter(config, target, val_data, config.final_protocol, progress.note))
             clock()
         store.set_meta("status", "finished")
@@ -153,6 +173,77 @@ def _train_base(store: RunStore, evaluation: Evaluation, record: Any) -> None:
             "the base detects nothing on the validation images (AP 0), so students cannot be scored beside it; "
             "train it longer (--epochs), at a larger --size, or start from --weights"
         )
+
+
+def _prepare_pool(
+    store: RunStore, config: RunConfig, train_data: Dataset, val_data: Dataset, progress: RunProgress
+) -> TeacherPool:
+    """The teacher pool of the run: found where an earlier run left it, else trained."""
+    folder = Path(store.get_meta("teachers", str(default_teachers(config, store.folder))))
+    pool_config = config.pool_config()
+    place = find_pool(folder, pool_config, train_data)
+    store.set_meta("teachers", str(folder))
+    if not is_trained(place):
+        progress.say(f"no teacher pool for this data and recipe in {folder}: training one, for later runs as well")
+    pool = train_pool(place, pool_config, train_data, val_data, choose_device(), progress, config.workers)
+    progress.say(f"teachers: {pool.folder}, {pool.space.count()} sub-networks of {pool.config.family}")
+    return pool
+
+
+def _check_teachers(config: RunConfig, folder: Path, train_data: Dataset | None) -> bool:
+    """Refuse, before any work, teachers that cannot teach this base; whether a trained pool is there already."""
+    if not config.needs_pool:
+        return False
+    space = config.pool_config().space()
+    if config.search.teacher != "none":
+        check_pair(config.base_arch(), space.arch(space.largest()), config.distill)
+    teachers = default_teachers(config, folder)
+    return train_data is not None and is_trained(find_pool(teachers, config.pool_config(), train_data))
+
+
+def default_teachers(config: RunConfig, folder: Path) -> Path:
+    """Where pools are kept: what the configuration names, else beside the run's folder."""
+    return (config.teachers or folder.resolve().parent / "teachers").resolve()
+
+
+def _strategy_settings(config: RunConfig) -> StrategySettings:
+    teachers = None
+    if config.needs_pool:
+        space = config.pool_config().space()
+        if config.distill.teacher_canvas == "student":  # what the teacher looks at is not searched
+            space = replace(space, sizes=space.sizes[:1])
+        teachers = Teachers(space, fixed=config.search.teacher == "fixed")
+    search_config = config.search
+    return StrategySettings(
+        search_config.space, search_config.trials, search_config.top_k, search_config.fixed_trials,
+        teachers if search_config.teacher != "none" else None, teachers.pool if teachers is not None else None,
+    )  # fmt: skip
+
+
+def _finetune(store: RunStore, config: RunConfig, evaluation: Evaluation, record: Any) -> None:
+    """Train the best students of the front on, each with the teacher it has; recorded as trials after the search's."""
+    if not config.search.finetuned:
+        return
+    known: list[int] | None = store.get_meta("finetuned")
+    if known is None:
+        by_number = {trial.number: trial for trial in store.history()}
+        students = [by_number[number] for number in find_front(store).numbers if number != 0]
+        best = sorted(students, key=lambda trial: -(trial.score or 0.0))[: config.search.finetuned]
+        known = [trial.number for trial in best]
+        store.set_meta("finetuned", known)
+    for parent in known:
+        history = store.history()
+        trials = [trial for trial in history if trial.proposal.finetune and trial.proposal.parent == parent]
+        if trials and trials[0].status != "pending":
+            continue
+        source = next(trial for trial in history if trial.number == parent)
+        proposal = Proposal(parent, (), f"trial {parent}, fine-tuned", source.proposal.teacher, finetune=True)
+        number = trials[0].number if trials else len(history)
+        record(Trial(number, proposal))
+        try:
+            record(evaluation(number, proposal))
+        except TrialFailed as error:
+            record(Trial(number, proposal, status="failed", error=str(error)))
 
 
 def read_data(store: RunStore, config: RunConfig, splits: Splits | None = None) -> Splits:
@@ -224,13 +315,22 @@ def _list_settings(store: RunStore, config: RunConfig) -> dict[str, str]:
         "base canvas": "{}x{}".format(*config.input_size),
         "searched canvases": ", ".join("{}x{}".format(*size) for size in search_config.space.sizes),
         "region proposals": ", ".join(str(count) for count in search_config.space.region_proposals),
-        "objective": f"{search_config.objective} of AP and {search_config.cost}, alpha {search_config.alpha:g}, "
+        "objective": f"{search_config.objective} of AP and {search_config.cost}, alpha {config.alpha:g}, "
         f"beta {search_config.beta:g} (a reconstruction of the papers' score)",
         "base training": f"{config.base_train.epochs} epochs, {config.base_train.optimizer}, "
         f"lr {config.base_train.lr:g}",
         "each student": f"{config.trial_train.epochs} epochs, lr {config.trial_train.lr:g}, weights inherited",
         "latency protocol": f"{config.search_protocol} in the search, {config.final_protocol} for the front",
     }
+
+
+def _describe_teaching(config: RunConfig) -> str:
+    if config.search.teacher == "none":
+        return "none"
+    weights = config.distill.model_dump()
+    terms = ", ".join(f"{name} {weights[name]:g}" for name in ("feature", "classification", "localization"))
+    pool = config.pool_config()
+    return f"{config.search.teacher}, from a pool of {pool.space().count()} {pool.family} networks; weights {terms}"
 
 
 @contextmanager
@@ -270,7 +370,19 @@ def _clocked(store: RunStore) -> Iterator[Any]:
 
 @contextmanager
 def _stoppable(store: RunStore, config: RunConfig, progress: RunProgress) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end a run between two transactions and say how to go on."""
+    """A run that is stopped says so in its database, and how to go on."""
+    try:
+        with _interruptible(f"optimize resume {store.folder}"):
+            yield
+    except Interrupted:
+        store.set_meta("status", "interrupted")
+        store.log_event("interrupted")
+        raise
+
+
+@contextmanager
+def _interruptible(how_to_go_on: str) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the work between two transactions, as `Interrupted`."""
 
     def stop(number: int, frame: object) -> None:
         raise KeyboardInterrupt
@@ -280,9 +392,7 @@ def _stoppable(store: RunStore, config: RunConfig, progress: RunProgress) -> Ite
     try:
         yield
     except KeyboardInterrupt as error:
-        store.set_meta("status", "interrupted")
-        store.log_event("interrupted")
-        raise Interrupted(f"stopped; nothing found is lost. Go on with: optimize resume {store.folder}") from error
+        raise Interrupted(f"stopped; nothing found is lost. Go on with: {how_to_go_on}") from error
     finally:
         if in_main:
             signal.signal(signal.SIGTERM, before)

@@ -1,18 +1,20 @@
-"""Edits of an architecture as data: what is wanted (`Action`), and what it came to (`Edit`).
+"""The actions of the Joint-DetNAS paper (supplement, A.1.2 and A.3), and `ACTIONS`, the catalogue of all there are.
 
-The actions are the Joint-DetNAS paper's (supplement, A.1.2 and A.3); `ACTIONS` is their catalogue.
+Ours, which narrow neck and heads, are in `width_actions`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Protocol
+from dataclasses import dataclass, replace
+from typing import Any
 
 from optimizer.arch.channels import group_channels, kept_channels, shrunk_widths
+from optimizer.arch.edits import Action, Edit, IllegalAction, Importance, PlainAction, Position, keep_blocks
 from optimizer.arch.macs import count_block_params
 from optimizer.arch.spec import MIN_SIDE_PX, ArchSpec, BlockSpec, FasterRCNNHead, StageSpec
-from optimizer.errors import DetoptError, InputError
+from optimizer.arch.width_actions import PruneBoxHead, PruneFPN, PruneRPN
+from optimizer.errors import InputError
 
 __all__ = [
     "ACTIONS",
@@ -22,8 +24,11 @@ __all__ = [
     "IllegalAction",
     "Importance",
     "Position",
+    "PruneBoxHead",
     "PruneChannels",
+    "PruneFPN",
     "PruneLayer",
+    "PruneRPN",
     "Rearrange",
     "Resize",
     "SetRegionProposals",
@@ -32,72 +37,9 @@ __all__ = [
     "uniform_importance",
 ]
 
-Position = tuple[int, int]  # (stage index, block index), both from 0
-
-
-class IllegalAction(DetoptError):
-    """An action that this architecture does not admit."""
-
 
 @dataclass(frozen=True)
-class Importance:
-    """How much each prunable part of a trained detector matters, as plain numbers.
-
-    Attributes:
-        channels: magnitude of the deciding BatchNorm scale of each channel, by group. Groups are named
-            ``"inner:<stage>.<block>.<conv>"`` (conv counted from 0; a convolution inside a block) and
-            ``"stream:<stage>.<block>"`` (the residual stream that starts at that block's projection).
-        blocks: L1 norm of each block's parameters.
-    """
-
-    channels: Mapping[str, tuple[float, ...]]
-    blocks: Mapping[Position, float]
-
-
-@dataclass(frozen=True)
-class Edit:
-    """One applied action: enough to replay it on weights.
-
-    The child's widths say how many channels stay; which ones, `kept_channels` says from the parent's importance.
-
-    Attributes:
-        parent, child: the architecture before and after.
-        sources: for each block of each child stage the parent's block its weights come from; None is a new block.
-    """
-
-    parent: ArchSpec
-    child: ArchSpec
-    sources: tuple[tuple[Position | None, ...], ...]
-
-
-class Action(Protocol):
-    """A wish such as "prune 10 % of the channels"; a frozen dataclass that JSON can hold."""
-
-    @property
-    def kind(self) -> str: ...
-
-    def apply(self, arch: ArchSpec, importance: Importance) -> Edit:
-        """The edit this action comes to on a trained parent; raises `IllegalAction` where it cannot be done.
-
-        Whether it can depends on the architecture alone, never on the importance.
-        """
-        ...
-
-    def to_json(self) -> dict[str, Any]: ...
-
-
-@dataclass(frozen=True)
-class _PlainAction:
-    """An action whose fields are its JSON."""
-
-    kind: ClassVar[str]
-
-    def to_json(self) -> dict[str, Any]:
-        return {"kind": self.kind, **{field.name: getattr(self, field.name) for field in fields(self)}}
-
-
-@dataclass(frozen=True)
-class PruneChannels(_PlainAction):
+class PruneChannels(PlainAction):
     """Drop the globally least important channels of the backbone, in units of `round_to` or of a whole conv group.
 
     Attributes:
@@ -132,7 +74,7 @@ class PruneChannels(_PlainAction):
 
 
 @dataclass(frozen=True)
-class PruneLayer(_PlainAction):
+class PruneLayer(PlainAction):
     """Drop the least important block of all that have an identity shortcut and are not the first of their stage.
 
     Attributes:
@@ -164,7 +106,7 @@ class PruneLayer(_PlainAction):
 
 
 @dataclass(frozen=True)
-class AddLayer(_PlainAction):
+class AddLayer(PlainAction):
     """Append to a stage (counted from 0) a block with the widths of its last one; it arrives as an identity."""
 
     kind = "add_layer"
@@ -180,7 +122,7 @@ class AddLayer(_PlainAction):
 
 
 @dataclass(frozen=True)
-class Rearrange(_PlainAction):
+class Rearrange(PlainAction):
     """Hand a stage's first block to the tail of the stage before, or its last block to the head of the stage after.
 
     Whatever block then heads the later stage has stride 2 and a projection; every other projection stays, with stride 1
@@ -219,7 +161,7 @@ class Rearrange(_PlainAction):
 
 
 @dataclass(frozen=True)
-class Resize(_PlainAction):
+class Resize(PlainAction):
     """Change the canvas to `size`, (width, height) in pixels; the anchor scale stays, because the weights know it."""
 
     kind = "resize"
@@ -233,11 +175,11 @@ class Resize(_PlainAction):
     def apply(self, arch: ArchSpec, importance: Importance) -> Edit:
         if self.size == arch.input_size:
             raise IllegalAction(f"the canvas is {self.size[0]}x{self.size[1]} already")
-        return _keep_blocks(arch, replace(arch, input_size=self.size))
+        return keep_blocks(arch, replace(arch, input_size=self.size))
 
 
 @dataclass(frozen=True)
-class SetRegionProposals(_PlainAction):
+class SetRegionProposals(PlainAction):
     """Change how many region proposals reach the box head of a Faster R-CNN."""
 
     kind = "set_region_proposals"
@@ -252,7 +194,7 @@ class SetRegionProposals(_PlainAction):
             raise IllegalAction(f"a detector of kind {arch.head.kind} has no region proposals")
         if self.count == arch.head.region_proposals:
             raise IllegalAction(f"the head has {self.count} region proposals already")
-        return _keep_blocks(arch, replace(arch, head=replace(arch.head, region_proposals=self.count)))
+        return keep_blocks(arch, replace(arch, head=replace(arch.head, region_proposals=self.count)))
 
 
 ACTIONS: Mapping[str, Callable[..., Action]] = {
@@ -262,6 +204,9 @@ ACTIONS: Mapping[str, Callable[..., Action]] = {
     "rearrange": Rearrange,
     "resize": Resize,
     "set_region_proposals": SetRegionProposals,
+    "prune_fpn": PruneFPN,
+    "prune_rpn": PruneRPN,
+    "prune_box_head": PruneBoxHead,
 }
 
 
@@ -306,11 +251,6 @@ def _list_rows(arch: ArchSpec) -> list[list[_Row]]:
 def _make_edit(parent: ArchSpec, rows: Sequence[Sequence[_Row]]) -> Edit:
     stages = tuple(StageSpec(tuple(row.block for row in stage)) for stage in rows)
     return Edit(parent, replace(parent, stages=stages), tuple(tuple(row.source for row in stage) for stage in rows))
-
-
-def _keep_blocks(parent: ArchSpec, child: ArchSpec) -> Edit:
-    """The edit of a child that differs from its parent outside the backbone only."""
-    return Edit(parent, child, tuple(tuple(row.source for row in stage) for stage in _list_rows(parent)))
 
 
 def _flatten_head(stage: list[_Row]) -> None:

@@ -9,8 +9,11 @@ from optimizer.arch.actions import (
     Action,
     AddLayer,
     IllegalAction,
+    PruneBoxHead,
     PruneChannels,
+    PruneFPN,
     PruneLayer,
+    PruneRPN,
     Rearrange,
     Resize,
     SetRegionProposals,
@@ -32,8 +35,11 @@ class Space:
         actions: kinds of action that may be proposed, from `ACTIONS`.
         max_depths: most blocks of each stage.
         min_width: narrowest convolution of the backbone.
-        round_to, prune_ratio: of `PruneChannels`.
+        round_to, prune_ratio: of `PruneChannels`; all widths that are pruned become multiples of `round_to`.
         layer_norm: `PruneLayer.norm`.
+        width_ratio: share of its width that the pyramid, the RPN or the box head loses in one action.
+        min_neck_width: narrowest pyramid and RPN.
+        min_box_width: narrowest box head of a Faster R-CNN.
     """
 
     sizes: tuple[tuple[int, int], ...] = ((512, 512), (800, 600), (1080, 720), (1333, 800))
@@ -44,6 +50,9 @@ class Space:
     round_to: int = 8
     prune_ratio: float = 0.1
     layer_norm: str = "sum"
+    width_ratio: float = 0.25
+    min_neck_width: int = 32
+    min_box_width: int = 128
 
     def __post_init__(self) -> None:
         unknown = [kind for kind in self.actions if kind not in ACTIONS]
@@ -60,9 +69,18 @@ def contains(arch: ArchSpec, space: Space) -> bool:
     """Whether canvas, head, depths and widths of an architecture are among those the space allows."""
     return (
         arch.input_size in space.sizes
-        and (not isinstance(arch.head, FasterRCNNHead) or arch.head.region_proposals in space.region_proposals)
+        and arch.fpn_width >= space.min_neck_width
+        and (not isinstance(arch.head, FasterRCNNHead) or _admits_head(arch.head, space))
         and all(depth <= most for depth, most in zip(arch.depths, space.max_depths))
         and all(min(block.widths) >= space.min_width for _, _, block in arch.blocks())
+    )
+
+
+def _admits_head(head: FasterRCNNHead, space: Space) -> bool:
+    return (
+        head.region_proposals in space.region_proposals
+        and head.rpn_width >= space.min_neck_width
+        and head.box_width >= space.min_box_width
     )
 
 
@@ -91,5 +109,8 @@ def _list_candidates(space: Space) -> list[Action]:
         *(Rearrange(stage, end) for stage in range(4) for end in ("first", "last")),
         *(Resize(size) for size in dict.fromkeys(space.sizes)),
         *(SetRegionProposals(count) for count in dict.fromkeys(space.region_proposals)),
+        PruneFPN(space.width_ratio, space.round_to, space.min_neck_width),
+        PruneRPN(space.width_ratio, space.round_to, space.min_neck_width),
+        PruneBoxHead(space.width_ratio, space.round_to, space.min_box_width),
     ]
     return [action for action in candidates if action.kind in space.actions]

@@ -31,6 +31,9 @@ class TrainLoader:
     A sample depends on (seed, epoch, image) alone, so the number of workers and a restart in the middle change nothing.
     An image that cannot be read is replaced by the next one in the data set that can; one warning says so, and
     `unreadable` counts them. No pixels are kept between batches.
+
+    Of `world` processes that train together each has a loader of its own `rank`: the batches are those of one process
+    with the same `batch_size`, and the ranks divide the images of each among themselves.
     """
 
     def __init__(
@@ -42,12 +45,20 @@ class TrainLoader:
         seed: int,
         augment: str = "none",
         workers: int = 0,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
         if augment not in AUGMENTATIONS:
             raise InputError(f"unknown augmentation {augment!r}; there are: {', '.join(AUGMENTATIONS)}")
-        assert dataset.records and batch_size > 0
+        assert dataset.records and batch_size > 0 and 0 <= rank < world
+        if batch_size % world or len(dataset.records) < world:
+            raise InputError(
+                f"a batch of {batch_size} of {len(dataset.records)} images cannot be shared by {world} processes: "
+                f"choose a batch size (of all processes together) that {world} divides"
+            )
         self._dataset, self._preprocess = dataset, preprocess
-        self._batch_size = min(batch_size, len(dataset.records))
+        self._batch_size = min(batch_size, len(dataset.records) // world * world)
+        self._rank, self._world = rank, world
         self._seed, self._augmentation, self._workers = seed, augment, workers
         self._unreadable: set[int] = set()
 
@@ -69,7 +80,8 @@ class TrainLoader:
         generator = torch.Generator().manual_seed(derive_seed(self._seed, "order", number))
         order = torch.randperm(len(self._dataset.records), generator=generator).tolist()
         batches = [
-            order[step * self._batch_size : (step + 1) * self._batch_size] for step in range(start_step, len(self))
+            order[step * self._batch_size + self._rank : (step + 1) * self._batch_size : self._world]
+            for step in range(start_step, len(self))
         ]
         seed = derive_seed(self._seed, "augment", number)
         loader = DataLoader(

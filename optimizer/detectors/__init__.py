@@ -7,11 +7,11 @@ from collections.abc import Callable
 import torch
 
 from optimizer.arch.spec import ArchSpec
-from optimizer.detectors.base import Detector, GraphOps, Prediction, Truth
+from optimizer.detectors.base import Detector, GraphOps, Prediction, RegionView, Truth
 from optimizer.detectors.faster_rcnn import FasterRCNN
 from optimizer.detectors.retinanet import RetinaNet
 
-__all__ = ["DETECTORS", "Detector", "GraphOps", "Prediction", "Truth", "build_detector"]
+__all__ = ["DETECTORS", "Detector", "GraphOps", "Prediction", "RegionView", "Truth", "build_detector"]
 
 DETECTORS: dict[str, Callable[[ArchSpec, int], Detector]] = {"faster_rcnn": FasterRCNN, "retinanet": RetinaNet}
 

@@ -25,6 +25,23 @@ class Prediction(NamedTuple):
     labels: Tensor
 
 
+class RegionView(NamedTuple):
+    """What a detector says of regions of a batch, in one form for both kinds of head: what distillers compare.
+
+    Attributes:
+        features: (R, C, 7, 7) RoI features on the pyramid.
+        log_probs: (R, G, K) log-probabilities of G distributions over K outcomes a region: one over background and
+            classes (Faster R-CNN), or one over "is it / is it not" for each class (RetinaNet).
+        deltas: (R, D, 4) box regression outputs: one box for each class, or one in all.
+        delta_probs: (R, D) probability that a region is what its delta is for.
+    """
+
+    features: Tensor
+    log_probs: Tensor
+    deltas: Tensor
+    delta_probs: Tensor
+
+
 class GraphOps(Protocol):
     """Fixed-shape pieces that `Detector.raw` is written with; `deploy.export` supplies them.
 
@@ -72,7 +89,20 @@ class Detector(nn.Module):
 
     def losses(self, images: Tensor, truths: list[Truth]) -> dict[str, Tensor]:
         """Named losses (scalars) of a batch (B, 3, H, W); an image may have no objects."""
-        raise TypeError(f"{type(self).__name__} does not define losses")
+        return self.losses_and_regions(images, truths)[0]
+
+    def losses_and_regions(
+        self, images: Tensor, truths: list[Truth], with_view: bool = False
+    ) -> tuple[dict[str, Tensor], list[Tensor], RegionView | None]:
+        """`losses`, the regions of each image that the head is trained on, and with `with_view` what it says of them.
+
+        A region is a box (N, 4) on the canvas in a Faster R-CNN, the number of an anchor (N,) in a RetinaNet.
+        """
+        raise TypeError(f"{type(self).__name__} does not define losses_and_regions")
+
+    def view(self, images: Tensor, regions: list[Tensor], canvas: tuple[int, int]) -> RegionView:
+        """What this detector says of another one's regions, taken on a canvas of (width, height) `canvas`."""
+        raise TypeError(f"{type(self).__name__} does not define view")
 
     @torch.no_grad()
     def detect(self, images: Tensor) -> list[Prediction]:
@@ -87,5 +117,5 @@ class Detector(nn.Module):
         raise TypeError(f"{type(self).__name__} does not define raw")
 
     def forward(self, images: Tensor, truths: list[Truth]) -> dict[str, Tensor]:
-        """Alias of `losses`, so that wrappers such as DistributedDataParallel see one call."""
+        """Alias of `losses`, so that wrappers see one call."""
         return self.losses(images, truths)

@@ -7,13 +7,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
-from torchvision.models.detection.roi_heads import RoIHeads
+from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from optimizer.arch.spec import ArchSpec, FasterRCNNHead
-from optimizer.detectors.base import Detector, GraphOps, Prediction, Truth
+from optimizer.detectors.base import Detector, GraphOps, Prediction, RegionView, Truth
 from optimizer.detectors.geometry import big_enough, clip_boxes, decode_boxes, list_canvases
 from optimizer.detectors.resnet import Backbone
 
@@ -80,13 +80,32 @@ class FasterRCNN(Detector):
             detections_per_img=100,
         )
 
-    def losses(self, images: Tensor, truths: list[Truth]) -> dict[str, Tensor]:
+    def losses_and_regions(
+        self, images: Tensor, truths: list[Truth], with_view: bool = False
+    ) -> tuple[dict[str, Tensor], list[Tensor], RegionView | None]:
         targets = [{"boxes": truth.boxes_xyxy, "labels": truth.labels + 1} for truth in truths]
         maps = self.backbone(images)
         canvases = list_canvases(images)
         proposals, rpn_losses = self.rpn(canvases, maps, targets)
-        _, box_losses = self.roi_heads(maps, proposals, canvases.image_sizes, targets)
-        return {**rpn_losses, **box_losses}
+        regions, _, labels, box_targets = self.roi_heads.select_training_samples(proposals, targets)
+        features, logits, deltas = self._look(maps, regions, images)
+        loss_classifier, loss_box_reg = fastrcnn_loss(logits, deltas, labels, box_targets)
+        losses = {**rpn_losses, "loss_classifier": loss_classifier, "loss_box_reg": loss_box_reg}
+        return losses, regions, self._make_view(features, logits, deltas) if with_view else None
+
+    def view(self, images: Tensor, regions: list[Tensor], canvas: tuple[int, int]) -> RegionView:
+        scale = images.new_tensor([images.shape[-1] / canvas[0], images.shape[-2] / canvas[1]] * 2)
+        return self._make_view(*self._look(self.backbone(images), [region * scale for region in regions], images))
+
+    def _look(self, maps: dict[str, Tensor], regions: list[Tensor], images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """RoI features, class logits and box deltas of the regions."""
+        features = self.roi_heads.box_roi_pool(maps, regions, list_canvases(images).image_sizes)
+        return features, *self.roi_heads.box_predictor(self.roi_heads.box_head(features))
+
+    def _make_view(self, features: Tensor, logits: Tensor, deltas: Tensor) -> RegionView:
+        log_probs = functional.log_softmax(logits.float(), -1)
+        deltas = deltas.float().reshape(-1, self.num_classes + 1, 4)[:, 1:]  # the background's are not trained
+        return RegionView(features.float(), log_probs[:, None], deltas, log_probs[:, 1:].exp())
 
     @torch.no_grad()
     def detect(self, images: Tensor) -> list[Prediction]:

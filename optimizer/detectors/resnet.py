@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
@@ -23,6 +25,7 @@ class ResNetBody(nn.Module):
         self.bn1 = nn.BatchNorm2d(arch.stem_width)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
+        self._depths = arch.depths
         width = arch.stem_width
         for index, stage in enumerate(arch.stages):
             blocks = []
@@ -37,10 +40,22 @@ class ResNetBody(nn.Module):
     def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         maps = OrderedDict()
-        for index in range(4):
-            x = self.get_submodule(f"layer{index + 1}")(x)
+        for index, depth in enumerate(self._depths):
+            stage = self.get_submodule(f"layer{index + 1}")
+            assert isinstance(stage, nn.Sequential)
+            for block in stage[:depth]:
+                x = block(x)
             maps[str(index)] = x
         return maps
+
+    @contextmanager
+    def shortened(self, depths: tuple[int, ...]) -> Iterator[None]:
+        """Meanwhile only the first blocks of each stage are run."""
+        before, self._depths = self._depths, depths
+        try:
+            yield
+        finally:
+            self._depths = before
 
 
 class Backbone(nn.Module):

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torchvision.models.detection import _utils
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.retinanet import RetinaNetHead as TorchvisionHead
-from torchvision.ops import batched_nms, box_iou
+from torchvision.ops import MultiScaleRoIAlign, batched_nms, box_iou
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from optimizer.arch.spec import ArchSpec, RetinaNetHead
-from optimizer.detectors.base import Detector, GraphOps, Prediction, Truth
+from optimizer.detectors.base import Detector, GraphOps, Prediction, RegionView, Truth
 from optimizer.detectors.geometry import clip_boxes, decode_boxes, list_canvases
 from optimizer.detectors.resnet import Backbone
 
@@ -22,6 +23,7 @@ OCTAVES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
 PRE_NMS = 1000  # candidates a level
 BOX_NMS = 0.5
 MIN_SCORE = 0.05
+VIEWED_ANCHORS = 64  # regions an image that distillation compares
 
 
 class RetinaNet(Detector):
@@ -39,13 +41,43 @@ class RetinaNet(Detector):
         for tower in (self.head.classification_head, self.head.regression_head):
             tower.conv = tower.conv[: arch.head.tower_depth]
         self.matcher = _utils.Matcher(0.5, 0.4, allow_low_quality_matches=True)
+        self.view_pool = MultiScaleRoIAlign(["0", "1", "2", "3", "4"], output_size=7, sampling_ratio=2)
 
-    def losses(self, images: Tensor, truths: list[Truth]) -> dict[str, Tensor]:
+    def losses_and_regions(
+        self, images: Tensor, truths: list[Truth], with_view: bool = False
+    ) -> tuple[dict[str, Tensor], list[Tensor], RegionView | None]:
         maps = list(self.backbone(images).values())
         anchors = self.anchor_generator(list_canvases(images), maps)
         targets = [{"boxes": truth.boxes_xyxy, "labels": truth.labels} for truth in truths]
         matched = [self._match(anchor, truth) for anchor, truth in zip(anchors, truths)]
-        return self.head.compute_loss(targets, self.head(maps), anchors, matched)
+        outputs = self.head(maps)
+        losses = self.head.compute_loss(targets, outputs, anchors, matched)
+        if not with_view:
+            return losses, [], None
+        regions = [_choose_regions(match, logits) for match, logits in zip(matched, outputs["cls_logits"])]
+        return losses, regions, self._make_view(maps, outputs, anchors, regions, images)
+
+    def view(self, images: Tensor, regions: list[Tensor], canvas: tuple[int, int]) -> RegionView:
+        assert canvas == (images.shape[-1], images.shape[-2]), "anchors have the same numbers on the same canvas only"
+        maps = list(self.backbone(images).values())
+        anchors = self.anchor_generator(list_canvases(images), maps)
+        return self._make_view(maps, self.head(maps), anchors, regions, images)
+
+    def _make_view(
+        self,
+        maps: list[Tensor],
+        outputs: dict[str, Tensor],
+        anchors: list[Tensor],
+        regions: list[Tensor],
+        images: Tensor,
+    ) -> RegionView:
+        boxes = [anchor[region] for anchor, region in zip(anchors, regions)]
+        named = {str(level): map_ for level, map_ in enumerate(maps)}
+        features = self.view_pool(named, boxes, list_canvases(images).image_sizes)
+        logits = torch.cat([item[region] for item, region in zip(outputs["cls_logits"], regions)]).float()
+        deltas = torch.cat([item[region] for item, region in zip(outputs["bbox_regression"], regions)]).float()
+        log_probs = torch.stack((functional.logsigmoid(logits), functional.logsigmoid(-logits)), -1)
+        return RegionView(features.float(), log_probs, deltas[:, None], logits.sigmoid().amax(-1, keepdim=True))
 
     @torch.no_grad()
     def detect(self, images: Tensor) -> list[Prediction]:
@@ -101,3 +133,10 @@ class RetinaNet(Detector):
         box, score, label = torch.cat(boxes), torch.cat(scores), torch.cat(labels)
         kept = batched_nms(box, score, label, BOX_NMS)[:100]
         return Prediction(box[kept], score[kept], label[kept])
+
+
+@torch.no_grad()
+def _choose_regions(matched: Tensor, logits: Tensor) -> Tensor:
+    """Numbers of at most `VIEWED_ANCHORS` anchors: those matched to an object first, then the most confident others."""
+    confidence = logits.float().amax(-1).sigmoid() + 2 * (matched >= 0)
+    return confidence.topk(min(VIEWED_ANCHORS, len(confidence))).indices

@@ -7,16 +7,16 @@ the projection of a block that came to head a stage) begins so that it changes t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from optimizer.arch import Edit, FasterRCNNHead, group_channels, kept_channels
+from optimizer.arch import ArchSpec, Edit, FasterRCNNHead, group_channels, kept_channels
 from optimizer.arch.actions import Position
 from optimizer.morph.importance import measure_channels
 from optimizer.morph.laterals import LATERALS, inherit_lateral
 from optimizer.morph.layers import BODY, Channels, Layer, list_layers, make_layer, name_block, take_channels, take_layer
+from optimizer.morph.neck import narrow_neck_and_heads
 
 __all__ = ["inherit"]
 
@@ -29,12 +29,13 @@ def inherit(weights: Weights, edit: Edit) -> dict[str, Tensor]:
 
     Of a narrowed convolution the channels with the greatest BatchNorm scale stay, and everything that reads it follows;
     `group_channels` says which are decided together. A new block is an exact identity, because its last BatchNorm has
-    scale 0. A new projection passes channels on with scale 1 (a reconstruction, and the closest to an identity).
+    scale 0. A new projection passes channels on with scale 1 (a reconstruction, and the closest to an identity). Neck
+    and heads follow last, by `narrow_neck_and_heads`.
 
     Args:
         weights: the parent's state dict, with torchvision's names.
     """
-    _assert_same_outside_backbone(edit)
+    _assert_only_narrower_outside_backbone(edit)
     kept = _choose_channels(weights, edit)
     remade = (f"{BODY}.layer", f"{LATERALS}.")
     child = {name: take_channels(tensor) for name, tensor in weights.items() if not name.startswith(remade)}
@@ -56,18 +57,23 @@ def inherit(weights: Weights, edit: Edit) -> dict[str, Tensor]:
             width = block.out_width
         assert tap is not None, "a child starts with a block of its parent's"
         child |= inherit_lateral(weights, edit.parent, stage, tap, stream)
-    return child
+    return narrow_neck_and_heads(child, edit.child)
 
 
-def _assert_same_outside_backbone(edit: Edit) -> None:
-    """No rule says how weights would follow a change of the stem, the neck or the heads, and no action makes one."""
-    parent, child = edit.parent, edit.child
-    head = child.head
-    if isinstance(head, FasterRCNNHead) and isinstance(parent.head, FasterRCNNHead):
-        head = replace(head, region_proposals=parent.head.region_proposals)
-    before = (parent.stem_width, parent.fpn_width, parent.head)
-    after = (child.stem_width, child.fpn_width, head)
-    assert before == after, f"weights are inherited under the same stem, neck and head only: {before} became {after}"
+def _assert_only_narrower_outside_backbone(edit: Edit) -> None:
+    """No rule says how weights would follow another change of the stem, the neck or the heads; no action makes one."""
+    (kind, widths), (child_kind, child_widths) = _describe_outside(edit.parent), _describe_outside(edit.child)
+    narrower = kind == child_kind and all(after <= before for before, after in zip(widths, child_widths))
+    before, after = (*kind, *widths), (*child_kind, *child_widths)
+    assert narrower, f"weights are inherited under the same stem, and neck and heads no wider: {before} became {after}"
+
+
+def _describe_outside(arch: ArchSpec) -> tuple[tuple[int | str, ...], tuple[int, ...]]:
+    """What stays as it is outside the backbone, and the widths that may shrink."""
+    head = arch.head
+    if isinstance(head, FasterRCNNHead):
+        return (arch.stem_width, head.kind), (arch.fpn_width, head.rpn_width, head.box_width)
+    return (arch.stem_width, head.kind, head.tower_depth), (arch.fpn_width,)
 
 
 def _choose_channels(weights: Weights, edit: Edit) -> dict[Site, Tensor]:

@@ -3,21 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
+from optimizer.arch.pool import PoolSpace
 from optimizer.arch.space import Space
+from optimizer.errors import InputError
 from optimizer.search.base import SearchStrategy
+from optimizer.search.elastic_search import ElasticSearch
 from optimizer.search.hill_climb import HillClimb
 from optimizer.search.loop import search
+from optimizer.search.pipeline import Pipeline
 from optimizer.search.random_search import RandomSearch
+from optimizer.search.teachers import Teachers
 
-__all__ = ["STRATEGIES", "build_strategy", "search"]
+__all__ = ["STRATEGIES", "StrategySettings", "build_strategy", "search"]
 
-STRATEGIES: dict[str, Callable[[Space, int, int], SearchStrategy]] = {
-    "joint": lambda space, top_k, fixed_trials: HillClimb(space, tuple(range(top_k, 0, -1)), fixed_trials),
-    "random": lambda space, top_k, fixed_trials: RandomSearch(space),
+
+@dataclass(frozen=True)
+class StrategySettings:
+    """What strategies are made from; what one has no use for it leaves aside.
+
+    Attributes:
+        trials: of the whole search.
+        top_k: length of the list of best students; rank k weighs top_k + 1 - k.
+        teachers: None trains without teachers.
+        pool: the members that "etp" searches.
+    """
+
+    space: Space
+    trials: int
+    top_k: int = 5
+    fixed_trials: int = 0
+    teachers: Teachers | None = None
+    pool: PoolSpace | None = None
+
+    @property
+    def rank_weights(self) -> tuple[float, ...]:
+        return tuple(range(self.top_k, 0, -1))
+
+
+def _build_etp(settings: StrategySettings) -> SearchStrategy:
+    if settings.pool is None:
+        raise InputError("etp searches in the teacher pool, and this run has none")
+    return ElasticSearch(settings.pool, settings.rank_weights, teachers=settings.teachers)
+
+
+STRATEGIES: dict[str, Callable[[StrategySettings], SearchStrategy]] = {
+    "joint": lambda of: HillClimb(of.space, of.rank_weights, of.fixed_trials, teachers=of.teachers),
+    "etp": _build_etp,
+    "pipeline": lambda of: Pipeline(of.space, of.trials, of.rank_weights, of.teachers),
+    "random": lambda of: RandomSearch(of.space, teachers=of.teachers),
 }
 
 
-def build_strategy(method: str, space: Space, top_k: int, fixed_trials: int) -> SearchStrategy:
-    """The strategy of a run; what a method has no use for it leaves aside."""
-    return STRATEGIES[method](space, top_k, fixed_trials)
+def build_strategy(method: str, settings: StrategySettings) -> SearchStrategy:
+    """The strategy of a run."""
+    return STRATEGIES[method](settings)

@@ -8,6 +8,7 @@ from random import Random
 from typing import Any, Protocol
 
 from optimizer.arch.actions import Action
+from optimizer.arch.pool import Subnet
 from optimizer.arch.spec import ArchSpec
 from optimizer.errors import DetoptError
 
@@ -27,14 +28,21 @@ class Proposal:
     """What to try next.
 
     Attributes:
-        parent: number of the trial whose trained weights are inherited; None only for the base (trial 0).
+        parent: number of the trial whose trained weights are inherited; None for the base (trial 0) and for a student
+            that is taken from the teacher pool.
         actions: edits of the parent's architecture, in order; none means "train the parent on".
         note: one phrase for people, e.g. why this parent was drawn.
+        teacher: member of the teacher pool that teaches; None is training without a teacher.
+        subnet: member of the teacher pool that the student is, instead of a child of a parent.
+        finetune: whether the training is the longer one at the end of a run.
     """
 
     parent: int | None
     actions: tuple[Action, ...] = ()
     note: str = ""
+    teacher: Subnet | None = None
+    subnet: Subnet | None = None
+    finetune: bool = False
 
 
 @dataclass(frozen=True)

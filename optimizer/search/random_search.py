@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from random import Random
 
 from optimizer.arch.actions import Action, uniform_importance
+from optimizer.arch.pool import Subnet
 from optimizer.arch.space import Space, legal_actions
 from optimizer.arch.spec import ArchSpec
 from optimizer.search.base import History, Proposal, SpaceExhausted
+from optimizer.search.teachers import Teachers
 
 __all__ = ["RandomSearch", "draw_action"]
 
@@ -19,7 +21,7 @@ DEPTH_KINDS = ("add_layer", "rearrange")
 
 @dataclass(frozen=True)
 class RandomSearch:
-    """One to `max_actions` random legal actions on the base, never the same ones twice.
+    """One to `max_actions` random legal actions on the base, never the same ones twice, each with a random teacher.
 
     From which stage a layer is pruned is known only with the trained weights, so none of the actions that depend on a
     stage's depth is drawn after it.
@@ -27,6 +29,7 @@ class RandomSearch:
 
     space: Space
     max_actions: int = 4
+    teachers: Teachers | None = None
 
     def ask(self, history: History, rng: Random) -> Proposal:
         base = history[0].arch
@@ -35,8 +38,13 @@ class RandomSearch:
         for _ in range(ATTEMPTS):
             actions = self._draw_chain(base, rng)
             if actions not in tried:
-                return Proposal(parent=0, actions=actions, note=f"{len(actions)} random actions")
+                return Proposal(0, actions, f"{len(actions)} random actions", teacher=self._draw_teacher(rng))
         raise SpaceExhausted(f"{ATTEMPTS} random chains of actions on the base held none that is new")
+
+    def _draw_teacher(self, rng: Random) -> Subnet | None:
+        if self.teachers is None:
+            return None
+        return self.teachers.pool.largest() if self.teachers.fixed else self.teachers.pool.sample(rng)
 
     def _draw_chain(self, arch: ArchSpec, rng: Random) -> tuple[Action, ...]:
         chain: list[Action] = []

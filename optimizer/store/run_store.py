@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import sqlite3
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from typing import IO, Any
 from optimizer.errors import InputError, RunFailed
 from optimizer.search.base import Trial
 from optimizer.store.artefacts import ArtefactStore
+from optimizer.store.lock import take_lock
 from optimizer.store.schema import COLUMNS, SCHEMA_VERSION, TABLES, row_from_trial, trial_from_row
 
 __all__ = ["DATABASE", "RunStore"]
@@ -52,7 +52,7 @@ class RunStore:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"cannot make the run's folder {folder}: {error.strerror}") from error
-        lock = _take_lock(folder)
+        lock = take_lock(folder)
         aside = folder / f"{DATABASE}.part"
         aside.unlink(missing_ok=True)
         with _explain(folder):
@@ -73,7 +73,7 @@ class RunStore:
         """
         if not (folder / DATABASE).is_file():
             raise InputError(f"{folder} is no run: it has no {DATABASE}")
-        lock = _take_lock(folder) if writable else None
+        lock = take_lock(folder) if writable else None
         connection = _connect(folder)
         return RunStore(folder, connection, lock)
 
@@ -151,20 +151,6 @@ def _connect(folder: Path) -> sqlite3.Connection:
     if version != SCHEMA_VERSION:
         raise InputError(f"{path} has schema version {version}; this release reads version {SCHEMA_VERSION}")
     return connection
-
-
-def _take_lock(folder: Path) -> IO[str]:
-    """An exclusive lock that the kernel frees when this process ends, however it ends."""
-    try:
-        file = (folder / ".lock").open("a")
-    except OSError as error:
-        raise InputError(f"cannot write in {folder}: {error.strerror}") from error
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        file.close()
-        raise InputError(f"another process is working on {folder}; wait for it or stop it") from error
-    return file
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from dataclasses import fields
 from typing import Any
 
 from optimizer.arch.actions import action_from_json
+from optimizer.arch.pool import Subnet
 from optimizer.arch.spec import ArchSpec
 from optimizer.search.base import Proposal, Trial
 
@@ -45,6 +46,9 @@ def row_from_trial(trial: Trial) -> tuple[Any, ...]:
         "parent": trial.proposal.parent,
         "actions": [action.to_json() for action in trial.proposal.actions],
         "note": trial.proposal.note,
+        "teacher": trial.proposal.teacher.to_json() if trial.proposal.teacher is not None else None,
+        "subnet": trial.proposal.subnet.to_json() if trial.proposal.subnet is not None else None,
+        "finetune": trial.proposal.finetune,
     }
     values["arch"] = trial.arch.to_json() if trial.arch is not None else None
     for name in JSON_COLUMNS:
@@ -60,8 +64,14 @@ def trial_from_row(row: sqlite3.Row) -> Trial:
         if values[name] is not None:
             values[name] = json.loads(values[name])
     proposal = values["proposal"]
+    teacher, subnet = proposal.get("teacher"), proposal.get("subnet")  # absent in databases of the first release
     values["proposal"] = Proposal(
-        proposal["parent"], tuple(action_from_json(action) for action in proposal["actions"]), proposal["note"]
+        proposal["parent"],
+        tuple(action_from_json(action) for action in proposal["actions"]),
+        proposal["note"],
+        Subnet.from_json(teacher) if teacher is not None else None,
+        Subnet.from_json(subnet) if subnet is not None else None,
+        proposal.get("finetune", False),
     )
     if values["arch"] is not None:
         values["arch"] = ArchSpec.from_json(values["arch"])

@@ -18,6 +18,14 @@ from optimizer.detectors.base import Truth
 from optimizer.errors import RunFailed
 from optimizer.train.checkpoint import load_checkpoint, save_checkpoint
 from optimizer.train.config import TrainConfig
+from optimizer.train.distributed import (
+    current_world,
+    mean_over_ranks,
+    said_by_first,
+    share_buffers,
+    synchronised_batchnorm,
+    wrap_for_world,
+)
 from optimizer.train.precision import autocast_dtype
 from optimizer.train.schedule import lr_factor
 from optimizer.train.steps import LossStep
@@ -91,11 +99,15 @@ def train(
     With a checkpoint path the training is saved there as it goes, and goes on from there if the file exists: bit for
     bit on a CPU. The global random generators are left as they were found.
 
+    In several processes (`distributed.joined_world`) every one calls this with the same arguments and its own share of
+    each batch, and has the same weights after it; rank 0 alone writes the checkpoint and calls `report`.
+
     Raises:
         TrainingDiverged: the loss was not finite `config.max_bad_losses` times in a row.
         RunFailed: the checkpoint is unusable, or cannot be written.
     """
-    with torch.random.fork_rng():
+    devices = [torch.cuda.current_device()] if device.type == "cuda" and current_world().size > 1 else None
+    with torch.random.fork_rng(devices), synchronised_batchnorm(model, step, device):
         torch.manual_seed(seed)
         return _train(model, loader, step, config, device, seed, checkpoint, report)
 
@@ -111,7 +123,10 @@ def _train(
     report: Callable[[Progress], None] | None,
 ) -> TrainResult:
     started = saved = time.monotonic()
+    world = current_world()
     model.to(device).train()
+    if world.size > 1 and isinstance(step, nn.Module):
+        step.to(device)  # GPUs send each other nothing that is not on a GPU, a step's counters included
     dtype = autocast_dtype(config.precision, device)
     optimizer = _build_optimizer(model, step, config)
     scaler = torch.amp.GradScaler(device.type, enabled=dtype is torch.float16)
@@ -123,20 +138,25 @@ def _train(
     position = _Position()
     fingerprint = _fingerprint(model, config, seed, len(loader))
     total = config.epochs * len(loader)
-    if checkpoint is not None and checkpoint.exists():
+    if checkpoint is not None and said_by_first(checkpoint.exists(), device):
         position = parts.restore(load_checkpoint(checkpoint, fingerprint))
+    if said_by_first(position.step, device) != position.step:
+        raise RunFailed(f"the processes found different checkpoints at {checkpoint}: its folder must be one for all")
+    losses_of = wrap_for_world(model, step)
 
     while position.step < total:
         epoch, start = divmod(position.step, len(loader))
         for images, truths in loader.epoch(epoch, start):
             for group in optimizer.param_groups:
                 group["lr"] = config.lr * lr_factor(position.step, total, config)
+            if world.size > 1:  # each step and rank has its own random numbers, of which a checkpoint need not know
+                torch.manual_seed(seed + position.step * world.size + world.rank)
             images = images.to(device, non_blocking=True)
             truths = [Truth(truth.boxes_xyxy.to(device), truth.labels.to(device)) for truth in truths]
             with torch.autocast(device.type, dtype, enabled=dtype is not None):
-                losses = step(model, images, truths)
+                losses = losses_of(images, truths)
             loss = torch.stack(list(losses.values())).sum()
-            value = loss.item()
+            value = mean_over_ranks(loss)
             if math.isfinite(value):
                 optimizer.zero_grad(set_to_none=True)
                 scaler.scale(loss).backward()
@@ -155,14 +175,16 @@ def _train(
             _count(position, value, finite or (scaler.is_enabled() and math.isfinite(value)), losses, config)
             if position.step % max(total // CURVE_POINTS, 1) == 0 or position.step == total:
                 _add_point(position)
-            if report is not None:
+            if report is not None and world.is_first:
                 report(Progress(position.step, total, value))
-            if checkpoint is not None and time.monotonic() - saved >= config.checkpoint_every_s:
+            due = time.monotonic() - saved >= config.checkpoint_every_s
+            if checkpoint is not None and world.is_first and due:
                 save_checkpoint(checkpoint, fingerprint, parts.state(position))
                 saved = time.monotonic()
 
     if average is not None:
         model.load_state_dict({**model.state_dict(), **dict(average.module.named_parameters())})
+    share_buffers(model, step)
     model.eval()
     return TrainResult(tuple(position.curve), position.skipped, position.step, time.monotonic() - started)
 
@@ -185,7 +207,7 @@ class _Parts:
             "scaler": self.scaler.state_dict(),
             "average": self.average.state_dict() if self.average is not None else {},
             "rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "cuda_rng": torch.cuda.get_rng_state_all() if self._has_cuda_rng() else [],
             "position": vars(position),
         }
 
@@ -198,9 +220,14 @@ class _Parts:
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         torch.set_rng_state(state["rng"])
-        if torch.cuda.is_available():
+        if self._has_cuda_rng():
             torch.cuda.set_rng_state_all(state["cuda_rng"])
         return _Position(**state["position"])
+
+    @staticmethod
+    def _has_cuda_rng() -> bool:
+        """Of many processes each keeps off the others' GPUs, and seeds its own anew at every step."""
+        return torch.cuda.is_available() and current_world().size == 1
 
 
 def _build_optimizer(model: nn.Module, step: LossStep, config: TrainConfig) -> torch.optim.Optimizer:

@@ -11,8 +11,11 @@ from optimizer.arch import (
     FasterRCNNHead,
     IllegalAction,
     Importance,
+    PruneBoxHead,
     PruneChannels,
+    PruneFPN,
     PruneLayer,
+    PruneRPN,
     Rearrange,
     Resize,
     SetRegionProposals,
@@ -42,6 +45,9 @@ EXAMPLES = [
     Rearrange(1, "first"),
     Resize((800, 600)),
     SetRegionProposals(300),
+    PruneFPN(0.5, 16, 64),
+    PruneRPN(0.1),
+    PruneBoxHead(min_width=256),
 ]
 
 
@@ -93,6 +99,10 @@ def test_an_edit_names_its_parent_and_a_source_for_every_block(action):
         {"kind": "resize", "size": [512]},
         {"kind": "resize", "size": 512},
         {"kind": "set_region_proposals", "count": 0},
+        {"kind": "prune_fpn", "ratio": 1.0},
+        {"kind": "prune_rpn", "round_to": 0},
+        {"kind": "prune_box_head", "min_width": 0},
+        {"kind": "prune_box_head", "width": 512},
     ],
 )
 def test_json_that_is_no_action_is_the_users_error(value):

@@ -7,8 +7,12 @@ from hypothesis import strategies as st
 from optimizer.arch import (
     ACTIONS,
     AddLayer,
+    FasterRCNNHead,
+    PruneBoxHead,
     PruneChannels,
+    PruneFPN,
     PruneLayer,
+    PruneRPN,
     Rearrange,
     Resize,
     SetRegionProposals,
@@ -38,6 +42,9 @@ def test_all_actions_of_a_base_are_listed_in_a_fixed_order():
         Rearrange(3, "first"),
         Resize((320, 240)),
         SetRegionProposals(300),
+        PruneFPN(),
+        PruneRPN(),
+        PruneBoxHead(),
     ]
 
 
@@ -65,7 +72,8 @@ def test_a_stage_that_is_too_deep_already_may_still_shrink():
 
 
 def test_a_net_with_nothing_left_to_do_has_no_legal_action():
-    single = arch_from_encoding("[(32, 32)], [(32, 32)], [(32, 32)], [(32, 32)]", (512, 512))
+    backbone = arch_from_encoding("[(32, 32)], [(32, 32)], [(32, 32)], [(32, 32)]", (512, 512))
+    single = replace(backbone, fpn_width=32, head=FasterRCNNHead(rpn_width=32, box_width=128))
 
     assert legal_actions(single, Space(sizes=((512, 512),), max_depths=(1, 1, 1, 1))) == []
 
@@ -76,6 +84,21 @@ def test_the_space_sets_how_channels_and_layers_are_pruned():
     )
 
     assert legal_actions(R18, space) == [PruneChannels(0.25, 4, 16), PruneLayer("mean")]
+
+
+def test_the_space_sets_how_neck_and_heads_are_pruned():
+    kinds = ("prune_fpn", "prune_rpn", "prune_box_head")
+    space = Space(width_ratio=0.5, round_to=4, min_neck_width=64, min_box_width=512, actions=kinds)
+
+    assert legal_actions(R18, space) == [PruneFPN(0.5, 4, 64), PruneRPN(0.5, 4, 64), PruneBoxHead(0.5, 4, 512)]
+
+
+def test_a_retinanet_has_a_neck_to_prune_but_neither_rpn_nor_box_head():
+    arch = base_arch("r18", (512, 512), "retinanet")
+
+    assert legal_actions(arch, Space(actions=("prune_fpn", "prune_rpn", "prune_box_head"))) == [PruneFPN()]
+    assert contains(arch, Space(min_box_width=2048))
+    assert not contains(arch, Space(min_neck_width=264))
 
 
 def test_a_choice_given_twice_is_offered_once():
@@ -105,6 +128,8 @@ def test_the_default_space_holds_the_papers_bases(name):
         Space(region_proposals=(300,)),
         Space(max_depths=(2, 2, 1, 2)),
         Space(min_width=65),
+        Space(min_neck_width=264),
+        Space(min_box_width=1032),
     ],
 )
 def test_an_arch_outside_any_bound_is_not_in_the_space(space):
@@ -132,6 +157,9 @@ def test_legal_actions_never_leave_the_space(data, base_archs, draw_importance):
         {"prune_ratio": 1.5},
         {"round_to": 0},
         {"layer_norm": "max"},
+        {"width_ratio": 0},
+        {"min_neck_width": 0},
+        {"min_box_width": 0},
         {"region_proposals": ()},
         {"max_depths": (1, 1, 1)},
         {"max_depths": (0, 1, 1, 1)},
@@ -140,3 +168,11 @@ def test_legal_actions_never_leave_the_space(data, base_archs, draw_importance):
 def test_an_impossible_space_is_the_users_error(settings_):
     with pytest.raises(InputError):
         replace(Space(), **settings_)
+
+
+def test_every_width_outside_the_backbone_has_its_floor():
+    space = Space(min_neck_width=128, min_box_width=512)
+    heads = (FasterRCNNHead(rpn_width=128, box_width=512), FasterRCNNHead(128, 504), FasterRCNNHead(120, 512))
+
+    assert [contains(replace(R18, fpn_width=128, head=head), space) for head in heads] == [True, False, False]
+    assert not contains(replace(R18, fpn_width=120), space)

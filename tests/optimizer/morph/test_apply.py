@@ -18,7 +18,15 @@ from optimizer.arch import (
 )
 from optimizer.morph import inherit, measure_importance, morph
 
-SPACE = Space(sizes=((64, 64), (96, 64)), region_proposals=(10, 20), max_depths=(3, 3, 4, 3), min_width=8, round_to=4)
+SPACE = Space(
+    sizes=((64, 64), (96, 64)),
+    region_proposals=(10, 20),
+    max_depths=(3, 3, 4, 3),
+    min_width=8,
+    round_to=4,
+    min_neck_width=8,
+    min_box_width=16,
+)
 
 
 def run(detector, arch):
@@ -74,7 +82,10 @@ def test_weights_that_need_gradients_are_no_hindrance(archs, draw_weights, load)
 def test_every_legal_action_gives_a_detector_that_loads_and_runs(arch, draw_weights, load):
     weights = draw_weights(arch, 0)
     actions = legal_actions(arch, SPACE)
-    assert {action.kind for action in actions} >= {"prune_channels", "prune_layer", "add_layer", "rearrange", "resize"}
+    everywhere = {"prune_channels", "prune_layer", "add_layer", "rearrange", "resize", "prune_fpn"}
+    of_two_stages = {"set_region_proposals", "prune_rpn", "prune_box_head"}
+    kinds = everywhere | (of_two_stages if arch.head.kind == "faster_rcnn" else set())
+    assert {action.kind for action in actions} == kinds
     for action in actions:
         student = morph(weights, arch, [action])
         assert len(run(load(student.weights, student.arch), student.arch)) == 1

@@ -1,0 +1,81 @@
+"""Edits of an architecture as data: what is wanted (`Action`), and what it came to (`Edit`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Protocol
+
+from optimizer.arch.spec import ArchSpec
+from optimizer.errors import DetoptError
+
+__all__ = ["Action", "Edit", "IllegalAction", "Importance", "PlainAction", "Position", "keep_blocks"]
+
+Position = tuple[int, int]  # (stage index, block index), both from 0
+
+
+class IllegalAction(DetoptError):
+    """An action that this architecture does not admit."""
+
+
+@dataclass(frozen=True)
+class Importance:
+    """How much each prunable part of a trained detector matters, as plain numbers.
+
+    Attributes:
+        channels: magnitude of the deciding BatchNorm scale of each channel, by group. Groups are named
+            ``"inner:<stage>.<block>.<conv>"`` (conv counted from 0; a convolution inside a block) and
+            ``"stream:<stage>.<block>"`` (the residual stream that starts at that block's projection).
+        blocks: L1 norm of each block's parameters.
+    """
+
+    channels: Mapping[str, tuple[float, ...]]
+    blocks: Mapping[Position, float]
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One applied action: enough to replay it on weights.
+
+    The child's widths say how many channels stay; which ones, `kept_channels` says from the parent's importance.
+
+    Attributes:
+        parent, child: the architecture before and after.
+        sources: for each block of each child stage the parent's block its weights come from; None is a new block.
+    """
+
+    parent: ArchSpec
+    child: ArchSpec
+    sources: tuple[tuple[Position | None, ...], ...]
+
+
+class Action(Protocol):
+    """A wish such as "prune 10 % of the channels"; a frozen dataclass that JSON can hold."""
+
+    @property
+    def kind(self) -> str: ...
+
+    def apply(self, arch: ArchSpec, importance: Importance) -> Edit:
+        """The edit this action comes to on a trained parent; raises `IllegalAction` where it cannot be done.
+
+        Whether it can depends on the architecture alone, never on the importance.
+        """
+        ...
+
+    def to_json(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class PlainAction:
+    """An action whose fields are its JSON."""
+
+    kind: ClassVar[str]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, **{field.name: getattr(self, field.name) for field in fields(self)}}
+
+
+def keep_blocks(parent: ArchSpec, child: ArchSpec) -> Edit:
+    """The edit of a child that differs from its parent outside the backbone only."""
+    sources = (tuple((stage, block) for block in range(depth)) for stage, depth in enumerate(parent.depths))
+    return Edit(parent, child, tuple(sources))

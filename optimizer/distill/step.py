@@ -1,0 +1,98 @@
+"""Distillation as a `LossStep`: the detector's own losses and, weighed, what each distiller adds."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from optimizer.arch.spec import ArchSpec
+from optimizer.detectors.base import Detector, RegionView, Truth
+from optimizer.distill.base import Distiller
+from optimizer.distill.classification import Classification
+from optimizer.distill.config import DistillConfig
+from optimizer.distill.localization import Localization
+from optimizer.distill.proposal import ProposalFeature
+from optimizer.errors import InputError
+
+__all__ = ["DistillStep", "build_distillers", "check_pair", "show_canvas"]
+
+
+class DistillStep(nn.Module):
+    """One training step of a student beside a frozen teacher.
+
+    The regions that the student's head is trained on go through the teacher as well (Joint-DetNAS, A.2), once for all
+    distillers. Parameters and state are those of the distillers (adapters): the teacher is neither trained nor saved.
+
+    Args:
+        teacher: its weights are not changed; it is put in evaluation mode.
+        canvas: (width, height) the teacher looks at.
+    """
+
+    def __init__(self, student: ArchSpec, teacher: Detector, config: DistillConfig) -> None:
+        super().__init__()
+        check_pair(student, teacher.arch, config)
+        self.distillers = build_distillers(student, teacher.arch, config)
+        self.weights = {name: getattr(config, name) for name in self.distillers}
+        self.canvas = student.input_size if config.teacher_canvas == "student" else teacher.arch.input_size
+        self._teacher = [teacher.eval().requires_grad_(False)]  # in a list, so that it is no part of this module
+
+    def forward(self, model: Detector, images: Tensor, truths: list[Truth]) -> dict[str, Tensor]:
+        losses, regions, student = model.losses_and_regions(images, truths, with_view=True)
+        assert student is not None
+        return {**losses, **self.compare(student, images, regions)}
+
+    def compare(self, student: RegionView, images: Tensor, regions: list[Tensor]) -> dict[str, Tensor]:
+        """The weighed loss of each distiller, named ``distill_<name>``."""
+        own = (images.shape[-1], images.shape[-2])
+        with torch.no_grad():
+            teacher = self._teacher[0].to(images.device).view(show_canvas(images, self.canvas), regions, own)
+        return {
+            f"distill_{name}": self.weights[name] * distiller(student, teacher)
+            for name, distiller in self.distillers.items()
+        }
+
+
+def build_distillers(student: ArchSpec, teacher: ArchSpec, config: DistillConfig) -> nn.ModuleDict:
+    """The distillers whose weight is above 0, by name."""
+    made: dict[str, Distiller] = {
+        "feature": ProposalFeature(student.fpn_width, teacher.fpn_width, config.feature_regions),
+        "classification": Classification(config.temperature),
+        "localization": Localization(config.class_aware),
+    }
+    return nn.ModuleDict({name: distiller for name, distiller in made.items() if getattr(config, name) > 0})
+
+
+def check_pair(student: ArchSpec, teacher: ArchSpec, config: DistillConfig) -> None:
+    """Refuse a pair whose regions or outputs cannot be compared, before any work.
+
+    Raises:
+        InputError: with the reason.
+    """
+    if student.head.kind != teacher.head.kind:
+        raise InputError(
+            f"a {teacher.head.kind} cannot teach a {student.head.kind}: their regions and outputs are of another kind"
+        )
+    if student.head.kind != "retinanet":
+        return
+    if student.anchor_scale != teacher.anchor_scale:
+        raise InputError(
+            f"a RetinaNet teaches through its anchors, and those of the teacher (scale {teacher.anchor_scale}) are not "
+            f"the student's (scale {student.anchor_scale})"
+        )
+    if config.teacher_canvas == "own" and student.input_size != teacher.input_size:
+        raise InputError(
+            "a RetinaNet teaches through its anchors, which are the same on the same canvas only: student "
+            "{}x{}, teacher {}x{}; set distill.teacher_canvas to 'student'".format(
+                *student.input_size, *teacher.input_size
+            )
+        )
+
+
+def show_canvas(images: Tensor, canvas: tuple[int, int]) -> Tensor:
+    """A batch of canvases at another size (width, height), bilinear; itself at its own."""
+    if (images.shape[-1], images.shape[-2]) == canvas:
+        return images
+    return functional.interpolate(
+        images, size=(canvas[1], canvas[0]), mode="bilinear", align_corners=False, antialias=True
+    )

@@ -1,0 +1,46 @@
+"""Which teacher a student gets next: moves inside the teacher pool."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+from optimizer.arch.pool import PoolSpace, Subnet
+from optimizer.search.base import Trial
+
+__all__ = ["Teachers"]
+
+
+@dataclass(frozen=True)
+class Teachers:
+    """The teacher's half of a (student, teacher) pair.
+
+    That the first teacher is the largest, and how moves are drawn, are reconstructions (FACTS 1.5).
+
+    Attributes:
+        pool: the members to choose from.
+        fixed: the largest member always, as an ablation.
+        p_move: probability that the teacher moves where the student does too.
+        p_fresh: probability that a move draws any member instead of changing one stage.
+    """
+
+    pool: PoolSpace
+    fixed: bool = False
+    p_move: float = 0.5
+    p_fresh: float = 0.25
+
+    def of(self, trial: Trial) -> Subnet:
+        """The teacher of the pair a trial is; the base's is the largest."""
+        return trial.proposal.teacher or self.pool.largest()
+
+    def keep_or_move(self, teacher: Subnet, rng: Random) -> Subnet:
+        """The teacher of a student that has changed."""
+        return self.move(teacher, rng) if rng.random() < self.p_move else teacher
+
+    def move(self, teacher: Subnet, rng: Random) -> Subnet:
+        """Another teacher, where there is one and it may change."""
+        if self.fixed:
+            return teacher
+        if rng.random() < self.p_fresh:
+            return self.pool.sample(rng)
+        return self.pool.mutate(teacher, rng)
