@@ -94,6 +94,7 @@ def optimize(
     batch_size: Annotated[int | None, typer.Option(help="Images a training step.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that load images; 0 loads in the trainer.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Checkpoint the base starts from (.pth, .safetensors).")] = None,
+    base_run: Annotated[Path | None, typer.Option(help="A run whose trained base is taken over.")] = None,
     precision: Annotated[str | None, typer.Option(help="Training arithmetic: auto, fp32, bf16 or fp16.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run. Default: runs/<base>-<time>.")] = None,
     seed: Annotated[int | None, typer.Option(help="Same seed, same trials.")] = None,
@@ -109,6 +110,7 @@ def optimize(
     changes["batch_size"] = batch_size
     changes["workers"] = workers
     changes["teachers"] = teachers.resolve() if teachers is not None else None
+    changes["base_run"] = base_run.resolve() if base_run is not None else None
     changes["search.method"] = method
     changes["search.teacher"] = teacher
     changes["search.inherit"] = inherit

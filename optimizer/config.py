@@ -38,7 +38,7 @@ class SearchConfig(_Value):
     """How students are found and ranked."""
 
     method: str = "joint"
-    trials: int = Field(8, ge=1, description="students to try, the base not counted")
+    trials: int = Field(8, ge=0, description="students to try, the base not counted; 0 trains the base alone")
     fixed_trials: int = Field(0, ge=0, description="first trials in which the student's architecture stays (paper: 5)")
     top_k: int = Field(5, ge=1)
     objective: str = "harmonic"
@@ -71,6 +71,7 @@ class RunConfig(_Value):
     Attributes:
         data: folder of labelled images; None generates the shapes set inside the run's folder.
         weights: checkpoint the base starts from; None starts from random weights.
+        base_run: folder of a run whose trained base this one takes over instead of training its own.
         input_size: canvas (width, height) of the base.
         budget_s: wall-clock seconds for the whole run, over all resumes; None is no limit.
         pool: the teacher pool that distillation and the method "etp" draw from, trained where it is not found.
@@ -86,6 +87,7 @@ class RunConfig(_Value):
     target: str = "cpu"
     data: Path | None = None
     weights: Path | None = None
+    base_run: Path | None = None
     input_size: tuple[int, int]
     region_proposals: int = Field(ge=1, le=3840)
     seed: int = 0

@@ -15,6 +15,7 @@ from typing import Any
 
 from deploy import get_target
 from deploy.data import Dataset, read_dataset, summarise_problems
+from optimizer.base_run import adopt_base, check_base
 from optimizer.config import RunConfig, parse_config
 from optimizer.data.shapes import write_shapes
 from optimizer.distill.step import check_pair
@@ -53,6 +54,8 @@ def start_run(config: RunConfig, folder: Path, command: str = "") -> Path:
     if config.weights is not None and not config.weights.is_file():
         raise InputError(f"there is no weights file {config.weights}")
     data = _read_splits(config.data) if config.data is not None else None
+    if config.base_run is not None:
+        check_base(config.base_run, config)
     pool_exists = _check_teachers(config, folder, data[0] if data else None)
     plan = make_plan(config, len(data[0].records) if data else config.shapes.train, choose_device(), pool_exists)
     progress.say(plan.describe())
@@ -163,6 +166,9 @@ def _work(
 def _train_base(store: RunStore, evaluation: Evaluation, record: Any) -> None:
     """Trial 0, unless it is recorded."""
     history = store.history()
+    if (not history or history[0].status != "done") and evaluation.config.base_run is not None:
+        record(adopt_base(store, evaluation.config.base_run, evaluation.config))
+        history = store.history()
     if not history or history[0].status != "done":
         proposal = Proposal(None)
         record(Trial(0, proposal))

@@ -17,8 +17,10 @@ __all__ = ["ArtefactStore", "explain_disk_errors"]
 class ArtefactStore:
     """`folder/<sha256>`: written aside, flushed, then renamed; never changed afterwards."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, writable: bool = True) -> None:
         self._folder = folder
+        if not writable:
+            return
         folder.mkdir(parents=True, exist_ok=True)
         for leftover in folder.glob("*.part"):  # of a process that was killed
             leftover.unlink(missing_ok=True)

@@ -32,7 +32,7 @@ class RunStore:
 
     def __init__(self, folder: Path, connection: sqlite3.Connection, lock: IO[str] | None) -> None:
         self.folder = folder
-        self.artefacts = ArtefactStore(folder / "artefacts")
+        self.artefacts = ArtefactStore(folder / "artefacts", writable=lock is not None)
         self._connection, self._lock = connection, lock
 
     @staticmethod

@@ -64,6 +64,7 @@ ALLOWED = {
         "optimizer.train",
         "deploy",
     },
+    "optimizer.base_run": {"optimizer.config", "optimizer.errors", "optimizer.search", "optimizer.store"},
     "optimizer.snapshots": {"optimizer.report", "optimizer.search", "optimizer.store", "deploy"},
     "optimizer.handover": {
         "optimizer.cost",

@@ -1,0 +1,342 @@
+"""Joint-DetNAS against its parts: one row a way of searching, at equal total epochs.
+
+    python benchmarks/joint_detnas.py run --data DATA --out OUT [--seeds 1,2] [--jobs 2]
+    python benchmarks/joint_detnas.py table --out OUT
+
+`run` trains a teacher pool once, the base once for each seed, then every row from that base, and the base alone for as
+many epochs. It may be killed and started again. With several jobs, each trains on one core, and one that measures
+latency stops the others meanwhile. `table` measures the best student of every row and seed beside the base in one
+lease, asks every teacher that was used for its own AP, and writes OUT/table.json and OUT/table.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from deploy.data import read_dataset
+from optimizer import run as run_module
+from optimizer.arch.pool import Subnet
+from optimizer.config import RunConfig, parse_config, parse_size
+from optimizer.cost.base import Candidate, CostMeter, Measured
+from optimizer.evaluation import build_meter, choose_device
+from optimizer.recipes import PAPER_ACTIONS, quick, scaled_sizes
+from optimizer.search.base import Trial
+from optimizer.search.objective import OBJECTIVES
+from optimizer.store.run_store import DATABASE, RunStore
+from optimizer.supernet.pool import evaluate_teacher, find_pool, open_pool
+
+PRUNING = ("prune_channels", "prune_layer", "prune_fpn", "prune_rpn", "prune_box_head")
+ROWS: dict[str, dict[str, object]] = {
+    "joint": {},
+    "pruning": {"search.space.actions": PRUNING, "search.teacher": "none"},
+    "distillation": {"search.space.actions": ()},
+    "pipeline": {"search.method": "pipeline"},
+    "backbone": {"search.space.actions": PAPER_ACTIONS},
+    "random": {"search.method": "random"},
+    "no-inheritance": {"search.inherit": False},
+}
+WORDS = {
+    "base": "base, trained as long",
+    "random": "random search",
+    "pruning": "pruning only",
+    "distillation": "distillation only",
+    "pipeline": "search, then prune, then distil",
+    "no-inheritance": "joint without inheritance",
+    "backbone": "joint, backbone alone (the paper's space)",
+    "joint": "joint, whole detector",
+}
+
+
+def make_config(arguments: argparse.Namespace, seed: int) -> RunConfig:
+    """What all rows of a seed share."""
+    size = parse_size(arguments.size)
+    recipe = quick(arguments.data.resolve())
+    assert recipe.pool is not None
+    phases = [
+        train.model_copy(update={"epochs": epochs}) for train, epochs in zip(recipe.pool.train, arguments.pool_epochs)
+    ]
+    return recipe.changed(
+        {
+            "base": arguments.base,
+            "seed": seed,
+            "input_size": size,
+            "region_proposals": 100,
+            "search.space.sizes": scaled_sizes(size),
+            "search.space.region_proposals": (100, 50),
+            "search.trials": arguments.trials,
+            "search.finetuned": 0,
+            "pool": recipe.pool.model_copy(update={"train": tuple(phases)}),
+            "base_train.epochs": arguments.base_epochs,
+            "final_protocol": "quick",
+            "teachers": (arguments.out / "teachers").resolve(),
+        }
+    )
+
+
+def make_row(arguments: argparse.Namespace, row: str, seed: int) -> tuple[RunConfig, Path]:
+    """Configuration and folder of one row; "start" is the base that the others start from."""
+    config = make_config(arguments, seed)
+    folder = arguments.out / f"{row}-{seed}"
+    if row in ("start", "base"):
+        epochs = arguments.base_epochs + (arguments.trials if row == "base" else 0)
+        alone = {"search.trials": 0, "search.teacher": "none", "base_train.epochs": epochs}
+        return config.changed(alone), folder
+    return config.changed({**ROWS[row], "base_run": (arguments.out / f"start-{seed}").resolve()}), folder
+
+
+def do_row(arguments: argparse.Namespace) -> None:
+    """One row in this process; goes on where it was."""
+    config, folder = make_row(arguments, arguments.row, arguments.seed)
+    plain = build_meter
+
+    def build_quiet(*settings: Any) -> CostMeter:
+        return QuietMeter(plain(*settings), arguments.out)
+
+    run_module.build_meter = build_quiet  # the rows run beside each other, and no measurement may
+    with registered(arguments.out):
+        if arguments.row == "pool":
+            run_module.train_teachers(make_config(arguments, 0), arguments.out / "teachers")
+        elif (folder / DATABASE).exists():
+            run_module.resume_run(folder)
+        else:
+            run_module.start_run(config, folder)
+
+
+@dataclass(frozen=True)
+class QuietMeter:
+    """Measures while the other rows are stopped."""
+
+    meter: CostMeter
+    out: Path
+
+    def measure(self, student: Candidate, base: Candidate) -> Measured:
+        with quiet(self.out):
+            return self.meter.measure(student, base)
+
+    def measure_all(self, candidates: Mapping[int, Candidate]) -> dict[int, Measured]:
+        with quiet(self.out):
+            return self.meter.measure_all(candidates)
+
+
+@contextmanager
+def registered(out: Path) -> Iterator[None]:
+    """This process is among those that a measurement stops."""
+    mark = out / "pids" / str(os.getpid())
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.touch()
+    try:
+        yield
+    finally:
+        mark.unlink(missing_ok=True)
+
+
+@contextmanager
+def quiet(out: Path) -> Iterator[None]:
+    """The other rows are stopped meanwhile, and one row measures at a time."""
+    with (out / "measuring.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        others = [int(mark.name) for mark in (out / "pids").iterdir() if int(mark.name) != os.getpid()]
+        try:
+            send(signal.SIGSTOP, others)
+            yield
+        finally:
+            send(signal.SIGCONT, others)
+
+
+def send(number: int, pids: list[int]) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):  # it has ended
+            os.kill(pid, number)
+
+
+def do_run(arguments: argparse.Namespace) -> None:
+    """All rows, several at a time."""
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for mark in (arguments.out / "pids").glob("*"):
+        mark.unlink()
+    settings = {
+        name: str(getattr(arguments, name))
+        for name in ("base", "size", "base_epochs", "trials", "pool_epochs", "data", "seeds")
+    }
+    (arguments.out / "settings.json").write_text(json.dumps(settings, indent=2) + "\n")
+    seeds = [int(seed) for seed in arguments.seeds.split(",")]
+    starts = [("start", seed) for seed in seeds]
+    untaught = [("pool", 0), *((row, seed) for seed in seeds for row in ("base", "pruning"))]
+    taught = [(row, seed) for seed in seeds for row in ROWS if row != "pruning"]
+    for batch in (starts, untaught, taught):
+        with ThreadPoolExecutor(arguments.jobs) as workers:
+            codes = list(workers.map(lambda item: start_row(arguments, *item), batch))
+        if any(codes):
+            sys.exit(f"{sum(map(bool, codes))} rows failed; see {arguments.out}/*.log, then start again")
+
+
+def start_row(arguments: argparse.Namespace, row: str, seed: int) -> int:
+    """One row in a process of its own, on its share of the cores."""
+    threads = max((os.cpu_count() or 1) // arguments.jobs, 1)
+    command = [sys.executable, __file__, "row", "--row", row, "--seed", str(seed)]
+    command += ["--pool-epochs", *map(str, arguments.pool_epochs)]
+    for name in ("base", "size", "base_epochs", "trials", "data", "out"):
+        command += [f"--{name.replace('_', '-')}", str(getattr(arguments, name))]
+    with (arguments.out / f"{row}-{seed}.log").open("a") as log:
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        return subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, env=environment).returncode
+
+
+def do_table(arguments: argparse.Namespace) -> None:
+    """Measure the best of every row together, and write the tables."""
+    settings = json.loads((arguments.out / "settings.json").read_text())
+    seeds = [int(seed) for seed in settings["seeds"].split(",")]
+    starts, runs = {}, {}
+    for seed in seeds:
+        for row in ("start", "base", *ROWS):
+            folder = arguments.out / f"{row}-{seed}"
+            if (folder / DATABASE).exists():
+                with RunStore.open(folder, writable=False) as store:
+                    if row == "start":
+                        starts[seed] = parse_config(store.config)
+                    elif store.get_meta("status") == "finished":
+                        runs[row, seed] = (folder, store.history())
+    best = {key: pick_best(key[0], trials) for key, (_, trials) in runs.items()}
+    ratios, records = measure_together(starts[seeds[0]], {key: (runs[key][0], trial) for key, trial in best.items()})
+    lines = []
+    for (row, seed), trial in best.items():
+        base = best["base", seed]
+        assert trial.ap is not None and base.ap is not None and trial.arch is not None
+        ratio = ratios[row, seed] / ratios["base", seed]  # how many times as fast as the base
+        trials = runs[row, seed][1]
+        lines.append(
+            {
+                "row": row, "seed": seed, "ap": trial.ap, "ap50": trial.ap50, "macs": trial.macs,
+                "latency_over_base": 1 / ratio, "score": OBJECTIVES["harmonic"](trial.ap / base.ap, ratio, 0.4, 0.8),
+                "minutes": sum(t.seconds for t in trials) / 60, "epochs_of_student": trial.epochs_total,
+                "trial": trial.number, "teacher": str(trial.proposal.teacher or ""),
+                "arch": trial.arch.to_json(), "failed": sum(t.status == "failed" for t in trials),
+            }
+        )  # fmt: skip
+    pairs = list_pairs(starts[seeds[0]], {key: trials for key, (_, trials) in runs.items()})
+    result = {"settings": settings, "rows": lines, "pairs": pairs, "latency": records}
+    (arguments.out / "table.json").write_text(json.dumps(result, indent=1) + "\n")
+    text = describe(lines)
+    (arguments.out / "table.md").write_text(text)
+    print(text)
+
+
+def pick_best(row: str, trials: list[Trial]) -> Trial:
+    """The student a row found: that of the best score; of the base's own row the base."""
+    done = [trial for trial in trials if trial.status == "done" and (trial.number > 0 or row == "base")]
+    return max(done, key=lambda trial: trial.score or 0.0)
+
+
+def measure_together(
+    config: RunConfig, students: Mapping[tuple[str, int], tuple[Path, Trial]]
+) -> tuple[dict[tuple[str, int], float], dict[str, Any]]:
+    """Speed of every student by that of the first base, all in one lease, with the records."""
+    from deploy import Preprocess, get_target
+    from optimizer.arch.macs import count
+
+    keys = sorted(students, key=lambda key: (key[0] != "base", key))
+    candidates = {}
+    for number, key in enumerate(keys):
+        folder, trial = students[key]
+        assert trial.arch is not None and trial.model is not None
+        candidates[number] = Candidate(
+            folder / "artefacts" / trial.model, Preprocess.imagenet(*trial.arch.input_size), count(trial.arch, 3)
+        )
+    assert config.data is not None
+    meter = build_meter(config, get_target(config.target), read_dataset(config.data, "val"), "final", print)
+    measured = meter.measure_all(candidates)
+    return (
+        {key: measured[number].ratio for number, key in enumerate(keys)},
+        {f"{key[0]}-{key[1]}": measured[number].latency for number, key in enumerate(keys)},
+    )
+
+
+def list_pairs(config: RunConfig, runs: Mapping[tuple[str, int], list[Trial]]) -> list[dict[str, Any]]:
+    """Every taught student with its teacher's own AP and size, and how much AP it gained on its parent."""
+    assert config.data is not None and config.teachers is not None
+    train_data, val_data = read_dataset(config.data, "train"), read_dataset(config.data, "val")
+    pool = open_pool(find_pool(config.teachers, config.pool_config(), train_data), train_data)
+    known: dict[Subnet, dict[str, Any]] = {}
+    pairs = []
+    for (row, seed), trials in runs.items():
+        by_number = {trial.number: trial for trial in trials}
+        for trial in trials:
+            teacher, parent = trial.proposal.teacher, trial.proposal.parent
+            if trial.status != "done" or teacher is None or parent is None:
+                continue
+            if teacher not in known:
+                detector = pool.extract(teacher, choose_device())
+                params = sum(parameter.numel() for parameter in detector.parameters())
+                known[teacher] = {"ap": evaluate_teacher(detector, val_data, choose_device()), "params": params}
+            pairs.append(
+                {
+                    "row": row, "seed": seed, "trial": trial.number, "teacher": str(teacher),
+                    "teacher_ap": known[teacher]["ap"], "teacher_params": known[teacher]["params"],
+                    "student_ap": trial.ap, "student_params": trial.params, "score": trial.score,
+                    "actions": [action.kind for action in trial.proposal.actions],
+                    "ap_gain_on_parent": (trial.ap or 0) - (by_number[parent].ap or 0),
+                }
+            )  # fmt: skip
+    return pairs
+
+
+def describe(lines: list[dict[str, Any]]) -> str:
+    """The table as markdown: means over seeds, each seed's value in brackets."""
+    out = ["| row | AP | AP50 | GMAC | latency / base | score | minutes |", "|---|---|---|---|---|---|---|"]
+    for row in WORDS:
+        mine = [line for line in lines if line["row"] == row]
+        if not mine:
+            continue
+        cells = [WORDS[row]]
+        columns: tuple[tuple[str, Callable[[float], str]], ...] = (
+            ("ap", "{:.3f}".format), ("ap50", "{:.3f}".format), ("macs", lambda value: f"{value / 1e9:.2f}"),
+            ("latency_over_base", "{:.2f}".format), ("score", "{:.3f}".format), ("minutes", "{:.1f}".format),
+        )  # fmt: skip
+        for name, show in columns:
+            values = [line[name] for line in mine]
+            cells.append(f"{show(fmean(values))} ({', '.join(show(value) for value in values)})")
+        out.append(f"| {' | '.join(cells)} |")
+    return "\n".join(out) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True)
+    for name, function in (("run", do_run), ("row", do_row), ("table", do_table)):
+        command = commands.add_parser(name)
+        command.set_defaults(function=function)
+        command.add_argument("--out", type=Path, required=True)
+        if name == "table":
+            continue
+        command.add_argument("--data", type=Path, required=True)
+        command.add_argument("--base", default="r18")
+        command.add_argument("--size", default="192x144")
+        command.add_argument("--base-epochs", type=int, default=4)
+        command.add_argument("--trials", type=int, default=8)
+        command.add_argument("--pool-epochs", type=int, nargs=3, default=(6, 2, 4))
+        if name == "row":
+            command.add_argument("--row", required=True)
+            command.add_argument("--seed", type=int, required=True)
+        else:
+            command.add_argument("--seeds", default="1,2")
+            command.add_argument("--jobs", type=int, default=2)
+    arguments = parser.parse_args()
+    arguments.out = arguments.out.resolve()
+    arguments.function(arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""The trained base of one run, taken over by another: several searches from one start, trained and measured once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from optimizer.config import RunConfig, parse_config
+from optimizer.errors import InputError
+from optimizer.search.base import Trial
+from optimizer.store.run_store import RunStore
+
+__all__ = ["adopt_base", "check_base"]
+
+
+def check_base(folder: Path, config: RunConfig) -> Trial:
+    """Trial 0 of another run, if it is the base that this one would train.
+
+    Raises:
+        InputError: no run there, its base is not trained yet, or it is another one; the text says what differs.
+    """
+    with RunStore.open(folder, writable=False) as other:
+        theirs = parse_config(other.config)
+        history = other.history()
+    if not history or history[0].status != "done":
+        raise InputError(f"the base of {folder} is not trained yet")
+    for name, own, found in (
+        ("architecture or canvas", config.base_arch().arch_id, theirs.base_arch().arch_id),
+        ("data", _resolve(config.data), _resolve(theirs.data)),
+        ("target", config.target, theirs.target),
+        ("cost", config.search.cost, theirs.search.cost),
+    ):
+        if own != found:
+            raise InputError(f"the base of {folder} is another one: its {name} is {found}, this run wants {own}")
+    return history[0]
+
+
+def adopt_base(store: RunStore, folder: Path, config: RunConfig) -> Trial:
+    """Copy weights and model of another run's base; returns the trial to record as this run's trial 0."""
+    trial = check_base(folder, config)
+    with RunStore.open(folder, writable=False) as other:
+        for sha256 in (trial.weights, trial.model):
+            assert sha256 is not None
+            store.artefacts.put_file(other.artefacts.path(sha256, verify=True))
+    return trial
+
+
+def _resolve(path: Path | None) -> str:
+    return str(path.resolve()) if path is not None else "the generated shapes"
