@@ -31,7 +31,8 @@ from optimizer import run as run_module
 from optimizer.arch.pool import Subnet
 from optimizer.config import RunConfig, parse_config, parse_size
 from optimizer.cost.base import Candidate, CostMeter, Measured
-from optimizer.evaluation import build_meter, choose_device
+from optimizer.evaluation import build_meter
+from optimizer.jobs import choose_device
 from optimizer.recipes import PAPER_ACTIONS, quick, scaled_sizes
 from optimizer.search.base import Trial
 from optimizer.search.objective import OBJECTIVES

@@ -18,8 +18,9 @@ from pathlib import Path
 from deploy import get_target
 from optimizer.config import parse_config
 from optimizer.cost.macs import MacsCost
-from optimizer.evaluation import Evaluation, choose_device
+from optimizer.evaluation import Evaluation
 from optimizer.handover import find_front
+from optimizer.jobs import choose_device
 from optimizer.progress import RunProgress
 from optimizer.report.page import trace_lineage
 from optimizer.run import read_data

@@ -24,13 +24,12 @@ from optimizer.config import RunConfig
 from optimizer.cost.base import Candidate, CostMeter
 from optimizer.cost.latency import LatencyCost
 from optimizer.cost.macs import MacsCost
-from optimizer.data.loader import TrainLoader
 from optimizer.detectors import build_detector
 from optimizer.detectors.base import Detector
 from optimizer.detectors.weights import load_weights
-from optimizer.distill.step import DistillStep
 from optimizer.errors import RunFailed
 from optimizer.export import evaluate_model, export_model
+from optimizer.jobs import StudentJob, count_steps, train_student
 from optimizer.morph import morph
 from optimizer.progress import RunProgress
 from optimizer.search.base import History, Proposal, Trial, TrialFailed
@@ -38,18 +37,13 @@ from optimizer.search.objective import OBJECTIVES
 from optimizer.seeds import derive_seed
 from optimizer.store.artefacts import ArtefactStore
 from optimizer.supernet.pool import TeacherPool
+from optimizer.team import tell_team
 from optimizer.train.config import TrainConfig
-from optimizer.train.loop import Progress, TrainingDiverged, TrainResult, train
-from optimizer.train.steps import DetectionStep, LossStep
+from optimizer.train.loop import Progress, TrainingDiverged, TrainResult
 
-__all__ = ["Evaluation", "build_meter", "choose_device"]
+__all__ = ["Evaluation", "build_meter"]
 
 MEASURING_IMAGES = 64
-
-
-def choose_device() -> torch.device:
-    """The first GPU where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def build_meter(
@@ -116,7 +110,7 @@ class Evaluation:
         parent = None if proposal.parent is None else trials[proposal.parent]
         student = self._build(number, proposal, parent)
         recipe = self._choose_recipe(number, proposal)
-        result = self._train(number, student, recipe, self._build_step(student.arch, proposal.teacher))
+        result = self._train(number, student, recipe, proposal.teacher)
 
         self.progress.start_step(f"{_name(number)}: export and measure", 3)
         model = self._store_model(number, student)
@@ -177,12 +171,6 @@ class Evaluation:
         assert self.config.finetune is not None
         return self.config.finetune
 
-    def _build_step(self, student: ArchSpec, teacher: Subnet | None) -> LossStep:
-        if teacher is None:
-            return DetectionStep()
-        assert self.pool is not None, "a proposal with a teacher in a run without a pool"
-        return DistillStep(student, self.pool.extract(teacher, self.device), self.config.distill).to(self.device)
-
     def _build_member(self, subnet: Subnet) -> Student:
         assert self.pool is not None, "a student from the pool in a run without one"
         detector = self.pool.extract(subnet, self.device)
@@ -211,30 +199,29 @@ class Evaluation:
         detector.load_state_dict(child.weights)
         return Student(detector, child.arch, changes, parent.epochs_total)
 
-    def _train(self, number: int, student: Student, recipe: TrainConfig, step: LossStep) -> TrainResult:
-        loader = TrainLoader(
-            self.train_data,
-            Preprocess.imagenet(*student.arch.input_size),
-            batch_size=self.config.batch_size,
-            seed=derive_seed(self.config.seed, number),
-            augment=self.config.augment,
-            workers=self.config.workers,
+    def _train(self, number: int, student: Student, recipe: TrainConfig, teacher: Subnet | None) -> TrainResult:
+        config = self.config
+        job = StudentJob(
+            arch=student.arch.to_json(),
+            teacher=teacher.to_json() if teacher is not None else None,
+            recipe=recipe,
+            distill=config.distill,
+            seed=derive_seed(config.seed, number),
+            order_seed=derive_seed(config.seed, number),
+            batch_size=config.batch_size,
+            augment=config.augment,
+            workers=config.workers,
+            checkpoint=self._checkpoint(number),
+            data=config.data or self.scratch.parent / "data",
+            pool=self.pool.folder if self.pool is not None else None,
         )
-        self.progress.start_step(f"{_name(number)}: train", len(loader) * recipe.epochs)
+        self.progress.start_step(f"{_name(number)}: train", count_steps(job, self.train_data))
 
         def show(progress: Progress) -> None:
             self.progress.advance_step(progress.step, note=f"loss {progress.loss:.2f}")
 
-        return train(
-            student.detector,
-            loader,
-            step,
-            recipe,
-            device=self.device,
-            seed=derive_seed(self.config.seed, number),
-            checkpoint=self._checkpoint(number),
-            report=show,
-        )
+        tell_team(job)
+        return train_student(job, student.detector, self.train_data, self.pool, self.device, show)
 
     def _make_candidate(self, model: str, arch: ArchSpec) -> Candidate:
         cost = count(arch, len(self.train_data.class_names))

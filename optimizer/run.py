@@ -21,8 +21,9 @@ from optimizer.data.shapes import write_shapes
 from optimizer.distill.step import check_pair
 from optimizer.environment import describe_environment
 from optimizer.errors import InputError, Interrupted, RunFailed
-from optimizer.evaluation import Evaluation, build_meter, choose_device
+from optimizer.evaluation import Evaluation, build_meter
 from optimizer.handover import find_front, hand_over, write_front
+from optimizer.jobs import choose_device
 from optimizer.plan import Plan, make_plan
 from optimizer.progress import RunProgress, format_duration
 from optimizer.report.console import front_table
@@ -33,7 +34,9 @@ from optimizer.search.teachers import Teachers
 from optimizer.snapshots import draw_pictures
 from optimizer.store.artefacts import explain_disk_errors
 from optimizer.store.run_store import DATABASE, RunStore
-from optimizer.supernet.pool import TeacherPool, find_pool, is_trained, train_pool
+from optimizer.supernet.pool import TeacherPool, find_pool, is_trained
+from optimizer.supernet.shrinking import train_pool
+from optimizer.team import assemble_team, tell_team
 
 __all__ = ["read_data", "resume_run", "rewrite_report", "run_or_resume", "start_run"]
 
@@ -49,6 +52,24 @@ def start_run(config: RunConfig, folder: Path, command: str = "") -> Path:
         InputError: something is wrong with the request; nothing has been started then.
         RunFailed, Interrupted: what was found so far is in the folder, and `resume_run` goes on.
     """
+    with assemble_team(config.batch_size) as leads:
+        if leads:
+            _start(config, folder, command)
+    return folder
+
+
+def resume_run(folder: Path) -> Path:
+    """Go on with a run that was stopped or killed; a finished one is only reported again."""
+    with assemble_team() as leads:
+        if leads:
+            with RunStore.open(folder) as store:
+                config = parse_config(store.config)
+                store.log_event("resumed")
+                _work(store, config, RunProgress())
+    return folder
+
+
+def _start(config: RunConfig, folder: Path, command: str) -> None:
     progress = RunProgress()
     get_target(config.target)
     if config.weights is not None and not config.weights.is_file():
@@ -61,28 +82,23 @@ def start_run(config: RunConfig, folder: Path, command: str = "") -> Path:
     progress.say(plan.describe())
     with RunStore.create(folder, config.model_dump(mode="json")) as store:
         store.set_meta("command", command)
-        return _work(store, config, progress, plan, data)
-
-
-def resume_run(folder: Path) -> Path:
-    """Go on with a run that was stopped or killed; a finished one is only reported again."""
-    progress = RunProgress()
-    with RunStore.open(folder) as store:
-        config = parse_config(store.config)
-        store.log_event("resumed")
-        return _work(store, config, progress)
+        _work(store, config, progress, plan, data)
 
 
 def train_teachers(config: RunConfig, folder: Path) -> Path:
     """A teacher pool for the runs of this configuration, in a folder of pools; returns the pool's folder."""
     assert config.data is not None
-    train_data, val_data = _read_splits(config.data)
-    progress = RunProgress()
     pool_config = config.pool_config()
-    place = find_pool(folder, pool_config, train_data)
-    with _interruptible(f"optimize teachers train with the same options ({place})"), progress.shown():
-        pool = train_pool(place, pool_config, train_data, val_data, choose_device(), progress, config.workers)
-    return pool.folder
+    with assemble_team(pool_config.batch_size) as leads:
+        splits = _read_splits(config.data)
+        place = find_pool(folder, pool_config, splits[0])
+        if leads:
+            progress = RunProgress()
+            with _interruptible("optimize teachers train, with the same options"), progress.shown():
+                train_pool(
+                    place, pool_config, splits, config.data, choose_device(), progress, config.workers, tell_team
+                )
+    return place
 
 
 def run_or_resume(config: RunConfig, folder: Path) -> dict[str, Any]:
@@ -191,7 +207,10 @@ def _prepare_pool(
     store.set_meta("teachers", str(folder))
     if not is_trained(place):
         progress.say(f"no teacher pool for this data and recipe in {folder}: training one, for later runs as well")
-    pool = train_pool(place, pool_config, train_data, val_data, choose_device(), progress, config.workers)
+    pool = train_pool(
+        place, pool_config, (train_data, val_data), config.data or store.folder / "data", choose_device(), progress,
+        config.workers, tell_team,
+    )  # fmt: skip
     progress.say(f"teachers: {pool.folder}, {pool.space.count()} sub-networks of {pool.config.family}")
     return pool
 

@@ -14,8 +14,8 @@ class Localization(Distiller):
     """L1 distance between the box regression outputs, summed over the four coordinates, mean over regions.
 
     Class-aware: |sum over classes of p_teacher(class) * (teacher's box - student's box)|, the class-specific boxes of a
-    region weighed before the absolute value; background counts as no difference. The formula is that of a later paper of
-    the same group (FACTS 1.6). Plain: the mean over classes of |teacher's - student's|, whatever the class; that the
+    region weighed before the absolute value; background counts as no difference. The formula is that of a later paper
+    of the same group (FACTS 1.6). Plain: the mean over classes of |teacher's - student's|, whatever the class; that the
     original form is an L1 distance is a reconstruction.
     """
 

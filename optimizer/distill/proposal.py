@@ -14,9 +14,9 @@ __all__ = ["ProposalFeature"]
 class ProposalFeature(Distiller):
     """Mean squared error between the teacher's RoI features and the student's after a 3x3 convolution.
 
-    Joint-DetNAS (supplement, A.2) states the adapter: 3x3, stride 1, as many outputs as the teacher's pyramid (256). That
-    it reads the 7x7 RoI feature and not the whole map is a reconstruction (FACTS 1.6). It starts as an identity, so that
-    equal networks differ by nothing; of unequal widths as many channels as both have are passed on.
+    Joint-DetNAS (supplement, A.2) states the adapter: 3x3, stride 1, as many outputs as the teacher's pyramid (256).
+    That it reads the 7x7 RoI feature and not the whole map is a reconstruction (FACTS 1.6). It starts as an identity,
+    so that equal networks differ by nothing; of unequal widths as many channels as both have are passed on.
 
     Args:
         student_width, teacher_width: channels of the pyramids.

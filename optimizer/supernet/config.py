@@ -103,8 +103,8 @@ class PoolRecipe(_Value):
     def make(self, base: str, sizes: tuple[tuple[int, int], ...], region_proposals: int, detector: str) -> PoolConfig:
         """The pool of a base.
 
-        Depths shrink as in the paper's table: first stage 3 alone, down to half; then every stage down to two blocks, or
-        to half of one that has only two.
+        Depths shrink as in the paper's table: first stage 3 alone, down to half; then every stage down to two blocks,
+        or to half of one that has only two.
         """
         family = self.family or {"x101": "r101"}.get(base, base)
         full = FAMILIES[family].depths

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,8 +16,7 @@ from typing import Any
 
 import torch
 from pydantic import ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from deploy import Preprocess
@@ -28,25 +26,21 @@ from optimizer.arch.pool import PoolSpace, Subnet
 from optimizer.data.loader import TrainLoader
 from optimizer.detectors import build_detector
 from optimizer.detectors.base import Detector
-from optimizer.errors import InputError, RunFailed
-from optimizer.progress import RunProgress
-from optimizer.seeds import derive_seed
-from optimizer.store.artefacts import explain_disk_errors, hash_file
-from optimizer.store.lock import take_lock
+from optimizer.errors import InputError
+from optimizer.store.artefacts import hash_file
 from optimizer.supernet.calibrate import recalibrate
 from optimizer.supernet.config import PoolConfig
-from optimizer.supernet.elastic import rank_channels, slice_weights
-from optimizer.supernet.step import ShrinkStep, SupernetStep
-from optimizer.train.loop import Progress, train
+from optimizer.supernet.elastic import slice_weights
 from optimizer.train.predict import predict
 
 __all__ = [
-    "PoolSummary", "TeacherPool", "evaluate_teacher", "find_pool", "is_trained", "key_pool", "list_pools", "open_pool",
-    "train_pool",
+    "MANIFEST", "SCHEMA", "UNFINISHED", "PoolSummary", "TeacherPool", "evaluate_teacher", "extract_member", "find_pool",
+    "is_trained", "key_pool", "list_pools", "name_data", "open_pool", "phase_path",
 ]  # fmt: skip
 
 SCHEMA = 1
 MANIFEST = "pool.json"
+UNFINISHED = "training.json"
 
 
 @dataclass(frozen=True)
@@ -78,7 +72,7 @@ class TeacherPool:
         """
         if not self.space.contains(subnet):
             raise InputError(f"the teacher pool {self.folder} has no member {subnet}")
-        return _extract(self.weights, self.config, subnet, self.calibration, device)
+        return extract_member(self.weights, self.config, subnet, self.calibration, device)
 
 
 @dataclass(frozen=True)
@@ -135,37 +129,10 @@ def open_pool(folder: Path, dataset: Dataset) -> TeacherPool:
     """
     manifest = _read_manifest(folder)
     config = PoolConfig.model_validate(manifest["config"])
-    path = _phase_path(folder, len(config.phases) - 1)
+    path = phase_path(folder, len(config.phases) - 1)
     if not path.is_file() or hash_file(path) != manifest["weights_sha256"]:
         raise InputError(f"the teacher pool {folder} is damaged: {path.name} is not the file it was made with")
     return TeacherPool(folder, config, dataset.class_names, load_file(path), dataset)
-
-
-def train_pool(
-    folder: Path,
-    config: PoolConfig,
-    train_data: Dataset,
-    val_data: Dataset,
-    device: torch.device,
-    progress: RunProgress,
-    workers: int = 0,
-) -> TeacherPool:
-    """Train a pool in `folder`, from wherever an earlier process left it.
-
-    Raises:
-        RunFailed: the training diverged, or the disk is full; what was trained so far is kept.
-    """
-    with explain_disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    with take_lock(folder), explain_disk_errors(folder):
-        if not (folder / MANIFEST).exists():
-            _write_json(folder / "training.json", {"config": config.model_dump(mode="json")} | _name_data(train_data))
-            detector: Detector | None = None
-            for phase in range(len(config.phases)):
-                detector = _train_phase(folder, phase, detector, config, train_data, device, progress, workers)
-            assert detector is not None
-            _finish(folder, config, train_data, val_data, device, progress)
-    return open_pool(folder, train_data)
 
 
 def list_pools(folder: Path) -> list[PoolSummary]:
@@ -173,90 +140,12 @@ def list_pools(folder: Path) -> list[PoolSummary]:
     summaries = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         finished = (path / MANIFEST).is_file()
-        if not finished and not (path / "training.json").is_file():
+        if not finished and not (path / UNFINISHED).is_file():
             continue
-        manifest = _read_manifest(path) if finished else json.loads((path / "training.json").read_text())
+        manifest = _read_manifest(path) if finished else json.loads((path / UNFINISHED).read_text())
         config = PoolConfig.model_validate(manifest["config"])
         summaries.append(PoolSummary(path, config, tuple(manifest["class_names"]), finished, manifest.get("ap", {})))
     return summaries
-
-
-def _train_phase(
-    folder: Path,
-    phase: int,
-    before: Detector | None,
-    config: PoolConfig,
-    dataset: Dataset,
-    device: torch.device,
-    progress: RunProgress,
-    workers: int,
-) -> Detector:
-    """The super-network after a phase: loaded where the phase is done, else trained."""
-    space = config.space()
-    path, checkpoint = _phase_path(folder, phase), folder / f"phase-{phase}.ckpt"
-    detector = build_detector(space.arch(space.largest()), len(dataset.class_names), seed=config.seed)
-    if path.exists():
-        _load(detector, path)
-        return detector
-    step: SupernetStep | ShrinkStep = SupernetStep(config.space(phase), derive_seed(config.seed, phase))
-    if phase > 0:
-        assert before is not None
-        detector.load_state_dict(before.state_dict())
-        teacher = build_detector(detector.arch, detector.num_classes)
-        _load(teacher, _phase_path(folder, 0))
-        if phase == 1:
-            rank_channels(detector)
-        step = ShrinkStep(config.space(phase), teacher, config.distill, derive_seed(config.seed, phase))
-    recipe = config.phases[phase].train
-    largest = max(config.sizes, key=lambda size: size[0] * size[1])
-    loader = TrainLoader(
-        dataset, Preprocess.imagenet(*largest), batch_size=config.batch_size,
-        seed=derive_seed(config.seed, "pool", phase), augment="light", workers=workers,
-    )  # fmt: skip
-    what = "the super-network" if phase == 0 else f"{config.space(phase).count()} sub-networks"
-    progress.start_step(f"teachers {phase + 1}/{len(config.phases)}: {what}", len(loader) * recipe.epochs)
-
-    def show(at: Progress) -> None:
-        progress.advance_step(at.step, note=f"loss {at.loss:.2f}")
-
-    train(
-        detector, loader, step, recipe, device=device, seed=derive_seed(config.seed, phase), checkpoint=checkpoint,
-        report=show,
-    )  # fmt: skip
-    _save(detector, path)
-    checkpoint.unlink(missing_ok=True)
-    return detector.cpu()
-
-
-def _finish(
-    folder: Path,
-    config: PoolConfig,
-    train_data: Dataset,
-    val_data: Dataset,
-    device: torch.device,
-    progress: RunProgress,
-) -> None:
-    """Average precision of three members, then the manifest that makes the pool one."""
-    path = _phase_path(folder, len(config.phases) - 1)
-    weights, space = load_file(path), config.space()
-    middle = Subnet(
-        tuple(choices[len(choices) // 2] for choices in space.depths),
-        (space.widths[len(space.widths) // 2],) * 4,
-        space.sizes[0],
-    )
-    ap = {}
-    for member in dict.fromkeys((space.largest(), middle, space.smallest())):
-        progress.start_step(f"teachers: AP of {member}", 1)
-        detector = _extract(weights, config, member, train_data, device)
-        ap[str(member)] = evaluate_teacher(detector, val_data, device)
-        progress.advance_step(1)
-    listed = ", ".join(f"{name} AP {value:.3f}" for name, value in ap.items())
-    progress.say(f"teacher pool {folder.name}: {space.count()} members; {listed}")
-    manifest = {
-        "schema": SCHEMA, "config": config.model_dump(mode="json"), "weights_sha256": hash_file(path), "ap": ap,
-    } | _name_data(train_data)  # fmt: skip
-    _write_json(folder / MANIFEST, manifest)
-    (folder / "training.json").unlink(missing_ok=True)
 
 
 def evaluate_teacher(detector: Detector, dataset: Dataset, device: torch.device) -> float:
@@ -265,9 +154,10 @@ def evaluate_teacher(detector: Detector, dataset: Dataset, device: torch.device)
     return evaluate_detections(dataset, predict(detector, dataset.records, preprocess, device)).ap
 
 
-def _extract(
+def extract_member(
     weights: dict[str, Tensor], config: PoolConfig, subnet: Subnet, dataset: Dataset, device: torch.device
 ) -> Detector:
+    """The static detector of one member of a super-network; see `TeacherPool.extract`."""
     arch = config.space().arch(subnet)
     detector = build_detector(arch, len(dataset.class_names))
     detector.load_state_dict(slice_weights(weights, arch))
@@ -293,11 +183,13 @@ def _fingerprint(dataset: Dataset) -> str:
     return digest.hexdigest()
 
 
-def _name_data(dataset: Dataset) -> dict[str, Any]:
+def name_data(dataset: Dataset) -> dict[str, Any]:
+    """What a manifest says of the data."""
     return {"class_names": list(dataset.class_names), "images": len(dataset.records), "data": _fingerprint(dataset)}
 
 
-def _phase_path(folder: Path, phase: int) -> Path:
+def phase_path(folder: Path, phase: int) -> Path:
+    """Where the super-network lies as a phase left it."""
     return folder / f"phase-{phase}.safetensors"
 
 
@@ -314,31 +206,3 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
         raise InputError(f"the teacher pool {folder} is damaged: {MANIFEST} cannot be read ({error!r:.120})") from error
     return manifest
-
-
-def _load(detector: Detector, path: Path) -> None:
-    try:
-        detector.load_state_dict(load_file(path))
-    except (SafetensorError, RuntimeError) as error:
-        raise RunFailed(f"{path} is damaged ({type(error).__name__}); delete it to train that phase again") from error
-
-
-def _save(detector: Detector, path: Path) -> None:
-    """Whole or not at all."""
-    _replace(path, lambda aside: save_file({n: v.contiguous().cpu() for n, v in detector.state_dict().items()}, aside))
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    _replace(path, lambda aside: aside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8"))
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    aside = path.with_name(path.name + ".part")
-    try:
-        write(aside)
-    except SafetensorError as error:
-        raise RunFailed(f"cannot write {path}: {error}; free some space, then start again") from error
-    descriptor = os.open(aside, os.O_RDONLY)
-    os.fsync(descriptor)
-    os.close(descriptor)
-    aside.replace(path)
