@@ -100,7 +100,6 @@ def make_row(arguments: argparse.Namespace, row: str, seed: int) -> tuple[RunCon
 
 def do_row(arguments: argparse.Namespace) -> None:
     """One row in this process; goes on where it was."""
-    config, folder = make_row(arguments, arguments.row, arguments.seed)
     plain = build_meter
 
     def build_quiet(*settings: Any) -> CostMeter:
@@ -110,7 +109,9 @@ def do_row(arguments: argparse.Namespace) -> None:
     with registered(arguments.out):
         if arguments.row == "pool":
             run_module.train_teachers(make_config(arguments, 0), arguments.out / "teachers")
-        elif (folder / DATABASE).exists():
+            return
+        config, folder = make_row(arguments, arguments.row, arguments.seed)
+        if (folder / DATABASE).exists():
             run_module.resume_run(folder)
         else:
             run_module.start_run(config, folder)
