@@ -25,7 +25,7 @@ def check_base(folder: Path, config: RunConfig) -> Trial:
         raise InputError(f"the base of {folder} is not trained yet")
     for name, own, found in (
         ("architecture or canvas", config.base_arch().arch_id, theirs.base_arch().arch_id),
-        ("data", _resolve(config.data), _resolve(theirs.data)),
+        ("data", _name_data(config), _name_data(theirs)),
         ("target", config.target, theirs.target),
         ("cost", config.search.cost, theirs.search.cost),
     ):
@@ -44,5 +44,7 @@ def adopt_base(store: RunStore, folder: Path, config: RunConfig) -> Trial:
     return trial
 
 
-def _resolve(path: Path | None) -> str:
-    return str(path.resolve()) if path is not None else "the generated shapes"
+def _name_data(config: RunConfig) -> str:
+    if config.data is not None:
+        return str(config.data.resolve())
+    return f"generated shapes ({config.shapes}, seed {config.seed})"

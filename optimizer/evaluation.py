@@ -66,6 +66,19 @@ class Student:
     epochs_before: float
 
 
+class _Clock:
+    """Seconds of each part of an evaluation, by name."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.monotonic()
+
+    def tick(self, name: str) -> None:
+        """What passed since the last tick belongs to `name`."""
+        now = time.monotonic()
+        self.seconds[name], self._last = now - self._last, now
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Turns proposals into trials; a value that holds what every trial needs.
@@ -105,24 +118,31 @@ class Evaluation:
             raise RunFailed(f"cannot write in {self.scratch}: {error}; free some space, then resume the run") from error
 
     def _evaluate(self, number: int, proposal: Proposal) -> Trial:
-        started = time.monotonic()
+        clock = _Clock()
         trials = {trial.number: trial for trial in self.history()}
         parent = None if proposal.parent is None else trials[proposal.parent]
         student = self._build(number, proposal, parent)
+        clock.tick("build")
         recipe = self._choose_recipe(number, proposal)
         result = self._train(number, student, recipe, proposal.teacher)
+        clock.tick("train")
 
         self.progress.start_step(f"{_name(number)}: export and measure", 3)
         model = self._store_model(number, student)
+        clock.tick("export")
         self.progress.advance_step(1)
         candidate = self._make_candidate(model, student.arch)
         precision = evaluate_model(candidate.model, candidate.preprocess, self.val_data, self.target.spec.threads)
+        clock.tick("evaluate")
         self.progress.advance_step(2)
         measured = self.meter.measure(candidate, candidate if number == 0 else self.candidate(trials[0]))
+        clock.tick("measure")
         self.progress.advance_step(3)
         base_ap = precision.ap if number == 0 else trials[0].ap
         search = self.config.search
-        trial = Trial(
+        weights = self._store_weights(number, student.detector)
+        clock.tick("store")
+        return Trial(
             number=number,
             proposal=proposal,
             status="done",
@@ -137,14 +157,18 @@ class Evaluation:
             if base_ap
             else None,
             latency=measured.latency,
-            weights=self._store_weights(number, student.detector),
+            weights=weights,
             model=model,
             epochs_total=student.epochs_before + recipe.epochs,
-            seconds=time.monotonic() - started,
+            seconds=sum(clock.seconds.values()),
             curve=result.curve,
-            details={"changes": list(student.changes), "skipped_batches": result.skipped_batches, **measured.details},
+            details={
+                "changes": list(student.changes),
+                "skipped_batches": result.skipped_batches,
+                "seconds": clock.seconds,
+                **measured.details,
+            },
         )
-        return trial
 
     def candidate(self, trial: Trial) -> Candidate:
         """A finished trial as a cost meter takes it."""

@@ -131,6 +131,7 @@ def _describe(trial: Trial, front: Front, target: str) -> dict[str, Any]:
         "epochs_total": trial.epochs_total,
         "parent": trial.proposal.parent,
         "actions": [action.to_json() for action in trial.proposal.actions],
+        "teacher": trial.proposal.teacher.to_json() if trial.proposal.teacher is not None else None,
         "bundle": front.bundles.get(trial.number),
         "bundle_refused": front.refused.get(trial.number),
     }

@@ -78,6 +78,7 @@ def _describe(trial: Trial, cost: float, by_latency: bool) -> str:
     actions = ", ".join(action.kind.replace("_", " ") for action in trial.proposal.actions) or "no action"
     lines = [
         f"<b>{name}</b>: {actions}",
+        *([f"taught by {trial.proposal.teacher}"] if trial.proposal.teacher is not None else []),
         f"AP {trial.ap:.3f}, AP50 {trial.ap50:.3f}" if trial.ap50 is not None else f"AP {trial.ap:.3f}",
         f"{cost:.2f} {'ms' if by_latency else 'GMAC'}, {trial.cost_ratio or 0:.2f} times as fast as the base",
         f"{(trial.macs or 0) / 1e9:.2f} GMAC, {(trial.params or 0) / 1e6:.2f} M parameters",

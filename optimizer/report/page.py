@@ -12,7 +12,7 @@ import jinja2
 from plotly.offline import get_plotlyjs
 
 from optimizer.report.charts import draw_curves, draw_front
-from optimizer.search.base import Trial
+from optimizer.search.base import Proposal, Trial
 
 __all__ = ["Picture", "ReportData", "write_report"]
 
@@ -64,6 +64,7 @@ def write_report(path: Path, data: ReportData) -> None:
         undefined=jinja2.StrictUndefined,
     )  # fmt: skip
     environment.filters["data_uri"] = _data_uri
+    environment.filters["edits"] = describe_edits
     by_number = {trial.number: trial for trial in data.trials}
     # leases of different minutes are not comparable in milliseconds, ratios to the base inside a lease are
     latencies = {number: data.latency[0]["median_ms"] / data.ratios[number] for number in data.latency}
@@ -83,6 +84,14 @@ def write_report(path: Path, data: ReportData) -> None:
     aside = path.with_name(path.name + ".part")
     aside.write_text(text, encoding="utf-8")
     aside.replace(path)
+
+
+def describe_edits(proposal: Proposal) -> str:
+    """What a student is beside its parent, in a few words."""
+    if proposal.subnet is not None:
+        return f"from the pool: {proposal.subnet}"
+    kinds = ", ".join(action.kind for action in proposal.actions).replace("_", " ")
+    return kinds or ("fine-tuned" if proposal.finetune else "trained on")
 
 
 def trace_lineage(trial: Trial, by_number: Mapping[int, Trial]) -> list[Trial]:

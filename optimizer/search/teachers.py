@@ -41,6 +41,5 @@ class Teachers:
         """Another teacher, where there is one and it may change."""
         if self.fixed:
             return teacher
-        if rng.random() < self.p_fresh:
-            return self.pool.sample(rng)
-        return self.pool.mutate(teacher, rng)
+        fresh = self.pool.sample(rng) if rng.random() < self.p_fresh else teacher
+        return fresh if fresh != teacher else self.pool.mutate(teacher, rng)

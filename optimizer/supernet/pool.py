@@ -113,6 +113,9 @@ def find_pool(folder: Path, config: PoolConfig, dataset: Dataset) -> Path:
             f"the teachers in {folder} were trained on other images than these; train a pool for them: "
             "optimize teachers train"
         )
+    kind = manifest["config"]["detector"]
+    if kind != config.detector:
+        raise InputError(f"the teachers in {folder} are {kind} detectors; a {config.detector} is wanted")
     return folder
 
 
@@ -142,7 +145,7 @@ def list_pools(folder: Path) -> list[PoolSummary]:
         finished = (path / MANIFEST).is_file()
         if not finished and not (path / UNFINISHED).is_file():
             continue
-        manifest = _read_manifest(path) if finished else json.loads((path / UNFINISHED).read_text())
+        manifest = _read_manifest(path, MANIFEST if finished else UNFINISHED)
         config = PoolConfig.model_validate(manifest["config"])
         summaries.append(PoolSummary(path, config, tuple(manifest["class_names"]), finished, manifest.get("ap", {})))
     return summaries
@@ -193,16 +196,18 @@ def phase_path(folder: Path, phase: int) -> Path:
     return folder / f"phase-{phase}.safetensors"
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
+def _read_manifest(folder: Path, name: str = MANIFEST) -> dict[str, Any]:
+    finished = name == MANIFEST
     try:
-        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
-        if manifest["schema"] != SCHEMA:
+        manifest: dict[str, Any] = json.loads((folder / name).read_text())
+        if finished and manifest["schema"] != SCHEMA:
             raise InputError(f"{folder} has schema version {manifest['schema']}; this release reads version {SCHEMA}")
         PoolConfig.model_validate(manifest["config"])
-        for key in ("class_names", "data", "weights_sha256"):
+        for key in ("class_names", "data", *(["weights_sha256"] if finished else [])):
             manifest[key]
     except FileNotFoundError as error:
-        raise InputError(f"{folder} is no teacher pool: it has no {MANIFEST}") from error
+        raise InputError(f"{folder} is no teacher pool: it has no {name}") from error
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
-        raise InputError(f"the teacher pool {folder} is damaged: {MANIFEST} cannot be read ({error!r:.120})") from error
+        why = " ".join(repr(error).split())  # a fault that pydantic finds has several lines
+        raise InputError(f"the teacher pool {folder} is damaged: {name} cannot be read ({why:.120})") from error
     return manifest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +42,35 @@ def test_it_ends_with_the_front_and_the_path_of_the_report(finished: tuple[Path,
     assert "<html" in (run / "report.html").read_text()[:200]
     assert not list(run.rglob("*.part")), "nothing half-written is left"
     assert not list((run / "scratch").iterdir())
+
+
+def test_every_student_has_a_teacher_from_the_pool_beside_the_run(finished: tuple[Path, str]) -> None:
+    run, output = finished
+    pools = list((run.parent / "teachers").iterdir())
+    assert len(pools) == 1 and (pools[0] / "pool.json").is_file() and "training one, for later runs" in output
+    with sqlite3.connect(run / "run.db") as database:
+        proposals = [json.loads(row[0]) for row in database.execute("select proposal from trials where number > 0")]
+    assert len(proposals) == 2 and all(len(proposal["teacher"]["depths"]) == 4 for proposal in proposals)
+    assert "<th class=\"text\">teacher</th>" in (run / "report.html").read_text()
+    listed = call("optimizer.cli", "teachers", "list", str(run.parent / "teachers"))
+    assert listed.returncode == 0 and "1296 sub-networks" in listed.stdout and listed.stdout.count("AP 0.") == 3
+
+
+def test_another_run_takes_over_the_base_and_the_pool(finished: tuple[Path, str]) -> None:
+    run, _ = finished
+    again = run.parent / "again"
+    options = ["--base", "r18", "--preset", "smoke", "--base-run", str(run), "--out", str(again)]
+    result = call("optimizer.cli", *options, "--method", "etp", "--trials", "1")
+    assert result.returncode == 0, result.stderr
+    assert "training one" not in result.stdout and "from the pool" in result.stdout
+    weights = []
+    for folder in (run, again):
+        with sqlite3.connect(folder / "run.db") as database:
+            weights.append(database.execute("select weights, ap from trials where number = 0").fetchone())
+    assert weights[0] == weights[1]
+    other = call("optimizer.cli", *options[:-1], str(run.parent / "other"), "--size", "128x96")
+    assert other.returncode == 2 and "is another one: its architecture or canvas" in other.stderr
+    assert not (run.parent / "other").exists()
 
 
 def test_front_json_has_what_the_readme_promises(finished: tuple[Path, str]) -> None:

@@ -1,0 +1,223 @@
+"""What every distiller must do, in a step with a student and a teacher of either kind of detector."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from optimizer.arch.spec import ArchSpec, BlockSpec, FasterRCNNHead, RetinaNetHead, StageSpec
+from optimizer.detectors import DETECTORS, Detector, Truth, build_detector
+from optimizer.distill.config import DistillConfig
+from optimizer.distill.step import DistillStep, build_distillers
+
+HEADS = {
+    "faster_rcnn": FasterRCNNHead(rpn_width=16, box_width=24, region_proposals=20),
+    "retinanet": RetinaNetHead(tower_depth=1),
+}
+WIDTH, HEIGHT, CLASSES = 96, 64, 3
+NOTHING = {"feature": 0.0, "classification": 0.0, "localization": 0.0}
+ALL = DistillConfig(teacher_canvas="student")
+ALONE = {
+    "feature": ALL.model_copy(update={**NOTHING, "feature": 1.0}),
+    "few features": ALL.model_copy(update={**NOTHING, "feature": 1.0, "feature_regions": 5}),
+    "classification": ALL.model_copy(update={**NOTHING, "classification": 1.0}),
+    "soft classification": ALL.model_copy(update={**NOTHING, "classification": 1.0, "temperature": 3.0}),
+    "localization": ALL.model_copy(update={**NOTHING, "localization": 1.0}),
+    "plain localization": ALL.model_copy(update={**NOTHING, "localization": 1.0, "class_aware": False}),
+}
+NO_OBJECTS = Truth(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
+TWO_OBJECTS = Truth(torch.tensor([[8.0, 8, 40, 40], [50, 10, 90, 60]]), torch.tensor([0, CLASSES - 1]))
+OBJECTS = {
+    "some": [TWO_OBJECTS, TWO_OBJECTS],
+    "none in one image": [TWO_OBJECTS, NO_OBJECTS],
+    "none at all": [NO_OBJECTS, NO_OBJECTS],
+}
+
+
+def make_arch(kind: str, width: int = 8, fpn_width: int = 16, size: tuple[int, int] = (WIDTH, HEIGHT)) -> ArchSpec:
+    stages = tuple(
+        StageSpec((BlockSpec((width * 2**stage,) * 2, stride=1 if stage == 0 else 2, projection=True),))
+        for stage in range(4)
+    )
+    return ArchSpec(stages, size, head=HEADS[kind], stem_width=8, fpn_width=fpn_width, anchor_scale=4)
+
+
+def make_detector(arch: ArchSpec, seed: int) -> Detector:
+    """With heads that say something: untrained ones are all but silent."""
+    detector = build_detector(arch, CLASSES, seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in detector.named_parameters():
+        if any(part in name for part in ("cls_score", "bbox_pred", "cls_logits", "bbox_reg")):
+            parameter.data = torch.randn(parameter.shape, generator=generator) * 0.3
+    return detector
+
+
+class Pair(NamedTuple):
+    student: Detector
+    teacher: Detector
+    step: DistillStep
+
+
+def make_pair(kind: str, config: DistillConfig, teacher: ArchSpec | None = None) -> Pair:
+    arch = make_arch(kind)
+    other = make_detector(teacher or make_arch(kind, width=12, fpn_width=24), seed=2)
+    return Pair(make_detector(arch, seed=1), other, DistillStep(arch, other, config))
+
+
+def distilled(losses: dict[str, Tensor]) -> Tensor:
+    """The sum of what the distillers add."""
+    added = [value for name, value in losses.items() if name.startswith("distill_")]
+    assert all(value.ndim == 0 for value in added)
+    return torch.stack(added).sum()
+
+
+@pytest.fixture(scope="module")
+def images() -> Tensor:
+    return torch.randn(2, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(params=sorted(DETECTORS))
+def kind(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(params=ALONE)
+def config(request: pytest.FixtureRequest) -> DistillConfig:
+    """Each distiller alone."""
+    return ALONE[request.param]
+
+
+def test_all_of_the_catalogue_is_here() -> None:
+    arch = make_arch("faster_rcnn")
+    alone = {name for config in ALONE.values() for name in build_distillers(arch, arch, config)}
+    assert alone == set(build_distillers(arch, arch, ALL)) == set(NOTHING)
+
+
+def test_it_is_zero_when_the_student_equals_the_teacher(kind: str, config: DistillConfig, images: Tensor) -> None:
+    arch = make_arch(kind)
+    student, teacher = make_detector(arch, seed=1), make_detector(arch, seed=1)
+    step = DistillStep(arch, teacher, config)
+    _, regions, view = student.losses_and_regions(images, OBJECTS["some"], with_view=True)
+    assert view is not None and sum(len(region) for region in regions) > 0
+    assert distilled(step.compare(view, images, regions)).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_it_is_above_zero_when_they_differ(kind: str, config: DistillConfig, images: Tensor) -> None:
+    student, _, step = make_pair(kind, config)
+    assert distilled(step(student.train(), images, OBJECTS["some"])).item() > 1e-4
+
+
+def test_the_gradient_reaches_student_and_adapter_and_never_the_teacher(
+    kind: str, config: DistillConfig, images: Tensor
+) -> None:
+    student, teacher, step = make_pair(kind, config)
+    before = {name: tensor.clone() for name, tensor in teacher.state_dict().items()}
+    distilled(step.train()(student.train(), images, OBJECTS["some"])).backward()
+    for parameter in (student.backbone.body.conv1.weight, *step.parameters()):
+        assert parameter.grad is not None and torch.isfinite(parameter.grad).all() and parameter.grad.abs().sum() > 0
+    assert not any(parameter.requires_grad or parameter.grad is not None for parameter in teacher.parameters())
+    assert not any(module.training for module in teacher.modules()), "its BatchNorms learn nothing either"
+    assert all(torch.equal(before[name], tensor) for name, tensor in teacher.state_dict().items())
+
+
+@pytest.mark.parametrize("objects", OBJECTS)
+def test_it_is_finite_whatever_objects_there_are(
+    kind: str, config: DistillConfig, images: Tensor, objects: str
+) -> None:
+    student, _, step = make_pair(kind, config)
+    losses = step(student.train(), images, OBJECTS[objects])
+    own = student.losses(images, OBJECTS[objects])
+    assert set(own) < set(losses), "the detector's own losses stay"
+    torch.stack(list(losses.values())).sum().backward()
+    gradients = [parameter.grad for parameter in student.parameters() if parameter.grad is not None]
+    assert gradients and all(torch.isfinite(gradient).all() for gradient in gradients)
+
+
+def test_without_regions_it_is_zero_and_has_a_gradient(kind: str, config: DistillConfig, images: Tensor) -> None:
+    student, _, step = make_pair(kind, config)
+    none = torch.zeros(0, 4) if kind == "faster_rcnn" else torch.zeros(0, dtype=torch.int64)
+    view = student.view(images, [none, none], (WIDTH, HEIGHT))
+    assert len(view.features) == len(view.log_probs) == len(view.deltas) == 0
+    loss = distilled(step.compare(view, images, [none, none]))
+    assert loss.item() == 0
+    loss.backward()
+    assert all(torch.isfinite(p.grad).all() for p in student.parameters() if p.grad is not None)
+
+
+def test_one_image_without_regions_leaves_the_others_alone(kind: str, config: DistillConfig, images: Tensor) -> None:
+    student, _, step = make_pair(kind, config)
+    _, regions, _ = student.losses_and_regions(images, OBJECTS["some"], with_view=True)
+    both = [regions[0], regions[1][:0]]
+    of_both = distilled(step.compare(student.view(images, both, (WIDTH, HEIGHT)), images, both))
+    alone = distilled(step.compare(student.view(images[:1], both[:1], (WIDTH, HEIGHT)), images[:1], both[:1]))
+    assert of_both.item() == pytest.approx(alone.item(), rel=1e-4)
+
+
+def test_the_teacher_is_looked_at_once_a_step(kind: str, config: DistillConfig, images: Tensor) -> None:
+    looked = []
+    for settings in (config, ALL):
+        student, teacher, step = make_pair(kind, settings)
+        teacher.backbone.register_forward_hook(lambda *_: looked.append(1))
+        step(student.train(), images, OBJECTS["some"])
+    assert len(looked) == 2
+
+
+def test_a_weight_multiplies_and_zero_leaves_out(kind: str, images: Tensor) -> None:
+    weights = {"feature": 2.0, "classification": 0.0, "localization": 0.5}
+    student, teacher, step = make_pair(kind, ALL)
+    weighed = DistillStep(student.arch, teacher, ALL.model_copy(update=weights))
+    _, regions, view = student.losses_and_regions(images, OBJECTS["some"], with_view=True)
+    assert view is not None
+    one, other = step.compare(view, images, regions), weighed.compare(view, images, regions)
+    assert set(one) == {"distill_feature", "distill_classification", "distill_localization"}
+    assert set(other) == {"distill_feature", "distill_localization"}
+    for name, value in other.items():
+        assert value.item() == pytest.approx(weights[name.removeprefix("distill_")] * one[name].item(), rel=1e-5)
+
+
+def test_adapters_are_trained_and_kept_with_the_step_and_the_teacher_is_not(kind: str) -> None:
+    _, teacher, step = make_pair(kind, ALL)
+    names = {name for name, _ in step.named_parameters()}
+    assert names == {"distillers.feature.adapter.weight", "distillers.feature.adapter.bias"} == set(step.state_dict())
+    assert not {id(parameter) for parameter in step.parameters()} & {id(p) for p in teacher.parameters()}
+    adapter = step.distillers["feature"].adapter
+    assert (adapter.in_channels, adapter.out_channels) == (16, 24), "from the student's pyramid to the teacher's"
+
+
+def test_a_state_goes_round_whatever_the_teacher(kind: str) -> None:
+    _, _, step = make_pair(kind, ALL)
+    with torch.no_grad():
+        for parameter in step.parameters():
+            parameter.add_(1.0)
+    _, _, again = make_pair(kind, ALL)
+    again.load_state_dict(step.state_dict(), strict=True)
+    assert all(torch.equal(one, other) for one, other in zip(step.parameters(), again.parameters()))
+
+
+def test_a_teacher_on_a_larger_canvas_sees_the_same_regions_scaled(images: Tensor) -> None:
+    larger = make_arch("faster_rcnn", width=12, size=(192, 160))
+    student, teacher, step = make_pair("faster_rcnn", ALL.model_copy(update={"teacher_canvas": "own"}), larger)
+    seen: dict[str, object] = {}
+    teacher.backbone.register_forward_pre_hook(lambda _, inputs: seen.update(shape=tuple(inputs[0].shape)))
+    teacher.roi_heads.box_roi_pool.register_forward_pre_hook(
+        lambda _, inputs: seen.update(rois=inputs[1], canvases=inputs[2])
+    )
+    _, regions, view = student.losses_and_regions(images, OBJECTS["some"], with_view=True)
+    assert view is not None
+    assert torch.isfinite(distilled(step.compare(view, images, regions)))
+    assert seen["shape"] == (2, 3, 160, 192) and seen["canvases"] == [(160, 192)] * 2
+    scale = torch.tensor([2.0, 2.5, 2.0, 2.5])
+    for region, roi in zip(regions, seen["rois"], strict=True):  # type: ignore[call-overload]
+        torch.testing.assert_close(roi, region * scale)
+
+
+@pytest.mark.parametrize("canvas", ["student", "own"])
+def test_on_the_students_canvas_the_teacher_sees_the_very_images(kind: str, canvas: str, images: Tensor) -> None:
+    student, teacher, step = make_pair(kind, ALL.model_copy(update={"teacher_canvas": canvas}))
+    seen: list[Tensor] = []
+    teacher.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    step(student.train(), images, OBJECTS["some"])
+    assert seen[0] is images

@@ -1,0 +1,100 @@
+"""Which teachers may teach which students, and what a `DistillConfig` accepts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from optimizer.arch.actions import PruneFPN, uniform_importance
+from optimizer.arch.families import base_arch
+from optimizer.arch.spec import ArchSpec, BlockSpec, FasterRCNNHead, RetinaNetHead, StageSpec
+from optimizer.detectors import Truth, build_detector
+from optimizer.distill.config import DistillConfig
+from optimizer.distill.step import DistillStep, check_pair, show_canvas
+from optimizer.errors import InputError
+
+OWN, SAME = DistillConfig(teacher_canvas="own"), DistillConfig(teacher_canvas="student")
+TWO_STAGES = base_arch("r18", (512, 512))
+ONE_STAGE = base_arch("r18", (512, 512), detector="retinanet")
+
+
+@pytest.mark.parametrize(("student", "teacher"), [(TWO_STAGES, ONE_STAGE), (ONE_STAGE, TWO_STAGES)])
+def test_another_kind_of_detector_is_refused(student: ArchSpec, teacher: ArchSpec) -> None:
+    with pytest.raises(InputError, match=f"a {teacher.head.kind} cannot teach a {student.head.kind}"):
+        check_pair(student, teacher, SAME)
+    with pytest.raises(InputError, match="cannot teach"):
+        DistillStep(student, build_detector(teacher, 3), SAME)
+
+
+def test_a_retinanet_of_another_canvas_is_refused_with_the_way_out() -> None:
+    teacher = ONE_STAGE.with_size(800, 512)
+    with pytest.raises(InputError, match=r"student 512x512, teacher 800x512; set distill\.teacher_canvas to 'student'"):
+        check_pair(ONE_STAGE, teacher, OWN)
+    check_pair(ONE_STAGE, teacher, SAME)
+    check_pair(ONE_STAGE, ONE_STAGE, OWN)
+
+
+@pytest.mark.parametrize("config", [OWN, SAME])
+def test_a_retinanet_of_other_anchors_is_refused(config: DistillConfig) -> None:
+    with pytest.raises(InputError, match=r"those of the teacher \(scale 8\) are not the student's \(scale 4\)"):
+        check_pair(ONE_STAGE, replace(ONE_STAGE, anchor_scale=8), config)
+
+
+def test_a_faster_rcnn_may_have_another_canvas_and_other_anchors() -> None:
+    check_pair(TWO_STAGES, replace(TWO_STAGES.with_size(1333, 800), anchor_scale=8), OWN)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("feature", -1), ("classification", -0.5), ("localization", -2), ("temperature", 0), ("temperature", -1),
+        ("feature_regions", -1), ("feature_regions", 1.5), ("teacher_canvas", "larger"), ("mask", 1.0),
+    ],
+)  # fmt: skip
+def test_a_config_refuses_what_makes_no_sense(name: str, value: object) -> None:
+    with pytest.raises(ValidationError, match=name):
+        DistillConfig.model_validate({name: value})
+
+
+def test_a_config_survives_json_and_cannot_be_changed() -> None:
+    config = DistillConfig(feature=0.5, temperature=2.0, class_aware=False, feature_regions=64)
+    assert DistillConfig.model_validate(json.loads(config.model_dump_json())) == config
+    with pytest.raises(ValidationError):
+        config.feature = 1.0  # type: ignore[misc]
+
+
+def test_the_papers_terms_have_equal_weights() -> None:
+    config = DistillConfig()
+    assert (config.feature, config.classification, config.localization, config.temperature) == (1, 1, 1, 1)
+    assert config.class_aware
+
+
+def small(kind: str) -> ArchSpec:
+    stages = tuple(StageSpec((BlockSpec((8, 8), 1 if n == 0 else 2, projection=True),)) for n in range(4))
+    head = FasterRCNNHead(16, 24, 20) if kind == "faster_rcnn" else RetinaNetHead(tower_depth=1)
+    return ArchSpec(stages, (64, 64), head, stem_width=8, fpn_width=32, anchor_scale=4)
+
+
+@pytest.mark.parametrize("kind", ["faster_rcnn", "retinanet"])
+def test_a_student_with_a_pruned_pyramid_gets_an_adapter_to_the_teachers_width(kind: str) -> None:
+    pruned = PruneFPN(0.25, 8, 8).apply(small(kind), uniform_importance(small(kind))).child
+    assert pruned.fpn_width == 24
+    student, teacher = build_detector(pruned, 2, seed=1).train(), build_detector(small(kind), 2, seed=2)
+    step = DistillStep(pruned, teacher, SAME)
+    adapter = step.distillers["feature"].adapter
+    assert (adapter.in_channels, adapter.out_channels) == (24, 32)
+    losses = step(student, torch.randn(1, 3, 64, 64), [Truth(torch.tensor([[4.0, 4, 40, 40]]), torch.tensor([1]))])
+    losses["distill_feature"].backward()
+    assert adapter.weight.grad.abs().sum() > 0
+
+
+def test_images_are_shown_at_another_size_only_where_it_is_another() -> None:
+    images = torch.full((1, 3, 64, 96), 0.5)
+    assert show_canvas(images, (96, 64)) is images
+    larger = show_canvas(images, (144, 80))
+    assert larger.shape == (1, 3, 80, 144)
+    torch.testing.assert_close(larger, torch.full((1, 3, 80, 144), 0.5))

@@ -1,0 +1,95 @@
+"""Pools whose members have a slim neck and head, so that a training step takes milliseconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from optimizer.arch.pool import PoolSpace, Subnet
+from optimizer.arch.spec import ArchSpec, FasterRCNNHead, RetinaNetHead
+from optimizer.detectors import Detector, Truth, build_detector
+
+NUM_CLASSES = 3
+CANVAS = (80, 64)
+FAMILIES = {
+    "basic": PoolSpace("r18", ((1, 2), (2,), (1, 2), (1, 2)), (0.125, 0.25), (CANVAS, (64, 64)), 20),
+    "bottleneck": PoolSpace("r50", ((2, 3), (2, 3), (2, 3), (1, 2)), (0.125, 0.25), (CANVAS, (64, 64)), 20),
+    "retinanet": PoolSpace(
+        "r18", ((1, 2), (2,), (1, 2), (1, 2)), (0.125, 0.25), (CANVAS, (64, 64)), detector="retinanet"
+    ),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def slim_necks_and_heads() -> Iterator[None]:
+    full = PoolSpace.arch
+
+    def slim(space: PoolSpace, subnet: Subnet) -> ArchSpec:
+        head = FasterRCNNHead(16, 24, 20) if space.detector == "faster_rcnn" else RetinaNetHead(tower_depth=1)
+        return replace(full(space, subnet), head=head, fpn_width=16, stem_width=16)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PoolSpace, "arch", slim)
+        yield
+
+
+@pytest.fixture(params=FAMILIES)
+def space(request: pytest.FixtureRequest) -> PoolSpace:
+    """A small pool of each kind."""
+    return FAMILIES[request.param]
+
+
+@pytest.fixture(scope="session")
+def list_members() -> Callable[[PoolSpace], list[Subnet]]:
+    """A function of a pool: its ends, and members between them that are deep here and wide there."""
+
+    def members(space: PoolSpace) -> list[Subnet]:
+        largest, smallest = space.largest(), space.smallest()
+        narrow, wide = min(space.widths), max(space.widths)
+        return [
+            largest,
+            smallest,
+            replace(largest, widths=smallest.widths),
+            replace(largest, depths=smallest.depths),
+            replace(largest, widths=(narrow, wide, narrow, wide)),
+            replace(smallest, widths=(wide, narrow, narrow, wide), depths=(*smallest.depths[:2], *largest.depths[2:])),
+        ]
+
+    return members
+
+
+@pytest.fixture(scope="session")
+def make_supernet() -> Callable[..., Detector]:
+    """A function of (space, seed): the super-network with weights that look trained, statistics included."""
+
+    def make(space: PoolSpace, seed: int = 0) -> Detector:
+        detector = build_detector(space.arch(space.largest()), NUM_CLASSES, seed=seed)
+        generator = torch.Generator().manual_seed(seed)
+        for name, tensor in detector.state_dict().items():
+            if name.endswith("running_var"):
+                tensor.uniform_(0.5, 1.5, generator=generator)
+            elif name.endswith("running_mean"):
+                tensor.normal_(0, 0.1, generator=generator)
+            elif "body" in name and tensor.ndim == 1:
+                signs = torch.randint(0, 2, tensor.shape, generator=generator) * 2 - 1
+                tensor.uniform_(0.5, 1.5, generator=generator).mul_(signs)
+        return detector
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def images() -> Tensor:
+    return torch.randn(2, 3, CANVAS[1], CANVAS[0], generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(scope="session")
+def truths() -> list[Truth]:
+    return [
+        Truth(torch.tensor([[8.0, 8, 40, 40], [30, 10, 70, 60]]), torch.tensor([0, 2])),
+        Truth(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)),
+    ]

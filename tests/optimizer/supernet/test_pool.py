@@ -1,0 +1,330 @@
+"""A pool on disk: trained once, found again, gone on with after a death, and refused where it does not fit."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+from rich.console import Console
+
+from deploy.data import Dataset, read_dataset
+from optimizer.data.shapes import write_shapes
+from optimizer.distill.config import DistillConfig
+from optimizer.errors import InputError, RunFailed
+from optimizer.progress import RunProgress
+from optimizer.store.lock import take_lock
+from optimizer.supernet.config import PoolConfig, PoolPhase
+from optimizer.supernet.pool import TeacherPool, find_pool, is_trained, key_pool, list_pools, open_pool
+from optimizer.supernet.shrinking import train_pool
+from optimizer.train.config import TrainConfig
+
+CPU = torch.device("cpu")
+TRAIN = TrainConfig(epochs=1, lr=1e-3, precision="fp32", checkpoint_every_s=0.0)
+CONFIG = PoolConfig(
+    family="r18",
+    phases=tuple(
+        PoolPhase(depths=depths, widths=widths, train=TRAIN)
+        for depths, widths in (
+            (((2,),) * 4, (0.25,)),
+            (((2,), (2,), (1, 2), (2,)), (0.125, 0.25)),
+            (((1, 2),) * 4, (0.0625, 0.125, 0.25)),
+        )
+    ),
+    sizes=((80, 64), (64, 64)),
+    region_proposals=20,
+    distill=DistillConfig(feature_regions=8),
+    batch_size=2,
+    calibration_batches=2,
+)
+STEPS = 3  # of each phase
+
+
+class Watched(RunProgress):
+    """Notes the steps of a training, and can be told to interrupt it."""
+
+    def __init__(self, stop: tuple[int, int] | None = None) -> None:
+        super().__init__(Console(file=io.StringIO()))
+        self.stop = stop
+        self.steps: list[tuple[int, int]] = []  # (step in hand, completed)
+        self.titles: list[str] = []
+
+    def start_step(self, text: str, total: int) -> None:
+        self.titles.append(text)
+        super().start_step(text, total)
+
+    def advance_step(self, completed: int, note: str = "") -> None:
+        self.steps.append((len(self.titles) - 1, completed))
+        if self.steps[-1] == self.stop:
+            raise KeyboardInterrupt
+        super().advance_step(completed, note)
+
+
+class Data(NamedTuple):
+    folder: Path
+    train: Dataset
+    val: Dataset
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
+    folder = write_shapes(tmp_path_factory.mktemp("data") / "shapes", train=6, val=2, size=(64, 64), seed=3)
+    return Data(folder, read_dataset(folder, "train"), read_dataset(folder, "val"))
+
+
+def train_in(folder: Path, data: Data, progress: Watched | None = None) -> TeacherPool:
+    return train_pool(folder, CONFIG, (data.train, data.val), data.folder, CPU, progress or Watched())
+
+
+@pytest.fixture(scope="module")
+def pools(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for pools."""
+    return tmp_path_factory.mktemp("teachers")
+
+
+@pytest.fixture(scope="module")
+def trained(pools: Path, data: Data) -> TeacherPool:
+    """A pool that was trained without a disturbance."""
+    return train_in(find_pool(pools, CONFIG, data.train), data)
+
+
+@pytest.fixture
+def copied(trained: TeacherPool, tmp_path: Path) -> Path:
+    """A pool that a test may damage."""
+    return Path(shutil.copytree(trained.folder, tmp_path / "pool"))
+
+
+def assert_same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], tensor) for name, tensor in other.items())
+
+
+def test_every_phase_is_kept_and_the_manifest_comes_last(trained: TeacherPool) -> None:
+    names = sorted(path.name for path in trained.folder.iterdir())
+    assert names == [".lock", "phase-0.safetensors", "phase-1.safetensors", "phase-2.safetensors", "pool.json"]
+    manifest = json.loads((trained.folder / "pool.json").read_text())
+    assert manifest["images"] == 6 and manifest["class_names"] == list(trained.class_names)
+    space = trained.space
+    assert set(manifest["ap"]) >= {str(space.largest()), str(space.smallest())} and len(manifest["ap"]) == 3
+    assert all(0 <= value <= 1 for value in manifest["ap"].values())
+    assert PoolConfig.model_validate(manifest["config"]) == CONFIG
+
+
+def test_a_trained_pool_is_found_again_and_nothing_is_trained(
+    trained: TeacherPool, pools: Path, data: Data
+) -> None:
+    before = {path.name: path.stat().st_mtime_ns for path in trained.folder.iterdir() if path.name != ".lock"}
+    progress = Watched()
+    again = train_in(find_pool(pools, CONFIG, data.train), data, progress)
+    assert progress.titles == [] and again.folder == trained.folder
+    assert_same_weights(again.weights, trained.weights)
+    assert before == {path.name: path.stat().st_mtime_ns for path in again.folder.iterdir() if path.name != ".lock"}
+    assert is_trained(trained.folder) and not is_trained(pools)
+
+
+def test_a_member_is_extracted_the_same_each_time_and_shares_no_memory(trained: TeacherPool) -> None:
+    subnet = replace(trained.space.smallest(), widths=(0.125, 0.25, 0.0625, 0.125))
+    before = {name: tensor.clone() for name, tensor in trained.weights.items()}
+    one, other = trained.extract(subnet, CPU), trained.extract(subnet, CPU)
+    assert one.arch == trained.space.arch(subnet)
+    assert not any(module.training for module in one.modules())
+    assert_same_weights(one.state_dict(), other.state_dict())
+    with torch.no_grad():
+        for tensor in one.state_dict().values():
+            tensor.fill_(0)
+    assert_same_weights(trained.weights, before)
+    pointers = {tensor.untyped_storage().data_ptr() for tensor in trained.weights.values()}
+    assert not pointers & {tensor.untyped_storage().data_ptr() for tensor in other.state_dict().values()}
+
+
+def test_an_extracted_member_has_statistics_of_its_own(trained: TeacherPool) -> None:
+    largest = trained.extract(trained.space.largest(), CPU).state_dict()
+    assert all(torch.equal(largest[name], trained.weights[name]) for name in largest if name.endswith("weight"))
+    assert not torch.equal(largest["backbone.body.bn1.running_mean"], trained.weights["backbone.body.bn1.running_mean"])
+
+
+def test_the_global_random_numbers_do_not_reach_what_is_extracted(trained: TeacherPool) -> None:
+    torch.manual_seed(1)
+    one = trained.extract(trained.space.smallest(), CPU)
+    torch.manual_seed(2)
+    assert_same_weights(one.state_dict(), trained.extract(trained.space.smallest(), CPU).state_dict())
+
+
+def test_a_member_that_the_pool_has_not_is_refused(trained: TeacherPool) -> None:
+    stranger = replace(trained.space.largest(), widths=(0.25, 0.25, 0.25, 0.5))
+    with pytest.raises(InputError, match=r"has no member \[2-2-2-2\] x 0\.25/0\.25/0\.25/0\.5 at 80x64"):
+        trained.extract(stranger, CPU)
+
+
+def test_a_pool_that_is_named_must_know_the_classes(trained: TeacherPool, data: Data) -> None:
+    other = replace(data.train, class_names=("cell", "platelet", "x", "y"))
+    with pytest.raises(InputError, match="know the classes circle, square, triangle, ring; the data has cell"):
+        find_pool(trained.folder, CONFIG, other)
+
+
+def test_a_pool_that_is_named_must_be_of_these_images(trained: TeacherPool, data: Data) -> None:
+    with pytest.raises(InputError, match="were trained on other images than these; train a pool for them"):
+        find_pool(trained.folder, CONFIG, data.train.first(5))
+
+
+def test_a_pool_that_is_named_must_be_of_this_kind_of_detector(trained: TeacherPool, data: Data) -> None:
+    with pytest.raises(InputError, match="are faster_rcnn detectors; a retinanet is wanted"):
+        find_pool(trained.folder, CONFIG.model_copy(update={"detector": "retinanet"}), data.train)
+
+
+def test_a_pool_that_is_named_is_taken_whatever_its_recipe(trained: TeacherPool, data: Data) -> None:
+    longer = CONFIG.model_copy(update={"seed": 9, "batch_size": 4})
+    assert find_pool(trained.folder, longer, data.train) == trained.folder
+    assert open_pool(trained.folder, data.train).config == CONFIG
+
+
+def test_the_key_depends_on_data_classes_and_recipe(data: Data) -> None:
+    moved = replace(data.train.records[0], boxes_xyxy=data.train.records[0].boxes_xyxy + 1)
+    relabelled = replace(data.train.records[1], labels=(data.train.records[1].labels + 1) % 4)
+    datasets = [
+        data.train,
+        data.train.first(5),
+        replace(data.train, class_names=("a", "b", "c", "d")),
+        replace(data.train, records=(moved, *data.train.records[1:])),
+        replace(data.train, records=(data.train.records[0], relabelled, *data.train.records[2:])),
+    ]
+    configs = [CONFIG, *(CONFIG.model_copy(update=change) for change in ({"seed": 1}, {"sizes": ((80, 64),)}))]
+    keys = [key_pool(CONFIG, dataset) for dataset in datasets] + [key_pool(config, data.train) for config in configs]
+    assert keys[0] == keys[len(datasets)], "equal things have equal keys"
+    assert len(set(keys)) == len(datasets) + len(configs) - 1
+
+
+def test_the_key_does_not_depend_on_where_the_images_lie(data: Data) -> None:
+    records = tuple(replace(record, path=Path("elsewhere") / record.path.name) for record in data.train.records)
+    assert key_pool(CONFIG, replace(data.train, records=records)) == key_pool(CONFIG, data.train)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", "null", '{"schema": 1}', '{"schema": 1, "config": {"family": "r18"}}', "\x00\x01"],
+)
+def test_a_damaged_manifest_is_one_clear_line(copied: Path, data: Data, content: str) -> None:
+    (copied / "pool.json").write_text(content)
+    for use in (lambda: open_pool(copied, data.train), lambda: find_pool(copied, CONFIG, data.train)):
+        with pytest.raises(InputError, match=r"the teacher pool .* is damaged: pool\.json cannot be read") as caught:
+            use()
+        assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match="is damaged"):
+        list_pools(copied.parent)
+
+
+def test_a_manifest_of_another_version_is_refused(copied: Path, data: Data) -> None:
+    manifest = json.loads((copied / "pool.json").read_text())
+    (copied / "pool.json").write_text(json.dumps(manifest | {"schema": 2}))
+    with pytest.raises(InputError, match="schema version 2; this release reads version 1"):
+        open_pool(copied, data.train)
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "altered"])
+def test_damaged_weights_are_one_clear_line(copied: Path, data: Data, damage: str) -> None:
+    path = copied / "phase-2.safetensors"
+    content = path.read_bytes()
+    path.unlink()
+    if damage != "missing":
+        path.write_bytes(content[:-100] if damage == "truncated" else content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(InputError, match=r"is damaged: phase-2\.safetensors is not the file it was made with"):
+        open_pool(copied, data.train)
+
+
+def test_a_folder_that_is_no_pool(tmp_path: Path, data: Data) -> None:
+    with pytest.raises(InputError, match=r"is no teacher pool: it has no pool\.json"):
+        open_pool(tmp_path, data.train)
+
+
+@pytest.mark.parametrize("stop", [(0, 2), (1, 1), (1, 3), (2, 2)], ids=lambda stop: f"phase {stop[0]} step {stop[1]}")
+def test_a_killed_training_goes_on_to_the_very_same_weights(
+    trained: TeacherPool, data: Data, tmp_path: Path, stop: tuple[int, int]
+) -> None:
+    folder = tmp_path / "pool"
+    with pytest.raises(KeyboardInterrupt):
+        train_in(folder, data, Watched(stop))
+    assert not is_trained(folder) and (folder / "training.json").is_file()
+    progress = Watched()
+    resumed = train_in(folder, data, progress)
+    training = [completed for number, completed in progress.steps if "AP of" not in progress.titles[number]]
+    phase, step = stop
+    assert len(training) == STEPS * (2 - phase) + STEPS - (step - 1), "what was done is not done again"
+    assert_same_weights(resumed.weights, trained.weights)
+    manifests = [json.loads((pool / "pool.json").read_text()) for pool in (folder, trained.folder)]
+    assert manifests[0] == manifests[1]
+    assert not (folder / "training.json").exists() and not list(folder.glob("*.ckpt"))
+
+
+def test_a_death_after_the_last_phase_costs_no_training(trained: TeacherPool, copied: Path, data: Data) -> None:
+    (copied / "pool.json").unlink()
+    progress = Watched()
+    again = train_in(copied, data, progress)
+    assert all("AP of" in title for title in progress.titles)
+    assert_same_weights(again.weights, trained.weights)
+
+
+@pytest.mark.parametrize("damage", ["garbage", "truncated", "another network's"])
+def test_a_damaged_phase_of_an_unfinished_pool_is_one_clear_line(
+    trained: TeacherPool, copied: Path, data: Data, damage: str
+) -> None:
+    for name in ("pool.json", "phase-2.safetensors"):
+        (copied / name).unlink()
+    path = copied / "phase-1.safetensors"
+    if damage == "another network's":
+        from safetensors.torch import save_file
+
+        save_file({"weight": torch.zeros(3)}, path)
+    else:
+        path.write_bytes(b"garbage" * 100 if damage == "garbage" else path.read_bytes()[:-1000])
+    with pytest.raises(RunFailed, match=r"phase-1\.safetensors is damaged .* delete it to train that phase again"):
+        train_in(copied, data)
+    path.unlink()
+    assert_same_weights(train_in(copied, data).weights, trained.weights)
+
+
+def test_a_second_process_is_refused_while_one_trains(data: Data, tmp_path: Path) -> None:
+    folder = tmp_path / "pool"
+    folder.mkdir()
+    with take_lock(folder):
+        with pytest.raises(InputError, match="another process is working on"):
+            train_in(folder, data)
+        assert [path.name for path in folder.iterdir()] == [".lock"]
+
+
+def test_the_lock_is_given_back_after_a_death(data: Data, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train_in(tmp_path / "pool", data, Watched((0, 1)))
+    with take_lock(tmp_path / "pool"):
+        pass
+
+
+def test_a_folder_that_cannot_be_made_is_one_clear_line(data: Data, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(RunFailed, match="cannot write in"):
+        train_in(tmp_path / "file" / "pool", data)
+
+
+def test_pools_are_listed_finished_and_unfinished(copied: Path, data: Data) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train_in(copied.parent / "another", data, Watched((1, 1)))
+    (copied.parent / "something else").mkdir()
+    (copied.parent / "file").write_text("x")
+    unfinished, finished = list_pools(copied.parent)
+    assert (unfinished.folder.name, unfinished.finished, unfinished.ap) == ("another", False, {})
+    assert (finished.folder, finished.finished, len(finished.ap)) == (copied, True, 3)
+    assert unfinished.config == finished.config == CONFIG
+    assert unfinished.class_names == finished.class_names == data.train.class_names
+    assert list_pools(copied.parent / "absent") == []
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}"])
+def test_a_damaged_note_of_an_unfinished_pool_is_one_clear_line(tmp_path: Path, content: str) -> None:
+    (tmp_path / "pool").mkdir()
+    (tmp_path / "pool" / "training.json").write_text(content)
+    with pytest.raises(InputError, match=r"is damaged: training\.json cannot be read"):
+        list_pools(tmp_path)
