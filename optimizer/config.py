@@ -129,8 +129,10 @@ class RunConfig(_Value):
     def pool_config(self) -> PoolConfig:
         """The teacher pool this run draws on."""
         assert self.pool is not None
+        precision = {"precision": self.base_train.precision}
+        recipe = self.pool.model_copy(update={"train": tuple(t.model_copy(update=precision) for t in self.pool.train)})
         sizes = sorted(self.search.space.sizes, key=lambda size: -size[0] * size[1])
-        return self.pool.make(self.base, tuple(sizes), self.region_proposals, self.detector)
+        return recipe.make(self.base, tuple(sizes), self.region_proposals, self.detector)
 
     @property
     def alpha(self) -> float:

@@ -100,5 +100,7 @@ def _build_step(job: StudentJob, pool: TeacherPool | None, device: torch.device)
     if job.teacher is None:
         return DetectionStep()
     assert pool is not None, "a teacher without a pool it comes from"
-    teacher = pool.extract(Subnet.from_json(job.teacher), device)
-    return DistillStep(ArchSpec.from_json(job.arch), teacher, job.distill).to(device)
+    student = ArchSpec.from_json(job.arch)
+    canvas = student.input_size if job.distill.teacher_canvas == "student" else None
+    teacher = pool.extract(Subnet.from_json(job.teacher), device, canvas)
+    return DistillStep(student, teacher, job.distill).to(device)

@@ -49,7 +49,7 @@ class HillClimb:
         best = rank_best(history, len(self.rank_weights))
         if len(history) <= self.fixed_trials or not self.space.actions:
             parent = best[draw_rank(range(len(best)), self.rank_weights, rng)]
-            teacher = self._draw_teacher(parent, rng, moves=True)
+            teacher = self._draw_teacher(parent, rng, moves=len(history) > 1)
             return Proposal(parent.number, (), "the architecture is fixed", teacher=teacher)
         tried = {(trial.proposal.parent, trial.proposal.actions) for trial in history}
         fresh = [
@@ -65,13 +65,13 @@ class HillClimb:
         return Proposal(best[rank].number, (action,), f"parent ranks {rank + 1}", teacher=teacher)
 
     def _draw_teacher(self, parent: Trial, rng: Random, moves: bool) -> Subnet | None:
-        """The child's teacher; it `moves` surely where the student stays as it is and has been taught already."""
+        """The child's teacher; it `moves` surely where the student stays as it is, but for the very first trial."""
         if self.teachers is None:
             return None
         teacher = self.teachers.of(parent)
-        if parent.proposal.teacher is None:
-            return teacher
-        return self.teachers.move(teacher, rng) if moves else self.teachers.keep_or_move(teacher, rng)
+        if moves:
+            return self.teachers.move(teacher, rng)
+        return teacher if parent.proposal.teacher is None else self.teachers.keep_or_move(teacher, rng)
 
     def _list_actions(self, parent: Trial) -> list[Action]:
         assert parent.arch is not None

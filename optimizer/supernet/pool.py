@@ -62,17 +62,20 @@ class TeacherPool:
     def space(self) -> PoolSpace:
         return self.config.space()
 
-    def extract(self, subnet: Subnet, device: torch.device) -> Detector:
+    def extract(self, subnet: Subnet, device: torch.device, canvas: tuple[int, int] | None = None) -> Detector:
         """A plain static detector of one member, BatchNorm statistics measured anew, in evaluation mode.
 
         It shares no memory with the pool, and is the same whenever it is asked for.
+
+        Args:
+            canvas: (width, height) it is going to look at; None is its own.
 
         Raises:
             InputError: the pool has no such member.
         """
         if not self.space.contains(subnet):
             raise InputError(f"the teacher pool {self.folder} has no member {subnet}")
-        return extract_member(self.weights, self.config, subnet, self.calibration, device)
+        return extract_member(self.weights, self.config, subnet, self.calibration, device, canvas)
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,7 @@ def find_pool(folder: Path, config: PoolConfig, dataset: Dataset) -> Path:
             f"the teachers in {folder} were trained on other images than these; train a pool for them: "
             "optimize teachers train"
         )
-    kind = manifest["config"]["detector"]
+    kind = PoolConfig.model_validate(manifest["config"]).detector
     if kind != config.detector:
         raise InputError(f"the teachers in {folder} are {kind} detectors; a {config.detector} is wanted")
     return folder
@@ -158,14 +161,23 @@ def evaluate_teacher(detector: Detector, dataset: Dataset, device: torch.device)
 
 
 def extract_member(
-    weights: dict[str, Tensor], config: PoolConfig, subnet: Subnet, dataset: Dataset, device: torch.device
+    weights: dict[str, Tensor],
+    config: PoolConfig,
+    subnet: Subnet,
+    dataset: Dataset,
+    device: torch.device,
+    canvas: tuple[int, int] | None = None,
 ) -> Detector:
     """The static detector of one member of a super-network; see `TeacherPool.extract`."""
     arch = config.space().arch(subnet)
     detector = build_detector(arch, len(dataset.class_names))
     detector.load_state_dict(slice_weights(weights, arch))
     loader = TrainLoader(
-        dataset, Preprocess.imagenet(*subnet.size), batch_size=config.batch_size, seed=config.seed, augment="none"
+        dataset,
+        Preprocess.imagenet(*(canvas or subnet.size)),
+        batch_size=config.batch_size,
+        seed=config.seed,
+        augment="none",
     )
 
     def batches() -> Iterator[Tensor]:

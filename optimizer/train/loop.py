@@ -161,8 +161,8 @@ def _train(
                 optimizer.zero_grad(set_to_none=True)
                 scaler.scale(loss).backward()
                 for scale in scales:
-                    assert scale.grad is not None
-                    scale.grad.add_(scale.sign(), alpha=config.bn_l1 * scaler.get_scale())
+                    if scale.grad is not None:  # a sub-network leaves some out
+                        scale.grad.add_(scale.sign(), alpha=config.bn_l1 * scaler.get_scale())
                 finite = _clip(optimizer, scaler, config.clip_norm)
                 if finite or scaler.is_enabled():
                     scaler.step(optimizer)

@@ -136,6 +136,16 @@ def test_it_is_finite_whatever_objects_there_are(
     assert gradients and all(torch.isfinite(gradient).all() for gradient in gradients)
 
 
+def test_it_is_finite_in_half_precision(kind: str, config: DistillConfig, images: Tensor) -> None:
+    student, _, step = make_pair(kind, config)
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = step(student.train(), images, OBJECTS["some"])
+    loss = distilled(losses)
+    loss.backward()
+    assert torch.isfinite(loss) and loss.dtype is torch.float32, "regions are compared in single precision"
+    assert all(torch.isfinite(p.grad).all() for p in student.parameters() if p.grad is not None)
+
+
 def test_without_regions_it_is_zero_and_has_a_gradient(kind: str, config: DistillConfig, images: Tensor) -> None:
     student, _, step = make_pair(kind, config)
     none = torch.zeros(0, 4) if kind == "faster_rcnn" else torch.zeros(0, dtype=torch.int64)

@@ -113,6 +113,7 @@ ALLOWED = {
     },
     "optimizer.run": {"optimizer", "deploy"},
     "optimizer.cli": {"optimizer", "deploy"},
+    "optimizer.__main__": {"optimizer.cli"},
     "deploy": {"deploy"},
     "benchmarks": {"optimizer", "deploy"},
 }

@@ -54,20 +54,85 @@ def test_every_preset_fits_every_base_and_survives_json(preset: str, base: str) 
 
 
 def test_paper_holds_the_supplements_numbers() -> None:
-    """FACTS 1.2 to 1.5; the pool and the distillation are not part of this release."""
+    """FACTS 1.2 to 1.5."""
     config = paper()
     trial, search = config.trial_train, config.search
     assert (trial.epochs, trial.lr, trial.schedule, trial.bn_l1) == (3, 0.01, "cosine", 1e-5)
     assert (config.batch_size, search.trials, search.top_k, search.fixed_trials) == (4, 100, 5, 5)
-    assert (search.alpha, search.beta, search.space.prune_ratio, search.space.round_to) == (0.4, 0.8, 0.1, 1)
+    assert (search.beta, search.space.prune_ratio, search.space.round_to, search.space.min_width) == (0.8, 0.1, 1, 32)
     assert search.space.sizes == ((512, 512), (800, 600), (1080, 720), (1333, 800))
-    assert config.region_proposals == 1000
+    assert config.region_proposals == 1000 and config.base_train.bn_l1 == 1e-5
+    assert (search.method, search.teacher, search.inherit) == ("joint", "dynamic", True)
+    assert set(search.space.actions) == {"prune_channels", "prune_layer", "add_layer", "rearrange", "resize"}
+    tuning = config.finetune
+    assert tuning is not None and (tuning.epochs, tuning.lr, tuning.schedule) == (16, 0.01, "cosine")
+    assert search.finetuned == 1
+
+
+@pytest.mark.parametrize(("base", "alpha"), [("r18", 0.4), ("r50", 0.4), ("r101", 0.4), ("x101", 0.1)])
+def test_paper_weighs_the_cost_as_the_supplement_does(base: str, alpha: float) -> None:
+    config = paper().changed({"base": base})
+    assert config.alpha == alpha
+    assert config.changed({"search.alpha": 0.25}).alpha == 0.25, "unless the user says otherwise"
+
+
+@pytest.mark.parametrize("base", ["r18", "r50", "r101", "x101"])
+def test_papers_pool_is_the_supplements_table(base: str) -> None:
+    """FACTS 1.3, Table 1: whatever the base, one pool from R101."""
+    pool = paper().changed({"base": base}).pool_config()
+    table = [  # depths of each stage, width coefficients, first learning rate, epochs
+        (((3,), (4,), (23,), (3,)), (1.5,), 0.12, 48),
+        (((3,), (4,), tuple(range(12, 24)), (3,)), (1.25, 1.5), 0.04, 24),
+        (((2, 3), (2, 3, 4), tuple(range(2, 24)), (2, 3)), (1.0, 1.25, 1.5), 0.04, 36),
+    ]
+    assert [(phase.depths, phase.widths, phase.train.lr, phase.train.epochs) for phase in pool.phases] == table
+    assert {(phase.train.schedule, phase.train.optimizer, phase.train.bn_l1) for phase in pool.phases} == {
+        ("step", "sgd", 0.0)
+    }
+    assert {phase.train.milestones for phase in pool.phases} == {(2 / 3, 11 / 12)}
+    assert (pool.family, pool.batch_size, pool.region_proposals, pool.epochs) == ("r101", 64, 1000, 108)
+    assert pool.sizes == ((1333, 800), (1080, 720), (800, 600), (512, 512))
+    assert [pool.space(phase).count() for phase in range(3)] == [1, 192, 21_384]
+
+
+def test_paper_distils_three_terms_of_equal_weight() -> None:
+    distill = paper().distill
+    assert (distill.feature, distill.classification, distill.localization, distill.temperature) == (1, 1, 1, 1)
+    assert distill.class_aware and distill.feature_regions == 0 and distill.teacher_canvas == "own"
+    assert paper().pool_config().distill == distill.model_copy(update={"teacher_canvas": "student"})
+
+
+@pytest.mark.parametrize("preset", sorted(RECIPES))
+def test_every_presets_pool_has_the_canvases_of_its_search_the_largest_first(preset: str) -> None:
+    config = RECIPES[preset](Path("images"))
+    pool = config.pool_config()
+    assert set(pool.sizes) == set(config.search.space.sizes)
+    assert pool.sizes[0] == max(pool.sizes, key=lambda size: size[0] * size[1])
+    assert pool.space().largest().size == pool.sizes[0]
+
+
+def test_a_run_needs_a_pool_for_teachers_and_for_a_search_in_it() -> None:
+    alone = quick().changed({"search.teacher": "none"})
+    assert quick().needs_pool and not alone.needs_pool
+    assert alone.changed({"search.method": "etp"}).needs_pool
+    with pytest.raises(InputError, match="method joint with teachers needs a teacher pool"):
+        quick().changed({"pool": None})
+    assert alone.changed({"pool": None}).pool is None
+
+
+def test_settings_that_leave_nothing_to_do_are_refused() -> None:
+    with pytest.raises(InputError, match="without actions and without a teacher there is nothing to search"):
+        quick().changed({"search.teacher": "none", "search.space.actions": ()})
+    assert quick().changed({"search.space.actions": ()}).search.space.actions == ()
+    with pytest.raises(InputError, match=r"no recipe says how \(finetune\)"):
+        quick().changed({"search.finetuned": 1, "finetune": None})
 
 
 def test_a_change_is_validated() -> None:
     assert quick().changed({"search.trials": 20}).search.trials == 20
-    with pytest.raises(InputError, match=r"search\.trials: .*greater than or equal to 1"):
-        quick().changed({"search.trials": 0})
+    assert quick().changed({"search.trials": 0}).search.trials == 0, "the base alone"
+    with pytest.raises(InputError, match=r"search\.trials: .*greater than or equal to 0"):
+        quick().changed({"search.trials": -1})
     with pytest.raises(InputError, match="r19"):
         quick().changed({"base": "r19"})
     with pytest.raises(InputError, match="wonderful"):

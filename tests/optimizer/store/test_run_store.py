@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from optimizer.arch.actions import PruneChannels, Resize
 from optimizer.arch.families import base_arch
+from optimizer.arch.pool import Subnet
 from optimizer.errors import InputError, RunFailed
 from optimizer.search.base import Proposal, Trial
 from optimizer.store import RunStore
@@ -40,6 +43,10 @@ FULL = Trial(
     details={"device": "cpu"},
 )
 FAILED = Trial(2, Proposal(1, (), "a note"), status="failed", error="the loss was not finite")
+TEACHER = Subnet((2, 1, 2, 2), (1.5, 1.25, 1.0, 1.5), (160, 120))
+TAUGHT = Trial(3, Proposal(1, (Resize((128, 96)),), "parent ranks 1", teacher=TEACHER), status="done", score=1.2)
+MEMBER = Trial(4, Proposal(None, (), "drawn from the pool", teacher=TEACHER, subnet=TEACHER), status="done", score=0.9)
+TUNED = Trial(5, Proposal(3, (), "fine-tuned", teacher=TEACHER, finetune=True), status="done", score=1.3)
 WRITER = """
 import sys
 from pathlib import Path
@@ -67,6 +74,27 @@ def test_trials_come_back_as_they_were(run: Path) -> None:
     with RunStore.open(run) as store:
         assert store.history() == [FULL, FAILED]
         assert store.config == {"seed": 1}
+
+
+@pytest.mark.parametrize("trial", [TAUGHT, MEMBER, TUNED], ids=["taught", "from the pool", "fine-tuned"])
+def test_teachers_members_and_fine_tunings_come_back_as_they_were(run: Path, trial: Trial) -> None:
+    with RunStore.open(run) as store:
+        store.record(replace(trial, status="pending"))
+        assert store.history() == [replace(trial, status="pending")], "a killed run repeats this very proposal"
+        store.record(trial)
+    with RunStore.open(run) as store:
+        assert store.history() == [trial]
+
+
+def test_a_proposal_that_was_recorded_before_there_were_teachers_is_read(run: Path) -> None:
+    with RunStore.open(run) as store:
+        store.record(TUNED)
+    with sqlite3.connect(run / "run.db") as database:
+        (text,) = database.execute("select proposal from trials").fetchone()
+        proposal = {key: value for key, value in json.loads(text).items() if key in ("parent", "actions", "note")}
+        database.execute("update trials set proposal = ?", (json.dumps(proposal),))
+    with RunStore.open(run) as store:
+        assert store.history() == [replace(TUNED, proposal=Proposal(3, (), "fine-tuned"))]
 
 
 def test_meta_events_and_the_clock_are_kept(run: Path) -> None:

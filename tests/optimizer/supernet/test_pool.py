@@ -12,16 +12,21 @@ from typing import NamedTuple
 import pytest
 import torch
 from rich.console import Console
+from safetensors.torch import load_file, save_file
 
 from deploy.data import Dataset, read_dataset
 from optimizer.data.shapes import write_shapes
+from optimizer.detectors import Detector, build_detector
 from optimizer.distill.config import DistillConfig
 from optimizer.errors import InputError, RunFailed
 from optimizer.progress import RunProgress
 from optimizer.store.lock import take_lock
+from optimizer.supernet import shrinking
 from optimizer.supernet.config import PoolConfig, PoolPhase
+from optimizer.supernet.elastic import rank_channels
 from optimizer.supernet.pool import TeacherPool, find_pool, is_trained, key_pool, list_pools, open_pool
 from optimizer.supernet.shrinking import train_pool
+from optimizer.supernet.step import ShrinkStep
 from optimizer.train.config import TrainConfig
 
 CPU = torch.device("cpu")
@@ -115,9 +120,7 @@ def test_every_phase_is_kept_and_the_manifest_comes_last(trained: TeacherPool) -
     assert PoolConfig.model_validate(manifest["config"]) == CONFIG
 
 
-def test_a_trained_pool_is_found_again_and_nothing_is_trained(
-    trained: TeacherPool, pools: Path, data: Data
-) -> None:
+def test_a_trained_pool_is_found_again_and_nothing_is_trained(trained: TeacherPool, pools: Path, data: Data) -> None:
     before = {path.name: path.stat().st_mtime_ns for path in trained.folder.iterdir() if path.name != ".lock"}
     progress = Watched()
     again = train_in(find_pool(pools, CONFIG, data.train), data, progress)
@@ -276,8 +279,6 @@ def test_a_damaged_phase_of_an_unfinished_pool_is_one_clear_line(
         (copied / name).unlink()
     path = copied / "phase-1.safetensors"
     if damage == "another network's":
-        from safetensors.torch import save_file
-
         save_file({"weight": torch.zeros(3)}, path)
     else:
         path.write_bytes(b"garbage" * 100 if damage == "garbage" else path.read_bytes()[:-1000])
@@ -285,6 +286,33 @@ def test_a_damaged_phase_of_an_unfinished_pool_is_one_clear_line(
         train_in(copied, data)
     path.unlink()
     assert_same_weights(train_in(copied, data).weights, trained.weights)
+
+
+def test_shrinking_starts_from_the_ranked_super_network_which_teaches_as_it_was(
+    copied: Path, data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("pool.json", "phase-1.safetensors", "phase-2.safetensors"):
+        (copied / name).unlink()
+    starts, teachers = [], []
+
+    def add_a_quarter(detector: Detector, loader: object, step: ShrinkStep, *rest: object, **more: object) -> None:
+        starts.append({name: tensor.clone() for name, tensor in detector.state_dict().items()})
+        teachers.append(step.distillation._teacher[0].state_dict())
+        with torch.no_grad():
+            for parameter in detector.parameters():
+                parameter.add_(0.25)
+
+    monkeypatch.setattr(shrinking, "train", add_a_quarter)
+    train_in(copied, data)
+    alone = load_file(copied / "phase-0.safetensors")
+    ranked = build_detector(CONFIG.space().arch(CONFIG.space().largest()), 4)
+    ranked.load_state_dict(alone)
+    rank_channels(ranked)
+    assert_same_weights(starts[0], ranked.state_dict())
+    parameters = {name for name, _ in ranked.named_parameters()}
+    assert_same_weights(starts[1], {n: v + 0.25 if n in parameters else v for n, v in starts[0].items()})
+    for teacher in teachers:
+        assert_same_weights(teacher, alone)
 
 
 def test_a_second_process_is_refused_while_one_trains(data: Data, tmp_path: Path) -> None:
