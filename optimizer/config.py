@@ -141,7 +141,8 @@ class RunConfig(_Value):
 
     def base_arch(self) -> ArchSpec:
         """The architecture the search starts from."""
-        return base_arch(self.base, self.input_size, detector=self.detector, region_proposals=self.region_proposals)
+        region_proposals = self.region_proposals if self.detector == "faster_rcnn" else None
+        return base_arch(self.base, self.input_size, detector=self.detector, region_proposals=region_proposals)
 
     def changed(self, changes: dict[str, object]) -> RunConfig:
         """A copy with ``changes`` (names may be dotted: ``search.trials``), validated again."""

@@ -92,8 +92,8 @@ def paper(data: Path | None = None) -> RunConfig:
     Stated: the pool (R101 1.5 times as wide, 48, 24 and 36 epochs at 0.12, 0.04 and 0.04, 32 GPUs of 2 images); 3
     epochs a student, cosine, learning rate 0.01, batch 4, top-5 list, student fixed for the first 5 of 100 iterations,
     alpha 0.4 (0.1 for X101), beta 0.8, L1 of 1e-5 on BatchNorm scales, four resolutions, 16 epochs of fine-tuning.
-    SyncBN is what several GPUs of one training use. The base's own schedule is the usual 1x (12 epochs, 0.02, steps at 8 and 11);
-    that the pool's rate falls at 2/3 and 11/12 of a phase is a reconstruction.
+    SyncBN is what several GPUs of one training use. The base's own schedule is the usual 1x (12 epochs, 0.02, steps at
+    8 and 11); that the pool's rate falls at 2/3 and 11/12 of a phase is a reconstruction.
     """
     base = TrainConfig(
         epochs=12, lr=0.02, optimizer="sgd", schedule="step", milestones=(8 / 12, 11 / 12), warmup_steps=500,

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -221,7 +222,9 @@ def _check_teachers(config: RunConfig, folder: Path, train_data: Dataset | None)
         return False
     space = config.pool_config().space()
     if config.search.teacher != "none":
-        check_pair(config.base_arch(), space.arch(space.largest()), config.distill)
+        for student_size, teacher_size in product(config.search.space.sizes, space.sizes):
+            teacher = space.arch(replace(space.largest(), size=teacher_size))
+            check_pair(config.base_arch().with_size(*student_size), teacher, config.distill)
     teachers = default_teachers(config, folder)
     return train_data is not None and is_trained(find_pool(teachers, config.pool_config(), train_data))
 
@@ -352,8 +355,7 @@ def _list_settings(store: RunStore, config: RunConfig) -> dict[str, str]:
 def _describe_teaching(config: RunConfig) -> str:
     if config.search.teacher == "none":
         return "none"
-    weights = config.distill.model_dump()
-    terms = ", ".join(f"{name} {weights[name]:g}" for name in ("feature", "classification", "localization"))
+    terms = ", ".join(f"{name} {weight:g}" for name, weight in config.distill.weights.items())
     pool = config.pool_config()
     return f"{config.search.teacher}, from a pool of {pool.space().count()} {pool.family} networks; weights {terms}"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,7 +16,7 @@ class DistillConfig(BaseModel):
     weights are those of a later paper of the same group.
 
     Attributes:
-        feature, classification, localization: weight of each term; 0 leaves it out.
+        weights: of each term, by its name in `optimizer.distill.catalogue`; one that is not named or 0 is left out.
         temperature: of the classification term.
         class_aware: box regression weighed with the teacher's class probabilities; otherwise plain.
         feature_regions: most regions of a batch that the feature term compares; 0 is all. Its adapter is the dearest
@@ -26,9 +26,9 @@ class DistillConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    feature: float = Field(1.0, ge=0)
-    classification: float = Field(1.0, ge=0)
-    localization: float = Field(1.0, ge=0)
+    weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        {"feature": 1.0, "classification": 1.0, "localization": 1.0}, min_length=1
+    )
     temperature: float = Field(1.0, gt=0)
     class_aware: bool = True
     feature_regions: int = Field(0, ge=0)

@@ -8,11 +8,8 @@ from torch.nn import functional
 
 from optimizer.arch.spec import ArchSpec
 from optimizer.detectors.base import Detector, RegionView, Truth
-from optimizer.distill.base import Distiller
-from optimizer.distill.classification import Classification
+from optimizer.distill.catalogue import DISTILLERS
 from optimizer.distill.config import DistillConfig
-from optimizer.distill.localization import Localization
-from optimizer.distill.proposal import ProposalFeature
 from optimizer.errors import InputError
 
 __all__ = ["DistillStep", "build_distillers", "check_pair", "show_canvas"]
@@ -33,7 +30,7 @@ class DistillStep(nn.Module):
         super().__init__()
         check_pair(student, teacher.arch, config)
         self.distillers = build_distillers(student, teacher.arch, config)
-        self.weights = {name: getattr(config, name) for name in self.distillers}
+        self.weights = {name: config.weights[name] for name in self.distillers}
         self.canvas = student.input_size if config.teacher_canvas == "student" else teacher.arch.input_size
         self._teacher = [teacher.eval().requires_grad_(False)]  # in a list, so that it is no part of this module
 
@@ -55,12 +52,8 @@ class DistillStep(nn.Module):
 
 def build_distillers(student: ArchSpec, teacher: ArchSpec, config: DistillConfig) -> nn.ModuleDict:
     """The distillers whose weight is above 0, by name."""
-    made: dict[str, Distiller] = {
-        "feature": ProposalFeature(student.fpn_width, teacher.fpn_width, config.feature_regions),
-        "classification": Classification(config.temperature),
-        "localization": Localization(config.class_aware),
-    }
-    return nn.ModuleDict({name: distiller for name, distiller in made.items() if getattr(config, name) > 0})
+    wanted = [name for name in DISTILLERS if config.weights.get(name, 0) > 0]
+    return nn.ModuleDict({name: DISTILLERS[name](student, teacher, config) for name in wanted})
 
 
 def check_pair(student: ArchSpec, teacher: ArchSpec, config: DistillConfig) -> None:
@@ -69,6 +62,9 @@ def check_pair(student: ArchSpec, teacher: ArchSpec, config: DistillConfig) -> N
     Raises:
         InputError: with the reason.
     """
+    unknown = [name for name in config.weights if name not in DISTILLERS]
+    if unknown:
+        raise InputError(f"there is no distiller {unknown[0]!r}; there are: {', '.join(DISTILLERS)}")
     if student.head.kind != teacher.head.kind:
         raise InputError(
             f"a {teacher.head.kind} cannot teach a {student.head.kind}: their regions and outputs are of another kind"

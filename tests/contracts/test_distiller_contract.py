@@ -10,6 +10,7 @@ from torch import Tensor
 
 from optimizer.arch.spec import ArchSpec, BlockSpec, FasterRCNNHead, RetinaNetHead, StageSpec
 from optimizer.detectors import DETECTORS, Detector, Truth, build_detector
+from optimizer.distill.catalogue import DISTILLERS
 from optimizer.distill.config import DistillConfig
 from optimizer.distill.step import DistillStep, build_distillers
 
@@ -18,15 +19,14 @@ HEADS = {
     "retinanet": RetinaNetHead(tower_depth=1),
 }
 WIDTH, HEIGHT, CLASSES = 96, 64, 3
-NOTHING = {"feature": 0.0, "classification": 0.0, "localization": 0.0}
 ALL = DistillConfig(teacher_canvas="student")
 ALONE = {
-    "feature": ALL.model_copy(update={**NOTHING, "feature": 1.0}),
-    "few features": ALL.model_copy(update={**NOTHING, "feature": 1.0, "feature_regions": 5}),
-    "classification": ALL.model_copy(update={**NOTHING, "classification": 1.0}),
-    "soft classification": ALL.model_copy(update={**NOTHING, "classification": 1.0, "temperature": 3.0}),
-    "localization": ALL.model_copy(update={**NOTHING, "localization": 1.0}),
-    "plain localization": ALL.model_copy(update={**NOTHING, "localization": 1.0, "class_aware": False}),
+    "feature": ALL.model_copy(update={"weights": {"feature": 1.0}}),
+    "few features": ALL.model_copy(update={"weights": {"feature": 1.0}, "feature_regions": 5}),
+    "classification": ALL.model_copy(update={"weights": {"classification": 1.0}}),
+    "soft classification": ALL.model_copy(update={"weights": {"classification": 1.0}, "temperature": 3.0}),
+    "localization": ALL.model_copy(update={"weights": {"localization": 1.0}}),
+    "plain localization": ALL.model_copy(update={"weights": {"localization": 1.0}, "class_aware": False}),
 }
 NO_OBJECTS = Truth(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
 TWO_OBJECTS = Truth(torch.tensor([[8.0, 8, 40, 40], [50, 10, 90, 60]]), torch.tensor([0, CLASSES - 1]))
@@ -93,7 +93,7 @@ def config(request: pytest.FixtureRequest) -> DistillConfig:
 def test_all_of_the_catalogue_is_here() -> None:
     arch = make_arch("faster_rcnn")
     alone = {name for config in ALONE.values() for name in build_distillers(arch, arch, config)}
-    assert alone == set(build_distillers(arch, arch, ALL)) == set(NOTHING)
+    assert alone == set(build_distillers(arch, arch, ALL)) == set(DISTILLERS)
 
 
 def test_it_is_zero_when_the_student_equals_the_teacher(kind: str, config: DistillConfig, images: Tensor) -> None:
@@ -178,7 +178,7 @@ def test_the_teacher_is_looked_at_once_a_step(kind: str, config: DistillConfig, 
 def test_a_weight_multiplies_and_zero_leaves_out(kind: str, images: Tensor) -> None:
     weights = {"feature": 2.0, "classification": 0.0, "localization": 0.5}
     student, teacher, step = make_pair(kind, ALL)
-    weighed = DistillStep(student.arch, teacher, ALL.model_copy(update=weights))
+    weighed = DistillStep(student.arch, teacher, ALL.model_copy(update={"weights": weights}))
     _, regions, view = student.losses_and_regions(images, OBJECTS["some"], with_view=True)
     assert view is not None
     one, other = step.compare(view, images, regions), weighed.compare(view, images, regions)

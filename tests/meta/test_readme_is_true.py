@@ -9,6 +9,7 @@ from deploy.targets import TARGETS
 from optimizer.arch.actions import ACTIONS
 from optimizer.arch.families import FAMILIES
 from optimizer.detectors import DETECTORS
+from optimizer.distill.catalogue import DISTILLERS
 from optimizer.recipes import RECIPES
 from optimizer.search import STRATEGIES
 from optimizer.search.objective import OBJECTIVES
@@ -28,6 +29,7 @@ def test_the_table_of_choices_equals_the_catalogues() -> None:
     assert listed("detector") == set(DETECTORS)
     assert listed("method") == set(STRATEGIES)
     assert listed("action") == set(ACTIONS)
+    assert listed("distiller") == set(DISTILLERS)
     assert listed("objective") == set(OBJECTIVES)
     assert listed("preset") == set(RECIPES)
     assert listed("target") == set(TARGETS)

@@ -97,7 +97,7 @@ def test_papers_pool_is_the_supplements_table(base: str) -> None:
 
 def test_paper_distils_three_terms_of_equal_weight() -> None:
     distill = paper().distill
-    assert (distill.feature, distill.classification, distill.localization, distill.temperature) == (1, 1, 1, 1)
+    assert (distill.weights, distill.temperature) == ({"feature": 1, "classification": 1, "localization": 1}, 1)
     assert distill.class_aware and distill.feature_regions == 0 and distill.teacher_canvas == "own"
     assert paper().pool_config().distill == distill.model_copy(update={"teacher_canvas": "student"})
 

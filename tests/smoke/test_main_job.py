@@ -51,7 +51,7 @@ def test_every_student_has_a_teacher_from_the_pool_beside_the_run(finished: tupl
     with sqlite3.connect(run / "run.db") as database:
         proposals = [json.loads(row[0]) for row in database.execute("select proposal from trials where number > 0")]
     assert len(proposals) == 2 and all(len(proposal["teacher"]["depths"]) == 4 for proposal in proposals)
-    assert "<th class=\"text\">teacher</th>" in (run / "report.html").read_text()
+    assert '<th class="text">teacher</th>' in (run / "report.html").read_text()
     listed = call("optimizer.cli", "teachers", "list", str(run.parent / "teachers"))
     assert listed.returncode == 0 and "1296 sub-networks" in listed.stdout and listed.stdout.count("AP 0.") == 3
 

@@ -51,8 +51,9 @@ def test_a_faster_rcnn_may_have_another_canvas_and_other_anchors() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("feature", -1), ("classification", -0.5), ("localization", -2), ("temperature", 0), ("temperature", -1),
+        ("classification", -0.5), ("localization", -2), ("temperature", 0), ("temperature", -1),
         ("feature_regions", -1), ("feature_regions", 1.5), ("teacher_canvas", "larger"), ("mask", 1.0),
+        ("weights", {}), ("weights", {"feature": -1}),
     ],
 )  # fmt: skip
 def test_a_config_refuses_what_makes_no_sense(name: str, value: object) -> None:
@@ -61,15 +62,15 @@ def test_a_config_refuses_what_makes_no_sense(name: str, value: object) -> None:
 
 
 def test_a_config_survives_json_and_cannot_be_changed() -> None:
-    config = DistillConfig(feature=0.5, temperature=2.0, class_aware=False, feature_regions=64)
+    config = DistillConfig(weights={"feature": 0.5}, temperature=2.0, class_aware=False, feature_regions=64)
     assert DistillConfig.model_validate(json.loads(config.model_dump_json())) == config
     with pytest.raises(ValidationError):
-        config.feature = 1.0  # type: ignore[misc]
+        config.temperature = 1.0  # type: ignore[misc]
 
 
 def test_the_papers_terms_have_equal_weights() -> None:
     config = DistillConfig()
-    assert (config.feature, config.classification, config.localization, config.temperature) == (1, 1, 1, 1)
+    assert config.weights == {"feature": 1, "classification": 1, "localization": 1} and config.temperature == 1
     assert config.class_aware
 
 
@@ -98,3 +99,9 @@ def test_images_are_shown_at_another_size_only_where_it_is_another() -> None:
     larger = show_canvas(images, (144, 80))
     assert larger.shape == (1, 3, 80, 144)
     torch.testing.assert_close(larger, torch.full((1, 3, 80, 144), 0.5))
+
+
+def test_an_unknown_distiller_is_refused_with_a_list() -> None:
+    arch = small("faster_rcnn")
+    with pytest.raises(InputError, match="no distiller 'relation'; there are: feature, classification, localization"):
+        check_pair(arch, arch, DistillConfig(weights={"relation": 1.0}))

@@ -18,6 +18,9 @@ SIZES = ((1333, 800), (512, 512))
 ALONE, HALF, ALL = ((2,),) * 4, ((2,), (2,), (1, 2), (2,)), ((1, 2),) * 4
 
 
+PLAIN = DistillConfig(weights={"classification": 1.0})
+
+
 def make(*phases: tuple[Any, Any], family: str = "r18", sizes: Any = SIZES, **rest: Any) -> PoolConfig:
     made = tuple(PoolPhase(depths=depths, widths=widths, train=TRAIN) for depths, widths in phases)
     return PoolConfig(family=family, phases=made, sizes=sizes, **rest)
@@ -114,8 +117,13 @@ def test_a_family_that_is_named_serves_every_base(base: str) -> None:
 
 def test_what_the_recipe_says_reaches_the_config() -> None:
     recipe = RECIPE.model_copy(
-        update={"batch_size": 64, "calibration_batches": 5, "distill": DistillConfig(feature=0), "widths": (0.5, 1, 2)}
+        update={
+            "batch_size": 64,
+            "calibration_batches": 5,
+            "distill": PLAIN,
+            "widths": (0.5, 1, 2),
+        }
     )
     config = recipe.make("r18", SIZES, 100, "retinanet")
-    assert (config.batch_size, config.calibration_batches, config.distill.feature) == (64, 5, 0)
+    assert (config.batch_size, config.calibration_batches, config.distill) == (64, 5, PLAIN)
     assert config.detector == "retinanet" and config.space().widths == (0.5, 1, 2)
