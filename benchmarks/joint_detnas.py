@@ -26,6 +26,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import numpy as np
+
 from deploy.data import read_dataset
 from optimizer import run as run_module
 from optimizer.arch.pool import Subnet
@@ -229,9 +231,13 @@ def do_table(arguments: argparse.Namespace) -> None:
             }
         )  # fmt: skip
     pairs = list_pairs(starts[seeds[0]], {key: trials for key, (_, trials) in runs.items()})
-    result = {"settings": settings, "rows": lines, "pairs": pairs, "latency": records}
+    shares = {f"{row}-{seed}": share_outside(folder) for (row, seed), (folder, _) in runs.items()}
+    result = {
+        "settings": settings, "rows": lines, "observations": observe(pairs, lines), "pairs": pairs,
+        "share_outside": shares, "latency": records,
+    }  # fmt: skip
     (arguments.out / "table.json").write_text(json.dumps(result, indent=1) + "\n")
-    text = describe(lines)
+    text = describe(lines) + "\n" + json.dumps(result["observations"], indent=1) + "\n"
     (arguments.out / "table.md").write_text(text)
     print(text)
 
@@ -293,6 +299,49 @@ def list_pairs(config: RunConfig, runs: Mapping[tuple[str, int], list[Trial]]) -
                 }
             )  # fmt: skip
     return pairs
+
+
+def observe(pairs: list[dict[str, Any]], lines: list[dict[str, Any]]) -> dict[str, Any]:
+    """The paper's two observations: does the strongest teacher teach best, do the capacities of a pair go together?"""
+    same = [pair for pair in pairs if not pair["actions"]]  # the student is its parent, so the gain is the teacher's
+    best = [
+        pair for line in lines for pair in pairs
+        if (pair["row"], pair["seed"], pair["trial"]) == (line["row"], line["seed"], line["trial"])
+    ]  # fmt: skip
+    return {
+        "taught_students": len(pairs),
+        "teacher_ap_range": [min(p["teacher_ap"] for p in pairs), max(p["teacher_ap"] for p in pairs)],
+        "rank_correlation_of_teacher_ap_and_gain": correlate(pairs, "teacher_ap", "ap_gain_on_parent"),
+        "the_same_where_the_architecture_stays": correlate(same, "teacher_ap", "ap_gain_on_parent"),
+        "pairs_where_the_architecture_stays": len(same),
+        "rank_correlation_of_teacher_size_and_gain": correlate(pairs, "teacher_params", "ap_gain_on_parent"),
+        "best_pairs": [[p["row"], p["seed"], p["student_params"], p["teacher_params"], p["teacher_ap"]] for p in best],
+        "rank_correlation_of_sizes_in_best_pairs": correlate(best, "student_params", "teacher_params"),
+    }
+
+
+def correlate(pairs: list[dict[str, Any]], one: str, other: str) -> float | None:
+    """Spearman's rank correlation; None where it is not defined."""
+    if len({pair[one] for pair in pairs}) < 2 or len({pair[other] for pair in pairs}) < 2:
+        return None
+    ranks = [rank([pair[name] for pair in pairs]) for name in (one, other)]
+    return float(np.corrcoef(ranks)[0, 1])
+
+
+def rank(values: list[float]) -> list[float]:
+    """Rank of each value; equal values share the mean of theirs."""
+    ordered = sorted(values)
+    return [ordered.index(value) + (ordered.count(value) - 1) / 2 for value in values]
+
+
+def share_outside(folder: Path) -> float:
+    """Share of a run's time up to its last trial that is not training, export, evaluation or measuring."""
+    with RunStore.open(folder, writable=False) as store:
+        trials = [trial for trial in store.history() if trial.status == "done" and trial.number > 0]
+    parts = [trial.details.get("seconds", {}) for trial in trials]
+    inside = sum(part.get(name, 0.0) for part in parts for name in ("train", "export", "evaluate", "measure"))
+    total = sum(trial.seconds for trial in trials)
+    return 1 - inside / total if inside else float("nan")
 
 
 def describe(lines: list[dict[str, Any]]) -> str:

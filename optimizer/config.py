@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from optimizer.arch.families import base_arch
-from optimizer.arch.space import Space
+from optimizer.arch.space import Space, legal_actions
 from optimizer.arch.spec import ArchSpec
 from optimizer.distill.config import DistillConfig
 from optimizer.errors import InputError
@@ -107,16 +107,14 @@ class RunConfig(_Value):
     final_protocol: str = "final"
 
     @model_validator(mode="after")
-    def _base_exists(self) -> RunConfig:
-        self.base_arch()
-        return self
-
-    @model_validator(mode="after")
     def _parts_fit(self) -> RunConfig:
         if self.needs_pool and self.pool is None:
             raise ValueError(f"method {self.search.method} with teachers needs a teacher pool, and no recipe says how")
         if not self.search.space.actions and self.search.teacher == "none" and self.search.method != "etp":
             raise ValueError("without actions and without a teacher there is nothing to search")
+        space = self.search.space
+        if space.actions and self.search.trials and not legal_actions(self.base_arch(), space):
+            raise ValueError(f"none of the actions {', '.join(space.actions)} is legal on the base {self.base}")
         if self.search.finetuned and self.finetune is None:
             raise ValueError("students are to be trained on after the search, but no recipe says how (finetune)")
         return self

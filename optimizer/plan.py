@@ -67,7 +67,7 @@ def make_plan(config: RunConfig, images: int, device: torch.device, pool_exists:
         InputError: the budget does not even cover the base and one student.
     """
     steps = max(images // config.batch_size, 1)
-    step_s = _time_step(config, device) if config.budget_s is not None or config.preset != "smoke" else 0.5
+    step_s = _time_step(config, device) if config.budget_s is not None or config.preset != "smoke" else 0.35
     protocol = PROTOCOLS[config.search_protocol]
     measure_s = 2 * (protocol.warm_up_cap_s / 2 + protocol.cap_s) if config.search.cost == "latency" else 0.0
     final = PROTOCOLS[config.final_protocol]

@@ -175,3 +175,21 @@ def test_a_folder_with_a_run_of_other_settings_is_not_continued(tmp_path: Path) 
         pass
     with pytest.raises(InputError, match="holds a run with other settings"):
         optimizer.optimize(quick().changed({"seed": 3}), tmp_path / "run")
+
+
+def test_a_search_in_which_no_action_is_legal_is_refused_before_any_work() -> None:
+    with pytest.raises(InputError, match="none of the actions set_region_proposals is legal on the base r18"):
+        quick().changed({"search.space.actions": ("set_region_proposals",), "search.space.region_proposals": (100,)})
+    with pytest.raises(InputError, match="none of the actions prune_rpn, prune_box_head is legal"):
+        quick().changed({"detector": "retinanet", "search.space.actions": ("prune_rpn", "prune_box_head")})
+
+
+def test_without_actions_and_teacher_there_is_nothing_to_search() -> None:
+    with pytest.raises(InputError, match="nothing to search"):
+        quick().changed({"search.space.actions": (), "search.teacher": "none"})
+    assert quick().changed({"search.space.actions": ()}).search.space.actions == ()
+
+
+def test_a_retinanet_is_a_base_like_any_other() -> None:
+    config = quick().changed({"detector": "retinanet"})
+    assert config.base_arch().head.kind == "retinanet" and config.pool_config().detector == "retinanet"
