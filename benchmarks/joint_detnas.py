@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -335,13 +336,20 @@ def rank(values: list[float]) -> list[float]:
 
 
 def share_outside(folder: Path) -> float:
-    """Share of a run's time up to its last trial that is not training, export, evaluation or measuring."""
+    """Share of a search's time that is not training, export, evaluation or measuring; NaN if it was interrupted."""
     with RunStore.open(folder, writable=False) as store:
         trials = [trial for trial in store.history() if trial.status == "done" and trial.number > 0]
-    parts = [trial.details.get("seconds", {}) for trial in trials]
-    inside = sum(part.get(name, 0.0) for part in parts for name in ("train", "export", "evaluate", "measure"))
-    total = sum(trial.seconds for trial in trials)
-    return 1 - inside / total if inside else float("nan")
+    text = (folder / "log.txt").read_text()
+    times = [
+        datetime.strptime(line.split(",")[0], "%Y-%m-%d %H:%M:%S")
+        for line in text.splitlines()
+        if "trial 1: train" in line or "search ended" in line
+    ]
+    if len(times) != 2 or not all("seconds" in trial.details for trial in trials):
+        return float("nan")
+    parts = ("train", "export", "evaluate", "measure")
+    inside = sum(trial.details["seconds"][name] for trial in trials for name in parts)
+    return 1 - inside / (times[1] - times[0]).total_seconds()
 
 
 def describe(lines: list[dict[str, Any]]) -> str:
