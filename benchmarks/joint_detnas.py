@@ -3,10 +3,11 @@
     python benchmarks/joint_detnas.py run --data DATA --out OUT [--seeds 1,2] [--jobs 2]
     python benchmarks/joint_detnas.py table --out OUT
 
-`run` trains a teacher pool once, the base once for each seed, then every row from that base, and the base alone for as
-many epochs. It may be killed and started again. With several jobs, each trains on one core, and one that measures
-latency stops the others meanwhile. `table` measures the best student of every row and seed beside the base in one
-lease, asks every teacher that was used for its own AP, and writes OUT/table.json and OUT/table.md.
+`run` trains a teacher pool once, the base once for each seed, then every row from that base (trials of one epoch each,
+the best of them fine-tuned), and the base alone for as many epochs. It may be killed and started again. With several
+jobs, each trains on its share of the cores, and one that measures latency stops the others meanwhile. `table` measures
+the best student of every row and seed beside the base in one lease, asks every teacher that was used for its own AP, and
+writes OUT/table.json and OUT/table.md.
 """
 
 from __future__ import annotations
@@ -81,11 +82,13 @@ def make_config(arguments: argparse.Namespace, seed: int) -> RunConfig:
             "search.space.sizes": scaled_sizes(size),
             "search.space.region_proposals": (100, 50),
             "search.trials": arguments.trials,
-            "search.finetuned": 0,
+            "search.finetuned": 1,
+            "finetune.epochs": arguments.finetune_epochs,
             "pool": recipe.pool.model_copy(update={"train": tuple(phases)}),
             "base_train.epochs": arguments.base_epochs,
+            "search_protocol": arguments.protocol,
             "final_protocol": "quick",
-            "teachers": (arguments.out / "teachers").resolve(),
+            "teacher_pool": (arguments.out / "teachers").resolve(),
         }
     )
 
@@ -95,7 +98,9 @@ def make_row(arguments: argparse.Namespace, row: str, seed: int) -> tuple[RunCon
     config = make_config(arguments, seed)
     folder = arguments.out / f"{row}-{seed}"
     if row in ("start", "base"):
-        epochs = arguments.base_epochs + (arguments.trials if row == "base" else 0)
+        epochs = arguments.base_epochs
+        if row == "base":
+            epochs += arguments.trials + arguments.finetune_epochs
         alone = {"search.trials": 0, "search.teacher": "none", "base_train.epochs": epochs}
         return config.changed(alone), folder
     return config.changed({**ROWS[row], "base_run": (arguments.out / f"start-{seed}").resolve()}), folder
@@ -138,14 +143,15 @@ class QuietMeter:
 
 @contextmanager
 def registered(out: Path) -> Iterator[None]:
-    """This process is among those that a measurement stops."""
+    """This process is among those that a measurement stops, for as long as it holds its mark's lock."""
     mark = out / "pids" / str(os.getpid())
     mark.parent.mkdir(parents=True, exist_ok=True)
-    mark.touch()
-    try:
-        yield
-    finally:
-        mark.unlink(missing_ok=True)
+    with mark.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            mark.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -153,12 +159,25 @@ def quiet(out: Path) -> Iterator[None]:
     """The other rows are stopped meanwhile, and one row measures at a time."""
     with (out / "measuring.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        others = [int(mark.name) for mark in (out / "pids").iterdir() if int(mark.name) != os.getpid()]
+        others = [pid for pid in list_running(out) if pid != os.getpid()]
         try:
             send(signal.SIGSTOP, others)
             yield
         finally:
             send(signal.SIGCONT, others)
+
+
+def list_running(out: Path) -> list[int]:
+    """Processes whose mark is locked; a mark that nobody holds is of one that was killed, and goes."""
+    running = []
+    for mark in (out / "pids").glob("*"):
+        with suppress(FileNotFoundError), mark.open() as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                mark.unlink()
+            except BlockingIOError:
+                running.append(int(mark.name))
+    return running
 
 
 def send(number: int, pids: list[int]) -> None:
@@ -170,11 +189,10 @@ def send(number: int, pids: list[int]) -> None:
 def do_run(arguments: argparse.Namespace) -> None:
     """All rows, several at a time."""
     arguments.out.mkdir(parents=True, exist_ok=True)
-    for mark in (arguments.out / "pids").glob("*"):
-        mark.unlink()
+    send(signal.SIGCONT, list_running(arguments.out))  # whom a killed measurement left stopped
     settings = {
         name: str(getattr(arguments, name))
-        for name in ("base", "size", "base_epochs", "trials", "pool_epochs", "data", "seeds")
+        for name in ("base", "size", "base_epochs", "trials", "finetune_epochs", "pool_epochs", "data", "seeds")
     }
     (arguments.out / "settings.json").write_text(json.dumps(settings, indent=2) + "\n")
     seeds = [int(seed) for seed in arguments.seeds.split(",")]
@@ -193,7 +211,7 @@ def start_row(arguments: argparse.Namespace, row: str, seed: int) -> int:
     threads = max((os.cpu_count() or 1) // arguments.jobs, 1)
     command = [sys.executable, __file__, "row", "--row", row, "--seed", str(seed)]
     command += ["--pool-epochs", *map(str, arguments.pool_epochs)]
-    for name in ("base", "size", "base_epochs", "trials", "data", "out"):
+    for name in ("base", "size", "base_epochs", "trials", "finetune_epochs", "protocol", "data", "out"):
         command += [f"--{name.replace('_', '-')}", str(getattr(arguments, name))]
     with (arguments.out / f"{row}-{seed}.log").open("a") as log:
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
@@ -265,7 +283,7 @@ def measure_together(
             folder / "artefacts" / trial.model, Preprocess.imagenet(*trial.arch.input_size), count(trial.arch, 3)
         )
     assert config.data is not None
-    meter = build_meter(config, get_target(config.target), read_dataset(config.data, "val"), "final", print)
+    meter = build_meter(config, get_target(config.target), read_dataset(config.data, "val"), "screen", print)
     measured = meter.measure_all(candidates)
     return (
         {key: measured[number].ratio for number, key in enumerate(keys)},
@@ -275,9 +293,9 @@ def measure_together(
 
 def list_pairs(config: RunConfig, runs: Mapping[tuple[str, int], list[Trial]]) -> list[dict[str, Any]]:
     """Every taught student with its teacher's own AP and size, and how much AP it gained on its parent."""
-    assert config.data is not None and config.teachers is not None
+    assert config.data is not None and config.teacher_pool is not None
     train_data, val_data = read_dataset(config.data, "train"), read_dataset(config.data, "val")
-    pool = open_pool(find_pool(config.teachers, config.pool_config(), train_data), train_data)
+    pool = open_pool(find_pool(config.teacher_pool, config.pool_config(), train_data)[0], train_data)
     known: dict[Subnet, dict[str, Any]] = {}
     pairs = []
     for (row, seed), trials in runs.items():
@@ -382,10 +400,14 @@ def main() -> None:
             continue
         command.add_argument("--data", type=Path, required=True)
         command.add_argument("--base", default="r18")
-        command.add_argument("--size", default="192x144")
+        command.add_argument("--size", default="256x192")
         command.add_argument("--base-epochs", type=int, default=4)
-        command.add_argument("--trials", type=int, default=8)
-        command.add_argument("--pool-epochs", type=int, nargs=3, default=(6, 2, 4))
+        command.add_argument("--trials", type=int, default=6)
+        command.add_argument("--finetune-epochs", type=int, default=2)
+        command.add_argument(
+            "--protocol", default="quick", help="of latency in the search; the table has its own lease"
+        )
+        command.add_argument("--pool-epochs", type=int, nargs=3, default=(8, 3, 5))
         if name == "row":
             command.add_argument("--row", required=True)
             command.add_argument("--seed", type=int, required=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from optimizer.config import RunConfig, parse_config
 from optimizer.errors import InputError
@@ -12,15 +13,20 @@ from optimizer.store.run_store import RunStore
 __all__ = ["adopt_base", "check_base"]
 
 
-def check_base(folder: Path, config: RunConfig) -> Trial:
-    """Trial 0 of another run, if it is the base that this one would train.
+def check_base(folder: Path, config: RunConfig, data: list[Any] | None) -> Trial:
+    """Trial 0 of another run, if students of this one can be searched from it and scored beside it.
+
+    How it was trained (epochs, weights it started from, seed) is that run's matter.
+
+    Args:
+        data: classes and numbers of images of this run; None where its images are yet to be generated.
 
     Raises:
         InputError: no run there, its base is not trained yet, or it is another one; the text says what differs.
     """
     with RunStore.open(folder, writable=False) as other:
         theirs = parse_config(other.config)
-        history = other.history()
+        history, seen = other.history(), other.get_meta("data")
     if not history or history[0].status != "done":
         raise InputError(f"the base of {folder} is not trained yet")
     for name, own, found in (
@@ -31,12 +37,16 @@ def check_base(folder: Path, config: RunConfig) -> Trial:
     ):
         if own != found:
             raise InputError(f"the base of {folder} is another one: its {name} is {found}, this run wants {own}")
+    if data is not None and data != seen:
+        raise InputError(f"the data changed since the base of {folder} was trained: was {seen}, is {data}")
+    if not history[0].ap:
+        raise InputError(f"the base of {folder} detects nothing (AP 0), so students cannot be scored beside it")
     return history[0]
 
 
 def adopt_base(store: RunStore, folder: Path, config: RunConfig) -> Trial:
     """Copy weights and model of another run's base; returns the trial to record as this run's trial 0."""
-    trial = check_base(folder, config)
+    trial = check_base(folder, config, store.get_meta("data"))
     with RunStore.open(folder, writable=False) as other:
         for sha256 in (trial.weights, trial.model):
             assert sha256 is not None

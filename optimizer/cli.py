@@ -70,8 +70,11 @@ def optimize(
     teacher: Annotated[
         str | None, typer.Option(help="dynamic: searched with the student (default); fixed: the largest; none.")
     ] = None,
-    teachers: Annotated[
+    teacher_pool: Annotated[
         Path | None, typer.Option(help="Folder of teacher pools, or one pool. Default: teachers/ beside the run.")
+    ] = None,
+    teacher_epochs: Annotated[
+        str | None, typer.Option(help="Of the super-network, then two shrinking phases: 8,3,5.")
     ] = None,
     inherit: Annotated[
         bool | None,
@@ -107,9 +110,9 @@ def optimize(
     changes: dict[str, Any] = {"base": base, "target": target, "weights": weights}
     changes["detector"] = detector
     changes["seed"] = seed
-    changes["batch_size"] = batch_size
+    changes["batch_size"] = changes["pool.batch_size"] = batch_size
     changes["workers"] = workers
-    changes["teachers"] = teachers.resolve() if teachers is not None else None
+    changes["teacher_pool"] = teacher_pool.resolve() if teacher_pool is not None else None
     changes["base_run"] = base_run.resolve() if base_run is not None else None
     changes["search.method"] = method
     changes["search.teacher"] = teacher
@@ -126,7 +129,7 @@ def optimize(
         names = [name.strip() for name in actions.split(",")]
         changes["search.space.actions"] = () if names == ["none"] else tuple(names)
     changes |= _read_canvases(budget, size, sizes, region_proposals)
-    config = _change_recipe(preset, data, changes)
+    config = _change_recipe(preset, data, changes, teacher_epochs)
     folder = out or Path("runs") / f"{base}-{time.strftime('%Y%m%d-%H%M%S')}"
 
     from optimizer.run import start_run
@@ -156,21 +159,32 @@ def _read_canvases(
     return changes
 
 
-def _change_recipe(preset: str, data: Path | None, changes: dict[str, Any]) -> Any:
+def _change_recipe(preset: str, data: Path | None, changes: dict[str, Any], teacher_epochs: str | None) -> Any:
     """A preset with what the command line changes of it; None changes nothing."""
     from optimizer.recipes import RECIPES
 
     if preset not in RECIPES:
         raise InputError(f"unknown preset {preset!r}; there are: {', '.join(RECIPES)}")
-    return RECIPES[preset](data).changed({name: value for name, value in changes.items() if value is not None})
+    recipe = RECIPES[preset](data)
+    if teacher_epochs is not None:
+        epochs = tuple(int(part) for part in teacher_epochs.split(",") if part.strip().isdigit())
+        if len(epochs) != 3 or len(teacher_epochs.split(",")) != 3 or not all(epochs):
+            raise InputError(f"--teacher-epochs takes three numbers from 1 on, such as 8,3,5; not {teacher_epochs!r}")
+        assert recipe.pool is not None
+        pool = recipe.pool.with_epochs((epochs[0], epochs[1], epochs[2]))
+        changes = {"pool": pool.model_dump(), **changes}
+    return recipe.changed({name: value for name, value in changes.items() if value is not None})
 
 
 @app.command()
-def resume(run: Annotated[Path, typer.Argument(help="Folder of a run that was stopped or killed.")]) -> None:
+def resume(
+    run: Annotated[Path, typer.Argument(help="Folder of a run that was stopped or killed.")],
+    teacher_pool: Annotated[Path | None, typer.Option(help="Where its teachers are now, if they were moved.")] = None,
+) -> None:
     """Go on with a run; nothing found so far is lost."""
     from optimizer.run import resume_run
 
-    resume_run(run)
+    resume_run(run, teacher_pool)
 
 
 @app.command()
@@ -236,11 +250,19 @@ def teachers_train(
     size: Annotated[str | None, typer.Option(help="Canvas of the base, WIDTHxHEIGHT.")] = None,
     sizes: Annotated[str | None, typer.Option(help="Canvases, one of which is drawn for each step.")] = None,
     region_proposals: Annotated[str | None, typer.Option(help="Of the base, then others to try: 200,100.")] = None,
+    teacher_epochs: Annotated[
+        str | None, typer.Option(help="Of the super-network, then two shrinking phases: 8,3,5.")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a training step.")] = None,
+    precision: Annotated[str | None, typer.Option(help="Training arithmetic: auto, fp32, bf16 or fp16.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that load images.")] = None,
 ) -> None:
     """Train a pool, or go on with one; give the options of the run that will use it."""
     changes: dict[str, Any] = {"base": base, "detector": detector, "workers": workers}
-    config = _change_recipe(preset, data, changes | _read_canvases(None, size, sizes, region_proposals))
+    changes["pool.batch_size"] = batch_size
+    changes["base_train.precision"] = precision
+    changes |= _read_canvases(None, size, sizes, region_proposals)
+    config = _change_recipe(preset, data, changes, teacher_epochs)
 
     from optimizer.run import train_teachers
 

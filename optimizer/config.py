@@ -41,6 +41,7 @@ class SearchConfig(_Value):
     trials: int = Field(8, ge=0, description="students to try, the base not counted; 0 trains the base alone")
     fixed_trials: int = Field(0, ge=0, description="first trials in which the student's architecture stays (paper: 5)")
     top_k: int = Field(5, ge=1)
+    max_actions: int = Field(1, ge=1, description="most actions between a student and its parent (paper: 1)")
     objective: str = "harmonic"
     alpha: float | None = Field(
         None, gt=0, description="exponent that softens the gain in cost; None is 0.4, and 0.1 for x101"
@@ -75,7 +76,7 @@ class RunConfig(_Value):
         input_size: canvas (width, height) of the base.
         budget_s: wall-clock seconds for the whole run, over all resumes; None is no limit.
         pool: the teacher pool that distillation and the method "etp" draw from, trained where it is not found.
-        teachers: folder of trained pools, or one pool; None is the folder ``teachers`` beside the run's.
+        teacher_pool: folder of teacher pools, or one pool; None is the folder ``teachers`` beside the run's.
         distill: what a teacher teaches.
         finetune: training of the students that are trained on after the search.
         search_protocol, final_protocol: how latency is measured for a trial and for the front (`deploy.measure`).
@@ -100,7 +101,7 @@ class RunConfig(_Value):
     trial_train: TrainConfig
     search: SearchConfig
     pool: PoolRecipe | None = None
-    teachers: Path | None = None
+    teacher_pool: Path | None = None
     distill: DistillConfig = DistillConfig()
     finetune: TrainConfig | None = None
     search_protocol: str = "screen"
@@ -108,12 +109,16 @@ class RunConfig(_Value):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> RunConfig:
+        base = self.base_arch()
         if self.needs_pool and self.pool is None:
             raise ValueError(f"method {self.search.method} with teachers needs a teacher pool, and no recipe says how")
-        if not self.search.space.actions and self.search.teacher == "none" and self.search.method != "etp":
-            raise ValueError("without actions and without a teacher there is nothing to search")
-        space = self.search.space
-        if space.actions and self.search.trials and not legal_actions(self.base_arch(), space):
+        space, method = self.search.space, self.search.method
+        if self.search.trials and not space.actions and method != "etp":
+            if self.search.teacher == "none":
+                raise ValueError("without actions and without a teacher there is nothing to search")
+            if method == "random":
+                raise ValueError("random search draws actions, and this run has none")
+        if self.search.trials and space.actions and not legal_actions(base, space):
             raise ValueError(f"none of the actions {', '.join(space.actions)} is legal on the base {self.base}")
         if self.search.finetuned and self.finetune is None:
             raise ValueError("students are to be trained on after the search, but no recipe says how (finetune)")
@@ -122,7 +127,7 @@ class RunConfig(_Value):
     @property
     def needs_pool(self) -> bool:
         """Whether the run draws on a teacher pool."""
-        return self.search.teacher != "none" or self.search.method == "etp"
+        return bool(self.search.trials) and (self.search.teacher != "none" or self.search.method == "etp")
 
     def pool_config(self) -> PoolConfig:
         """The teacher pool this run draws on."""

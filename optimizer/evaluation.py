@@ -198,7 +198,9 @@ class Evaluation:
     def _build_member(self, subnet: Subnet) -> Student:
         assert self.pool is not None, "a student from the pool in a run without one"
         detector = self.pool.extract(subnet, self.device)
-        return Student(detector, detector.arch, (f"member {subnet} of the teacher pool",), 0.0)
+        return Student(
+            detector, detector.arch, (f"member {subnet} of the teacher pool",), float(self.pool.config.epochs)
+        )
 
     def _build_base(self) -> Student:
         arch = self.config.base_arch()
@@ -216,7 +218,7 @@ class Evaluation:
         child = morph(weights, parent.arch, proposal.actions)
         changes = _describe_changes(parent.arch, child.arch)
         num_classes = len(self.train_data.class_names)
-        if not self.config.search.inherit:
+        if not self.config.search.inherit and proposal.actions:  # one that only trains on is still the same student
             detector = build_detector(child.arch, num_classes, seed=derive_seed(self.config.seed, "fresh", number))
             return Student(detector, child.arch, (*changes, "weights not inherited"), 0.0)
         detector = build_detector(child.arch, num_classes)
@@ -231,7 +233,6 @@ class Evaluation:
             recipe=recipe,
             distill=config.distill,
             seed=derive_seed(config.seed, number),
-            order_seed=derive_seed(config.seed, number),
             batch_size=config.batch_size,
             augment=config.augment,
             workers=config.workers,

@@ -16,6 +16,7 @@ from optimizer.evaluation import Evaluation
 from optimizer.export import write_student
 from optimizer.search.base import Trial
 from optimizer.search.pareto import pareto_front
+from optimizer.store.files import replace_file
 from optimizer.store.run_store import RunStore
 
 __all__ = ["Front", "find_front", "hand_over", "write_front"]
@@ -105,9 +106,7 @@ def write_front(path: Path, store: RunStore, target: str) -> None:
         "base": _describe(trials[0], front, target) if 0 in trials else None,
         "students": [_describe(trials[number], front, target) for number in front.numbers if number != 0],
     }
-    aside = path.with_name(path.name + ".part")
-    aside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    aside.replace(path)
+    replace_file(path, lambda aside: aside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8"))
 
 
 def _describe(trial: Trial, front: Front, target: str) -> dict[str, Any]:

@@ -32,7 +32,7 @@ class StudentJob(BaseModel):
     Attributes:
         arch: JSON of the student's `ArchSpec`.
         teacher: JSON of the teacher's `Subnet`; None is plain training.
-        seed: of the training; order_seed: of the batches.
+        seed: of the training and of its batches.
         batch_size: images a step, of all processes together.
         checkpoint: where the training is saved as it goes; a file system that all processes see.
         data: folder of the training images.
@@ -47,7 +47,6 @@ class StudentJob(BaseModel):
     recipe: TrainConfig
     distill: DistillConfig
     seed: int
-    order_seed: int
     batch_size: int
     augment: str
     workers: int
@@ -88,7 +87,7 @@ def _build_loader(job: StudentJob, dataset: Dataset) -> TrainLoader:
         dataset,
         Preprocess.imagenet(*ArchSpec.from_json(job.arch).input_size),
         batch_size=job.batch_size,
-        seed=job.order_seed,
+        seed=job.seed,
         augment=job.augment,
         workers=job.workers,
         rank=world.rank,

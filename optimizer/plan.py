@@ -51,6 +51,19 @@ class Plan:
             text += f"; the budget of {format_duration(self.budget_s)} will end the search earlier"
         return text
 
+    def check(self) -> None:
+        """Refuse, before any work, a budget that does not even cover what is to be done for one student.
+
+        Raises:
+            InputError: it does not.
+        """
+        least = self.base_s + self.pool_s + self.handover_s + (self.trial_s if self.trials else 0.0)
+        if self.budget_s is not None and self.budget_s < least:
+            raise InputError(
+                f"a budget of {format_duration(self.budget_s)} is too short for one student: here base, teachers, "
+                f"student and handover need about {format_duration(least)}; raise --budget, or lower --epochs or --size"
+            )
+
     def has_time_for_trial(self, elapsed_s: float, history: History) -> bool:
         """Whether another student and the handover still fit, judged by the students so far."""
         if self.budget_s is None:
@@ -60,12 +73,10 @@ class Plan:
         return elapsed_s + SPARE * trial_s + self.handover_s <= self.budget_s
 
 
-def make_plan(config: RunConfig, images: int, device: torch.device, pool_exists: bool = False) -> Plan:
-    """Times two training steps of the base on made-up images; steps with a teacher or of a pool in proportion.
-
-    Raises:
-        InputError: the budget does not even cover the base and one student.
-    """
+def make_plan(
+    config: RunConfig, images: int, device: torch.device, *, base_exists: bool = False, pool_exists: bool = False
+) -> Plan:
+    """Times two training steps of the base on made-up images; steps with a teacher or of a pool in proportion."""
     steps = max(images // config.batch_size, 1)
     step_s = _time_step(config, device) if config.budget_s is not None or config.preset != "smoke" else 0.35
     protocol = PROTOCOLS[config.search_protocol]
@@ -82,21 +93,14 @@ def make_plan(config: RunConfig, images: int, device: torch.device, pool_exists:
         pool = config.pool_config()
         pool_steps = max(images // pool.batch_size, 1) * pool.epochs
         pool_s = pool_steps * step_s * WIDE_SHARE * pool.batch_size / config.batch_size + 10
-    plan = Plan(
-        base_s=step_s * steps * config.base_train.epochs + measure_s + 10,
+    return Plan(
+        base_s=0.0 if base_exists else step_s * steps * config.base_train.epochs + measure_s + 10,
         trial_s=step_s * steps * config.trial_train.epochs * taught + measure_s + 10,
         handover_s=HANDED_OVER * (final_s + 3) + 5 + finetune_s,
         pool_s=pool_s,
         trials=config.search.trials,
         budget_s=config.budget_s,
     )
-    least = plan.base_s + plan.pool_s + plan.trial_s + plan.handover_s
-    if config.budget_s is not None and config.budget_s < least:
-        raise InputError(
-            f"a budget of {format_duration(config.budget_s)} is too short for one student: here base, teachers, "
-            f"student and handover need about {format_duration(least)}; raise --budget, or lower --epochs or --size"
-        )
-    return plan
 
 
 def _time_step(config: RunConfig, device: torch.device) -> float:

@@ -44,14 +44,15 @@ def quick(data: Path | None = None) -> RunConfig:
         final_protocol="screen" if data is None else "final",
         search=SearchConfig(
             trials=4 if data is None else 12,
+            max_actions=2,
             teacher="dynamic",
             finetuned=0 if data is None else 1,
             space=Space(sizes=scaled_sizes(size), region_proposals=region_proposals),
         ),
         pool=PoolRecipe(
-            train=_phases(train, (4, 2, 2) if data is None else (8, 3, 5)),
+            train=_phases(train, (3, 1, 1) if data is None else (8, 3, 5)),
             distill=QUICK_DISTILL,
-            calibration_batches=8,
+            calibration_images=32,
         ),
         distill=QUICK_DISTILL,
         finetune=train.model_copy(update={"epochs": 3, "lr": 2e-4, "warmup_steps": 10, "ema_decay": 0.95}),
@@ -77,7 +78,7 @@ def smoke(data: Path | None = None) -> RunConfig:
                 trials=2, teacher="dynamic", space=Space(sizes=scaled_sizes(size), region_proposals=(30, 20))
             ),
             "pool": PoolRecipe(
-                train=_phases(train, (1, 1, 1)), batch_size=2, distill=QUICK_DISTILL, calibration_batches=2
+                train=_phases(train, (1, 1, 1)), batch_size=2, distill=QUICK_DISTILL, calibration_images=4
             ),
             "finetune": train,
             "search_protocol": "quick",

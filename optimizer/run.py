@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,27 +18,26 @@ from deploy.data import Dataset, read_dataset, summarise_problems
 from optimizer.base_run import adopt_base, check_base
 from optimizer.config import RunConfig, parse_config
 from optimizer.data.shapes import write_shapes
-from optimizer.distill.step import check_pair
 from optimizer.environment import describe_environment
 from optimizer.errors import InputError, Interrupted, RunFailed
 from optimizer.evaluation import Evaluation, build_meter
+from optimizer.finetune import finetune_best, is_all_trained
 from optimizer.handover import find_front, hand_over, write_front
 from optimizer.jobs import choose_device
 from optimizer.plan import Plan, make_plan
 from optimizer.progress import RunProgress, format_duration
 from optimizer.report.console import front_table
 from optimizer.report.page import ReportData, write_report
-from optimizer.search import StrategySettings, build_strategy, search
-from optimizer.search.base import Proposal, Trial, TrialFailed
-from optimizer.search.teachers import Teachers
+from optimizer.search import build_strategy, search
+from optimizer.search.base import Proposal, Trial
 from optimizer.snapshots import draw_pictures
 from optimizer.store.artefacts import explain_disk_errors
 from optimizer.store.run_store import DATABASE, RunStore
-from optimizer.supernet.pool import TeacherPool, find_pool, is_trained
-from optimizer.supernet.shrinking import train_pool
-from optimizer.team import assemble_team, tell_team
+from optimizer.supernet.pool import TeacherPool
+from optimizer.teachers import choose_pool, default_pools, make_settings, prepare_pool, warn_of_weak_teachers
+from optimizer.team import assemble_team
 
-__all__ = ["read_data", "resume_run", "rewrite_report", "run_or_resume", "start_run"]
+__all__ = ["read_data", "resume_run", "rewrite_report", "run_or_resume", "start_run", "train_teachers"]
 
 log = logging.getLogger("detopt")
 
@@ -53,21 +51,41 @@ def start_run(config: RunConfig, folder: Path, command: str = "") -> Path:
         InputError: something is wrong with the request; nothing has been started then.
         RunFailed, Interrupted: what was found so far is in the folder, and `resume_run` goes on.
     """
-    with assemble_team(config.batch_size) as leads:
+    with assemble_team(_list_batches(config)) as leads:
         if leads:
             _start(config, folder, command)
     return folder
 
 
-def resume_run(folder: Path) -> Path:
-    """Go on with a run that was stopped or killed; a finished one is only reported again."""
-    with assemble_team() as leads:
+def resume_run(folder: Path, teacher_pool: Path | None = None) -> Path:
+    """Go on with a run that was stopped or killed; a finished one is only reported again.
+
+    Args:
+        teacher_pool: where the run's teachers are now, if they were moved.
+    """
+    with RunStore.open(folder, writable=False) as store:
+        config = parse_config(store.config)
+    with assemble_team(_list_batches(config)) as leads:
         if leads:
             with RunStore.open(folder) as store:
-                config = parse_config(store.config)
+                if teacher_pool is not None:
+                    store.set_meta("teachers", str(teacher_pool.resolve()))
                 store.log_event("resumed")
                 _work(store, config, RunProgress())
     return folder
+
+
+def train_teachers(config: RunConfig, folder: Path) -> Path:
+    """A teacher pool for the runs of this configuration, in a folder of pools; returns the pool's folder."""
+    assert config.data is not None
+    with assemble_team([config.pool_config().batch_size]) as leads:
+        splits = _read_splits(config.data)
+        choice = choose_pool(config, folder, splits[0])
+        if leads:
+            progress = RunProgress()
+            with _interruptible("optimize teachers train, with the same options"), progress.shown():
+                prepare_pool(choice, config, splits, config.data, progress)
+    return choice.folder
 
 
 def _start(config: RunConfig, folder: Path, command: str) -> None:
@@ -77,29 +95,22 @@ def _start(config: RunConfig, folder: Path, command: str) -> None:
         raise InputError(f"there is no weights file {config.weights}")
     data = _read_splits(config.data) if config.data is not None else None
     if config.base_run is not None:
-        check_base(config.base_run, config)
-    pool_exists = _check_teachers(config, folder, data[0] if data else None)
-    plan = make_plan(config, len(data[0].records) if data else config.shapes.train, choose_device(), pool_exists)
+        check_base(config.base_run, config, describe_data(data) if data else None)
+    trained = False
+    if config.needs_pool:
+        trained = choose_pool(config, default_pools(config, folder), data[0] if data else None).trained
+    images = len(data[0].records) if data else config.shapes.train
+    plan = make_plan(config, images, choose_device(), base_exists=config.base_run is not None, pool_exists=trained)
+    plan.check()
     progress.say(plan.describe())
     with RunStore.create(folder, config.model_dump(mode="json")) as store:
         store.set_meta("command", command)
         _work(store, config, progress, plan, data)
 
 
-def train_teachers(config: RunConfig, folder: Path) -> Path:
-    """A teacher pool for the runs of this configuration, in a folder of pools; returns the pool's folder."""
-    assert config.data is not None
-    pool_config = config.pool_config()
-    with assemble_team(pool_config.batch_size) as leads:
-        splits = _read_splits(config.data)
-        place = find_pool(folder, pool_config, splits[0])
-        if leads:
-            progress = RunProgress()
-            with _interruptible("optimize teachers train, with the same options"), progress.shown():
-                train_pool(
-                    place, pool_config, splits, config.data, choose_device(), progress, config.workers, tell_team
-                )
-    return place
+def _list_batches(config: RunConfig) -> list[int]:
+    """Sizes of the batches that all processes of a run share."""
+    return [config.batch_size, *([config.pool_config().batch_size] if config.needs_pool else [])]
 
 
 def run_or_resume(config: RunConfig, folder: Path) -> dict[str, Any]:
@@ -133,7 +144,6 @@ def _work(
                 progress.say(f"{name} data: {summarise_problems(dataset.problems)} (see: optimize data check)")
         target = get_target(config.target)
         device = choose_device()
-        plan = plan or make_plan(config, len(train_data.records), device)
         scratch = store.folder / "scratch"
         scratch.mkdir(exist_ok=True)
         evaluation = Evaluation(
@@ -152,15 +162,18 @@ def _work(
 
         with progress.shown():
             _train_base(store, evaluation, record)
-            if config.needs_pool:
-                evaluation = replace(evaluation, pool=_prepare_pool(store, config, train_data, val_data, progress))
+            if config.needs_pool and not is_all_trained(store, config):
+                pool = _open_teachers(store, config, (train_data, val_data), progress)
+                evaluation = replace(evaluation, pool=pool)
                 clock()
             if store.get_meta("search_ended") is None:
+                plan = plan or make_plan(config, len(train_data.records), device, base_exists=True, pool_exists=True)
                 progress.start_search(len(store.history()) - 1, config.search.trials)
+                pool_config = evaluation.pool.config if evaluation.pool is not None else None
                 why = search(
-                    build_strategy(config.search.method, _strategy_settings(config)),
+                    build_strategy(config.search.method, make_settings(config, pool_config)),
                     store.history,
-                    lambda number, proposal: evaluation(number, proposal),
+                    evaluation,
                     record,
                     seed=config.seed,
                     trials=config.search.trials,
@@ -168,7 +181,7 @@ def _work(
                 )
                 store.set_meta("search_ended", why)
                 progress.say(f"search ended: {why}")
-            _finetune(store, config, evaluation, record)
+            finetune_best(store, config, evaluation, record)
             hand_over(store, evaluation, build_meter(config, target, val_data, config.final_protocol, progress.note))
             clock()
         store.set_meta("status", "finished")
@@ -198,80 +211,23 @@ def _train_base(store: RunStore, evaluation: Evaluation, record: Any) -> None:
         )
 
 
-def _prepare_pool(
-    store: RunStore, config: RunConfig, train_data: Dataset, val_data: Dataset, progress: RunProgress
-) -> TeacherPool:
-    """The teacher pool of the run: found where an earlier run left it, else trained."""
-    folder = Path(store.get_meta("teachers", str(default_teachers(config, store.folder))))
-    pool_config = config.pool_config()
-    place = find_pool(folder, pool_config, train_data)
-    store.set_meta("teachers", str(folder))
-    if not is_trained(place):
-        progress.say(f"no teacher pool for this data and recipe in {folder}: training one, for later runs as well")
-    pool = train_pool(
-        place, pool_config, (train_data, val_data), config.data or store.folder / "data", choose_device(), progress,
-        config.workers, tell_team,
-    )  # fmt: skip
-    progress.say(f"teachers: {pool.folder}, {pool.space.count()} sub-networks of {pool.config.family}")
+def _open_teachers(store: RunStore, config: RunConfig, splits: Splits, progress: RunProgress) -> TeacherPool:
+    """The run's teacher pool, trained first if need be; its place is remembered.
+
+    Raises:
+        InputError: students have been taught by a pool that is not there any more.
+    """
+    pools = Path(store.get_meta("teachers", str(default_pools(config, store.folder))))
+    choice = choose_pool(config, pools, splits[0])
+    if not choice.trained and any(t.proposal.teacher or t.proposal.subnet for t in store.history()):
+        raise InputError(
+            f"the teacher pool of this run is not in {choice.folder} any more; if it was moved: "
+            f"optimize resume {store.folder} --teacher-pool FOLDER"
+        )
+    store.set_meta("teachers", str(pools))
+    pool = prepare_pool(choice, config, splits, config.data or store.folder / "data", progress)
+    warn_of_weak_teachers(pool, store.history()[0].ap or 0.0, progress)
     return pool
-
-
-def _check_teachers(config: RunConfig, folder: Path, train_data: Dataset | None) -> bool:
-    """Refuse, before any work, teachers that cannot teach this base; whether a trained pool is there already."""
-    if not config.needs_pool:
-        return False
-    space = config.pool_config().space()
-    if config.search.teacher != "none":
-        for student_size, teacher_size in product(config.search.space.sizes, space.sizes):
-            teacher = space.arch(replace(space.largest(), size=teacher_size))
-            check_pair(config.base_arch().with_size(*student_size), teacher, config.distill)
-    teachers = default_teachers(config, folder)
-    return train_data is not None and is_trained(find_pool(teachers, config.pool_config(), train_data))
-
-
-def default_teachers(config: RunConfig, folder: Path) -> Path:
-    """Where pools are kept: what the configuration names, else beside the run's folder."""
-    return (config.teachers or folder.resolve().parent / "teachers").resolve()
-
-
-def _strategy_settings(config: RunConfig) -> StrategySettings:
-    teachers = None
-    if config.needs_pool:
-        space = config.pool_config().space()
-        if config.distill.teacher_canvas == "student":  # what the teacher looks at is not searched
-            space = replace(space, sizes=space.sizes[:1])
-        teachers = Teachers(space, fixed=config.search.teacher == "fixed")
-    search_config = config.search
-    return StrategySettings(
-        search_config.space, search_config.trials, search_config.top_k, search_config.fixed_trials,
-        teachers if search_config.teacher != "none" else None, teachers.pool if teachers is not None else None,
-    )  # fmt: skip
-
-
-def _finetune(store: RunStore, config: RunConfig, evaluation: Evaluation, record: Any) -> None:
-    """Train the best students of the front on, each with the teacher it has; recorded as trials after the search's."""
-    if not config.search.finetuned:
-        return
-    known: list[int] | None = store.get_meta("finetuned")
-    if known is None:
-        by_number = {trial.number: trial for trial in store.history()}
-        students = [by_number[number] for number in find_front(store).numbers if number != 0]
-        best = sorted(students, key=lambda trial: -(trial.score or 0.0))[: config.search.finetuned]
-        known = [trial.number for trial in best]
-        store.set_meta("finetuned", known)
-    for parent in known:
-        history = store.history()
-        trials = [trial for trial in history if trial.proposal.finetune and trial.proposal.parent == parent]
-        if trials and trials[0].status != "pending":
-            continue
-        source = next(trial for trial in history if trial.number == parent)
-        proposal = Proposal(parent, (), f"trial {parent}, fine-tuned", source.proposal.teacher, finetune=True)
-        number = trials[0].number if trials else len(history)
-        record(Trial(number, proposal))
-        try:
-            record(evaluation(number, proposal))
-        except TrialFailed as error:
-            record(Trial(number, proposal, status="failed", error=str(error)))
 
 
 def read_data(store: RunStore, config: RunConfig, splits: Splits | None = None) -> Splits:
@@ -283,7 +239,7 @@ def read_data(store: RunStore, config: RunConfig, splits: Splits | None = None) 
             store.folder / "data", train=shapes.train, val=shapes.val, size=shapes.size, seed=config.seed
         )
     train_data, val_data = splits or _read_splits(folder)
-    found = [list(train_data.class_names), len(train_data.records), len(val_data.records)]
+    found = describe_data((train_data, val_data))
     known = store.get_meta("data")
     if known is None:
         store.set_meta("data", found)
@@ -292,6 +248,11 @@ def read_data(store: RunStore, config: RunConfig, splits: Splits | None = None) 
             f"the data in {folder} changed since this run began: (classes, train, val) was {known}, is {found}"
         )
     return train_data, val_data
+
+
+def describe_data(splits: Splits) -> list[Any]:
+    """Class names, and how many images there are to train and to validate on."""
+    return [list(splits[0].class_names), *(len(split.records) for split in splits)]
 
 
 def _read_splits(folder: Path) -> Splits:
@@ -347,7 +308,12 @@ def _list_settings(store: RunStore, config: RunConfig) -> dict[str, str]:
         f"beta {search_config.beta:g} (a reconstruction of the papers' score)",
         "base training": f"{config.base_train.epochs} epochs, {config.base_train.optimizer}, "
         f"lr {config.base_train.lr:g}",
-        "each student": f"{config.trial_train.epochs} epochs, lr {config.trial_train.lr:g}, weights inherited",
+        "each student": f"{config.trial_train.epochs} epochs, lr {config.trial_train.lr:g}, weights "
+        f"{'inherited' if search_config.inherit else 'drawn anew'}",
+        "teachers": _describe_teaching(config),
+        "after the search": f"{search_config.finetuned} trained on for {config.finetune.epochs} epochs"
+        if search_config.finetuned and config.finetune is not None
+        else "nothing trained on",
         "latency protocol": f"{config.search_protocol} in the search, {config.final_protocol} for the front",
     }
 

@@ -7,7 +7,7 @@ then all of them are in the same training, and its loop averages their gradients
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -19,7 +19,7 @@ import torch.distributed as dist
 from deploy.data import Dataset, read_dataset
 from optimizer.arch.spec import ArchSpec
 from optimizer.detectors import build_detector
-from optimizer.errors import InputError
+from optimizer.errors import InputError, RunFailed
 from optimizer.jobs import StudentJob, choose_device, train_student
 from optimizer.supernet.pool import TeacherPool, open_pool
 from optimizer.supernet.shrinking import PoolJob, train_phase
@@ -41,19 +41,21 @@ class Job(Protocol):
 
 
 @contextmanager
-def assemble_team(batch_size: int | None = None) -> Iterator[bool]:
+def assemble_team(batch_sizes: Sequence[int] = ()) -> Iterator[bool]:
     """True in the process that does the run, which is the only one without torchrun.
 
     In the others the context yields False only after the run is over: they have helped meanwhile.
 
     Raises:
-        InputError: the processes cannot share a batch of `batch_size` images.
+        InputError: the processes cannot share batches of these sizes.
+        RunFailed: in a helping process, the first one ended with an error.
     """
     global _channel
     with joined_world() as world:
-        if batch_size is not None and batch_size % world.size:
+        unfit = [size for size in batch_sizes if size % world.size]
+        if unfit:
             raise InputError(
-                f"a batch of {batch_size} images cannot be shared by {world.size} processes: choose --batch-size, of "
+                f"a batch of {unfit[0]} images cannot be shared by {world.size} processes: choose --batch-size, of "
                 "all processes together"
             )
         if world.size == 1:
@@ -83,21 +85,33 @@ def _help() -> None:
     """Train what the first process says, until it says that the run is over."""
     datasets: dict[Path, Dataset] = {}
     pools: dict[Path, TeacherPool] = {}
-    while (told := _broadcast({})) != END:
+    while (told := _listen()) != END:
         try:
             if told["kind"] == "pool":
                 pool_job = PoolJob.model_validate(told)
-                dataset = datasets.setdefault(pool_job.data, read_dataset(pool_job.data, "train"))
-                train_phase(pool_job, dataset, choose_device())
+                train_phase(pool_job, _read_once(pool_job.data, datasets), choose_device())
                 continue
             job = StudentJob.model_validate(told)
-            dataset = datasets.setdefault(job.data, read_dataset(job.data, "train"))
+            dataset = _read_once(job.data, datasets)
             if job.pool is not None and job.pool not in pools:
                 pools[job.pool] = open_pool(job.pool, dataset)
             detector = build_detector(ArchSpec.from_json(job.arch), len(dataset.class_names))  # weights: the first's
             train_student(job, detector, dataset, pools[job.pool] if job.pool is not None else None, choose_device())
         except TrainingDiverged:
             continue  # so it has in the first process, which decides what follows
+
+
+def _read_once(folder: Path, datasets: dict[Path, Dataset]) -> Dataset:
+    if folder not in datasets:
+        datasets[folder] = read_dataset(folder, "train")
+    return datasets[folder]
+
+
+def _listen() -> dict[str, Any]:
+    try:
+        return _broadcast({})
+    except RuntimeError as error:  # how torch says that a process has gone
+        raise RunFailed("the first process of this run has ended; it says why") from error
 
 
 def _broadcast(message: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ Ours, which narrow neck and heads, are in `width_actions`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -50,6 +50,7 @@ class PruneChannels(PlainAction):
     """
 
     kind = "prune_channels"
+    prunes = True
     ratio: float = 0.1
     round_to: int = 8
     min_width: int = 32
@@ -83,6 +84,7 @@ class PruneLayer(PlainAction):
     """
 
     kind = "prune_layer"
+    prunes = True
     norm: str = "sum"
 
     def __post_init__(self) -> None:
@@ -165,6 +167,7 @@ class Resize(PlainAction):
     """Change the canvas to `size`, (width, height) in pixels; the anchor scale stays, because the weights know it."""
 
     kind = "resize"
+    of_canvas = True
     size: tuple[int, int]
 
     def __post_init__(self) -> None:
@@ -183,6 +186,7 @@ class SetRegionProposals(PlainAction):
     """Change how many region proposals reach the box head of a Faster R-CNN."""
 
     kind = "set_region_proposals"
+    of_canvas = True
     count: int
 
     def __post_init__(self) -> None:
@@ -197,7 +201,7 @@ class SetRegionProposals(PlainAction):
         return keep_blocks(arch, replace(arch, head=replace(arch.head, region_proposals=self.count)))
 
 
-ACTIONS: Mapping[str, Callable[..., Action]] = {
+ACTIONS: Mapping[str, type[Any]] = {
     "prune_channels": PruneChannels,
     "prune_layer": PruneLayer,
     "add_layer": AddLayer,

@@ -55,6 +55,12 @@ class Action(Protocol):
     @property
     def kind(self) -> str: ...
 
+    @property
+    def prunes(self) -> bool: ...
+
+    @property
+    def of_canvas(self) -> bool: ...
+
     def apply(self, arch: ArchSpec, importance: Importance) -> Edit:
         """The edit this action comes to on a trained parent; raises `IllegalAction` where it cannot be done.
 
@@ -67,9 +73,16 @@ class Action(Protocol):
 
 @dataclass(frozen=True)
 class PlainAction:
-    """An action whose fields are its JSON."""
+    """An action whose fields are its JSON.
+
+    Attributes:
+        prunes: whether the child is smaller by design; `morph` makes sure that it is.
+        of_canvas: whether it changes what the network is shown or proposes, and no weight.
+    """
 
     kind: ClassVar[str]
+    prunes: ClassVar[bool] = False
+    of_canvas: ClassVar[bool] = False
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": self.kind, **{field.name: getattr(self, field.name) for field in fields(self)}}

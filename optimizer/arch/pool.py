@@ -153,10 +153,3 @@ class PoolSpace:
             stem_width=STEM_WIDTH,
             anchor_scale=choose_anchor_scale(self.sizes[0]),
         )
-
-    def narrowed(self, depths: tuple[tuple[int, ...], ...], widths: tuple[float, ...]) -> PoolSpace:
-        """The part of the space a shrinking phase samples from."""
-        return replace(self, depths=depths, widths=widths)
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)

@@ -51,6 +51,7 @@ class PruneFPN(_PruneWidth):
     """Narrow every level of the pyramid, and with it what the heads read; a RetinaNet's towers are as wide as it is."""
 
     kind = "prune_fpn"
+    prunes = True
 
     def apply(self, arch: ArchSpec, importance: Importance) -> Edit:
         return keep_blocks(arch, replace(arch, fpn_width=self._shrink(arch.fpn_width, "pyramid")))
@@ -61,6 +62,7 @@ class PruneRPN(_PruneWidth):
     """Narrow the 3x3 convolution of a Faster R-CNN's RPN."""
 
     kind = "prune_rpn"
+    prunes = True
 
     def apply(self, arch: ArchSpec, importance: Importance) -> Edit:
         head = self._find_head(arch, "RPN")
@@ -72,6 +74,7 @@ class PruneBoxHead(_PruneWidth):
     """Narrow both hidden layers of a Faster R-CNN's box head."""
 
     kind = "prune_box_head"
+    prunes = True
     min_width: int = 128
 
     def apply(self, arch: ArchSpec, importance: Importance) -> Edit:

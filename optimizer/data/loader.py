@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -32,6 +32,8 @@ class TrainLoader:
     An image that cannot be read is replaced by the next one in the data set that can; one warning says so, and
     `unreadable` counts them. No pixels are kept between batches.
 
+    With several `preprocess` each batch is on one of their canvases, drawn for that step.
+
     Of `world` processes that train together each has a loader of its own `rank`: the batches are those of one process
     with the same `batch_size`, and the ranks divide the images of each among themselves.
     """
@@ -39,7 +41,7 @@ class TrainLoader:
     def __init__(
         self,
         dataset: Dataset,
-        preprocess: Preprocess,
+        preprocess: Preprocess | Sequence[Preprocess],
         *,
         batch_size: int,
         seed: int,
@@ -56,7 +58,8 @@ class TrainLoader:
                 f"a batch of {batch_size} of {len(dataset.records)} images cannot be shared by {world} processes: "
                 f"choose a batch size (of all processes together) that {world} divides"
             )
-        self._dataset, self._preprocess = dataset, preprocess
+        self._dataset = dataset
+        self._canvases = (preprocess,) if isinstance(preprocess, Preprocess) else tuple(preprocess)
         self._batch_size = min(batch_size, len(dataset.records) // world * world)
         self._rank, self._world = rank, world
         self._seed, self._augmentation, self._workers = seed, augment, workers
@@ -79,13 +82,14 @@ class TrainLoader:
         """
         generator = torch.Generator().manual_seed(derive_seed(self._seed, "order", number))
         order = torch.randperm(len(self._dataset.records), generator=generator).tolist()
-        batches = [
-            order[step * self._batch_size + self._rank : (step + 1) * self._batch_size : self._world]
-            for step in range(start_step, len(self))
-        ]
+        batches = []
+        for step in range(start_step, len(self)):
+            share = order[step * self._batch_size + self._rank : (step + 1) * self._batch_size : self._world]
+            canvas = derive_seed(self._seed, "canvas", number, step) % len(self._canvases)
+            batches.append([(index, canvas) for index in share])
         seed = derive_seed(self._seed, "augment", number)
         loader = DataLoader(
-            _Samples(self._dataset, self._preprocess, self._augmentation, seed),
+            _Samples(self._dataset, self._canvases, self._augmentation, seed),
             batch_sampler=batches,
             collate_fn=list,
             num_workers=self._workers,
@@ -114,26 +118,28 @@ class _Sample(NamedTuple):
 
 
 class _Samples(TorchDataset[_Sample]):
-    """One epoch's samples by index."""
+    """One epoch's samples by the index of the image and the number of the canvas."""
 
-    def __init__(self, dataset: Dataset, preprocess: Preprocess, augmentation: str, seed: int) -> None:
-        self._records, self._preprocess, self._seed = dataset.records, preprocess, seed
+    def __init__(self, dataset: Dataset, canvases: Sequence[Preprocess], augmentation: str, seed: int) -> None:
+        self._records, self._canvases, self._seed = dataset.records, canvases, seed
         make = AUGMENTATIONS[augmentation]
-        self._transform = make(preprocess) if make is not None else None
+        self._transforms = [make(preprocess) if make is not None else None for preprocess in canvases]
 
     def __len__(self) -> int:
         return len(self._records)
 
-    def __getitem__(self, index: int) -> _Sample:
+    def __getitem__(self, key: tuple[int, int]) -> _Sample:
+        index, number = key
+        preprocess, transform = self._canvases[number], self._transforms[number]
         unreadable: list[int] = []
         for offset in range(len(self._records)):
             candidate = (index + offset) % len(self._records)
             try:
-                canvas, truth = place_record(self._records[candidate], self._preprocess)
+                canvas, truth = place_record(self._records[candidate], preprocess)
             except UnreadableImage:
                 unreadable.append(candidate)
                 continue
-            if self._transform is not None:
-                canvas, truth = augment(canvas, truth, self._transform, derive_seed(self._seed, index))
-            return _Sample(normalise_canvas(canvas, self._preprocess), truth, tuple(unreadable))
+            if transform is not None:
+                canvas, truth = augment(canvas, truth, transform, derive_seed(self._seed, index))
+            return _Sample(normalise_canvas(canvas, preprocess), truth, tuple(unreadable))
         return _Sample(None, Truth(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)), tuple(unreadable))

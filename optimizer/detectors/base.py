@@ -94,14 +94,19 @@ class Detector(nn.Module):
     def losses_and_regions(
         self, images: Tensor, truths: list[Truth], with_view: bool = False
     ) -> tuple[dict[str, Tensor], list[Tensor], RegionView | None]:
-        """`losses`, the regions of each image that the head is trained on, and with `with_view` what it says of them.
+        """`losses`, and with `with_view` some regions of each image and what the detector says of them.
 
-        A region is a box (N, 4) on the canvas in a Faster R-CNN, the number of an anchor (N,) in a RetinaNet.
+        A region is a box (N, 4) on the canvas in a Faster R-CNN: those its head is trained on. In a RetinaNet it is the
+        number of an anchor (N,): those matched to objects first, then the most confident others.
         """
         raise TypeError(f"{type(self).__name__} does not define losses_and_regions")
 
     def view(self, images: Tensor, regions: list[Tensor], canvas: tuple[int, int]) -> RegionView:
-        """What this detector says of another one's regions, taken on a canvas of (width, height) `canvas`."""
+        """What this detector says of another one's regions.
+
+        Args:
+            canvas: (width, height) of the other one's canvas, which lies scaled in the upper left of these images.
+        """
         raise TypeError(f"{type(self).__name__} does not define view")
 
     @torch.no_grad()

@@ -94,7 +94,7 @@ class FasterRCNN(Detector):
         return losses, regions, self._make_view(features, logits, deltas) if with_view else None
 
     def view(self, images: Tensor, regions: list[Tensor], canvas: tuple[int, int]) -> RegionView:
-        scale = images.new_tensor([images.shape[-1] / canvas[0], images.shape[-2] / canvas[1]] * 2)
+        scale = min(images.shape[-1] / canvas[0], images.shape[-2] / canvas[1])
         return self._make_view(*self._look(self.backbone(images), [region * scale for region in regions], images))
 
     def _look(self, maps: dict[str, Tensor], regions: list[Tensor], images: Tensor) -> tuple[Tensor, Tensor, Tensor]:

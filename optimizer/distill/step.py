@@ -23,7 +23,6 @@ class DistillStep(nn.Module):
 
     Args:
         teacher: its weights are not changed; it is put in evaluation mode.
-        canvas: (width, height) the teacher looks at.
     """
 
     def __init__(self, student: ArchSpec, teacher: Detector, config: DistillConfig) -> None:
@@ -31,7 +30,7 @@ class DistillStep(nn.Module):
         check_pair(student, teacher.arch, config)
         self.distillers = build_distillers(student, teacher.arch, config)
         self.weights = {name: config.weights[name] for name in self.distillers}
-        self.canvas = student.input_size if config.teacher_canvas == "student" else teacher.arch.input_size
+        self.canvas = teacher.arch.input_size if config.teacher_canvas == "own" else None  # None: the student's
         self._teacher = [teacher.eval().requires_grad_(False)]  # in a list, so that it is no part of this module
 
     def forward(self, model: Detector, images: Tensor, truths: list[Truth]) -> dict[str, Tensor]:
@@ -43,7 +42,8 @@ class DistillStep(nn.Module):
         """The weighed loss of each distiller, named ``distill_<name>``."""
         own = (images.shape[-1], images.shape[-2])
         with torch.no_grad():
-            teacher = self._teacher[0].to(images.device).view(show_canvas(images, self.canvas), regions, own)
+            shown = show_canvas(images, self.canvas or own)
+            teacher = self._teacher[0].to(images.device).view(shown, regions, own)
         return {
             f"distill_{name}": self.weights[name] * distiller(student, teacher)
             for name, distiller in self.distillers.items()
@@ -79,16 +79,22 @@ def check_pair(student: ArchSpec, teacher: ArchSpec, config: DistillConfig) -> N
     if config.teacher_canvas == "own" and student.input_size != teacher.input_size:
         raise InputError(
             "a RetinaNet teaches through its anchors, which are the same on the same canvas only: student "
-            "{}x{}, teacher {}x{}; set distill.teacher_canvas to 'student'".format(
+            "{}x{}, teacher {}x{}; choose one canvas (--sizes) or show the student's (distill.teacher_canvas)".format(
                 *student.input_size, *teacher.input_size
             )
         )
 
 
 def show_canvas(images: Tensor, canvas: tuple[int, int]) -> Tensor:
-    """A batch of canvases at another size (width, height), bilinear; itself at its own."""
-    if (images.shape[-1], images.shape[-2]) == canvas:
+    """A batch of canvases on one of another size (width, height): scaled as a whole, padded right and below.
+
+    Itself on its own. A teacher on a larger canvas than the student's sees what the student sees, larger: the image is
+    not read again.
+    """
+    height, width = images.shape[-2:]
+    if (width, height) == canvas:
         return images
-    return functional.interpolate(
-        images, size=(canvas[1], canvas[0]), mode="bilinear", align_corners=False, antialias=True
-    )
+    scale = min(canvas[0] / width, canvas[1] / height)
+    size = (min(round(height * scale), canvas[1]), min(round(width * scale), canvas[0]))
+    shown = functional.interpolate(images, size=size, mode="bilinear", align_corners=False, antialias=True)
+    return functional.pad(shown, (0, canvas[0] - size[1], 0, canvas[1] - size[0]))

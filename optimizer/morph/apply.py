@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from optimizer.arch import Action, ArchSpec, Edit, PruneBoxHead, PruneChannels, PruneFPN, PruneLayer, PruneRPN, count
+from optimizer.arch import Action, ArchSpec, Edit, count
 from optimizer.morph.importance import measure_importance
 from optimizer.morph.inherit import inherit
 
@@ -37,7 +37,7 @@ def morph(weights: Mapping[str, Tensor], arch: ArchSpec, actions: Sequence[Actio
     student = Morphed({name: tensor.detach().clone() for name, tensor in weights.items()}, arch, ())
     for action in actions:
         edit = action.apply(student.arch, measure_importance(student.weights, student.arch))
-        if isinstance(action, PruneChannels | PruneLayer | PruneFPN | PruneRPN | PruneBoxHead):
+        if action.prunes:
             _assert_cheaper(edit)
         student = Morphed(inherit(student.weights, edit), edit.child, (*student.edits, edit))
     return student

@@ -76,7 +76,7 @@ def write_report(path: Path, data: ReportData) -> None:
         curves_chart=draw_curves(data.trials),
         base=by_number.get(0),
         students=students,
-        done=[trial for trial in data.trials if trial.status == "done" and trial.number > 0],
+        done=[t for t in data.trials if t.status == "done" and t.number > 0 and not t.proposal.finetune],
         failed=[trial for trial in data.trials if trial.status == "failed"],
         lineages={trial.number: trace_lineage(trial, by_number) for trial in students},
         by_latency=bool(latencies),

@@ -27,6 +27,7 @@ class StrategySettings:
         trials: of the whole search.
         top_k: length of the list of best students; rank k weighs top_k + 1 - k.
         teachers: None trains without teachers.
+        max_actions: most actions between a student and its parent, for methods that climb.
         pool: the members that "etp" searches.
     """
 
@@ -36,6 +37,7 @@ class StrategySettings:
     fixed_trials: int = 0
     teachers: Teachers | None = None
     pool: PoolSpace | None = None
+    max_actions: int = 1
 
     @property
     def rank_weights(self) -> tuple[float, ...]:
@@ -49,9 +51,11 @@ def _build_etp(settings: StrategySettings) -> SearchStrategy:
 
 
 STRATEGIES: dict[str, Callable[[StrategySettings], SearchStrategy]] = {
-    "joint": lambda of: HillClimb(of.space, of.rank_weights, of.fixed_trials, teachers=of.teachers),
+    "joint": lambda of: HillClimb(
+        of.space, of.rank_weights, of.fixed_trials, teachers=of.teachers, max_actions=of.max_actions
+    ),
     "etp": _build_etp,
-    "pipeline": lambda of: Pipeline(of.space, of.trials, of.rank_weights, of.teachers),
+    "pipeline": lambda of: Pipeline(of.space, of.trials, of.rank_weights, of.teachers, of.max_actions),
     "random": lambda of: RandomSearch(of.space, teachers=of.teachers),
 }
 

@@ -10,12 +10,10 @@ from optimizer.arch.actions import Action
 from optimizer.arch.pool import Subnet
 from optimizer.arch.space import Space, legal_actions
 from optimizer.search.base import History, Proposal, SpaceExhausted, Trial
-from optimizer.search.random_search import draw_action
+from optimizer.search.random_search import draw_action, extend_chain
 from optimizer.search.teachers import Teachers
 
 __all__ = ["HillClimb", "draw_rank", "rank_best"]
-
-CANVAS_KINDS = ("resize", "set_region_proposals")
 
 
 @dataclass(frozen=True)
@@ -32,6 +30,8 @@ class HillClimb:
             students is as long as this one. The base takes part in the ranking.
         fixed_trials: first trials in which the base's architecture is only trained on (paper: 5), by another teacher
             each time.
+        max_actions: most actions between a child and its parent (paper: 1); 1 to as many are drawn. The first is never
+            one that was tried alone or first on that parent.
         p_canvas: probability that the action is one of the canvas or the region proposals where such is legal.
         teachers: the other half of the pairs; None trains without a teacher.
     """
@@ -41,6 +41,7 @@ class HillClimb:
     fixed_trials: int = 0
     p_canvas: float = 0.25
     teachers: Teachers | None = None
+    max_actions: int = 1
 
     def __post_init__(self) -> None:
         assert self.rank_weights and min(self.rank_weights) > 0
@@ -49,9 +50,9 @@ class HillClimb:
         best = rank_best(history, len(self.rank_weights))
         if len(history) <= self.fixed_trials or not self.space.actions:
             parent = best[draw_rank(range(len(best)), self.rank_weights, rng)]
-            teacher = self._draw_teacher(parent, rng, moves=len(history) > 1)
+            teacher = self._draw_teacher(history, parent, rng, student_stays=True)
             return Proposal(parent.number, (), "the architecture is fixed", teacher=teacher)
-        tried = {(trial.proposal.parent, trial.proposal.actions) for trial in history}
+        tried = {(trial.proposal.parent, trial.proposal.actions[:1]) for trial in history}
         fresh = [
             [action for action in self._list_actions(parent) if (parent.number, (action,)) not in tried]
             for parent in best
@@ -61,25 +62,30 @@ class HillClimb:
             raise SpaceExhausted(f"every legal action on the {len(best)} best students has been tried")
         rank = draw_rank(ranks, self.rank_weights, rng)
         action = self._draw_action(fresh[rank], rng)
-        teacher = self._draw_teacher(best[rank], rng, moves=False)
-        return Proposal(best[rank].number, (action,), f"parent ranks {rank + 1}", teacher=teacher)
+        teacher = self._draw_teacher(history, best[rank], rng, student_stays=False)
+        actions: tuple[Action, ...] = (action,)
+        if self.max_actions > 1:
+            arch = best[rank].arch
+            assert arch is not None
+            actions = extend_chain(actions, arch, self.space, rng.randint(1, self.max_actions), rng)
+        return Proposal(best[rank].number, actions, f"parent ranks {rank + 1}", teacher=teacher)
 
-    def _draw_teacher(self, parent: Trial, rng: Random, moves: bool) -> Subnet | None:
-        """The child's teacher; it `moves` surely where the student stays as it is, but for the very first trial."""
+    def _draw_teacher(self, history: History, parent: Trial, rng: Random, student_stays: bool) -> Subnet | None:
+        """The child's teacher: the first one is the largest; where the student stays as it is, the teacher moves."""
         if self.teachers is None:
             return None
         teacher = self.teachers.of(parent)
-        if moves:
-            return self.teachers.move(teacher, rng)
-        return teacher if parent.proposal.teacher is None else self.teachers.keep_or_move(teacher, rng)
+        if len(history) == 1:
+            return teacher
+        return self.teachers.move(teacher, rng) if student_stays else self.teachers.keep_or_move(teacher, rng)
 
     def _list_actions(self, parent: Trial) -> list[Action]:
         assert parent.arch is not None
         return legal_actions(parent.arch, self.space)
 
     def _draw_action(self, actions: list[Action], rng: Random) -> Action:
-        canvas = [action for action in actions if action.kind in CANVAS_KINDS]
-        morphs = [action for action in actions if action.kind not in CANVAS_KINDS]
+        canvas = [action for action in actions if action.of_canvas]
+        morphs = [action for action in actions if not action.of_canvas]
         return draw_action(canvas if canvas and (not morphs or rng.random() < self.p_canvas) else morphs, rng)
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from random import Random
 
+from optimizer.arch.actions import ACTIONS
 from optimizer.arch.space import Space
 from optimizer.search.base import History, Proposal, SpaceExhausted
 from optimizer.search.hill_climb import HillClimb, rank_best
 from optimizer.search.teachers import Teachers
 
 __all__ = ["Pipeline"]
-
-PRUNE_KINDS = ("prune_channels", "prune_layer", "prune_fpn", "prune_rpn", "prune_box_head")
 
 
 @dataclass(frozen=True)
@@ -31,14 +30,15 @@ class Pipeline:
     trials: int
     rank_weights: tuple[float, ...] = (5, 4, 3, 2, 1)
     teachers: Teachers | None = None
+    max_actions: int = 1
 
     def ask(self, history: History, rng: Random) -> Proposal:
         number = len(history)
-        searched = tuple(kind for kind in self.space.actions if kind not in PRUNE_KINDS)
-        pruned = tuple(kind for kind in self.space.actions if kind in PRUNE_KINDS)
+        searched = tuple(kind for kind in self.space.actions if not ACTIONS[kind].prunes)
+        pruned = tuple(kind for kind in self.space.actions if ACTIONS[kind].prunes)
         for last, actions, name in ((self.trials / 3, searched, "search"), (2 * self.trials / 3, pruned, "prune")):
             if number <= last and actions:
-                climb = HillClimb(replace(self.space, actions=actions), self.rank_weights)
+                climb = HillClimb(replace(self.space, actions=actions), self.rank_weights, max_actions=self.max_actions)
                 try:
                     return replace(climb.ask(history, rng), note=f"pipeline: {name}")
                 except SpaceExhausted:

@@ -13,7 +13,7 @@ from optimizer.arch.spec import ArchSpec
 from optimizer.search.base import History, Proposal, SpaceExhausted
 from optimizer.search.teachers import Teachers
 
-__all__ = ["RandomSearch", "draw_action"]
+__all__ = ["RandomSearch", "draw_action", "extend_chain"]
 
 ATTEMPTS = 100
 DEPTH_KINDS = ("add_layer", "rearrange")
@@ -21,11 +21,7 @@ DEPTH_KINDS = ("add_layer", "rearrange")
 
 @dataclass(frozen=True)
 class RandomSearch:
-    """One to `max_actions` random legal actions on the base, never the same ones twice, each with a random teacher.
-
-    From which stage a layer is pruned is known only with the trained weights, so none of the actions that depend on a
-    stage's depth is drawn after it.
-    """
+    """One to `max_actions` random legal actions on the base, never the same ones twice, each with a random teacher."""
 
     space: Space
     max_actions: int = 4
@@ -47,16 +43,28 @@ class RandomSearch:
         return self.teachers.pool.largest() if self.teachers.fixed else self.teachers.pool.sample(rng)
 
     def _draw_chain(self, arch: ArchSpec, rng: Random) -> tuple[Action, ...]:
-        chain: list[Action] = []
-        for _ in range(rng.randint(1, self.max_actions)):
-            legal = legal_actions(arch, self.space)
-            if any(action.kind == "prune_layer" for action in chain):
-                legal = [action for action in legal if action.kind not in DEPTH_KINDS]
-            if not legal:
-                break
-            chain.append(draw_action(legal, rng))
-            arch = chain[-1].apply(arch, uniform_importance(arch)).child
-        return tuple(chain)
+        return extend_chain((), arch, self.space, rng.randint(1, self.max_actions), rng)
+
+
+def extend_chain(
+    chain: tuple[Action, ...], arch: ArchSpec, space: Space, length: int, rng: Random
+) -> tuple[Action, ...]:
+    """Random legal actions behind those of `chain`, on `arch`, until there are `length` or none is legal.
+
+    From which stage a layer is pruned is known only with the trained weights, so none of the actions that depend on a
+    stage's depth is drawn after it.
+    """
+    for action in chain:
+        arch = action.apply(arch, uniform_importance(arch)).child
+    while len(chain) < length:
+        legal = legal_actions(arch, space)
+        if any(action.kind == "prune_layer" for action in chain):
+            legal = [action for action in legal if action.kind not in DEPTH_KINDS]
+        if not legal:
+            break
+        chain = (*chain, draw_action(legal, rng))
+        arch = chain[-1].apply(arch, uniform_importance(arch)).child
+    return chain
 
 
 def draw_action(actions: Sequence[Action], rng: Random) -> Action:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from optimizer.errors import InputError, RunFailed
 
-__all__ = ["ArtefactStore", "explain_disk_errors"]
+__all__ = ["ArtefactStore", "explain_disk_errors", "hash_file"]
 
 
 class ArtefactStore:

@@ -36,11 +36,11 @@ class PoolConfig(_Value):
         family: backbone of the super-network; coefficient 1.0 is its own width.
         phases: the first trains the super-network alone, the others sub-networks that it distils. Each phase's space
             holds the one before; the last one's is the pool's.
-        sizes: canvases one of which is drawn for every step; the largest is loaded and scaled down.
+        sizes: canvases one of which is drawn for every step.
         distill: what the super-network teaches its sub-networks (that these are the terms of the search is a
-            reconstruction).
+            reconstruction); it always looks at their canvas.
         batch_size: images a training step.
-        calibration_batches: batches from which an extracted network's BatchNorm statistics are measured anew.
+        calibration_images: from which an extracted network's BatchNorm statistics are measured anew.
     """
 
     family: str
@@ -50,7 +50,7 @@ class PoolConfig(_Value):
     detector: str = "faster_rcnn"
     distill: DistillConfig = DistillConfig(teacher_canvas="student")
     batch_size: int = Field(4, ge=1)
-    calibration_batches: int = Field(16, ge=1)
+    calibration_images: int = Field(256, ge=1)
     seed: int = 0
 
     @model_validator(mode="after")
@@ -98,7 +98,14 @@ class PoolRecipe(_Value):
     train: tuple[TrainConfig, TrainConfig, TrainConfig]
     distill: DistillConfig = DistillConfig(teacher_canvas="student")
     batch_size: int = Field(4, ge=1)
-    calibration_batches: int = Field(16, ge=1)
+    calibration_images: int = Field(256, ge=1)
+
+    def with_epochs(self, epochs: tuple[int, int, int]) -> PoolRecipe:
+        """The same with other epochs: of the super-network alone, and of the two shrinking phases."""
+        first, second, third = (
+            recipe.model_copy(update={"epochs": count}) for recipe, count in zip(self.train, epochs)
+        )
+        return self.model_copy(update={"train": (first, second, third)})
 
     def make(self, base: str, sizes: tuple[tuple[int, int], ...], region_proposals: int, detector: str) -> PoolConfig:
         """The pool of a base.
@@ -125,5 +132,5 @@ class PoolRecipe(_Value):
             detector=detector,
             distill=self.distill,
             batch_size=self.batch_size,
-            calibration_batches=self.calibration_batches,
+            calibration_images=self.calibration_images,
         )

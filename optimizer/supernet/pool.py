@@ -35,12 +35,14 @@ from optimizer.train.predict import predict
 
 __all__ = [
     "MANIFEST", "SCHEMA", "UNFINISHED", "PoolSummary", "TeacherPool", "evaluate_teacher", "extract_member", "find_pool",
-    "is_trained", "key_pool", "list_pools", "name_data", "open_pool", "phase_path",
+    "is_trained", "key_pool", "list_pools", "name_data", "open_pool", "phase_path", "read_ap",
 ]  # fmt: skip
 
 SCHEMA = 1
 MANIFEST = "pool.json"
 UNFINISHED = "training.json"
+NO_MATTER = {"checkpoint_every_s", "max_bad_losses"}
+CALIBRATION_BATCH = 4  # images; any number gives much the same averages
 
 
 @dataclass(frozen=True)
@@ -90,22 +92,29 @@ class PoolSummary:
 
 
 def key_pool(config: PoolConfig, dataset: Dataset) -> str:
-    """What makes a pool the one wanted: recipe, classes, and every image's name, size and objects; 12 hex digits."""
-    return hashlib.sha256(f"{config.model_dump_json()}|{_fingerprint(dataset)}".encode()).hexdigest()[:12]
+    """What makes a pool the one wanted: recipe, classes, and every image's name, size and objects; 12 hex digits.
+
+    How often a training is saved, and when it gives up, change nothing of the outcome and are not part of it.
+    """
+    recipe = config.model_dump(mode="json", exclude={"phases": {"__all__": {"train": NO_MATTER}}})
+    text = json.dumps(recipe, sort_keys=True)
+    return hashlib.sha256(f"{text}|{_fingerprint(dataset)}".encode()).hexdigest()[:12]
 
 
-def find_pool(folder: Path, config: PoolConfig, dataset: Dataset) -> Path:
-    """Where a pool for this recipe and data is, or will be.
+def find_pool(folder: Path, config: PoolConfig, dataset: Dataset) -> tuple[Path, PoolConfig]:
+    """Where a pool for this recipe and data is, or will be, and its recipe.
 
     Args:
-        folder: one that holds pools, or a trained pool that somebody names.
+        folder: one that holds pools; or a pool that somebody names, which may be of another recipe.
 
     Raises:
-        InputError: the pool that was named does not fit: other classes, other images, another kind of detector.
+        InputError: the pool that was named does not fit: other classes, other images, another kind of detector, or
+            another recipe and not trained to the end.
     """
-    if not (folder / MANIFEST).exists():
-        return folder / f"{config.family}-{key_pool(config, dataset)}"
-    manifest = _read_manifest(folder)
+    trained = is_trained(folder)
+    if not trained and not (folder / UNFINISHED).is_file():
+        return folder / f"{config.family}-{key_pool(config, dataset)}", config
+    manifest = _read_manifest(folder, MANIFEST if trained else UNFINISHED)
     if tuple(manifest["class_names"]) != dataset.class_names:
         raise InputError(
             f"the teachers in {folder} know the classes {', '.join(manifest['class_names'])}; the data has "
@@ -116,15 +125,23 @@ def find_pool(folder: Path, config: PoolConfig, dataset: Dataset) -> Path:
             f"the teachers in {folder} were trained on other images than these; train a pool for them: "
             "optimize teachers train"
         )
-    kind = PoolConfig.model_validate(manifest["config"]).detector
-    if kind != config.detector:
-        raise InputError(f"the teachers in {folder} are {kind} detectors; a {config.detector} is wanted")
-    return folder
+    found = PoolConfig.model_validate(manifest["config"])
+    if found.detector != config.detector:
+        raise InputError(f"the teachers in {folder} are {found.detector} detectors; a {config.detector} is wanted")
+    if not trained and key_pool(found, dataset) != key_pool(config, dataset):
+        raise InputError(f"the teachers in {folder} are not trained to the end, and by another recipe than this run's")
+    return folder, found
 
 
 def is_trained(folder: Path) -> bool:
     """Whether a whole pool is there."""
     return (folder / MANIFEST).is_file()
+
+
+def read_ap(folder: Path) -> dict[str, float]:
+    """AP of the members of a trained pool that were evaluated, by member."""
+    ap: dict[str, float] = _read_manifest(folder).get("ap", {})
+    return ap
 
 
 def open_pool(folder: Path, dataset: Dataset) -> TeacherPool:
@@ -175,13 +192,13 @@ def extract_member(
     loader = TrainLoader(
         dataset,
         Preprocess.imagenet(*(canvas or subnet.size)),
-        batch_size=config.batch_size,
+        batch_size=CALIBRATION_BATCH,
         seed=config.seed,
         augment="none",
     )
 
     def batches() -> Iterator[Tensor]:
-        for images, _ in islice(loader.epoch(0), config.calibration_batches):
+        for images, _ in islice(loader.epoch(0), -(-config.calibration_images // CALIBRATION_BATCH)):
             yield images
 
     recalibrate(detector, batches(), device)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +11,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from deploy import Preprocess
 from deploy.data import Dataset
@@ -23,7 +23,8 @@ from optimizer.errors import RunFailed
 from optimizer.progress import RunProgress
 from optimizer.seeds import derive_seed
 from optimizer.store.artefacts import explain_disk_errors, hash_file
-from optimizer.store.lock import take_lock
+from optimizer.store.files import replace_file
+from optimizer.store.lock import wait_for_lock
 from optimizer.supernet.config import PoolConfig
 from optimizer.supernet.elastic import rank_channels
 from optimizer.supernet.pool import (
@@ -38,9 +39,10 @@ from optimizer.supernet.pool import (
     open_pool,
     phase_path,
 )
-from optimizer.supernet.step import ShrinkStep, SupernetStep
+from optimizer.supernet.step import ShrinkStep
 from optimizer.train.distributed import current_world
 from optimizer.train.loop import Progress, train
+from optimizer.train.steps import DetectionStep, LossStep
 
 __all__ = ["PoolJob", "train_phase", "train_pool"]
 
@@ -82,10 +84,12 @@ def train_pool(
         RunFailed: the training diverged, or the disk is full; what was trained so far is kept.
     """
     train_data, val_data = splits
+    if is_trained(folder):
+        return open_pool(folder, train_data)
     with explain_disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    with take_lock(folder), explain_disk_errors(folder):
-        if not is_trained(folder):
+    with wait_for_lock(folder, progress.say), explain_disk_errors(folder):
+        if not is_trained(folder):  # another process may have trained it meanwhile
             _write_json(folder / UNFINISHED, {"config": config.model_dump(mode="json")} | name_data(train_data))
             for phase in range(len(config.phases)):
                 job = PoolJob(config=config, folder=folder, phase=phase, data=data, workers=workers)
@@ -102,18 +106,17 @@ def train_phase(job: PoolJob, dataset: Dataset, device: torch.device, progress: 
     space, sampled = config.space(), config.space(job.phase)
     seed = derive_seed(config.seed, job.phase)
     detector = build_detector(space.arch(space.largest()), len(dataset.class_names), seed=config.seed)
-    step: SupernetStep | ShrinkStep = SupernetStep(sampled, seed)
+    step: LossStep = DetectionStep()
     if job.phase > 0:
-        _load(detector, phase_path(job.folder, job.phase - 1))
+        detector.load_state_dict(_load(phase_path(job.folder, job.phase - 1)))
         teacher = build_detector(detector.arch, detector.num_classes)
-        _load(teacher, phase_path(job.folder, 0))
+        teacher.load_state_dict(_load(phase_path(job.folder, 0)))
         if job.phase == 1:
             rank_channels(detector)
-        step = ShrinkStep(sampled, teacher, config.distill, seed)
+        step = ShrinkStep(sampled, teacher, config.distill, seed).to(device)
     recipe = config.phases[job.phase].train
-    largest = max(config.sizes, key=lambda size: size[0] * size[1])
     loader = TrainLoader(
-        dataset, Preprocess.imagenet(*largest), batch_size=config.batch_size,
+        dataset, [Preprocess.imagenet(*size) for size in config.sizes], batch_size=config.batch_size,
         seed=derive_seed(config.seed, "pool", job.phase), augment="light", workers=job.workers, rank=world.rank,
         world=world.size,
     )  # fmt: skip
@@ -127,7 +130,7 @@ def train_phase(job: PoolJob, dataset: Dataset, device: torch.device, progress: 
         progress.advance_step(at.step, note=f"loss {at.loss:.2f}")
 
     train(
-        detector, loader, step.to(device), recipe, device=device, seed=seed, checkpoint=checkpoint,
+        detector, loader, step, recipe, device=device, seed=seed, checkpoint=checkpoint,
         report=show if progress is not None else None,
     )  # fmt: skip
     if world.is_first:
@@ -145,7 +148,7 @@ def _finish(
 ) -> None:
     """Average precision of three members, then the manifest that makes the pool one."""
     path = phase_path(folder, len(config.phases) - 1)
-    weights, space = load_file(path), config.space()
+    weights, space = _load(path), config.space()
     middle = Subnet(
         tuple(choices[len(choices) // 2] for choices in space.depths),
         (space.widths[len(space.widths) // 2],) * 4,
@@ -167,29 +170,22 @@ def _finish(
     (folder / UNFINISHED).unlink(missing_ok=True)
 
 
-def _load(detector: Detector, path: Path) -> None:
+def _load(path: Path) -> dict[str, Tensor]:
     try:
-        detector.load_state_dict(load_file(path))
-    except (SafetensorError, RuntimeError) as error:
-        raise RunFailed(f"{path} is damaged ({type(error).__name__}); delete it to train that phase again") from error
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise RunFailed(
+            f"{path} is damaged ({type(error).__name__}); delete it and the phases after it to train them again"
+        ) from error
 
 
 def _save(detector: Detector, path: Path) -> None:
-    """Whole or not at all."""
-    _replace(path, lambda aside: save_file({n: v.contiguous().cpu() for n, v in detector.state_dict().items()}, aside))
+    weights = {name: tensor.contiguous().cpu() for name, tensor in detector.state_dict().items()}
+    try:
+        replace_file(path, lambda aside: save_file(weights, aside))
+    except SafetensorError as error:
+        raise RunFailed(f"cannot write {path}: {error}; free some space, then start again") from error
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    _replace(path, lambda aside: aside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8"))
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    aside = path.with_name(path.name + ".part")
-    try:
-        write(aside)
-    except SafetensorError as error:
-        raise RunFailed(f"cannot write {path}: {error}; free some space, then start again") from error
-    descriptor = os.open(aside, os.O_RDONLY)
-    os.fsync(descriptor)
-    os.close(descriptor)
-    aside.replace(path)
+    replace_file(path, lambda aside: aside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8"))

@@ -29,7 +29,7 @@ TRAIN = TrainConfig(epochs=1, lr=1e-3, precision="fp32", ema_decay=0.5)
 
 
 def main(folder: Path, batch_size: int) -> None:
-    with assemble_team(batch_size) as leads:
+    with assemble_team([batch_size]) as leads:
         if leads:
             lead(folder)
 
@@ -44,7 +44,7 @@ def lead(folder: Path) -> None:
     arch = base_arch("r18", (64, 64), region_proposals=20)
     job = StudentJob(
         arch=arch.to_json(), teacher=pool.space.smallest().to_json(), recipe=TRAIN,
-        distill=DistillConfig(teacher_canvas="student"), seed=1, order_seed=1, batch_size=2, augment="none", workers=0,
+        distill=DistillConfig(teacher_canvas="student"), seed=1, batch_size=2, augment="none", workers=0,
         checkpoint=folder / "student.ckpt", data=folder / "data", pool=pool.folder,
     )  # fmt: skip
     detector = build_detector(arch, len(splits[0].class_names), seed=0)

@@ -29,8 +29,17 @@ def run(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         (["--base", "r18", "--budget", "2s", "--preset", "smoke"], ["budget"]),
         (["--base", "r18", "--weights", "absent.pth", "--preset", "smoke"], ["absent.pth"]),
         (["--base", "r18", "--data", "no/such/folder"], ["no/such/folder"]),
-        (["--base", "r18", "--trials", "0"], ["trials"]),
+        (["--base", "r18", "--trials", "-1"], ["trials"]),
         (["--base", "r18", "--region-proposals", "many"], ["--region-proposals", "many"]),
+        (["--base", "r18", "--teacher", "aunt"], ["teacher", "dynamic"]),
+        (["--base", "r18", "--teacher-epochs", "8,3"], ["--teacher-epochs", "8,3,5"]),
+        (["--base", "r18", "--teacher-pool", "a-file", "--preset", "smoke"], ["a-file", "folder"]),
+        (["--base", "r18", "--actions", "fly"], ["fly", "prune_channels"]),
+        (["--base", "r18", "--actions", "none", "--teacher", "none"], ["nothing to search"]),
+        (["--base", "r18", "--actions", "none", "--method", "random"], ["random search draws actions"]),
+        (["--base", "r18", "--base-run", "no/such/run", "--preset", "smoke"], ["no/such/run"]),
+        (["--base", "r18", "--preset", "paper", "--detector", "retinanet"], ["anchors", "canvas"]),
+        (["teachers", "train", "--base", "r18", "--data", "no/such/folder"], ["no/such/folder"]),
         (["resume", "no/such/run"], ["no/such/run"]),
         (["report", "no/such/run"], ["no/such/run"]),
         (["data", "check", "no/such/folder"], ["no/such/folder"]),
@@ -42,6 +51,7 @@ def test_optimize_says_what_is_wrong_and_exits_with_2(
     arguments: list[str], words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "a-file").touch()
     result = run("optimizer.cli", *arguments)
     assert result.returncode == 2, result.stderr
     message = result.stderr.strip()

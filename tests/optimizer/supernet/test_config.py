@@ -60,7 +60,7 @@ def test_phases_that_do_not_grow_out_of_the_super_network_are_refused(phases: An
 
 @pytest.mark.parametrize(
     "changes",
-    [{"sizes": ()}, {"batch_size": 0}, {"calibration_batches": 0}, {"region_proposals": 0}, {"wide": True}],
+    [{"sizes": ()}, {"batch_size": 0}, {"calibration_images": 0}, {"region_proposals": 0}, {"wide": True}],
 )
 def test_values_out_of_bounds_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=next(iter(changes))):
@@ -119,11 +119,11 @@ def test_what_the_recipe_says_reaches_the_config() -> None:
     recipe = RECIPE.model_copy(
         update={
             "batch_size": 64,
-            "calibration_batches": 5,
+            "calibration_images": 5,
             "distill": PLAIN,
             "widths": (0.5, 1, 2),
         }
     )
     config = recipe.make("r18", SIZES, 100, "retinanet")
-    assert (config.batch_size, config.calibration_batches, config.distill) == (64, 5, PLAIN)
+    assert (config.batch_size, config.calibration_images, config.distill) == (64, 5, PLAIN)
     assert config.detector == "retinanet" and config.space().widths == (0.5, 1, 2)

@@ -1,4 +1,4 @@
-"""Training steps of a super-network: what they draw depends on seed and step number alone."""
+"""The training step of a shrinking super-network: what it draws depends on seed and step number alone."""
 
 from __future__ import annotations
 
@@ -9,26 +9,12 @@ import pytest
 import torch
 
 from optimizer.arch.pool import PoolSpace
-from optimizer.detectors import Truth
 from optimizer.distill.config import DistillConfig
 from optimizer.supernet import step as module
-from optimizer.supernet.step import ShrinkStep, SupernetStep
+from optimizer.supernet.step import ShrinkStep
 
 SIZES = ((80, 64), (64, 64), (96, 72))
 DISTILL = DistillConfig(feature_regions=8)
-OBJECT = Truth(torch.tensor([[8.0, 16, 40, 32]]), torch.tensor([1]))
-
-
-class Canvases:
-    """In place of a detector: notes the canvases and boxes it is trained on."""
-
-    def __init__(self):
-        self.sizes, self.boxes = [], []
-
-    def losses(self, images, truths):
-        self.sizes.append((images.shape[-1], images.shape[-2]))
-        self.boxes.append(truths[0].boxes_xyxy[0].tolist())
-        return {"loss": images.sum()}
 
 
 @pytest.fixture
@@ -37,43 +23,60 @@ def several(space) -> PoolSpace:
     return replace(space, sizes=SIZES)
 
 
-def draw_sizes(step, steps, images):
-    model = Canvases()
-    for _ in range(steps):
-        step(model, images, [OBJECT, OBJECT])
-    return model.sizes
+@pytest.fixture
+def draw(several, make_supernet, images, monkeypatch):
+    """A function of (step, steps): the depths and widths that are drawn; nothing is computed."""
+    archs = []
+    monkeypatch.setattr(module, "run_subnet", lambda model, arch, *rest: archs.append(arch) or ({}, [], None))
+    monkeypatch.setattr(module.DistillStep, "compare", lambda *arguments: {})
+
+    def take(step, steps):
+        archs.clear()
+        for _ in range(steps):
+            assert step(None, images, []) == {}
+        return [(arch.depths, [stage.blocks[0].widths for stage in arch.stages]) for arch in archs]
+
+    return take
 
 
-def test_every_canvas_is_drawn_and_the_boxes_go_with_it(several, images):
-    model, step = Canvases(), SupernetStep(several, seed=1)
-    for _ in range(30):
-        step(model, images, [OBJECT, OBJECT])
-    assert set(model.sizes) == set(SIZES)
-    for (width, height), box in zip(model.sizes, model.boxes):
-        x, y = width / 80, height / 64
-        assert box == pytest.approx([8 * x, 16 * y, 40 * x, 32 * y])
-    assert OBJECT.boxes_xyxy.tolist() == [[8.0, 16, 40, 32]], "the batch is left as it was"
+@pytest.fixture
+def make_step(several, make_supernet):
+    """A function of a seed: a step whose teacher has random weights."""
+    return lambda seed: ShrinkStep(several, make_supernet(several, 2), DISTILL, seed)
 
 
-def test_the_seed_decides_what_is_drawn(several, images):
-    drawn = [draw_sizes(SupernetStep(several, seed), 20, images) for seed in (1, 1, 2)]
+def test_the_seed_decides_what_is_drawn(make_step, draw):
+    drawn = [draw(make_step(seed), 20) for seed in (1, 1, 2)]
     assert drawn[0] == drawn[1] != drawn[2]
+    assert len({str(member) for member in drawn[0]}) > 10
 
 
-def test_the_global_random_numbers_play_no_part(several, images):
+def test_the_global_random_numbers_play_no_part(make_step, draw):
     torch.manual_seed(1)
-    first = draw_sizes(SupernetStep(several, 3), 10, images)
+    first = draw(make_step(3), 10)
     torch.manual_seed(2)
-    assert draw_sizes(SupernetStep(several, 3), 10, images) == first
+    assert draw(make_step(3), 10) == first
 
 
-def test_a_restart_draws_what_would_have_come(several, images):
-    whole = draw_sizes(SupernetStep(several, 5), 12, images)
-    first, second = SupernetStep(several, 5), SupernetStep(several, 5)
-    before = draw_sizes(first, 7, images)
-    assert list(first.state_dict()) == ["drawn"] and int(first.drawn) == 7
+def test_a_restart_draws_what_would_have_come(make_step, draw):
+    whole = draw(make_step(5), 12)
+    first, second = make_step(5), make_step(5)
+    before = draw(first, 7)
+    assert int(first.drawn) == 7
     second.load_state_dict(first.state_dict())
-    assert before + draw_sizes(second, 5, images) == whole
+    assert before + draw(second, 5) == whole
+
+
+@pytest.mark.parametrize("size", [*SIZES, (112, 64)])
+def test_whatever_canvas_the_batch_has_is_the_teachers_too(several, make_supernet, truths, drawn, size):
+    model, teacher = make_supernet(several, 1).train(), make_supernet(several, 2)
+    seen = []
+    teacher.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    images = torch.randn(2, 3, size[1], size[0])
+    step = ShrinkStep(several, teacher, DISTILL.model_copy(update={"teacher_canvas": "own"}), seed=1)
+    losses = step(model, images, truths)
+    assert len(seen) == 1 and seen[0] is images
+    assert all(torch.isfinite(value) for value in losses.values())
 
 
 @pytest.fixture
@@ -99,7 +102,7 @@ def test_random_subnets_are_trained_and_taught(several, make_supernet, images, t
     for losses in take_steps(step, model, images, truths, 0, 6):
         assert {"distill_feature", "distill_classification", "distill_localization"} < set(losses)
         assert all(torch.isfinite(torch.tensor(value)) for value in losses.values())
-    assert len({arch.arch_id for arch in drawn}) > 3 and len({arch.input_size for arch in drawn}) > 1
+    assert len({arch.depths for arch in drawn}) > 1 and len({arch.arch_id for arch in drawn}) > 3
     assert all(torch.equal(before[name], tensor) for name, tensor in teacher.state_dict().items())
     assert {name.partition(".")[0] for name in step.state_dict()} == {"drawn", "distillation"}
     assert len(list(step.parameters())) == 2, "the adapter's"
@@ -122,7 +125,7 @@ def test_a_restart_of_shrinking_is_exact(several, make_supernet, images, truths,
 
 def test_a_phase_draws_from_its_own_space(several, make_supernet, images, truths, drawn):
     largest = several.largest()
-    narrow = several.narrowed(tuple((depth,) for depth in largest.depths), several.widths)
+    narrow = replace(several, depths=tuple((depth,) for depth in largest.depths))
     step = ShrinkStep(narrow, make_supernet(several, 2), DISTILL, seed=1)
     take_steps(step, make_supernet(several, 1).train(), images, truths, 0, 4)
     assert {arch.depths for arch in drawn} == {largest.depths}
