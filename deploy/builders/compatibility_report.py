@@ -1,0 +1,70 @@
+"""The findings about a model as text of 80 columns, and as JSON."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from dataclasses import asdict
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
+
+from deploy.builders.compatibility import LEVELS, Finding, fits_release
+from deploy.builders.releases import RELEASES
+
+__all__ = ["describe_findings", "findings_json"]
+
+COLUMNS = 80
+CLOSING = "Compared with what is documented of each release; no TensorRT was run."
+
+
+def describe_findings(title: str, findings: Mapping[str, Sequence[Finding]]) -> str:
+    """A verdict a release, then each thing found once, with the nodes and the releases it is about."""
+    lines = [title, "", _row("TensorRT", "runs on", *LEVELS, "fits")]
+    for version, found in findings.items():
+        counts = Counter(finding.level for finding in found)
+        numbers = [str(counts[level]) for level in LEVELS]
+        lines.append(_row(version, RELEASES[version].runs_on, *numbers, "yes" if fits_release(found) else "no"))
+    blocks: Dict[Tuple[str, str, str, str], Dict[str, List[str]]] = {}
+    for found in findings.values():
+        for finding in found:
+            key = (finding.level, finding.op, finding.reason, finding.advice)
+            versions = blocks.setdefault(key, {}).setdefault(finding.node, [])
+            versions.append(finding.version)
+    for level in LEVELS:
+        for key, nodes in blocks.items():
+            if key[0] == level:
+                lines.extend(_describe_block(key, nodes))
+    used = [level for level in LEVELS if any(key[0] == level for key in blocks)]
+    lines.extend(["", *("{:<8} {}".format(level + ":", LEVELS[level]) for level in used), CLOSING])
+    return "\n".join(part for line in lines for part in _wrap(line, 9 if line.split(":")[0] in LEVELS else 0))
+
+
+def findings_json(findings: Mapping[str, Sequence[Finding]]) -> Dict[str, Any]:
+    """By release: whether it fits, and every finding."""
+    return {
+        version: {"fits": fits_release(found), "findings": [asdict(finding) for finding in found]}
+        for version, found in findings.items()
+    }
+
+
+def _row(version: str, runs_on: str, *cells: str) -> str:
+    return "{:<9}{:<28}{}".format(version, runs_on, "".join("{:>8}".format(cell) for cell in cells))
+
+
+def _describe_block(key: Tuple[str, str, str, str], nodes: Mapping[str, Sequence[str]]) -> List[str]:
+    level, op, reason, advice = key
+    versions = [version for version in RELEASES if any(version in found for found in nodes.values())]
+    count = "" if len(nodes) == 1 else " ({} nodes)".format(len(nodes))
+    head = "{:<8} {}{}, on {}".format(level, op, count, ", ".join(versions))
+    lines = ["", head]
+    names = [name for name in nodes if name]
+    for label, text in (("node", ", ".join(names)), ("why", reason), ("do", advice)):
+        if text:
+            lines.append("\n".join(_wrap("  {:<6} {}".format(label, text), 9)))
+    return lines
+
+
+def _wrap(text: str, indent: int) -> List[str]:
+    """Lines of at most `COLUMNS`; a name longer than that is broken."""
+    if "\n" in text or len(text) <= COLUMNS:
+        return [text]
+    return textwrap.wrap(text, COLUMNS, subsequent_indent=" " * indent, break_on_hyphens=False)
