@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Callable, NoReturn, Optional, Sequence
 
 from deploy import commands
+from deploy.builders.compatibility import LEVELS, VERSIONS
+from deploy.builders.releases import RELEASES
 from deploy.errors import DeployError
 from deploy.protocols import PROTOCOLS
 
@@ -21,8 +23,31 @@ EXAMPLES = """examples:
   deploy measure runs/demo/bundles/student-003 --base runs/demo/bundles/base --images photos/
   deploy measure any_model.onnx --level final --json
   deploy compare runs/demo/bundles/student-003 runs/demo/bundles/base
+  deploy check any_model.onnx --tensorrt 10.3
 
 exit codes: 0 done, 1 failed, 2 the input is wrong, 130 interrupted"""
+
+CHECK_HELP = """which release a board has:
+{}
+
+what is found, by level:
+{}
+
+Operators, types, opset, TopK sizes, sizes that depend on the data, zero points
+of INT8: each is compared with what is documented of the release. Nothing is
+built and no TensorRT is needed (but the onnx package is), so this is the check
+before a board is contacted, not a promise that an engine is built there.
+
+examples:
+  deploy check any_model.onnx
+  deploy check runs/demo/bundles/student-003 --tensorrt 10.3
+  deploy check any_model.onnx --json > findings.json
+
+exit codes: 0 nothing is in the way, 1 something is refused or dynamic,
+2 the input is wrong""".format(
+    "\n".join("  {:<7} {}".format(version, release.runs_on) for version, release in RELEASES.items()),
+    "\n".join("  {:<8} {}".format(level, meaning) for level, meaning in LEVELS.items()),
+)
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> NoReturn:
@@ -78,6 +103,15 @@ def build_parser() -> argparse.ArgumentParser:
     both.add_argument("first", metavar="BUNDLE", help="folder of a bundle")
     both.add_argument("second", metavar="BUNDLE", help="folder of the bundle it is compared with")
     _add_measuring(both)
+
+    check = _add_command(
+        known, "check", commands.check_compatibility, "what TensorRT releases do not take of a model, offline"
+    )
+    check.add_argument("model", metavar="BUNDLE|MODEL.onnx", help="what to check")
+    check.add_argument("--tensorrt", choices=VERSIONS, metavar="VERSION", help="one of {} (default: all)".format(
+        ", ".join(VERSIONS)))  # fmt: skip
+    _add_json(check, "print JSON")
+    check.epilog, check.formatter_class = CHECK_HELP, argparse.RawDescriptionHelpFormatter
 
     targets = _add_command(known, "targets", commands.list_targets, "the known devices, and whether they work")
     _add_json(targets, "print one JSON object a line")

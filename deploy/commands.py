@@ -11,10 +11,12 @@ from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
 
 import numpy as np
 
+from deploy.builders.compatibility import VERSIONS, check_model, fits_release, opset_of, read_model
+from deploy.builders.compatibility_report import describe_findings, findings_json
 from deploy.bundle import Bundle, open_bundle
 from deploy.detections import Detections
 from deploy.engines import open_engine
-from deploy.errors import DeployError, InputError, MeasurementError
+from deploy.errors import CompatibilityError, DeployError, InputError, MeasurementError
 from deploy.latency import Comparison, LatencyRecord, compare
 from deploy.pipeline.detector import Detector
 from deploy.pipeline.preprocess import Preprocess
@@ -22,7 +24,15 @@ from deploy.pipeline.sources import iterate_images
 from deploy.targets import TARGETS, get_target
 from deploy.timing import Subject
 
-__all__ = ["compare_bundles", "evaluate_bundle", "list_targets", "measure_model", "run_bundle", "show_progress"]
+__all__ = [
+    "check_compatibility",
+    "compare_bundles",
+    "evaluate_bundle",
+    "list_targets",
+    "measure_model",
+    "run_bundle",
+    "show_progress",
+]
 
 
 def run_bundle(options: argparse.Namespace) -> None:
@@ -147,6 +157,25 @@ def compare_bundles(options: argparse.Namespace) -> None:
     for row in rows:
         print("{:<14} {:>20} {:>20}".format(*row))
     print(_describe_comparison(comparison, "the second's"))
+
+
+def check_compatibility(options: argparse.Namespace) -> None:
+    """What TensorRT releases are documented not to take of a model; `CompatibilityError` where something is."""
+    path = Path(options.model)
+    is_bundle = path.is_dir() or path.name == "bundle.json"
+    model = read_model(open_bundle(path).model if is_bundle else path)
+    versions = (options.tensorrt,) if options.tensorrt else VERSIONS
+    findings = {version: check_model(model, version) for version in versions}
+    opset, nodes = opset_of(model), len(model.graph.node)
+    if options.json:
+        about = {"model": options.model, "opset": opset, "nodes": nodes}
+        print(json.dumps({**about, "tensorrt": findings_json(findings)}, indent=2))
+    else:
+        title = "{}: opset {}, {}".format(options.model, opset, _plural(nodes, "node"))
+        print(describe_findings(title, findings))
+    refusing = [version for version, found in findings.items() if not fits_release(found)]
+    if refusing:
+        raise CompatibilityError("{} does not fit TensorRT {}".format(options.model, ", ".join(refusing)))
 
 
 def list_targets(options: argparse.Namespace) -> None:

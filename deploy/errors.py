@@ -27,5 +27,9 @@ class ParityError(DeployError):
     """An exported model does not detect what its source detects; no bundle is written."""
 
 
+class CompatibilityError(DeployError):
+    """A model holds what a TensorRT release, or an engine of fixed shapes, is documented not to take."""
+
+
 class ExportError(DeployError):
     """A detector could not be written as a graph that every engine takes."""
