@@ -68,10 +68,8 @@ def resume_run(folder: Path, teacher_pool: Path | None = None) -> Path:
     with assemble_team(_list_batches(config)) as leads:
         if leads:
             with RunStore.open(folder) as store:
-                if teacher_pool is not None:
-                    store.set_meta("teachers", str(teacher_pool.resolve()))
                 store.log_event("resumed")
-                _work(store, config, RunProgress())
+                _work(store, config, RunProgress(), teacher_pool=teacher_pool)
     return folder
 
 
@@ -135,7 +133,12 @@ def rewrite_report(folder: Path) -> Path:
 
 
 def _work(
-    store: RunStore, config: RunConfig, progress: RunProgress, plan: Plan | None = None, splits: Splits | None = None
+    store: RunStore,
+    config: RunConfig,
+    progress: RunProgress,
+    plan: Plan | None = None,
+    splits: Splits | None = None,
+    teacher_pool: Path | None = None,
 ) -> Path:
     with _logged(store.folder), _clocked(store) as clock, _stoppable(store, config, progress):
         train_data, val_data = read_data(store, config, splits)
@@ -163,7 +166,7 @@ def _work(
         with progress.shown():
             _train_base(store, evaluation, record)
             if config.needs_pool and not is_all_trained(store, config):
-                pool = _open_teachers(store, config, (train_data, val_data), progress)
+                pool = _open_teachers(store, config, (train_data, val_data), progress, teacher_pool)
                 evaluation = replace(evaluation, pool=pool)
                 clock()
             if store.get_meta("search_ended") is None:
@@ -211,22 +214,26 @@ def _train_base(store: RunStore, evaluation: Evaluation, record: Any) -> None:
         )
 
 
-def _open_teachers(store: RunStore, config: RunConfig, splits: Splits, progress: RunProgress) -> TeacherPool:
+def _open_teachers(
+    store: RunStore, config: RunConfig, splits: Splits, progress: RunProgress, moved_to: Path | None
+) -> TeacherPool:
     """The run's teacher pool, trained first if need be; its place is remembered.
 
     Raises:
         InputError: students have been taught by a pool that is not there any more.
     """
-    pools = Path(store.get_meta("teachers", str(default_pools(config, store.folder))))
+    pools = moved_to or Path(store.get_meta("teachers", str(default_pools(config, store.folder))))
     choice = choose_pool(config, pools, splits[0])
     if not choice.trained and any(t.proposal.teacher or t.proposal.subnet for t in store.history()):
         raise InputError(
             f"the teacher pool of this run is not in {choice.folder} any more; if it was moved: "
             f"optimize resume {store.folder} --teacher-pool FOLDER"
         )
-    store.set_meta("teachers", str(pools))
+    store.set_meta("teachers", str(pools.resolve()))
+    store.set_meta("pool", f"{choice.config.space().count()} sub-networks of {choice.config.family}")
     pool = prepare_pool(choice, config, splits, config.data or store.folder / "data", progress)
-    warn_of_weak_teachers(pool, store.history()[0].ap or 0.0, progress)
+    if config.search.teacher != "none":
+        warn_of_weak_teachers(pool, store.history()[0].ap or 0.0, progress)
     return pool
 
 
@@ -310,7 +317,7 @@ def _list_settings(store: RunStore, config: RunConfig) -> dict[str, str]:
         f"lr {config.base_train.lr:g}",
         "each student": f"{config.trial_train.epochs} epochs, lr {config.trial_train.lr:g}, weights "
         f"{'inherited' if search_config.inherit else 'drawn anew'}",
-        "teachers": _describe_teaching(config),
+        "teachers": _describe_teaching(store, config),
         "after the search": f"{search_config.finetuned} trained on for {config.finetune.epochs} epochs"
         if search_config.finetuned and config.finetune is not None
         else "nothing trained on",
@@ -318,12 +325,11 @@ def _list_settings(store: RunStore, config: RunConfig) -> dict[str, str]:
     }
 
 
-def _describe_teaching(config: RunConfig) -> str:
-    if config.search.teacher == "none":
+def _describe_teaching(store: RunStore, config: RunConfig) -> str:
+    if not config.needs_pool:
         return "none"
     terms = ", ".join(f"{name} {weight:g}" for name, weight in config.distill.weights.items())
-    pool = config.pool_config()
-    return f"{config.search.teacher}, from a pool of {pool.space().count()} {pool.family} networks; weights {terms}"
+    return f"{config.search.teacher}; pool of {store.get_meta('pool', 'sub-networks')}; weights {terms}"
 
 
 @contextmanager

@@ -45,7 +45,7 @@ def default_pools(config: RunConfig, run: Path) -> Path:
 
 
 def choose_pool(config: RunConfig, pools: Path, train_data: Dataset | None) -> PoolChoice:
-    """The pool for these images; None are images that are yet to be generated, for which no pool can be there.
+    """The pool for these images; None are images that are yet to be generated, of which a pool knows nothing.
 
     Raises:
         InputError: the pool cannot teach students of this run; the text says why.
@@ -53,7 +53,7 @@ def choose_pool(config: RunConfig, pools: Path, train_data: Dataset | None) -> P
     if pools.exists() and not pools.is_dir():
         raise InputError(f"{pools} is a file; --teacher-pool takes a folder of teacher pools, or one pool")
     wanted = config.pool_config()
-    folder, found = find_pool(pools, wanted, train_data) if train_data is not None else (pools / "new", wanted)
+    folder, found = find_pool(pools, wanted, train_data)
     space = found.space()
     largest = space.arch(space.largest())
     check_pair(largest, largest, found.distill.model_copy(update={"teacher_canvas": "student"}))

@@ -101,11 +101,12 @@ def key_pool(config: PoolConfig, dataset: Dataset) -> str:
     return hashlib.sha256(f"{text}|{_fingerprint(dataset)}".encode()).hexdigest()[:12]
 
 
-def find_pool(folder: Path, config: PoolConfig, dataset: Dataset) -> tuple[Path, PoolConfig]:
+def find_pool(folder: Path, config: PoolConfig, dataset: Dataset | None) -> tuple[Path, PoolConfig]:
     """Where a pool for this recipe and data is, or will be, and its recipe.
 
     Args:
         folder: one that holds pools; or a pool that somebody names, which may be of another recipe.
+        dataset: None where the images are yet to be generated; then a pool is not held against them.
 
     Raises:
         InputError: the pool that was named does not fit: other classes, other images, another kind of detector, or
@@ -113,14 +114,14 @@ def find_pool(folder: Path, config: PoolConfig, dataset: Dataset) -> tuple[Path,
     """
     trained = is_trained(folder)
     if not trained and not (folder / UNFINISHED).is_file():
-        return folder / f"{config.family}-{key_pool(config, dataset)}", config
+        return folder / f"{config.family}-{key_pool(config, dataset) if dataset else 'new'}", config
     manifest = _read_manifest(folder, MANIFEST if trained else UNFINISHED)
-    if tuple(manifest["class_names"]) != dataset.class_names:
+    if dataset is not None and tuple(manifest["class_names"]) != dataset.class_names:
         raise InputError(
             f"the teachers in {folder} know the classes {', '.join(manifest['class_names'])}; the data has "
             f"{', '.join(dataset.class_names)}"
         )
-    if manifest["data"] != _fingerprint(dataset):
+    if dataset is not None and manifest["data"] != _fingerprint(dataset):
         raise InputError(
             f"the teachers in {folder} were trained on other images than these; train a pool for them: "
             "optimize teachers train"
@@ -128,7 +129,7 @@ def find_pool(folder: Path, config: PoolConfig, dataset: Dataset) -> tuple[Path,
     found = PoolConfig.model_validate(manifest["config"])
     if found.detector != config.detector:
         raise InputError(f"the teachers in {folder} are {found.detector} detectors; a {config.detector} is wanted")
-    if not trained and key_pool(found, dataset) != key_pool(config, dataset):
+    if not trained and dataset is not None and key_pool(found, dataset) != key_pool(config, dataset):
         raise InputError(f"the teachers in {folder} are not trained to the end, and by another recipe than this run's")
     return folder, found
 

@@ -11,7 +11,6 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from deploy import Preprocess
 from deploy.data import Dataset
@@ -108,9 +107,9 @@ def train_phase(job: PoolJob, dataset: Dataset, device: torch.device, progress: 
     detector = build_detector(space.arch(space.largest()), len(dataset.class_names), seed=config.seed)
     step: LossStep = DetectionStep()
     if job.phase > 0:
-        detector.load_state_dict(_load(phase_path(job.folder, job.phase - 1)))
+        _load_into(detector, phase_path(job.folder, job.phase - 1))
         teacher = build_detector(detector.arch, detector.num_classes)
-        teacher.load_state_dict(_load(phase_path(job.folder, 0)))
+        _load_into(teacher, phase_path(job.folder, 0))
         if job.phase == 1:
             rank_channels(detector)
         step = ShrinkStep(sampled, teacher, config.distill, seed).to(device)
@@ -148,7 +147,10 @@ def _finish(
 ) -> None:
     """Average precision of three members, then the manifest that makes the pool one."""
     path = phase_path(folder, len(config.phases) - 1)
-    weights, space = _load(path), config.space()
+    space = config.space()
+    whole = build_detector(space.arch(space.largest()), len(train_data.class_names))
+    _load_into(whole, path)
+    weights = whole.state_dict()
     middle = Subnet(
         tuple(choices[len(choices) // 2] for choices in space.depths),
         (space.widths[len(space.widths) // 2],) * 4,
@@ -170,10 +172,10 @@ def _finish(
     (folder / UNFINISHED).unlink(missing_ok=True)
 
 
-def _load(path: Path) -> dict[str, Tensor]:
+def _load_into(detector: Detector, path: Path) -> None:
     try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
+        detector.load_state_dict(load_file(path))
+    except (SafetensorError, OSError, RuntimeError) as error:
         raise RunFailed(
             f"{path} is damaged ({type(error).__name__}); delete it and the phases after it to train them again"
         ) from error

@@ -7,12 +7,13 @@ from typing import NamedTuple
 import pytest
 import torch
 from torch import Tensor
+from torchvision.ops import roi_align
 
 from optimizer.arch.spec import ArchSpec, BlockSpec, FasterRCNNHead, RetinaNetHead, StageSpec
 from optimizer.detectors import DETECTORS, Detector, Truth, build_detector
 from optimizer.distill.catalogue import DISTILLERS
 from optimizer.distill.config import DistillConfig
-from optimizer.distill.step import DistillStep, build_distillers
+from optimizer.distill.step import DistillStep, build_distillers, show_canvas
 
 HEADS = {
     "faster_rcnn": FasterRCNNHead(rpn_width=16, box_width=24, region_proposals=20),
@@ -207,9 +208,16 @@ def test_a_state_goes_round_whatever_the_teacher(kind: str) -> None:
     assert all(torch.equal(one, other) for one, other in zip(step.parameters(), again.parameters()))
 
 
-def test_a_teacher_on_a_larger_canvas_sees_the_same_regions_scaled(images: Tensor) -> None:
-    larger = make_arch("faster_rcnn", width=12, size=(192, 160))
-    student, teacher, step = make_pair("faster_rcnn", ALL.model_copy(update={"teacher_canvas": "own"}), larger)
+@pytest.mark.parametrize(
+    ("size", "scale"),
+    [((192, 160), 2.0), ((192, 128), 2.0), ((240, 128), 2.0), ((64, 96), 2 / 3), ((128, 128), 4 / 3)],
+)
+def test_a_teacher_on_another_canvas_sees_the_same_regions_scaled(
+    images: Tensor, size: tuple[int, int], scale: float
+) -> None:
+    """One factor for both sides, whatever the shape of the teacher's canvas: nothing is distorted."""
+    other = make_arch("faster_rcnn", width=12, size=size)
+    student, teacher, step = make_pair("faster_rcnn", ALL.model_copy(update={"teacher_canvas": "own"}), other)
     seen: dict[str, object] = {}
     teacher.backbone.register_forward_pre_hook(lambda _, inputs: seen.update(shape=tuple(inputs[0].shape)))
     teacher.roi_heads.box_roi_pool.register_forward_pre_hook(
@@ -218,10 +226,25 @@ def test_a_teacher_on_a_larger_canvas_sees_the_same_regions_scaled(images: Tenso
     _, regions, view = student.losses_and_regions(images, OBJECTS["some"], with_view=True)
     assert view is not None
     assert torch.isfinite(distilled(step.compare(view, images, regions)))
-    assert seen["shape"] == (2, 3, 160, 192) and seen["canvases"] == [(160, 192)] * 2
-    scale = torch.tensor([2.0, 2.5, 2.0, 2.5])
+    assert seen["shape"] == (2, 3, size[1], size[0]) and seen["canvases"] == [(size[1], size[0])] * 2
     for region, roi in zip(regions, seen["rois"], strict=True):  # type: ignore[call-overload]
+        assert len(region)
         torch.testing.assert_close(roi, region * scale)
+
+
+@pytest.mark.parametrize("size", [(192, 160), (256, 128), (192, 128)])
+def test_a_region_holds_the_same_content_on_the_teachers_canvas(size: tuple[int, int]) -> None:
+    """What RoIAlign cuts out of the teacher's image is what it cuts out of the student's."""
+    ramp = torch.linspace(0, 1, WIDTH).expand(HEIGHT, WIDTH) + 2 * torch.linspace(0, 1, HEIGHT)[:, None]
+    image = ramp.expand(1, 3, -1, -1)
+    region = torch.tensor([[16.0, 12, 48, 44], [40, 24, 80, 56]])
+    teacher = make_detector(make_arch("faster_rcnn", size=size), seed=2)
+    seen: list[Tensor] = []
+    teacher.roi_heads.box_roi_pool.register_forward_pre_hook(lambda _, inputs: seen.extend(inputs[1]))
+    shown = show_canvas(image, size)
+    teacher.eval().view(shown, [region], (WIDTH, HEIGHT))
+    ours, theirs = roi_align(image, [region], 7, aligned=True), roi_align(shown, seen, 7, aligned=True)
+    torch.testing.assert_close(theirs, ours, atol=0.01, rtol=0)
 
 
 @pytest.mark.parametrize("canvas", ["student", "own"])

@@ -118,6 +118,9 @@ def test_a_run_needs_a_pool_for_teachers_and_for_a_search_in_it() -> None:
     with pytest.raises(InputError, match="method joint with teachers needs a teacher pool"):
         quick().changed({"pool": None})
     assert alone.changed({"pool": None}).pool is None
+    base_alone = quick().changed({"search.trials": 0})
+    assert not base_alone.needs_pool and not base_alone.changed({"search.method": "etp"}).needs_pool
+    assert base_alone.changed({"pool": None}).pool is None
 
 
 def test_settings_that_leave_nothing_to_do_are_refused() -> None:
@@ -126,6 +129,21 @@ def test_settings_that_leave_nothing_to_do_are_refused() -> None:
     assert quick().changed({"search.space.actions": ()}).search.space.actions == ()
     with pytest.raises(InputError, match=r"no recipe says how \(finetune\)"):
         quick().changed({"search.finetuned": 1, "finetune": None})
+
+
+def test_a_random_search_without_actions_is_refused() -> None:
+    """Teachers alone do not help it: it draws actions, and nothing else."""
+    none: dict[str, object] = {"search.method": "random", "search.space.actions": ()}
+    with pytest.raises(InputError, match="random search draws actions, and this run has none"):
+        quick().changed(none)
+    assert quick().changed(none | {"search.trials": 0}).search.trials == 0
+    assert quick().changed({"search.method": "etp", "search.space.actions": ()}).needs_pool
+
+
+@pytest.mark.parametrize("trials", [0, 4])
+def test_an_unknown_base_is_refused_whatever_follows_it(trials: int) -> None:
+    with pytest.raises(InputError, match="there is no base 'r19'; choose one of r18"):
+        quick().changed({"base": "r19", "search.trials": trials})
 
 
 def test_a_change_is_validated() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
@@ -52,6 +53,65 @@ def test_a_restart_in_the_middle_gives_what_an_undisturbed_epoch_gives(shapes: D
 
 def test_worker_processes_change_nothing(shapes: Dataset) -> None:
     assert same(list(loader(shapes, workers=2).epoch(1)), list(loader(shapes).epoch(1)))
+
+
+CANVASES = ((48, 40), (64, 48), (32, 64))
+
+
+def mixed(dataset: Dataset, **changes: int | str) -> TrainLoader:
+    """A loader of several canvases, two images a step."""
+    options = {"batch_size": 2, "seed": 1, "augment": "light", **changes}
+    return TrainLoader(dataset, [Preprocess.imagenet(*size) for size in CANVASES], **options)  # type: ignore[arg-type]
+
+
+def sizes(batches: Iterable[Batch]) -> list[tuple[int, int]]:
+    return [(images.shape[-1], images.shape[-2]) for images, _ in batches]
+
+
+def test_every_batch_is_on_one_of_the_canvases_and_so_are_its_objects(shapes: Dataset) -> None:
+    batches = [batch for epoch in range(8) for batch in mixed(shapes, augment="none").epoch(epoch)]
+    assert len(batches) == 40 and set(sizes(batches)) == set(CANVASES)
+    assert {len(images) for images, _ in batches} == {2}
+    for (width, height), (_, truths) in zip(sizes(batches), batches):
+        boxes = torch.cat([truth.boxes_xyxy for truth in truths])
+        assert bool((boxes >= 0).all() and (boxes <= torch.tensor([width, height] * 2)).all())
+        assert len(boxes) and bool((boxes[:, 2:] > boxes[:, :2]).all())
+
+
+def test_of_several_canvases_a_batch_is_that_of_the_one_drawn_alone(shapes: Dataset) -> None:
+    """The images of a step and what becomes of them do not depend on which canvases there are."""
+    batches = list(mixed(shapes).epoch(2))
+    alone = {
+        size: list(TrainLoader(shapes, Preprocess.imagenet(*size), batch_size=2, seed=1, augment="light").epoch(2))
+        for size in CANVASES
+    }
+    assert len(set(sizes(batches))) > 1
+    assert same(batches, [alone[size][step] for step, size in enumerate(sizes(batches))])
+
+
+def test_the_draw_of_a_canvas_depends_on_seed_epoch_and_step_alone(shapes: Dataset) -> None:
+    epochs = [sizes(mixed(shapes).epoch(number)) for number in range(4)]
+    torch.manual_seed(8)
+    for changes in ({"augment": "strong"}, {"workers": 2}, {"rank": 1, "world": 2}):
+        assert [sizes(mixed(shapes, **changes).epoch(number)) for number in range(4)] == epochs  # type: ignore[arg-type]
+    assert [sizes(mixed(shapes.first(8)).epoch(number)) for number in range(4)] == [epoch[:4] for epoch in epochs]
+    assert len({tuple(epoch) for epoch in epochs}) == 4, "each epoch draws anew"
+    assert [sizes(mixed(shapes, seed=2).epoch(number)) for number in range(4)] != epochs
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_with_several_canvases_a_restart_gives_what_would_have_come(shapes: Dataset, workers: int) -> None:
+    whole = list(mixed(shapes).epoch(3))
+    assert len(set(sizes(whole[2:]))) > 1
+    assert same(list(mixed(shapes, workers=workers).epoch(3, start_step=2)), whole[2:])
+
+
+def test_ranks_draw_the_same_canvases_and_share_their_images(shapes: Dataset) -> None:
+    whole = list(mixed(shapes, batch_size=4).epoch(1))
+    ranks = [list(mixed(shapes, batch_size=4, rank=rank, world=2).epoch(1)) for rank in range(2)]
+    assert sizes(ranks[0]) == sizes(ranks[1]) == sizes(whole)
+    for (images, truths), first, second in zip(whole, *ranks):
+        assert same([(images[0::2], truths[0::2])], [first]) and same([(images[1::2], truths[1::2])], [second])
 
 
 def test_epochs_and_seeds_differ(shapes: Dataset) -> None:

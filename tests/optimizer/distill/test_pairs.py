@@ -32,7 +32,7 @@ def test_another_kind_of_detector_is_refused(student: ArchSpec, teacher: ArchSpe
 
 def test_a_retinanet_of_another_canvas_is_refused_with_the_way_out() -> None:
     teacher = ONE_STAGE.with_size(800, 512)
-    with pytest.raises(InputError, match=r"student 512x512, teacher 800x512; set distill\.teacher_canvas to 'student'"):
+    with pytest.raises(InputError, match=r"student 512x512, teacher 800x512; choose one canvas \(--sizes\)"):
         check_pair(ONE_STAGE, teacher, OWN)
     check_pair(ONE_STAGE, teacher, SAME)
     check_pair(ONE_STAGE, ONE_STAGE, OWN)
@@ -96,9 +96,43 @@ def test_a_student_with_a_pruned_pyramid_gets_an_adapter_to_the_teachers_width(k
 def test_images_are_shown_at_another_size_only_where_it_is_another() -> None:
     images = torch.full((1, 3, 64, 96), 0.5)
     assert show_canvas(images, (96, 64)) is images
-    larger = show_canvas(images, (144, 80))
-    assert larger.shape == (1, 3, 80, 144)
-    torch.testing.assert_close(larger, torch.full((1, 3, 80, 144), 0.5))
+    torch.testing.assert_close(show_canvas(images, (144, 96)), torch.full((1, 3, 96, 144), 0.5))
+
+
+@pytest.mark.parametrize(
+    ("size", "canvas", "filled"),
+    [
+        ((96, 64), (192, 160), (192, 128)),  # wider than the teacher's: padded below
+        ((64, 64), (192, 128), (128, 128)),  # padded on the right
+        ((96, 64), (192, 128), (192, 128)),  # of one shape: nothing is padded
+        ((192, 128), (64, 64), (64, 43)),  # a smaller one
+        ((100, 75), (133, 100), (133, 100)),
+    ],
+)
+def test_a_canvas_is_scaled_as_a_whole_and_padded_right_and_below(
+    size: tuple[int, int], canvas: tuple[int, int], filled: tuple[int, int]
+) -> None:
+    shown = show_canvas(torch.ones(2, 3, size[1], size[0]), canvas)
+    assert shown.shape == (2, 3, canvas[1], canvas[0])
+    expected = torch.zeros_like(shown)
+    expected[:, :, : filled[1], : filled[0]] = 1
+    torch.testing.assert_close(shown, expected)
+
+
+def test_what_is_shown_larger_stands_at_the_scaled_place() -> None:
+    images = torch.zeros(1, 3, 64, 96)
+    images[:, :, 16:48, 24:72] = 1
+    shown = show_canvas(images, (192, 160))  # twice as large
+    assert bool((shown[:, :, 36:92, 52:140] > 0.99).all())
+    outside = shown.clone()
+    outside[:, :, 28:100, 44:148] = 0
+    assert outside.abs().max() < 0.01
+
+
+@pytest.mark.parametrize(("config", "canvas"), [(OWN, (96, 64)), (SAME, None)])
+def test_a_step_knows_the_canvas_its_teacher_looks_at(config: DistillConfig, canvas: tuple[int, int] | None) -> None:
+    teacher = small("faster_rcnn").with_size(96, 64)
+    assert DistillStep(small("faster_rcnn"), build_detector(teacher, 2), config).canvas == canvas
 
 
 def test_an_unknown_distiller_is_refused_with_a_list() -> None:

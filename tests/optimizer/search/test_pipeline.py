@@ -54,6 +54,11 @@ def test_each_part_has_its_own_actions() -> None:
     assert kinds_of(proposals[30:]) == set()
 
 
+def test_what_prunes_and_what_is_of_the_canvas_is_said_by_the_actions_themselves() -> None:
+    assert {kind for kind, action in ACTIONS.items() if action.prunes} == PRUNING
+    assert {kind for kind, action in ACTIONS.items() if action.of_canvas} == {"resize", "set_region_proposals"}
+
+
 def test_the_largest_teaches_in_the_last_part_alone() -> None:
     taught = [proposal.teacher for proposal in run(Pipeline(SPACE, 30, teachers=Teachers(POOL)), 30)]
     assert taught == [None] * 20 + [POOL.largest()] * 10

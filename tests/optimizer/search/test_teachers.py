@@ -98,9 +98,15 @@ def test_beside_a_moving_student_the_teacher_moves_as_often_as_said() -> None:
         assert abs(share - p_move) < 0.12
 
 
-def test_a_child_of_an_untaught_parent_starts_with_the_largest() -> None:
-    strategy = HillClimb(SPACE, rank_weights=(1,), teachers=Teachers(POOL, p_move=1.0))
-    assert {strategy.ask((BASE, taught_by(None)), Random(seed)).teacher for seed in range(20)} == {LARGEST}
+@pytest.mark.parametrize("p_move", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("score", [2.0, 0.5], ids=["an untaught student", "the base"])
+def test_after_the_first_trial_every_childs_teacher_keeps_or_moves(p_move: float, score: float) -> None:
+    """A parent without a teacher, such as the base, counts as taught by the largest."""
+    strategy = HillClimb(SPACE, rank_weights=(1,), teachers=Teachers(POOL, p_move=p_move))
+    proposals = [strategy.ask((BASE, taught_by(None, score=score)), Random(seed)) for seed in range(150)]
+    assert {proposal.parent for proposal in proposals} == {1 if score > 1 else 0}
+    share = sum(proposal.teacher != LARGEST for proposal in proposals) / len(proposals)
+    assert abs(share - p_move) < 0.12
 
 
 def test_the_teacher_is_always_in_the_pool() -> None:

@@ -115,6 +115,13 @@ def test_a_family_that_is_named_serves_every_base(base: str) -> None:
     assert named.make(base, SIZES, 100, "faster_rcnn").family == "r50"
 
 
+def test_a_recipe_of_other_epochs_is_the_same_otherwise() -> None:
+    changed = RECIPE.with_epochs((8, 4, 5))
+    assert [recipe.epochs for recipe in changed.train] == [8, 4, 5]
+    assert changed.with_epochs((1, 2, 3)) == RECIPE
+    assert changed.make("r18", SIZES, 100, "faster_rcnn").epochs == 17
+
+
 def test_what_the_recipe_says_reaches_the_config() -> None:
     recipe = RECIPE.model_copy(
         update={
