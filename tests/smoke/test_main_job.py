@@ -47,7 +47,7 @@ def test_it_ends_with_the_front_and_the_path_of_the_report(finished: tuple[Path,
 def test_every_student_has_a_teacher_from_the_pool_beside_the_run(finished: tuple[Path, str]) -> None:
     run, output = finished
     pools = list((run.parent / "teachers").iterdir())
-    assert len(pools) == 1 and (pools[0] / "pool.json").is_file() and "training one, for later runs" in output
+    assert len(pools) == 1 and (pools[0] / "pool.json").is_file() and "for later runs as well" in output
     with sqlite3.connect(run / "run.db") as database:
         proposals = [json.loads(row[0]) for row in database.execute("select proposal from trials where number > 0")]
     assert len(proposals) == 2 and all(len(proposal["teacher"]["depths"]) == 4 for proposal in proposals)
@@ -62,7 +62,7 @@ def test_another_run_takes_over_the_base_and_the_pool(finished: tuple[Path, str]
     options = ["--base", "r18", "--preset", "smoke", "--base-run", str(run), "--out", str(again)]
     result = call("optimizer.cli", *options, "--method", "etp", "--trials", "1")
     assert result.returncode == 0, result.stderr
-    assert "training one" not in result.stdout and "from the pool" in result.stdout
+    assert "no teacher pool" not in result.stdout and "from the pool" in result.stdout
     weights = []
     for folder in (run, again):
         with sqlite3.connect(folder / "run.db") as database:
