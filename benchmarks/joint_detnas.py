@@ -6,8 +6,8 @@
 `run` trains a teacher pool once, the base once for each seed, then every row from that base (trials of one epoch each,
 the best of them fine-tuned), and the base alone for as many epochs. It may be killed and started again. With several
 jobs, each trains on its share of the cores, and one that measures latency stops the others meanwhile. `table` measures
-the best student of every row and seed beside the base in one lease, asks every teacher that was used for its own AP, and
-writes OUT/table.json and OUT/table.md.
+the best student of every row and seed beside the base in one lease, asks every teacher that was used for its own AP,
+and writes OUT/table.json and OUT/table.md.
 """
 
 from __future__ import annotations
