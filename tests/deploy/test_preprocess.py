@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from deploy.errors import InputError
 from deploy.pipeline.preprocess import Placement, Preprocess
@@ -133,6 +134,29 @@ def test_what_is_no_rgb_image_is_refused(image: np.ndarray) -> None:
         Preprocess(8, 8).canvas(image)
 
 
+def test_antialiased_shrinking_is_pillows() -> None:
+    image = noise(120, 90)
+    ours = Preprocess(40, 30, antialias=True).canvas(image).astype(int)
+    pillows = np.asarray(Image.fromarray(image).resize((40, 30), Image.Resampling.BILINEAR)).astype(int)
+    assert np.abs(ours - pillows).max() <= 1  # Pillow rounds between its two passes as well
+    assert np.abs(Preprocess(40, 30).canvas(image) - pillows).max() > 50
+
+
+def test_antialiasing_keeps_one_colour_and_changes_no_enlargement() -> None:
+    plain, antialiased = Preprocess(41, 37), Preprocess(41, 37, antialias=True)
+    np.testing.assert_array_equal(antialiased.canvas(noise(20, 10)), plain.canvas(noise(20, 10)))
+    for size in ((500, 1), (1, 500), (97, 64)):
+        flat = np.full((size[1], size[0], 3), 77, np.uint8)
+        np.testing.assert_array_equal(antialiased.canvas(flat), plain.canvas(flat))
+
+
+def test_a_description_without_antialiasing_is_one_from_before_it() -> None:
+    first = {key: value for key, value in Preprocess(8, 8).to_json().items() if key != "antialias"}
+    assert Preprocess.from_json(first) == Preprocess(8, 8)
+    antialiased = Preprocess(8, 8, antialias=True)
+    assert Preprocess.from_json(json.loads(json.dumps(antialiased.to_json()))) == antialiased
+
+
 def test_json_there_and_back_is_the_same_value() -> None:
     preprocess = Preprocess.imagenet(320, 240)
     assert Preprocess.from_json(json.loads(json.dumps(preprocess.to_json()))) == preprocess
@@ -143,7 +167,7 @@ def test_json_there_and_back_is_the_same_value() -> None:
     [
         {"width": 0}, {"height": -3}, {"width": 3.5}, {"width": "320"}, {"order": "hsv"}, {"mean": [1, 2]}, {"mean": 3},
         {"std": [1, 1, 0]}, {"std": [1, 1, float("inf")]}, {"mean": [float("nan"), 0, 0]}, {"pad": [0, 0, 256]},
-        {"pad": [0, -1, 0]}, {"pad": [0.5, 0, 0]},
+        {"pad": [0, -1, 0]}, {"pad": [0.5, 0, 0]}, {"antialias": "yes"},
     ],
 )  # fmt: skip
 def test_a_wrong_description_is_an_input_error(change: dict[str, object]) -> None:
