@@ -1,27 +1,68 @@
-"""From a model's raw outputs to detections on its canvas: one pure function for each kind of head."""
+"""From a model's raw outputs to detections on its canvas: one kind of head for each way to write them."""
 
 from __future__ import annotations
 
-from typing import Callable, Dict, Mapping
+from dataclasses import dataclass
+from typing import Callable, Collection, Dict, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
 from deploy.detections import Detections
+from deploy.engines.base import TensorSpec
 from deploy.errors import EngineError, InputError
+from deploy.pipeline.preprocess import Preprocess
+from deploy.pipeline.yolox import count_yolox_classes, decode_yolox
 
-__all__ = ["HEADS", "decode_detections", "get_head"]
+__all__ = ["HEADS", "Head", "check_detections", "decode_detections", "get_head"]
 
-Decoder = Callable[[Mapping[str, np.ndarray]], Detections]
+Size = Tuple[int, int]  # of the canvas: width, height
 
 
-def decode_detections(outputs: Mapping[str, np.ndarray]) -> Detections:
+@dataclass(frozen=True)
+class Head:
+    """A kind of head: how the outputs of its models are checked and read.
+
+    Attributes:
+        summary: what its models answer, for a reader who has to choose.
+        count_classes: of the outputs that a model declares; None where they do not say. `InputError`, naming what was
+            wanted and what is there, if a model of these outputs is not of this kind.
+        decode: outputs by name to detections on the canvas, a pure function.
+        order: of the channels that its models are usually fed with, as in `Preprocess`; adopting a model starts there.
+    """
+
+    summary: str
+    count_classes: Callable[[Sequence[TensorSpec], Size], Optional[int]]
+    decode: Callable[[Mapping[str, np.ndarray], Size], Detections]
+    order: str = "rgb"
+
+    def usual_preprocess(self, width: int, height: int) -> Preprocess:
+        """Levels 0 to 255 as they are, in this head's order."""
+        return Preprocess(width, height, self.order)
+
+
+def check_detections(outputs: Sequence[TensorSpec], size: Size) -> None:
+    """Check that a model selects by itself; its outputs do not say among how many classes."""
+    _find_outputs([spec.name for spec in outputs])
+    shapes = {spec.name: spec.shape for spec in outputs}
+    rows = shapes["scores"][:1]
+    if (
+        rows in ((), (None,))
+        or shapes["boxes"] != (*rows, 4)
+        or not shapes["scores"] == shapes["labels"] == rows
+        or shapes["count"] != (1,)
+    ):
+        raise InputError(
+            "a detections head has boxes [K, 4], scores [K], labels [K], count [1] of fixed shapes; this model has "
+            + ", ".join(map(str, outputs))
+        )
+
+
+def decode_detections(outputs: Mapping[str, np.ndarray], size: Size) -> Detections:
     """Of a graph that selects by itself: the first ``count`` rows of boxes (K, 4), scores (K,), labels (K,).
 
     Rows from ``count`` on are padding and never read.
     """
-    missing = [name for name in ("boxes", "scores", "labels", "count") if name not in outputs]
-    if missing:
-        raise InputError("the model has no output {}; it has {}".format(", ".join(missing), ", ".join(sorted(outputs))))
+    _find_outputs(outputs)
     count = int(outputs["count"].reshape(-1)[0])
     if not 0 <= count <= len(outputs["scores"]):
         raise EngineError("the model counts {} detections in {} rows".format(count, len(outputs["scores"])))
@@ -32,11 +73,22 @@ def decode_detections(outputs: Mapping[str, np.ndarray]) -> Detections:
     )
 
 
-HEADS: Dict[str, Decoder] = {"detections": decode_detections}
+HEADS: Dict[str, Head] = {
+    "detections": Head("boxes, scores, labels and their count, selected in the graph", check_detections,
+                       decode_detections),
+    "yolox": Head("one row a grid cell, [1, cells, 5 + classes], boxes not decoded, scores after their sigmoids",
+                  count_yolox_classes, decode_yolox, order="bgr"),
+}  # fmt: skip
 
 
-def get_head(name: str) -> Decoder:
-    """The decoder of a head; an `InputError` lists those there are."""
+def get_head(name: str) -> Head:
+    """The kind of head of this name; an `InputError` lists those there are."""
     if name not in HEADS:
         raise InputError("unknown head {!r}; this release decodes: {}".format(name, ", ".join(sorted(HEADS))))
     return HEADS[name]
+
+
+def _find_outputs(names: Collection[str]) -> None:
+    missing = [name for name in ("boxes", "scores", "labels", "count") if name not in names]
+    if missing:
+        raise InputError("the model has no output {}; it has {}".format(", ".join(missing), ", ".join(sorted(names))))

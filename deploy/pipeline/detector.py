@@ -64,11 +64,13 @@ class Detector:
         threads: CPU threads of the engine; None is the number of physical cores.
 
     Raises:
-        InputError: the model cannot be loaded, or its input is not the canvas that is described.
+        InputError: the model cannot be loaded, its input is not the canvas that is described, or its outputs are not
+            those of its head.
     """
 
     def __init__(self, source: DetectionModel, threads: Optional[int] = None, engine: str = "ort") -> None:
-        self._decode = get_head(source.head)
+        head = get_head(source.head)
+        self._decode = head.decode
         self._preprocess = source.preprocess
         self.engine = open_engine(source.model, threads, engine)
         canvas = (1, 3, source.preprocess.height, source.preprocess.width)
@@ -81,6 +83,12 @@ class Detector:
                 )
             )
         self._input = self.engine.inputs[0].name
+        self._size = (source.preprocess.width, source.preprocess.height)
+        try:
+            head.count_classes(self.engine.outputs, self._size)
+        except InputError as error:
+            self.engine.close()
+            raise InputError("{}: {}".format(source.model.name, error)) from error
 
     def __call__(self, image: Union[np.ndarray, str, Path]) -> Detections:
         """Objects in an (H, W, 3) uint8 RGB image or an image file, in its pixels, best first."""
@@ -92,7 +100,7 @@ class Detector:
         started = perf_counter_ns()
         canvas, place = self._preprocess(pixels)
         prepared = perf_counter_ns()
-        found = self._decode(self.engine.infer({self._input: canvas}))
+        found = self._decode(self.engine.infer({self._input: canvas}), self._size)
         boxes_xyxy = self._preprocess.boxes_to_image(found.boxes_xyxy, place)
         done = perf_counter_ns()
         timings = Timings((prepared - started) / 1e6, (done - prepared) / 1e6)

@@ -8,6 +8,8 @@ import pytest
 from deploy.errors import EngineError, InputError
 from deploy.pipeline.decode import decode_detections, get_head
 
+SIZE = (64, 48)
+
 
 def outputs(count: int, rows: int = 3) -> dict[str, np.ndarray]:
     return {
@@ -20,7 +22,7 @@ def outputs(count: int, rows: int = 3) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_only_counted_rows_are_read(count: int) -> None:
-    found = decode_detections(outputs(count))
+    found = decode_detections(outputs(count), SIZE)
     assert len(found) == count
     assert found.labels.tolist() == list(range(count))
 
@@ -28,12 +30,12 @@ def test_only_counted_rows_are_read(count: int) -> None:
 @pytest.mark.parametrize("count", [-1, 4])
 def test_a_count_outside_the_rows_is_the_models_fault(count: int) -> None:
     with pytest.raises(EngineError, match=f"counts {count} detections in 3 rows"):
-        decode_detections(outputs(count))
+        decode_detections(outputs(count), SIZE)
 
 
 def test_results_do_not_share_memory_with_outputs() -> None:
     raw = outputs(2)
-    found = decode_detections(raw)
+    found = decode_detections(raw, SIZE)
     raw["boxes"][:] = -1
     assert found.boxes_xyxy.min() >= 0
 
@@ -42,7 +44,7 @@ def test_missing_outputs_are_named() -> None:
     raw = outputs(1)
     del raw["labels"], raw["count"]
     with pytest.raises(InputError, match="no output labels, count; it has boxes, scores"):
-        decode_detections(raw)
+        decode_detections(raw, SIZE)
 
 
 def test_an_unknown_head_lists_those_there_are() -> None:
