@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Optional, Union
 
+from deploy.adopt import adopt_model
 from deploy.bundle import Bundle, BundleManifest, open_bundle, write_bundle
 from deploy.detections import Detections
 from deploy.engines import Engine, TensorSpec, open_engine
@@ -40,6 +41,7 @@ __all__ = [
     "TargetSpec",
     "TensorSpec",
     "Timings",
+    "adopt_model",
     "compare",
     "get_target",
     "measure_models",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any, Callable, NoReturn, Optional, Sequence
 
@@ -12,6 +13,7 @@ from deploy import commands
 from deploy.builders.compatibility import LEVELS, VERSIONS
 from deploy.builders.releases import RELEASES
 from deploy.errors import DeployError
+from deploy.pipeline.decode import HEADS
 from deploy.protocols import PROTOCOLS
 
 __all__ = ["build_parser", "main"]
@@ -21,7 +23,8 @@ EXAMPLES = """examples:
   deploy run runs/demo/bundles/base photos/ --json > found.jsonl
   deploy evaluate runs/demo/bundles/base --data path/to/labelled/images
   deploy measure runs/demo/bundles/student-003 --base runs/demo/bundles/base --images photos/
-  deploy measure any_model.onnx --level final --json
+  deploy measure any_model.onnx --trust --level final --json
+  deploy adopt any_model.onnx --head yolox --classes coco --out adopted --trust
   deploy compare runs/demo/bundles/student-003 runs/demo/bundles/base
   deploy check any_model.onnx --tensorrt 10.3
 
@@ -48,6 +51,28 @@ exit codes: 0 nothing is in the way, 1 something is refused or dynamic,
     "\n".join("  {:<7} {}".format(version, release.runs_on) for version, release in RELEASES.items()),
     "\n".join("  {:<8} {}".format(level, meaning) for level, meaning in LEVELS.items()),
 )
+
+ADOPT_HELP = """An ONNX file says neither how an image is prepared for it nor what its outputs
+mean. Said once, it is a bundle that run, evaluate, measure and compare take like
+any other. The size of the canvas is that of the model's input.
+
+heads:
+{}
+
+An image is scaled into the canvas's top-left corner; without options, its levels
+stay 0 to 255, the padding is 114, and the channels are in the head's order.
+Labelled data is matched to the class names by name, so the ids that a data set
+gives its categories do not matter.
+
+examples:
+  deploy adopt yolox_nano.onnx --head yolox --classes coco --out adopted --trust
+  deploy adopt other.onnx --head detections --classes names.txt --out other \\
+      --mean 123.675 116.28 103.53 --std 58.395 57.12 57.375 --trust
+
+exit codes: 0 done, 2 the model is not trusted or is not what was said of it""".format(
+    "\n".join("  {:<11} {}".format(name, "\n".ljust(15).join(textwrap.wrap(head.summary, 65)))
+              for name, head in HEADS.items())
+)  # fmt: skip
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> NoReturn:
@@ -87,6 +112,24 @@ def build_parser() -> argparse.ArgumentParser:
     _add_threads(run)
     _add_json(run, "print one JSON object a line, one line an image")
 
+    adopt = _add_command(known, "adopt", commands.adopt_bundle, "make a bundle of an ONNX model from elsewhere")
+    adopt.add_argument("model", metavar="MODEL.onnx", type=Path, help="of fixed shapes, in one file")
+    adopt.add_argument("--head", required=True, choices=list(HEADS), help="what its outputs mean, see below")
+    adopt.add_argument(
+        "--classes", required=True, metavar="FILE|coco", help="class names, one a line, in the order of its labels"
+    )
+    adopt.add_argument("--out", required=True, type=Path, metavar="BUNDLE", help="folder to write")
+    adopt.add_argument("--order", choices=("rgb", "bgr"), help="of the channels (default: the head's)")
+    for name, kind, text in (
+        ("--mean", float, "subtracted from each channel, in 0..255 units (default: 0 0 0)"),
+        ("--std", float, "what each channel is divided by (default: 1 1 1)"),
+        ("--pad", int, "grey levels of the padding (default: 114 114 114)"),
+    ):
+        adopt.add_argument(name, type=kind, nargs=3, metavar="N", help=text)
+    adopt.add_argument("--antialias", action="store_true", help="shrink images as Pillow does (default: as OpenCV)")
+    _add_trust(adopt)
+    adopt.epilog, adopt.formatter_class = ADOPT_HELP, argparse.RawDescriptionHelpFormatter
+
     evaluate = _add_command(known, "evaluate", commands.evaluate_bundle, "average precision on labelled images")
     evaluate.add_argument("bundle", metavar="BUNDLE", help="folder of a bundle")
     evaluate.add_argument("--data", metavar="PATH", type=Path, required=True, help="folder in COCO, VOC or YOLO layout")
@@ -97,6 +140,7 @@ def build_parser() -> argparse.ArgumentParser:
     measure = _add_command(known, "measure", commands.measure_model, "latency of a bundle or of any ONNX model")
     measure.add_argument("model", metavar="BUNDLE|MODEL.onnx", help="what to time; its shapes are fixed")
     measure.add_argument("--base", metavar="OTHER", help="a second one, timed in turns with the first: gives the ratio")
+    _add_trust(measure)
     _add_measuring(measure)
 
     both = _add_command(known, "compare", commands.compare_bundles, "two bundles side by side, timed in turns")
@@ -146,6 +190,10 @@ def _add_json(parser: argparse.ArgumentParser, text: str) -> None:
 
 def _add_threads(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=_count, metavar="N", help="CPU threads (default: one a physical core)")
+
+
+def _add_trust(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--trust", action="store_true", help="load a model that is from no bundle: you know its source")
 
 
 def _add_measuring(parser: argparse.ArgumentParser) -> None:

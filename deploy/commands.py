@@ -5,19 +5,22 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
 
 import numpy as np
 
+from deploy.adopt import adopt_model, find_canvas_size, read_class_names, require_trust
 from deploy.builders.compatibility import VERSIONS, check_model, fits_release, opset_of, read_model
 from deploy.builders.compatibility_report import describe_findings, findings_json
 from deploy.bundle import Bundle, open_bundle
 from deploy.detections import Detections
 from deploy.engines import open_engine
+from deploy.engines.base import check_model_file
 from deploy.errors import CompatibilityError, DeployError, InputError, MeasurementError
 from deploy.latency import Comparison, LatencyRecord, compare
+from deploy.pipeline.decode import get_head
 from deploy.pipeline.detector import Detector
 from deploy.pipeline.preprocess import Preprocess
 from deploy.pipeline.sources import iterate_images
@@ -25,6 +28,7 @@ from deploy.targets import TARGETS, get_target
 from deploy.timing import Subject
 
 __all__ = [
+    "adopt_bundle",
     "check_compatibility",
     "compare_bundles",
     "evaluate_bundle",
@@ -33,6 +37,27 @@ __all__ = [
     "run_bundle",
     "show_progress",
 ]
+
+
+def adopt_bundle(options: argparse.Namespace) -> None:
+    """A bundle of a model from elsewhere, of what its file says and what the options add."""
+    names = read_class_names(options.classes)
+
+    def prepare(width: int, height: int) -> Preprocess:
+        usual = get_head(options.head).usual_preprocess(width, height)
+        return replace(
+            usual,
+            order=options.order or usual.order,
+            mean=tuple(options.mean or usual.mean),
+            std=tuple(options.std or usual.std),
+            pad=tuple(options.pad or usual.pad),
+            antialias=options.antialias,
+        )
+
+    bundle = adopt_model(options.model, options.out, options.head, names, prepare, options.trust)
+    preprocess = bundle.preprocess
+    print("{}: head {}, {}x{} {}, {}".format(bundle.folder, bundle.head, preprocess.width, preprocess.height,
+          preprocess.order, _plural(len(names), "class", "classes")))  # fmt: skip
 
 
 def run_bundle(options: argparse.Namespace) -> None:
@@ -121,7 +146,7 @@ def evaluate_bundle(options: argparse.Namespace) -> None:
 def measure_model(options: argparse.Namespace) -> None:
     """The latency of one model, and its ratio to a base timed in the same lease."""
     models = [("model", options.model)] + ([("base", options.base)] if options.base else [])
-    records = _measure(models, options)
+    records = _measure(models, options, options.trust)
     comparison = compare(records["model"], records["base"]) if options.base else None
     if options.json:
         output: Dict[str, Any] = {name: record.to_json() for name, record in records.items()}
@@ -195,9 +220,11 @@ def show_progress(line: str) -> None:
         print("\r\033[K{}".format(line[:100]), end="", file=sys.stderr, flush=True)
 
 
-def _measure(models: Sequence[Tuple[str, str]], options: argparse.Namespace) -> Dict[str, LatencyRecord]:
+def _measure(
+    models: Sequence[Tuple[str, str]], options: argparse.Namespace, trust: bool = False
+) -> Dict[str, LatencyRecord]:
     target = get_target(options.target)
-    subjects = {name: _read_subject(path, bool(options.images)) for name, path in models}
+    subjects = {name: _read_subject(path, bool(options.images), trust) for name, path in models}
     for subject in subjects.values():  # what cannot be loaded or fed is said before anything is timed
         with open_engine(subject.model, 1, target.spec.engine) as engine:
             if any(None in spec.shape for spec in engine.inputs):
@@ -215,30 +242,30 @@ def _measure(models: Sequence[Tuple[str, str]], options: argparse.Namespace) -> 
     return records
 
 
-def _read_subject(path: str, with_images: bool) -> Subject:
+def _read_subject(path: str, with_images: bool, trust: bool) -> Subject:
     """A bundle, or a bare model; images reach the latter on a canvas of its size, with values 0 to 255."""
     if Path(path).is_dir() or Path(path).name == "bundle.json":
         return Subject.of(open_bundle(path))
+    require_trust(check_model_file(path, "ONNX model"), trust)
     if not with_images:
         return Subject(Path(path))
     with open_engine(path, 1) as engine:
         inputs = engine.inputs
-    shape = inputs[0].shape if len(inputs) == 1 and inputs[0].dtype == "float32" else ()
-    height, width = shape[2:] if len(shape) == 4 and shape[:2] == (1, 3) else (None, None)
-    if height is None or width is None:
+    size = find_canvas_size(inputs)
+    if size is None:
         raise InputError(
             "{} takes {}, not one image [1, 3, height, width] float32; leave --images out to feed it noise".format(
                 path, ", ".join(map(str, inputs))
             )
         )
-    return Subject(Path(path), Preprocess(width, height))
+    return Subject(Path(path), Preprocess(*size))
 
 
 def _open_runnable(path: str) -> Bundle:
     if Path(path).is_file() and Path(path).name != "bundle.json":
         raise InputError(
             "{} is not a bundle's folder; a bare model does not say how an image is prepared for it or what its "
-            "outputs mean, so it can be timed (deploy measure {}) but not run".format(path, path)
+            "outputs mean: say so once with deploy adopt {}, or time it with deploy measure {}".format(path, path, path)
         )
     return open_bundle(path)
 
@@ -299,5 +326,5 @@ def _describe_comparison(comparison: Comparison, other: str) -> str:
     )
 
 
-def _plural(count: int, noun: str) -> str:
-    return "{} {}{}".format(count, noun, "" if count == 1 else "s")
+def _plural(count: int, noun: str, many: str = "") -> str:
+    return "{} {}".format(count, noun if count == 1 else many or noun + "s")

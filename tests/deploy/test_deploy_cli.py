@@ -91,6 +91,7 @@ def test_a_bare_model_is_not_run_and_the_way_on_is_shown(
 ) -> None:
     code, _, err = deploy("run", tiny_model, write_image())
     assert code == 2 and f"deploy measure {tiny_model}" in err and err.count("\n") == 1
+    assert f"deploy adopt {tiny_model}" in err
 
 
 def test_evaluate_matches_classes_by_name(
@@ -117,7 +118,8 @@ def test_evaluate_matches_classes_by_name(
 
 
 def test_measure_gives_records_and_the_ratio_to_a_base(deploy: Command, tiny_bundle: Bundle, tiny_model: Path) -> None:
-    code, out, _ = deploy("measure", tiny_bundle.folder, "--base", tiny_model, "--level", "quick", "--json")
+    code, out, _ = deploy("measure", tiny_bundle.folder, "--base", tiny_model, "--level", "quick", "--json",
+                          "--trust")  # fmt: skip
     values = json.loads(out)
     assert code == 0 and values["model"]["lease"] == values["base"]["lease"]
     assert values["ratio_to_base"]["ratio"] > 0 and len(values["model"]["windows_ms"]) > 1
@@ -126,16 +128,22 @@ def test_measure_gives_records_and_the_ratio_to_a_base(deploy: Command, tiny_bun
 def test_measure_prints_what_a_reader_needs(
     deploy: Command, tiny_model: Path, write_image: Callable[..., Path]
 ) -> None:
-    code, out, _ = deploy("measure", tiny_model, "--images", write_image(), "--level", "quick")
+    code, out, _ = deploy("measure", tiny_model, "--images", write_image(), "--level", "quick", "--trust")
     assert code == 0
     for word in ("median", "95 % interval", "p99", "canary drift", "1 image", "note: quick protocol", "onnxruntime"):
         assert word in out
 
 
+def test_a_bare_model_is_loaded_only_with_trust(deploy: Command, tiny_bundle: Bundle, tiny_model: Path) -> None:
+    for arguments in ([tiny_model], [tiny_bundle.folder, "--base", tiny_model]):
+        code, out, err = deploy("measure", *arguments, "--level", "quick")
+        assert (code, out) == (2, "") and str(tiny_model) in err and "--trust" in err and err.count("\n") == 1
+
+
 @pytest.mark.parametrize("content", [b"", b"no model" * 30])
 def test_a_model_that_is_none_is_exit_2(deploy: Command, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "odd.onnx").write_bytes(content)
-    code, out, err = deploy("measure", tmp_path / "odd.onnx", "--level", "quick")
+    code, out, err = deploy("measure", tmp_path / "odd.onnx", "--level", "quick", "--trust")
     assert (code, out) == (2, "") and "odd.onnx" in err and err.count("\n") == 1
 
 
