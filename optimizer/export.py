@@ -65,6 +65,7 @@ def write_student(
             f"the exported model has AP {ap:.4f}, its PyTorch source {source.ap:.4f}; allowed: {GATE_AP} apart"
         )
     gate = {"images": report.images, "detections": report.detections, "box_px": report.box_px, "score": report.score}
+    gate["unsettled"] = report.unsettled
     metrics = {**manifest.metrics, "gate": {**gate, "ap_pytorch": source.ap}}
     return write_bundle(folder, model, replace(manifest, metrics=metrics))
 

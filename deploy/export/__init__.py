@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from deploy.export.graph_ops import NMS, OnnxGraphOps
-from deploy.export.onnx import GraphReport, check_graph, export_onnx
+from deploy.export.graph_ops import OnnxGraphOps
+from deploy.export.matrix_nms import MatrixGraphOps
+from deploy.export.onnx import NMS, GraphReport, check_graph, export_onnx
 from deploy.export.parity import ParityReport, Tolerance, check_parity
 
 __all__ = [
     "NMS",
     "GraphReport",
+    "MatrixGraphOps",
     "OnnxGraphOps",
     "ParityReport",
     "Tolerance",

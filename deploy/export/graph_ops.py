@@ -5,7 +5,6 @@ Detectors write their `raw` with these. Nothing here branches on data: what a se
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from torch.nn.functional import pad
 
 from deploy.errors import ExportError
 
-__all__ = ["NMS", "OnnxGraphOps"]
+__all__ = ["OnnxGraphOps"]
 
 MAX_TOPK = 3840  # TensorRT's TopK takes no more
 STRIDES = (4, 8, 16, 32)  # of P2 to P5
@@ -87,9 +86,6 @@ class OnnxGraphOps:
             torch.where(real, torch.cat([label, nothing])[order], torch.zeros((), dtype=torch.int64)),
             real.to(torch.int64).sum(0, keepdim=True),
         )
-
-
-NMS: Mapping[str, type[OnnxGraphOps]] = {"op": OnnxGraphOps}
 
 
 def level_of(rois: Tensor) -> Tensor:

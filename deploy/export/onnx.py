@@ -8,6 +8,7 @@ import os
 import tempfile
 import warnings
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,13 +19,16 @@ from torch import Tensor, nn
 from torch.jit._trace import TracerWarning
 
 from deploy.errors import ExportError
-from deploy.export.graph_ops import MAX_TOPK, NMS, OnnxGraphOps
+from deploy.export.graph_ops import MAX_TOPK, OnnxGraphOps
+from deploy.export.matrix_nms import MatrixGraphOps
 
-__all__ = ["OPERATORS", "OPSET", "OUTPUTS", "GraphReport", "check_graph", "export_onnx"]
+__all__ = ["NMS", "OPERATORS", "OPSET", "OUTPUTS", "UNSETTLED", "GraphReport", "check_graph", "export_onnx"]
 
 OPSET = 17  # the highest TensorRT 8.5 reads
 INPUT = "images"
 OUTPUTS = ("boxes", "scores", "labels", "count")
+UNSETTLED = "unsettled"  # the output that the matrix variant has as well: sets that may differ from greedy NMS's
+NMS: Mapping[str, type[OnnxGraphOps]] = {"op": OnnxGraphOps, "matrix": MatrixGraphOps}
 
 # What ONNX Runtime and TensorRT 8.5 to 11 execute on fixed shapes. No If, Loop, NonZero; no BatchNormalization either,
 # because one that was not folded into its convolution is a mistake of the export.
@@ -58,6 +62,7 @@ def export_onnx(
 
     Input "images" (1, 3, height, width) float32, normalised. Outputs with K = max_detections, best first: "boxes"
     (K, 4) xyxy canvas pixels, "scores" (K,), "labels" (K,) int64, "count" (1,) int64; rows from count on are zeros.
+    With the NMS "matrix" also "unsettled" (1,) int64: how many of the image's sets may differ from greedy NMS's.
     The detector is left as it was. `ExportError` where the graph is not one that every engine takes; then no file is
     written, nor is one replaced.
     """
@@ -103,7 +108,7 @@ def check_graph(model: onnx.ModelProto, max_detections: int) -> None:
     onnx.checker.check_model(model, full_check=True)
     found = {entry.name: [dim.dim_value for dim in entry.type.tensor_type.shape.dim] for entry in model.graph.output}
     expected = dict(zip(OUTPUTS, ([max_detections, 4], [max_detections], [max_detections], [1])))
-    if found != expected:
+    if found != expected and found != {**expected, UNSETTLED: [1]}:
         raise ExportError(f"the graph's outputs should be of fixed sizes {expected}; they are {found} (0: not fixed)")
 
 
@@ -112,10 +117,11 @@ class _Graph(nn.Module):
         super().__init__()
         self.detector, self.ops, self.max_detections = detector, ops, max_detections
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        outputs: tuple[Tensor, Tensor, Tensor, Tensor]
-        outputs = self.detector.raw(images, self.ops, self.max_detections)  # type: ignore[operator]
-        return outputs
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        if isinstance(self.ops, MatrixGraphOps):
+            self.ops.reset()
+        outputs: tuple[Tensor, ...] = self.detector.raw(images, self.ops, self.max_detections)  # type: ignore[operator]
+        return (*outputs, self.ops.count_unsettled()) if isinstance(self.ops, MatrixGraphOps) else outputs
 
 
 def _trace(
@@ -141,7 +147,7 @@ def _trace(
             dynamo=False,
             opset_version=OPSET,
             input_names=[INPUT],
-            output_names=list(OUTPUTS),
+            output_names=[*OUTPUTS, UNSETTLED] if isinstance(ops, MatrixGraphOps) else list(OUTPUTS),
         )
 
 

@@ -53,6 +53,7 @@ class ParityReport:
         near_ties: images that do not match and on which the source contradicts itself, see `check_parity`.
         box_px: largest difference of a coordinate, pixels.
         score: largest difference of a score.
+        unsettled: sets of boxes, of all images, whose NMS by rounds may not be greedy NMS; 0 where it is exact.
     """
 
     images: int
@@ -61,6 +62,7 @@ class ParityReport:
     near_ties: int
     box_px: float
     score: float
+    unsettled: int = 0
 
 
 @dataclass(frozen=True)
@@ -102,10 +104,13 @@ def check_parity(
     source = copy.deepcopy(detector).cpu().float().eval()
     matches: list[_Match] = []
     near_ties: list[str] = []
+    unsettled = 0
     with open_engine(Path(model_path)) as engine:
         shape = tuple(size for size in engine.inputs[0].shape if size is not None)
         for image, canvas in chain(_synthetic_canvases(shape), _numbered(canvases)):
-            found = _read_outputs(engine.infer({"images": canvas}), tolerance, image)
+            outputs = engine.infer({"images": canvas})
+            unsettled += int(outputs["unsettled"][0]) if "unsettled" in outputs else 0
+            found = _read_outputs(outputs, tolerance, image)
             expected = _detect(source, canvas, found.places, tolerance)
             match = _match(expected, found, max(canvas.shape[2:]), tolerance)
             if match.difference is None:
@@ -127,6 +132,7 @@ def check_parity(
         near_ties=len(near_ties),
         box_px=max(match.box_px for match in matches),
         score=max(match.score for match in matches),
+        unsettled=unsettled,
     )
 
 

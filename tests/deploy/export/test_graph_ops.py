@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torchvision.ops import MultiScaleRoIAlign, batched_nms, nms
 
 from deploy.errors import ExportError
-from deploy.export.graph_ops import NMS, OnnxGraphOps, lay_atlas, level_of
+from deploy.export import NMS
+from deploy.export.graph_ops import OnnxGraphOps, lay_atlas, level_of
 
 OPS = OnnxGraphOps()
 Runner = Callable[..., list[Tensor]]

@@ -131,7 +131,7 @@ def test_an_operator_not_every_engine_takes_is_named_and_no_file_is_touched(tmp_
 
 
 def test_an_unknown_nms_variant_is_refused_with_those_that_exist(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="no NMS variant is called 'fast'; there are: op"):
+    with pytest.raises(ExportError, match="no NMS variant is called 'fast'; there are: matrix, op"):
         export_onnx(Unfixed(), (64, 64), tmp_path / "model.onnx", nms="fast")
 
 
