@@ -8,7 +8,7 @@ from typing import Dict
 
 from deploy.engines import ENGINES
 from deploy.errors import InputError
-from deploy.targets.base import Target, TargetSpec, parse_target
+from deploy.targets.base import NMS_VARIANTS, Target, TargetSpec, parse_target
 from deploy.targets.local import LocalTarget
 
 __all__ = ["LINKS", "TARGETS", "Target", "TargetSpec", "get_target"]
@@ -21,7 +21,7 @@ def get_target(name: str) -> Target:
     """A known target by its name, or the one a TOML file describes.
 
     Raises:
-        InputError: neither exists, or the file asks for a link or an engine that this release does not have.
+        InputError: neither exists, or the file asks for a link, an engine or an NMS that this release does not have.
     """
     if name in TARGETS:
         content = pkgutil.get_data(__name__, TARGETS[name])  # also out of detect.pyz
@@ -38,7 +38,11 @@ def get_target(name: str) -> Target:
                 name, ", ".join(sorted(TARGETS))
             )
         )
-    for what, value, known in (("link", spec.link, set(LINKS)), ("engine", spec.engine, set(ENGINES))):
+    for what, value, known in (
+        ("link", spec.link, set(LINKS)),
+        ("engine", spec.engine, set(ENGINES)),
+        ("nms", spec.nms, set(NMS_VARIANTS)),
+    ):
         if value not in known:
             raise InputError(
                 "target {!r} wants the {} {!r}; this release has: {}".format(

@@ -13,7 +13,9 @@ from deploy.errors import InputError
 from deploy.measure import Measured, Subject
 from deploy.pipeline.detector import Timings
 
-__all__ = ["Target", "TargetSpec", "parse_target"]
+__all__ = ["NMS_VARIANTS", "Target", "TargetSpec", "parse_target"]
+
+NMS_VARIANTS = ("matrix", "op")  # those of deploy.export, which a device cannot import
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ def test_a_file_describes_a_target(tmp_path: Path) -> None:
         ('name = "x"\nnms = 1', "nms is a text"),
         ('name = "x"\nlink = "ssh"', "the link 'ssh'; this release has: local"),
         ('name = "x"\nengine = "trt"', "the engine 'trt'; this release has: ort"),
+        ('name = "x"\nnms = "fast"', "the nms 'fast'; this release has: matrix, op"),
     ],
 )
 def test_a_wrong_file_is_one_clear_line(tmp_path: Path, text: str, words: str) -> None:

@@ -14,7 +14,8 @@ from torchvision.ops import batched_nms, nms
 
 from deploy.builders.compatibility import VERSIONS, check_model, fits_release
 from deploy.engines import open_engine
-from deploy.export import MatrixGraphOps, OnnxGraphOps, check_parity, export_onnx
+from deploy.export import NMS, MatrixGraphOps, OnnxGraphOps, check_parity, export_onnx
+from deploy.targets.base import NMS_VARIANTS
 from optimizer.detectors import Detector
 
 SIZE = (170, 130)
@@ -119,6 +120,10 @@ def test_candidates_cut_off_are_counted_only_where_they_might_have_been_kept() -
     few.reset()
     few.class_nms(boxes, scores, 2.0, 0.5, 100)
     assert few.count_unsettled().tolist() == [0], "none above the threshold"
+
+
+def test_a_target_can_name_every_variant() -> None:
+    assert sorted(NMS_VARIANTS) == sorted(NMS)
 
 
 def count_unsettled(path: Path, canvases: list[np.ndarray]) -> int:
