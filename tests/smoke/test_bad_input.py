@@ -36,7 +36,7 @@ def run(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         (["--base", "r18", "--teacher-pool", "a-file", "--preset", "smoke"], ["a-file", "folder"]),
         (["--base", "r18", "--actions", "fly"], ["fly", "prune_channels"]),
         (["--base", "r18", "--actions", "none", "--teacher", "none"], ["nothing to search"]),
-        (["--base", "r18", "--actions", "none", "--method", "random"], ["random search draws actions"]),
+        (["--base", "r18", "--actions", "none", "--method", "random", "--teacher", "fixed"], ["random search draws"]),
         (["--base", "r18", "--base-run", "no/such/run", "--preset", "smoke"], ["no/such/run"]),
         (["--base", "r18", "--preset", "paper", "--detector", "retinanet"], ["anchors", "canvas"]),
         (["teachers", "train", "--base", "r18", "--data", "no/such/folder"], ["no/such/folder"]),
