@@ -63,7 +63,7 @@ def quick(data: Path | None = None) -> RunConfig:
 
 
 def smoke(data: Path | None = None) -> RunConfig:
-    """Every step of a run in under a minute on two cores; its figures mean nothing."""
+    """Every step of a run in little more than a minute on two cores; its figures mean nothing."""
     size = (96, 96)
     train = TrainConfig(
         epochs=1, lr=6e-4, optimizer="adamw", schedule="cosine", warmup_steps=2, checkpoint_every_s=6.0
