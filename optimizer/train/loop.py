@@ -240,8 +240,8 @@ def _build_optimizer(model: nn.Module, step: LossStep, config: TrainConfig) -> t
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
     if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum)
-    return torch.optim.AdamW(groups, lr=config.lr)
+        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, fused=True)
+    return torch.optim.AdamW(groups, lr=config.lr, fused=True)
 
 
 def _list_backbone_scales(model: nn.Module) -> list[Tensor]:
