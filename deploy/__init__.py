@@ -16,6 +16,7 @@ from deploy.engines import Engine, TensorSpec, open_engine
 from deploy.latency import Comparison, LatencyRecord, MeasurementFailure, compare
 from deploy.measure import Measured, measure_models
 from deploy.pipeline.detector import Detector, ModelSource, Timings
+from deploy.pipeline.nms import Selection, parse_selection
 from deploy.pipeline.preprocess import Placement, Preprocess
 from deploy.protocols import PROTOCOLS, MeasuringProtocol
 from deploy.targets import Target, TargetSpec, get_target
@@ -36,6 +37,7 @@ __all__ = [
     "ModelSource",
     "Placement",
     "Preprocess",
+    "Selection",
     "Subject",
     "Target",
     "TargetSpec",
@@ -48,6 +50,7 @@ __all__ = [
     "open_bundle",
     "open_detector",
     "open_engine",
+    "parse_selection",
     "write_bundle",
 ]
 

@@ -9,10 +9,11 @@ import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
-from typing import Any, Dict, Mapping, Tuple, Union
+from typing import Any, Dict, Mapping, Optional, Tuple, Union
 
 from deploy.archive import write_archive
 from deploy.errors import DeployError, InputError
+from deploy.pipeline.nms import Selection, parse_selection
 from deploy.pipeline.preprocess import Preprocess
 
 __all__ = ["SCHEMA_VERSION", "Bundle", "BundleManifest", "hash_file", "open_bundle", "write_bundle"]
@@ -30,7 +31,8 @@ class BundleManifest:
 
     Attributes:
         arch_id, arch: the architecture's identity and its description, as JSON.
-        head: how the outputs are read, a name in `deploy.pipeline.decode.HEADS`.
+        head: how the outputs are read, a name in `deploy.pipeline.decode.HEADS`. selection: which of them are objects,
+            for a head that leaves it to the host; None is the head's usual one.
         precision: of the arithmetic written into the graph. nms: the variant written into it.
         metrics: what was found out about the model, as JSON: average precision, latency records.
         files: SHA-256 of every file beside `bundle.json`, by name; filled in by `write_bundle`.
@@ -48,6 +50,7 @@ class BundleManifest:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
+    selection: Optional[Selection] = None
 
     def to_json(self) -> Dict[str, Any]:
         return {
@@ -58,6 +61,7 @@ class BundleManifest:
             "class_names": list(self.class_names),
             "preprocess": self.preprocess.to_json(),
             "head": self.head,
+            "selection": None if self.selection is None else self.selection.to_json(),
             "precision": self.precision,
             "nms": self.nms,
             "max_detections": self.max_detections,
@@ -82,6 +86,7 @@ class BundleManifest:
                 class_names=tuple(str(name) for name in value["class_names"]),
                 preprocess=Preprocess.from_json(value["preprocess"]),
                 head=str(value["head"]),
+                selection=parse_selection(value.get("selection")),  # bundles had none before there was a choice
                 precision=str(value["precision"]),
                 nms=str(value["nms"]),
                 max_detections=int(value["max_detections"]),
@@ -110,6 +115,10 @@ class Bundle:
     @property
     def head(self) -> str:
         return self.manifest.head
+
+    @property
+    def selection(self) -> Optional[Selection]:
+        return self.manifest.selection
 
     @property
     def class_names(self) -> Tuple[str, ...]:

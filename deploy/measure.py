@@ -20,6 +20,7 @@ from deploy.device import DeviceFingerprint, read_busy_share, read_fingerprint
 from deploy.errors import InputError
 from deploy.latency import LatencyRecord, MeasurementFailure
 from deploy.lease import lease_device
+from deploy.pipeline.nms import parse_selection
 from deploy.pipeline.preprocess import Preprocess
 from deploy.pipeline.sources import iterate_images, list_images
 from deploy.protocols import MeasuringProtocol, get_protocol
@@ -55,7 +56,10 @@ class _Job:
         value = json.loads(text)
         subjects = {
             name: Subject(
-                Path(item["model"]), item["preprocess"] and Preprocess.from_json(item["preprocess"]), item["head"]
+                Path(item["model"]),
+                item["preprocess"] and Preprocess.from_json(item["preprocess"]),
+                item["head"],
+                parse_selection(item["selection"]),
             )
             for name, item in value["subjects"].items()
         }

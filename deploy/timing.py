@@ -18,6 +18,7 @@ from deploy.engines import TensorSpec, open_engine
 from deploy.errors import DeployError, InputError
 from deploy.latency import Canary, WarmUp
 from deploy.pipeline.detector import DetectionModel, Detector, ModelSource, Timings
+from deploy.pipeline.nms import Selection
 from deploy.pipeline.preprocess import Preprocess
 from deploy.protocols import MeasuringProtocol
 
@@ -34,17 +35,18 @@ class Subject:
 
     Attributes:
         preprocess: how images become its input; None feeds noise.
-        head: how its outputs are decoded, which is timed too; None leaves them as they are.
+        head: how its outputs are decoded, which is timed too; None leaves them as they are. selection: the head's.
     """
 
     model: Path
     preprocess: Optional[Preprocess] = None
     head: Optional[str] = None
+    selection: Optional[Selection] = None
 
     @staticmethod
     def of(source: DetectionModel) -> "Subject":
         """Of a `Bundle` or `ModelSource`."""
-        return Subject(source.model, source.preprocess, source.head)
+        return Subject(source.model, source.preprocess, source.head, source.selection)
 
 
 @dataclass
@@ -81,7 +83,8 @@ class Runner:
         self._detector: Optional[Detector] = None
         self._preprocess = subject.preprocess if len(images) else None
         if subject.head is not None and subject.preprocess is not None:
-            self._detector = Detector(ModelSource(subject.model, subject.preprocess, subject.head), threads, engine)
+            source = ModelSource(subject.model, subject.preprocess, subject.head, subject.selection)
+            self._detector = Detector(source, threads, engine)
             self.engine = self._detector.engine
             if not len(images):
                 canvas = (subject.preprocess.height, subject.preprocess.width, 3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from deploy import Preprocess
+from deploy import ModelSource, Preprocess, Selection, parse_selection
 from deploy.data import Dataset
 from deploy.errors import DeployError, InputError
 from deploy.targets import Target
@@ -128,11 +128,12 @@ class Evaluation:
         clock.tick("train")
 
         self.progress.start_step(f"{_name(number)}: export and measure", 3)
-        model = self._store_model(number, student)
+        model, exported = self._store_model(number, student)
         clock.tick("export")
         self.progress.advance_step(1)
-        candidate = self._make_candidate(model, student.arch)
-        precision = evaluate_model(candidate.model, candidate.preprocess, self.val_data, self.target.spec.threads)
+        candidate = self._make_candidate(model, student.arch, exported.head, exported.selection)
+        exported = replace(exported, model=candidate.model)
+        precision = evaluate_model(exported, self.val_data, self.target.spec.threads)
         clock.tick("evaluate")
         self.progress.advance_step(2)
         measured = self.meter.measure(candidate, candidate if number == 0 else self.candidate(trials[0]))
@@ -166,6 +167,8 @@ class Evaluation:
                 "changes": list(student.changes),
                 "skipped_batches": result.skipped_batches,
                 "seconds": clock.seconds,
+                "head": exported.head,
+                "selection": exported.selection.to_json() if exported.selection is not None else None,
                 **measured.details,
             },
         )
@@ -173,7 +176,8 @@ class Evaluation:
     def candidate(self, trial: Trial) -> Candidate:
         """A finished trial as a cost meter takes it."""
         assert trial.arch is not None and trial.model is not None
-        return self._make_candidate(trial.model, trial.arch)
+        selection = parse_selection(trial.details.get("selection"))
+        return self._make_candidate(trial.model, trial.arch, trial.details.get("head", "detections"), selection)
 
     def load_detector(self, trial: Trial) -> Detector:
         """The trained detector of a finished trial, ready to detect."""
@@ -248,16 +252,16 @@ class Evaluation:
         tell_team(job)
         return train_student(job, student.detector, self.train_data, self.pool, self.device, show)
 
-    def _make_candidate(self, model: str, arch: ArchSpec) -> Candidate:
+    def _make_candidate(self, model: str, arch: ArchSpec, head: str, selection: Selection | None) -> Candidate:
         cost = count(arch, len(self.train_data.class_names))
-        return Candidate(self.artefacts.path(model), Preprocess.imagenet(*arch.input_size), cost)
+        return Candidate(self.artefacts.path(model), Preprocess.imagenet(*arch.input_size), cost, head, selection)
 
-    def _store_model(self, number: int, student: Student) -> str:
+    def _store_model(self, number: int, student: Student) -> tuple[str, ModelSource]:
         path = self.scratch / f"trial-{number}.onnx"
-        export_model(student.detector, student.arch, path, self.target.spec.nms)
+        exported = export_model(student.detector, student.arch, path, self.target.spec)
         sha256 = self.artefacts.put_file(path)
         path.unlink()
-        return sha256
+        return sha256, exported
 
     def _store_weights(self, number: int, detector: Detector) -> str:
         path = self.scratch / f"trial-{number}.safetensors"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,29 +11,59 @@ from typing import Any
 import numpy as np
 import torch
 
-from deploy import Bundle, BundleManifest, Detector, ModelSource, Preprocess, write_bundle
+from deploy import Bundle, BundleManifest, Detector, ModelSource, Preprocess, TargetSpec, write_bundle
+from deploy.builders.compatibility import check_model, read_model
+from deploy.builders.compatibility_report import summarise_blocking
 from deploy.data import Dataset, read_image
-from deploy.errors import InputError, ParityError
+from deploy.errors import ExportError, InputError, ParityError
 from deploy.evaluate import AveragePrecision, evaluate_detections
 from deploy.export import check_parity, export_onnx
 from optimizer.arch.spec import ArchSpec
-from optimizer.detectors.base import Detector as TorchDetector
+from optimizer.detectors import Detector as TorchDetector
+from optimizer.detectors import build_detector
 from optimizer.train.predict import predict
 
-__all__ = ["evaluate_model", "export_model", "write_student"]
+__all__ = ["check_export", "evaluate_model", "export_model", "write_student"]
 
 GATE_IMAGES = 32
 GATE_AP = 0.001
 
 
-def export_model(detector: TorchDetector, arch: ArchSpec, path: Path, nms: str) -> None:
-    """Write the detector's fixed-shape ONNX graph with the NMS variant that the target names."""
-    export_onnx(detector.to("cpu"), arch.input_size, path, nms=nms)
+def export_model(detector: TorchDetector, arch: ArchSpec, path: Path, target: TargetSpec) -> ModelSource:
+    """Write the detector's fixed-shape ONNX graph as the target wants it: its NMS, and what its TensorRT takes.
+
+    Returns how it is fed and read.
+
+    Raises:
+        ExportError: no such graph can be written, or a TensorRT release of the target does not take it.
+    """
+    report = export_onnx(detector.to("cpu"), arch.input_size, path, nms=target.nms)
+    model = read_model(path) if target.releases else None
+    findings = [finding for version in target.releases for finding in check_model(model or path, version)]
+    in_the_way = summarise_blocking(findings)
+    if in_the_way:
+        raise ExportError(f"the export does not suit target {target.name}: {in_the_way}")
+    return ModelSource(path, Preprocess.imagenet(*arch.input_size), report.head, report.selection)
 
 
-def evaluate_model(model: Path, preprocess: Preprocess, dataset: Dataset, threads: int | None) -> AveragePrecision:
+def check_export(arch: ArchSpec, num_classes: int, target: TargetSpec) -> None:
+    """Export an untrained detector for a target with TensorRT, to see before any training that its graph is taken.
+
+    Raises:
+        InputError: it is not.
+    """
+    if not target.releases:
+        return
+    with tempfile.TemporaryDirectory(prefix="check-") as folder:
+        try:
+            export_model(build_detector(arch, num_classes, seed=0), arch, Path(folder) / "base.onnx", target)
+        except ExportError as error:
+            raise InputError(str(error)) from error
+
+
+def evaluate_model(source: ModelSource, dataset: Dataset, threads: int | None) -> AveragePrecision:
     """Average precision of an exported model, run as it will run when deployed; unreadable images count as missed."""
-    with Detector(ModelSource(model, preprocess), threads) as detector:
+    with Detector(source, threads) as detector:
 
         def results() -> Iterator[tuple[int, Any]]:
             for record in dataset.records:
@@ -56,7 +87,8 @@ def write_student(
     Raises:
         ParityError: it does not; no bundle is written, and the message says why.
     """
-    report = check_parity(detector, model, _list_canvases(dataset, manifest.preprocess))
+    canvases = _list_canvases(dataset, manifest.preprocess)
+    report = check_parity(detector, model, canvases, head=manifest.head, selection=manifest.selection)
     source = evaluate_detections(
         dataset, predict(detector.eval(), dataset.records, manifest.preprocess, torch.device("cpu"))
     )

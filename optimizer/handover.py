@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deploy import BundleManifest, Preprocess, open_bundle
+from deploy import BundleManifest, open_bundle
 from deploy.errors import DeployError, ParityError
 from optimizer.cost.base import CostMeter
 from optimizer.errors import RunFailed
@@ -140,12 +140,15 @@ def _write_bundle(folder: Path, trial: Trial, evaluation: Evaluation, measured: 
     """Write one bundle; returns its path relative to the run's folder."""
     assert trial.arch is not None and trial.model is not None and trial.ap is not None
     name = f"bundles/{_name(trial.number)}"
+    candidate = evaluation.candidate(trial)
     manifest = BundleManifest(
         name=_name(trial.number),
         arch_id=trial.arch.arch_id,
         arch=trial.arch.to_json(),
         class_names=evaluation.val_data.class_names,
-        preprocess=Preprocess.imagenet(*trial.arch.input_size),
+        preprocess=candidate.preprocess,
+        head=candidate.head,
+        selection=candidate.selection,
         nms=evaluation.target.spec.nms,
         metrics={"ap": trial.ap, "ap50": trial.ap50, "macs": trial.macs, "params": trial.params, **measured},
     )

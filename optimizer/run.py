@@ -17,10 +17,11 @@ from deploy import get_target
 from deploy.data import Dataset, read_dataset, summarise_problems
 from optimizer.base_run import adopt_base, check_base
 from optimizer.config import RunConfig, parse_config
-from optimizer.data.shapes import write_shapes
+from optimizer.data.shapes import CLASS_NAMES, write_shapes
 from optimizer.environment import describe_environment
 from optimizer.errors import InputError, Interrupted, RunFailed
 from optimizer.evaluation import Evaluation, build_meter
+from optimizer.export import check_export
 from optimizer.finetune import finetune_best, is_all_trained
 from optimizer.handover import find_front, hand_over, write_front
 from optimizer.jobs import choose_device
@@ -88,7 +89,7 @@ def train_teachers(config: RunConfig, folder: Path) -> Path:
 
 def _start(config: RunConfig, folder: Path, command: str) -> None:
     progress = RunProgress()
-    get_target(config.target)
+    target = get_target(config.target)
     if config.weights is not None and not config.weights.is_file():
         raise InputError(f"there is no weights file {config.weights}")
     data = _read_splits(config.data) if config.data is not None else None
@@ -97,6 +98,7 @@ def _start(config: RunConfig, folder: Path, command: str) -> None:
     trained = False
     if config.needs_pool:
         trained = choose_pool(config, default_pools(config, folder), data[0] if data else None).trained
+    check_export(config.base_arch(), len(data[0].class_names) if data else len(CLASS_NAMES), target.spec)
     images = len(data[0].records) if data else config.shapes.train
     plan = make_plan(config, images, choose_device(), base_exists=config.base_run is not None, pool_exists=trained)
     plan.check()

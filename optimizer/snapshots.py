@@ -9,7 +9,7 @@ from itertools import islice
 import numpy as np
 from PIL import Image
 
-from deploy import Detector, ModelSource, Preprocess
+from deploy import Detector, ModelSource, Preprocess, parse_selection
 from deploy.data import Dataset, read_image
 from deploy.errors import InputError
 from deploy.pipeline.draw import draw_detections
@@ -44,9 +44,13 @@ def _read_images(dataset: Dataset) -> Iterator[tuple[str, np.ndarray]]:
 def _annotate(store: RunStore, trial: Trial, images: list[np.ndarray], class_names: tuple[str, ...]) -> list[bytes]:
     assert trial.model is not None and trial.arch is not None
     pictures = []
-    with Detector(
-        ModelSource(store.artefacts.path(trial.model), Preprocess.imagenet(*trial.arch.input_size))
-    ) as detector:
+    source = ModelSource(
+        store.artefacts.path(trial.model),
+        Preprocess.imagenet(*trial.arch.input_size),
+        trial.details.get("head", "detections"),
+        parse_selection(trial.details.get("selection")),
+    )
+    with Detector(source) as detector:
         for image in images:
             picture = Image.fromarray(draw_detections(image, detector(image).above(SCORE), class_names))
             picture.thumbnail((MAX_WIDTH_PX, MAX_WIDTH_PX))

@@ -17,7 +17,7 @@ from deploy.errors import InputError
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["LEVELS", "VERSIONS", "Finding", "check_model", "fits_release", "opset_of", "read_model"]
+__all__ = ["BLOCKING", "LEVELS", "VERSIONS", "Finding", "check_model", "fits_release", "opset_of", "read_model"]
 
 VERSIONS: Tuple[str, ...] = tuple(RELEASES)
 LEVELS: Mapping[str, str] = {

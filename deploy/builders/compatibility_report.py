@@ -7,12 +7,13 @@ from collections import Counter
 from dataclasses import asdict
 from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
-from deploy.builders.compatibility import LEVELS, Finding, fits_release
+from deploy.builders.compatibility import BLOCKING, LEVELS, Finding, fits_release
 from deploy.builders.releases import RELEASES
 
-__all__ = ["describe_findings", "findings_json"]
+__all__ = ["describe_findings", "findings_json", "summarise_blocking"]
 
 COLUMNS = 80
+NAMED = 3  # nodes of one kind in a summary
 CLOSING = "Compared with what is documented of each release; no TensorRT was run."
 
 
@@ -44,6 +45,26 @@ def findings_json(findings: Mapping[str, Sequence[Finding]]) -> Dict[str, Any]:
         version: {"fits": fits_release(found), "findings": [asdict(finding) for finding in found]}
         for version, found in findings.items()
     }
+
+
+def summarise_blocking(findings: Sequence[Finding]) -> str:
+    """One line of what is in the way: releases, nodes, why, and what to do; empty where nothing is."""
+    blocks: Dict[Tuple[str, str, str], Dict[str, List[str]]] = {}
+    for finding in findings:
+        if finding.level in BLOCKING:
+            nodes = blocks.setdefault((finding.op, finding.reason, finding.advice), {})
+            nodes.setdefault(finding.node, []).append(finding.version)
+    parts = []
+    for (op, reason, advice), nodes in blocks.items():
+        versions = [version for version in RELEASES if any(version in found for found in nodes.values())]
+        names = [name for name in nodes if name]
+        shown = ", ".join(names[:NAMED])
+        if len(names) > NAMED:
+            shown += " and {} more".format(len(names) - NAMED)
+        parts.append(
+            "TensorRT {}: {}: {}; {}".format(", ".join(versions), " ".join((op, shown)).strip(), reason, advice)
+        )
+    return ". ".join(parts)
 
 
 def _row(version: str, runs_on: str, *cells: str) -> str:

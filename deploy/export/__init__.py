@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deploy.export.graph_ops import OnnxGraphOps
-from deploy.export.matrix_nms import MatrixGraphOps
+from deploy.export.matrix_nms import MatrixGraphOps, RawGraphOps
 from deploy.export.onnx import NMS, GraphReport, check_graph, export_onnx
 from deploy.export.parity import ParityReport, Tolerance, check_parity
 
@@ -13,6 +13,7 @@ __all__ = [
     "MatrixGraphOps",
     "OnnxGraphOps",
     "ParityReport",
+    "RawGraphOps",
     "Tolerance",
     "check_graph",
     "check_parity",

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from deploy.errors import ExportError
+from deploy.pipeline.nms import Selection
 
 __all__ = ["OnnxGraphOps"]
 
@@ -29,7 +30,16 @@ class OnnxGraphOps:
     """The `GraphOps` of detectors, NMS by ONNX's NonMaxSuppression: the fastest on a CPU.
 
     Its output is the one data-dependent size in the graph; it is padded to a fixed count at once.
+
+    Attributes:
+        head: how a graph written with these is read, a name in `deploy.pipeline.decode.HEADS`.
+        outputs: of such a graph.
+        selection: what is left to the host, known once a graph was written; None where nothing is.
     """
+
+    head = "detections"
+    outputs: tuple[str, ...] = ("boxes", "scores", "labels", "count")
+    selection: Selection | None = None
 
     def topk(self, scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """The ``count`` largest of (N,), descending, with their indices; all N where N is smaller."""

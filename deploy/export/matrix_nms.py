@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from deploy.export.graph_ops import PADDING_SCORE, OnnxGraphOps, _largest, _size
+from deploy.pipeline.nms import Selection
 
-__all__ = ["CANDIDATES", "ROUNDS", "MatrixGraphOps", "keep_by_rounds"]
+__all__ = ["CANDIDATES", "ROUNDS", "MatrixGraphOps", "RawGraphOps", "keep_by_rounds"]
 
 ROUNDS = 24
-CANDIDATES = 2000  # of all classes that enter the class NMS: a matrix of 16 MB
+CANDIDATES = 2000  # of all classes that enter the class NMS: a matrix of 16 MB, or that leave the graph
 
 
 class MatrixGraphOps(OnnxGraphOps):
@@ -31,6 +32,8 @@ class MatrixGraphOps(OnnxGraphOps):
         unsettled: of each NMS since the last `reset`, (1,) int64: 1 where the result may not be greedy NMS's, because
             the rounds did not suffice or candidates were cut off that might have been kept.
     """
+
+    outputs = (*OnnxGraphOps.outputs, "unsettled")
 
     def __init__(self, rounds: int = ROUNDS, candidates: int = CANDIDATES) -> None:
         self.rounds, self.candidates = rounds, candidates
@@ -60,11 +63,7 @@ class MatrixGraphOps(OnnxGraphOps):
 
         Returns boxes (K, 4), scores (K,), labels (K,) int64, count (1,) int64, with K = max_detections, best first.
         """
-        rows, classes, own_boxes = _size(scores, 0), _size(scores, 1), _size(boxes, 1) != 1
-        by_class = scores.t().reshape(-1)  # in order of class, as ties are broken
-        best, cell = _order(by_class, min(self.candidates, rows * classes))
-        label = torch.div(cell, rows, rounding_mode="trunc")
-        boxes = boxes.permute(1, 0, 2).reshape(-1, 4)[cell if own_boxes else cell - label * rows]
+        by_class, boxes, best, label = _choose_candidates(boxes, scores, self.candidates)
         valid = best > score_threshold
         overlaps = _overlaps(boxes, iou_threshold) * (label[:, None] == label[None]).to(boxes.dtype)
         kept, changed = keep_by_rounds(overlaps, valid, self.rounds)
@@ -83,6 +82,32 @@ class MatrixGraphOps(OnnxGraphOps):
             torch.where(real, torch.cat([label, nothing])[order], torch.zeros((), dtype=torch.int64)),
             real.to(torch.int64).sum(0, keepdim=True),
         )
+
+
+class RawGraphOps(MatrixGraphOps):
+    """The `GraphOps` of detectors where NMS within the classes is the host's: the best candidates leave the graph.
+
+    NMS of region proposals comes before RoIAlign and cannot leave it; it is by rounds.
+    """
+
+    head = "candidates"
+
+    @property
+    def outputs(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Without a count, so that nobody takes candidates for objects; sets are counted where there are any."""
+        return ("boxes", "scores", "labels", *(("unsettled",) if self.unsettled else ()))
+
+    def class_nms(
+        self, boxes: Tensor, scores: Tensor, score_threshold: float, iou_threshold: float, max_detections: int
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The best `candidates` of boxes (R, C, 4) or (R, 1, 4) by scores (R, C), of all classes, before any NMS.
+
+        Returns boxes (K, 4), scores (K,), labels (K,) int64, and how many are above the threshold (1,) int64, best
+        first; the thresholds are in `selection` from then on.
+        """
+        self.selection = Selection(score_threshold, iou_threshold, max_detections)
+        _, boxes, best, label = _choose_candidates(boxes, scores, self.candidates)
+        return boxes, best, label, (best > score_threshold).to(torch.int64).sum(0, keepdim=True)
 
 
 def keep_by_rounds(overlaps: Tensor, valid: Tensor, rounds: int) -> tuple[Tensor, Tensor]:
@@ -116,6 +141,16 @@ def _overlaps(boxes: Tensor, iou_threshold: float) -> Tensor:
     place = torch.arange(count)
     overlap = (shared / union.clamp(min=1e-30) > iou_threshold) & (place[:, None] < place[None])
     return overlap.to(boxes.dtype)
+
+
+def _choose_candidates(boxes: Tensor, scores: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """All scores (C * R,), in order of class as ties are broken; of the best K: boxes (K, 4), scores, labels (K,)."""
+    rows, classes, own_boxes = _size(scores, 0), _size(scores, 1), _size(boxes, 1) != 1
+    by_class = scores.t().reshape(-1)
+    best, cell = _order(by_class, min(most, rows * classes))
+    label = torch.div(cell, rows, rounding_mode="trunc")
+    boxes = boxes.permute(1, 0, 2).reshape(-1, 4)[cell if own_boxes else cell - label * rows]
+    return by_class, boxes, best, label
 
 
 def _take(boxes: Tensor, scores: Tensor, keep: int) -> tuple[Tensor, Tensor]:

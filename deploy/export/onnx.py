@@ -20,15 +20,14 @@ from torch.jit._trace import TracerWarning
 
 from deploy.errors import ExportError
 from deploy.export.graph_ops import MAX_TOPK, OnnxGraphOps
-from deploy.export.matrix_nms import MatrixGraphOps
+from deploy.export.matrix_nms import MatrixGraphOps, RawGraphOps
+from deploy.pipeline.nms import Selection
 
-__all__ = ["NMS", "OPERATORS", "OPSET", "OUTPUTS", "UNSETTLED", "GraphReport", "check_graph", "export_onnx"]
+__all__ = ["NMS", "OPERATORS", "OPSET", "GraphReport", "check_graph", "export_onnx"]
 
 OPSET = 17  # the highest TensorRT 8.5 reads
 INPUT = "images"
-OUTPUTS = ("boxes", "scores", "labels", "count")
-UNSETTLED = "unsettled"  # the output that the matrix variant has as well: sets that may differ from greedy NMS's
-NMS: Mapping[str, type[OnnxGraphOps]] = {"op": OnnxGraphOps, "matrix": MatrixGraphOps}
+NMS: Mapping[str, type[OnnxGraphOps]] = {"op": OnnxGraphOps, "matrix": MatrixGraphOps, "raw": RawGraphOps}
 
 # What ONNX Runtime and TensorRT 8.5 to 11 execute on fixed shapes. No If, Loop, NonZero; no BatchNormalization either,
 # because one that was not folded into its convolution is a mistake of the export.
@@ -45,7 +44,11 @@ OPERATORS = frozenset({
 
 @dataclass(frozen=True)
 class GraphReport:
-    """What was written: operators maps operator to number of nodes, bytes and sha256 are the file's."""
+    """What was written: operators maps operator to number of nodes, bytes and sha256 are the file's.
+
+    Attributes:
+        head: how its outputs are read, a name in `deploy.pipeline.decode.HEADS`; selection: what that head is told.
+    """
 
     path: Path
     opset: int
@@ -53,6 +56,8 @@ class GraphReport:
     operators: dict[str, int]
     bytes: int
     sha256: str
+    head: str = "detections"
+    selection: Selection | None = None
 
 
 def export_onnx(
@@ -63,6 +68,8 @@ def export_onnx(
     Input "images" (1, 3, height, width) float32, normalised. Outputs with K = max_detections, best first: "boxes"
     (K, 4) xyxy canvas pixels, "scores" (K,), "labels" (K,) int64, "count" (1,) int64; rows from count on are zeros.
     With the NMS "matrix" also "unsettled" (1,) int64: how many of the image's sets may differ from greedy NMS's.
+    With "raw" K is the number of candidates, best first, there is no "count", and the report's selection is what the
+    host has to do; "unsettled" is there if the graph has sets of region proposals.
     The detector is left as it was. `ExportError` where the graph is not one that every engine takes; then no file is
     written, nor is one replaced.
     """
@@ -71,7 +78,8 @@ def export_onnx(
     path = Path(path)
     with tempfile.TemporaryDirectory(prefix="export-") as folder:
         traced, simple = Path(folder) / "traced.onnx", Path(folder) / "simple.onnx"
-        _trace(detector, NMS[nms](), input_size, max_detections, traced)
+        ops = NMS[nms]()
+        _trace(detector, ops, input_size, max_detections, traced)
         _simplify(traced, simple)
         model = _tidy(onnx.load(simple))
     check_graph(model, max_detections)
@@ -85,6 +93,8 @@ def export_onnx(
         operators=dict(sorted(operators.items())),
         bytes=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
+        head=ops.head,
+        selection=ops.selection,
     )
 
 
@@ -107,8 +117,12 @@ def check_graph(model: onnx.ModelProto, max_detections: int) -> None:
                 raise ExportError(f"the count of TopK {node.name} is not a constant of at most {MAX_TOPK}")
     onnx.checker.check_model(model, full_check=True)
     found = {entry.name: [dim.dim_value for dim in entry.type.tensor_type.shape.dim] for entry in model.graph.output}
-    expected = dict(zip(OUTPUTS, ([max_detections, 4], [max_detections], [max_detections], [1])))
-    if found != expected and found != {**expected, UNSETTLED: [1]}:
+    rows = (
+        max_detections if "count" in found else max(found.get("scores", [1])[0], 1)
+    )  # a graph of candidates has its own
+    expected = {"boxes": [rows, 4], "scores": [rows], "labels": [rows]}
+    expected.update({name: [1] for name in ("count", "unsettled") if name in found})
+    if found != expected:
         raise ExportError(f"the graph's outputs should be of fixed sizes {expected}; they are {found} (0: not fixed)")
 
 
@@ -121,7 +135,10 @@ class _Graph(nn.Module):
         if isinstance(self.ops, MatrixGraphOps):
             self.ops.reset()
         outputs: tuple[Tensor, ...] = self.detector.raw(images, self.ops, self.max_detections)  # type: ignore[operator]
-        return (*outputs, self.ops.count_unsettled()) if isinstance(self.ops, MatrixGraphOps) else outputs
+        named = dict(zip(OnnxGraphOps.outputs, outputs))
+        if isinstance(self.ops, MatrixGraphOps):
+            named["unsettled"] = self.ops.count_unsettled()
+        return tuple(named[name] for name in self.ops.outputs)
 
 
 def _trace(
@@ -140,6 +157,7 @@ def _trace(
             warnings.filterwarnings("ignore", message=message, category=DeprecationWarning)
         warnings.filterwarnings("ignore", category=TracerWarning)
         warnings.filterwarnings("ignore", message="Constant folding", category=UserWarning)
+        model(images)  # afterwards it is known which outputs there are
         torch.onnx.export(
             model,
             (images,),
@@ -147,7 +165,7 @@ def _trace(
             dynamo=False,
             opset_version=OPSET,
             input_names=[INPUT],
-            output_names=[*OUTPUTS, UNSETTLED] if isinstance(ops, MatrixGraphOps) else list(OUTPUTS),
+            output_names=list(ops.outputs),
         )
 
 

@@ -12,8 +12,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from deploy.detections import Detections
 from deploy.engines import open_engine
-from deploy.errors import ParityError
+from deploy.errors import EngineError, ParityError
+from deploy.pipeline.decode import count_unsettled, get_head
+from deploy.pipeline.nms import Selection
 
 __all__ = ["ParityReport", "Tolerance", "check_parity"]
 
@@ -53,7 +56,8 @@ class ParityReport:
         near_ties: images that do not match and on which the source contradicts itself, see `check_parity`.
         box_px: largest difference of a coordinate, pixels.
         score: largest difference of a score.
-        unsettled: sets of boxes, of all images, whose NMS by rounds may not be greedy NMS; 0 where it is exact.
+        unsettled: sets of boxes, of all images, whose NMS by rounds or of cut candidates may not be greedy NMS; 0
+            where it is exact.
     """
 
     images: int
@@ -91,13 +95,19 @@ class _Match:
 
 
 def check_parity(
-    detector: nn.Module, model_path: Path, canvases: Iterable[np.ndarray], tolerance: Tolerance | None = None
+    detector: nn.Module,
+    model_path: Path,
+    canvases: Iterable[np.ndarray],
+    tolerance: Tolerance | None = None,
+    head: str = "detections",
+    selection: Selection | None = None,
 ) -> ParityReport:
     """Compares the detector's ``detect`` with an exported model on canvases (1, 3, H, W) float32, normalised.
 
     A blank and a noise canvas are always compared as well. Detections match one to one: same label, score and box
     within the tolerance. A canvas where they do not is passed over if the source does not match itself either once
     noise of a hundred-thousandth is added: a near tie. The blank canvas may be one, and a tenth of the others.
+    The model's outputs are read by the head and the selection that its bundle will name.
     `ParityError` names the first image and detection that this does not explain.
     """
     tolerance = tolerance or Tolerance()
@@ -109,8 +119,10 @@ def check_parity(
         shape = tuple(size for size in engine.inputs[0].shape if size is not None)
         for image, canvas in chain(_synthetic_canvases(shape), _numbered(canvases)):
             outputs = engine.infer({"images": canvas})
-            unsettled += int(outputs["unsettled"][0]) if "unsettled" in outputs else 0
-            found = _read_outputs(outputs, tolerance, image)
+            detections = _read_outputs(outputs, head, selection, (shape[3], shape[2]), image)
+            unsettled += count_unsettled(outputs, detections, head, selection)
+            places = min(SOURCE_LIMIT, selection.max_detections if selection else len(outputs["scores"]))
+            found = _Found.of(detections.boxes_xyxy, detections.scores, detections.labels, places, tolerance)
             expected = _detect(source, canvas, found.places, tolerance)
             match = _match(expected, found, max(canvas.shape[2:]), tolerance)
             if match.difference is None:
@@ -146,14 +158,16 @@ def _numbered(canvases: Iterable[np.ndarray]) -> Iterator[tuple[str, np.ndarray]
         yield f"image {number}", canvas
 
 
-def _read_outputs(outputs: dict[str, np.ndarray], tolerance: Tolerance, image: str) -> _Found:
-    rows, count = len(outputs["scores"]), int(outputs["count"][0])
-    if not 0 <= count <= rows:
-        raise ParityError(f"{image}: the exported model counts {count} detections in {rows} rows")
-    boxes, scores, labels = (outputs[name][:count] for name in ("boxes", "scores", "labels"))
-    if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
+def _read_outputs(
+    outputs: dict[str, np.ndarray], head: str, selection: Selection | None, size: tuple[int, int], image: str
+) -> Detections:
+    try:
+        found = get_head(head).decode(outputs, size, selection)
+    except EngineError as error:
+        raise ParityError(f"{image}: {error}") from error
+    if not (np.isfinite(found.boxes_xyxy).all() and np.isfinite(found.scores).all()):
         raise ParityError(f"{image}: the exported model gives boxes or scores that are not finite")
-    return _Found.of(boxes, scores, labels, min(SOURCE_LIMIT, rows), tolerance)
+    return found
 
 
 def _detect(source: nn.Module, canvas: np.ndarray, places: int, tolerance: Tolerance) -> _Found:

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Callable, Collection, Dict, Mapping, Optional, Sequence, Tuple
+from typing import Callable, Collection, Dict, Mapping, Optional, Protocol, Sequence, Tuple
 
 import numpy as np
 
 from deploy.detections import Detections
 from deploy.engines.base import TensorSpec
 from deploy.errors import EngineError, InputError
+from deploy.pipeline.candidates import check_candidates, count_cut, decode_candidates
+from deploy.pipeline.nms import Selection
 from deploy.pipeline.preprocess import Preprocess
 from deploy.pipeline.yolox import count_yolox_classes, decode_yolox
 
-__all__ = ["HEADS", "Head", "check_detections", "decode_detections", "get_head"]
+__all__ = ["HEADS", "Head", "check_detections", "count_unsettled", "decode_detections", "get_head"]
 
 Size = Tuple[int, int]  # of the canvas: width, height
+
+
+class Decode(Protocol):
+    """Outputs by name to detections on a canvas; a pure function, of a selection where the graph does not select."""
+
+    def __call__(
+        self, outputs: Mapping[str, np.ndarray], size: Size, selection: Optional[Selection] = None
+    ) -> Detections: ...
 
 
 @dataclass(frozen=True)
@@ -26,13 +36,13 @@ class Head:
         summary: what its models answer, for a reader who has to choose.
         count_classes: of the outputs that a model declares; None where they do not say. `InputError`, naming what was
             wanted and what is there, if a model of these outputs is not of this kind.
-        decode: outputs by name to detections on the canvas, a pure function.
+        decode: outputs by name to detections on the canvas, with the head's usual selection where none is given.
         order: of the channels that its models are usually fed with, as in `Preprocess`; adopting a model starts there.
     """
 
     summary: str
     count_classes: Callable[[Sequence[TensorSpec], Size], Optional[int]]
-    decode: Callable[[Mapping[str, np.ndarray], Size], Detections]
+    decode: Decode
     order: str = "rgb"
 
     def usual_preprocess(self, width: int, height: int) -> Preprocess:
@@ -57,10 +67,12 @@ def check_detections(outputs: Sequence[TensorSpec], size: Size) -> None:
         )
 
 
-def decode_detections(outputs: Mapping[str, np.ndarray], size: Size) -> Detections:
+def decode_detections(
+    outputs: Mapping[str, np.ndarray], size: Size, selection: Optional[Selection] = None
+) -> Detections:
     """Of a graph that selects by itself: the first ``count`` rows of boxes (K, 4), scores (K,), labels (K,).
 
-    Rows from ``count`` on are padding and never read.
+    Rows from ``count`` on are padding and never read. There is nothing left to select.
     """
     _find_outputs(outputs)
     count = int(outputs["count"].reshape(-1)[0])
@@ -76,6 +88,8 @@ def decode_detections(outputs: Mapping[str, np.ndarray], size: Size) -> Detectio
 HEADS: Dict[str, Head] = {
     "detections": Head("boxes, scores, labels and their count, selected in the graph", check_detections,
                        decode_detections),
+    "candidates": Head("boxes, scores and labels before NMS, which is numpy's then", check_candidates,
+                       decode_candidates),
     "yolox": Head("one row a grid cell, [1, cells, 5 + classes], boxes not decoded, scores after their sigmoids",
                   count_yolox_classes, decode_yolox, order="bgr"),
 }  # fmt: skip
@@ -86,6 +100,14 @@ def get_head(name: str) -> Head:
     if name not in HEADS:
         raise InputError("unknown head {!r}; this release decodes: {}".format(name, ", ".join(sorted(HEADS))))
     return HEADS[name]
+
+
+def count_unsettled(
+    outputs: Mapping[str, np.ndarray], found: Detections, head: str, selection: Optional[Selection] = None
+) -> int:
+    """How many sets of boxes of one image may differ from greedy NMS's: what the graph counted, and what was cut."""
+    counted = int(outputs["unsettled"][0]) if "unsettled" in outputs else 0
+    return counted + (count_cut(outputs, found, selection) if head == "candidates" else 0)
 
 
 def _find_outputs(names: Collection[str]) -> None:

@@ -15,6 +15,7 @@ from deploy.detections import Detections
 from deploy.engines import open_engine
 from deploy.errors import InputError
 from deploy.pipeline.decode import get_head
+from deploy.pipeline.nms import Selection
 from deploy.pipeline.preprocess import Preprocess
 
 __all__ = ["DetectionModel", "Detector", "ModelSource", "Timings", "open_detector"]
@@ -32,6 +33,9 @@ class DetectionModel(Protocol):
     @property
     def head(self) -> str: ...
 
+    @property
+    def selection(self) -> Optional[Selection]: ...
+
 
 @dataclass(frozen=True)
 class ModelSource:
@@ -40,6 +44,7 @@ class ModelSource:
     model: Path
     preprocess: Preprocess
     head: str = "detections"
+    selection: Optional[Selection] = None
 
 
 class Timings(NamedTuple):
@@ -70,7 +75,7 @@ class Detector:
 
     def __init__(self, source: DetectionModel, threads: Optional[int] = None, engine: str = "ort") -> None:
         head = get_head(source.head)
-        self._decode = head.decode
+        self._decode, self._selection = head.decode, source.selection
         self._preprocess = source.preprocess
         self.engine = open_engine(source.model, threads, engine)
         canvas = (1, 3, source.preprocess.height, source.preprocess.width)
@@ -100,7 +105,7 @@ class Detector:
         started = perf_counter_ns()
         canvas, place = self._preprocess(pixels)
         prepared = perf_counter_ns()
-        found = self._decode(self.engine.infer({self._input: canvas}), self._size)
+        found = self._decode(self.engine.infer({self._input: canvas}), self._size, self._selection)
         boxes_xyxy = self._preprocess.boxes_to_image(found.boxes_xyxy, place)
         done = perf_counter_ns()
         timings = Timings((prepared - started) / 1e6, (done - prepared) / 1e6)

@@ -2,11 +2,40 @@
 
 from __future__ import annotations
 
-from typing import List
+from dataclasses import asdict, dataclass
+from typing import Any, Dict, List, Mapping, Optional
 
 import numpy as np
 
-__all__ = ["select_best"]
+__all__ = ["Selection", "parse_selection", "select_best"]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which of a model's candidates are objects, where that is not decided in its graph.
+
+    Attributes:
+        score_threshold: of scores in 0..1; a candidate below it is no object.
+        iou_threshold: a better box of the same class drops one that it overlaps by more than this.
+        max_detections: the best so many of what is left.
+    """
+
+    score_threshold: float
+    iou_threshold: float
+    max_detections: int
+
+    def to_json(self) -> Dict[str, Any]:
+        return asdict(self)
+
+
+def parse_selection(value: Optional[Mapping[str, Any]]) -> Optional[Selection]:
+    """The inverse of `Selection.to_json`; None stays None. A `ValueError`, `KeyError` or `TypeError` otherwise."""
+    if value is None:
+        return None
+    score, iou, most = float(value["score_threshold"]), float(value["iou_threshold"]), int(value["max_detections"])
+    if not (0 <= score < 1 and 0 < iou <= 1 and most > 0):
+        raise ValueError("a selection has thresholds in 0..1 and a positive number of detections: {}".format(value))
+    return Selection(score, iou, most)
 
 
 def select_best(

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Mapping, Sequence, Tuple
+from typing import Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
 from deploy.detections import Detections
 from deploy.engines.base import TensorSpec
 from deploy.errors import InputError
-from deploy.pipeline.nms import select_best
+from deploy.pipeline.nms import Selection, select_best
 
 __all__ = ["count_yolox_classes", "decode_yolox"]
 
 STRIDES = (8, 16, 32)
-MIN_SCORE = 0.001  # so that average precision sees the whole curve; a user's own threshold comes later
-IOU_THRESHOLD = 0.65  # as in YOLOX's own evaluation
-LIMIT = 100  # detections an image, as in COCO's protocol
+# The score is so low that average precision sees the whole curve, and a user's own threshold comes later; the overlap
+# is that of YOLOX's own evaluation, the number of detections COCO's.
+USUAL_SELECTION = Selection(score_threshold=0.001, iou_threshold=0.65, max_detections=100)
 MAX_LOG_SIZE = 16.0  # exp(16) cells are no box on any canvas
 
 
@@ -42,26 +42,29 @@ def count_yolox_classes(outputs: Sequence[TensorSpec], size: Tuple[int, int]) ->
     return columns - 5
 
 
-def decode_yolox(outputs: Mapping[str, np.ndarray], size: Tuple[int, int]) -> Detections:
+def decode_yolox(
+    outputs: Mapping[str, np.ndarray], size: Tuple[int, int], selection: Optional[Selection] = None
+) -> Detections:
     """Of rows x, y, log width, log height in cells, objectness, a probability for each class (Ge et al. 2021).
 
     A row counts for every class whose objectness times probability is at least 0.001; non-maximum suppression runs
-    class by class, and the best 100 remain.
+    class by class, and the best 100 remain, unless another selection is given.
 
     Raises:
         InputError: scores that are no probabilities, or sizes that are no logarithms: exported another way.
     """
+    chosen = selection or USUAL_SELECTION
     (output,) = outputs.values()
     rows = output[0].astype(np.float32, copy=False)
     _check_values(rows)
     corner, stride = _lay_grid(size)
     scores = rows[:, 4:5] * rows[:, 5:]
-    cell, label = np.nonzero(scores >= MIN_SCORE)
+    cell, label = np.nonzero(scores >= chosen.score_threshold)
     centre = (rows[cell, :2] + corner[cell]) * stride[cell]
     half = np.exp(rows[cell, 2:4]) * stride[cell] / 2
     boxes_xyxy = np.concatenate([centre - half, centre + half], axis=1)
     score = scores[cell, label]
-    kept = select_best(boxes_xyxy, score, label, IOU_THRESHOLD, LIMIT)
+    kept = select_best(boxes_xyxy, score, label, chosen.iou_threshold, chosen.max_detections)
     return Detections(boxes_xyxy[kept], score[kept], label[kept].astype(np.int64))
 
 

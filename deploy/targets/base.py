@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Protocol, Sequence, Tuple
 
+from deploy.builders.releases import RELEASES
 from deploy.bundle import Bundle
 from deploy.detections import Detections
 from deploy.errors import InputError
@@ -15,7 +16,7 @@ from deploy.pipeline.detector import Timings
 
 __all__ = ["NMS_VARIANTS", "Target", "TargetSpec", "parse_target"]
 
-NMS_VARIANTS = ("matrix", "op")  # those of deploy.export, which a device cannot import
+NMS_VARIANTS = ("matrix", "op", "raw")  # those of deploy.export, which a device cannot import
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class TargetSpec:
         link: how it is reached. engine: the runtime that executes models there.
         threads: CPU threads of the runtime; None is the number of physical cores.
         nms: the variant to export for it. precisions: those its engine runs, the preferred first.
+        tensorrt: the release there, one that `deploy check` knows, which every export is checked against; None where
+            there is no TensorRT, or where the engine is "trt" and an export has to suit all of them.
     """
 
     name: str
@@ -35,6 +38,14 @@ class TargetSpec:
     nms: str = "op"
     precisions: Tuple[str, ...] = ("fp32",)
     description: str = ""
+    tensorrt: Optional[str] = None
+
+    @property
+    def releases(self) -> Tuple[str, ...]:
+        """TensorRT releases that have to take an export for this target."""
+        if self.tensorrt is not None:
+            return (self.tensorrt,)
+        return tuple(RELEASES) if self.engine == "trt" else ()
 
 
 class Target(Protocol):
@@ -80,7 +91,7 @@ def parse_target(text: str, origin: str) -> TargetSpec:
     if unknown or not isinstance(values.get("name"), str):
         found = "unknown: " + ", ".join(unknown) if unknown else "it has no name"
         raise InputError("{} does not describe a target: {}; its keys are {}".format(origin, found, ", ".join(known)))
-    for key in ("link", "engine", "nms", "description"):
+    for key in ("link", "engine", "nms", "description", "tensorrt"):
         if not isinstance(values.get(key, ""), str):
             raise InputError("{}: {} is a text, not {!r}".format(origin, key, values[key]))
     threads, precisions = values.get("threads"), values.get("precisions", ["fp32"])
@@ -88,6 +99,12 @@ def parse_target(text: str, origin: str) -> TargetSpec:
         raise InputError("{}: threads is a positive whole number, not {!r}".format(origin, threads))
     if not isinstance(precisions, list) or not precisions or not all(isinstance(item, str) for item in precisions):
         raise InputError("{}: precisions is a list of names, not {!r}".format(origin, precisions))
+    if "tensorrt" in values and values["tensorrt"] not in RELEASES:
+        raise InputError(
+            "{}: exports can be checked against TensorRT {}, not {}; name the one nearest to the device's".format(
+                origin, ", ".join(RELEASES), values["tensorrt"]
+            )
+        )
     return TargetSpec(**{**values, "precisions": tuple(precisions)})
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from deploy import Preprocess
+from deploy import Preprocess, Selection
 from optimizer.arch.macs import Cost
 
 __all__ = ["Candidate", "CostMeter", "Measured"]
@@ -15,11 +15,13 @@ __all__ = ["Candidate", "CostMeter", "Measured"]
 
 @dataclass(frozen=True)
 class Candidate:
-    """An exported model, how images reach it, and its operation counts."""
+    """An exported model, how images reach it and objects leave it, and its operation counts."""
 
     model: Path
     preprocess: Preprocess
     cost: Cost
+    head: str = "detections"
+    selection: Selection | None = None
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,6 @@ from optimizer.cost.base import Candidate, Measured
 
 __all__ = ["LatencyCost"]
 
-HEAD = "detections"
-
 
 @dataclass(frozen=True)
 class LatencyCost:
@@ -35,7 +33,7 @@ class LatencyCost:
 
     def measure_all(self, candidates: Mapping[int, Candidate]) -> dict[int, Measured]:
         """All in one lease; number 0 is the base."""
-        subjects = {str(n): Subject(c.model, c.preprocess, HEAD) for n, c in candidates.items()}
+        subjects = {str(n): Subject(c.model, c.preprocess, c.head, c.selection) for n, c in candidates.items()}
         answers = self.target.measure(subjects, self.images, self.level, report=self.report)
         records: dict[int, LatencyRecord] = {}
         for name, answer in answers.items():

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from deploy.engines import TensorSpec
 from deploy.errors import InputError
+from deploy.pipeline import candidates, yolox
 from deploy.pipeline.decode import HEADS, Head
 
 SIZE = (64, 32)
@@ -20,6 +23,11 @@ ANSWERS: dict[str, dict[str, np.ndarray]] = {
         "scores": np.array([0.9, 0.5, 0.2, 7, 8], np.float32),
         "labels": np.array([2, 0, 1, 99, -1], np.int64),
         "count": np.array([3], np.int64),
+    },
+    "candidates": {
+        "boxes": RNG.uniform(0, 30, (5, 4)).astype(np.float32),
+        "scores": np.array([0.2, 0.9, 0.01, 0.5, 0.0], np.float32),
+        "labels": np.array([2, 0, 1, 1, 0], np.int64),
     },
     "yolox": {"output": RNG.uniform(0, 1, (1, 42, 5 + CLASSES)).astype(np.float32)},
 }
@@ -64,6 +72,15 @@ def test_decoding_is_pure_and_its_results_are_the_callers(head: Head, answer: di
     assert second.scores.min() > 0
     for key, value in answer.items():
         np.testing.assert_array_equal(value, ANSWERS[name][key])
+
+
+def test_decoding_with_the_same_selection_is_the_same(head: Head, answer: dict[str, np.ndarray]) -> None:
+    usual = {"candidates": candidates.USUAL_SELECTION, "yolox": yolox.USUAL_SELECTION}
+    for selection in (value for name, value in usual.items() if HEADS[name] is head):
+        found, expected = head.decode(answer, SIZE, selection), head.decode(answer, SIZE)
+        np.testing.assert_array_equal(found.boxes_xyxy, expected.boxes_xyxy)
+        assert len(head.decode(answer, SIZE, replace(selection, max_detections=1))) == 1
+        assert len(head.decode(answer, SIZE, replace(selection, score_threshold=0.999))) == 0
 
 
 def test_its_models_pass_and_the_classes_are_counted_if_they_show(head: Head, answer: dict[str, np.ndarray]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy import Bundle, BundleManifest, open_bundle, write_bundle
+from deploy import Bundle, BundleManifest, Selection, Subject, open_bundle, write_bundle
 from deploy.bundle import hash_file
 from deploy.errors import DeployError, InputError
 
@@ -27,6 +27,30 @@ def test_a_written_bundle_opens_as_it_was(tiny_bundle: Bundle, tiny_model: Path,
     assert replace(opened.manifest, files={}) == replace(manifest, files={})
     assert sorted(opened.manifest.files) == ["detect.pyz", "model.onnx"]
     assert opened.model.read_bytes() == tiny_model.read_bytes()
+
+
+def test_a_selection_travels_with_the_bundle(tmp_path: Path, tiny_model: Path, manifest: BundleManifest) -> None:
+    selection = Selection(0.1, 0.4, 20)
+    write_bundle(tmp_path / "out", tiny_model, replace(manifest, selection=selection))
+    opened = open_bundle(tmp_path / "out")
+    assert opened.selection == opened.manifest.selection == selection and Subject.of(opened).selection == selection
+
+
+def test_a_bundle_from_before_there_were_selections_opens(manifest: BundleManifest) -> None:
+    value = manifest.to_json()
+    del value["selection"]
+    assert BundleManifest.from_json(value) == manifest and manifest.selection is None
+
+
+@pytest.mark.parametrize(
+    "selection",
+    [{}, 3, {"score_threshold": 0.1, "iou_threshold": 0, "max_detections": 9},
+     {"score_threshold": 2, "iou_threshold": 0.5, "max_detections": 9},
+     {"score_threshold": 0.1, "iou_threshold": 0.5, "max_detections": 0}],
+)  # fmt: skip
+def test_a_selection_that_selects_nothing_is_refused(manifest: BundleManifest, selection: object) -> None:
+    with pytest.raises(InputError, match="not a bundle's description"):
+        BundleManifest.from_json({**manifest.to_json(), "selection": selection})
 
 
 def test_a_bundle_opens_by_its_manifest_too(tiny_bundle: Bundle) -> None:

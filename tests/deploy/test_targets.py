@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from deploy import Bundle, Subject, TargetSpec, get_target
+from deploy.builders.compatibility import VERSIONS
 from deploy.errors import InputError
 from deploy.targets import TARGETS
 
@@ -46,7 +47,9 @@ def test_a_file_describes_a_target(tmp_path: Path) -> None:
         ('name = "x"\nnms = 1', "nms is a text"),
         ('name = "x"\nlink = "ssh"', "the link 'ssh'; this release has: local"),
         ('name = "x"\nengine = "trt"', "the engine 'trt'; this release has: ort"),
-        ('name = "x"\nnms = "fast"', "the nms 'fast'; this release has: matrix, op"),
+        ('name = "x"\nnms = "fast"', "the nms 'fast'; this release has: matrix, op, raw"),
+        ('name = "x"\ntensorrt = 8.6', "tensorrt is a text"),
+        ('name = "x"\ntensorrt = "7.1"', r"checked against TensorRT 8\.6, .*, not 7\.1"),
     ],
 )
 def test_a_wrong_file_is_one_clear_line(tmp_path: Path, text: str, words: str) -> None:
@@ -55,6 +58,15 @@ def test_a_wrong_file_is_one_clear_line(tmp_path: Path, text: str, words: str) -
     with pytest.raises(InputError, match=words) as caught:
         get_target(str(path))
     assert "\n" not in str(caught.value)
+
+
+def test_a_target_with_tensorrt_names_the_release_its_exports_have_to_suit(tmp_path: Path) -> None:
+    path = tmp_path / "board.toml"
+    path.write_text('name = "board"\ntensorrt = "10.3"\n')
+    assert get_target(str(path)).spec.releases == ("10.3",)
+    assert TargetSpec("any", engine="trt").releases == VERSIONS, "one that names none has to suit all"
+    assert TargetSpec("any", engine="trt", tensorrt="8.6").releases == ("8.6",)
+    assert get_target("cpu").spec.releases == ()
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
