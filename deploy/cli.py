@@ -159,6 +159,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     targets = _add_command(known, "targets", commands.list_targets, "the known devices, and whether they work")
     _add_json(targets, "print one JSON object a line")
+
+    agent = _add_command(known, "agent", commands.serve_requests, "answer requests on stdin; started over ssh")
+    agent.add_argument("cache", metavar="CACHE", type=Path, help="folder of the pushed files")
     return parser
 
 

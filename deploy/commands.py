@@ -35,6 +35,7 @@ __all__ = [
     "list_targets",
     "measure_model",
     "run_bundle",
+    "serve_requests",
     "show_progress",
 ]
 
@@ -212,6 +213,13 @@ def list_targets(options: argparse.Namespace) -> None:
             print(json.dumps({"target": name, "description": target.spec.description, "check": lines}))
         else:
             print("\n  ".join(["{}: {}".format(name, target.spec.description), *lines]))
+
+
+def serve_requests(options: argparse.Namespace) -> None:
+    """The board's side of a link, until its client goes."""
+    from deploy.agent import serve
+
+    serve(options.cache)
 
 
 def show_progress(line: str) -> None:
