@@ -23,6 +23,10 @@ class MeasurementError(DeployError):
     """A latency could not be established; there is no number to report."""
 
 
+class BoardError(DeployError):
+    """A board vanished, or answered what makes no sense: nothing can be measured there until it is mended."""
+
+
 class ParityError(DeployError):
     """An exported model does not detect what its source detects; no bundle is written."""
 

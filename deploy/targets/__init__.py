@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import pkgutil
 from pathlib import Path
-from typing import Dict
+from typing import Callable, Dict
 
 from deploy.engines import ENGINES
 from deploy.errors import InputError
 from deploy.targets.base import NMS_VARIANTS, Target, TargetSpec, parse_target
 from deploy.targets.local import LocalTarget
+from deploy.targets.ssh import SshTarget
 
 __all__ = ["LINKS", "TARGETS", "Target", "TargetSpec", "get_target"]
 
 TARGETS: Dict[str, str] = {"cpu": "known/cpu.toml"}
-LINKS = {"local": LocalTarget}
+LINKS: Dict[str, Callable[[TargetSpec], Target]] = {"local": LocalTarget, "ssh": SshTarget}
 
 
 def get_target(name: str) -> Target:
@@ -34,9 +35,8 @@ def get_target(name: str) -> Target:
             raise InputError("the target file {} cannot be read: {}".format(name, error)) from error
     else:
         raise InputError(
-            "unknown target {!r}; there are: {}; or give the path of a TOML file that describes one".format(
-                name, ", ".join(sorted(TARGETS))
-            )
+            "unknown target {!r}; there are: {}; or give the path of a TOML file that describes one "
+            '(a board: link = "ssh", host = "user@board")'.format(name, ", ".join(sorted(TARGETS)))
         )
     for what, value, known in (
         ("link", spec.link, set(LINKS)),

@@ -26,6 +26,9 @@ class TargetSpec:
         link: how it is reached. engine: the runtime that executes models there.
         threads: CPU threads of the runtime; None is the number of physical cores.
         nms: the variant to export for it. precisions: those its engine runs, the preferred first.
+        host: of the link "ssh", as `ssh` takes it: a name of the user's configuration, or ``user@board``.
+        python, cache: the board's interpreter, and the folder there for pushed files.
+        ssh_config, port, key: given to `ssh` as -F, -p and -i; None leaves them to the user's configuration.
     """
 
     name: str
@@ -35,6 +38,12 @@ class TargetSpec:
     nms: str = "op"
     precisions: Tuple[str, ...] = ("fp32",)
     description: str = ""
+    host: str = ""
+    python: str = "python3"
+    cache: str = "~/.cache/detopt"
+    ssh_config: Optional[str] = None
+    port: Optional[int] = None
+    key: Optional[str] = None
 
 
 class Target(Protocol):
@@ -80,12 +89,15 @@ def parse_target(text: str, origin: str) -> TargetSpec:
     if unknown or not isinstance(values.get("name"), str):
         found = "unknown: " + ", ".join(unknown) if unknown else "it has no name"
         raise InputError("{} does not describe a target: {}; its keys are {}".format(origin, found, ", ".join(known)))
-    for key in ("link", "engine", "nms", "description"):
+    for key in ("link", "engine", "nms", "description", "host", "python", "cache", "ssh_config", "key"):
         if not isinstance(values.get(key, ""), str):
             raise InputError("{}: {} is a text, not {!r}".format(origin, key, values[key]))
     threads, precisions = values.get("threads"), values.get("precisions", ["fp32"])
     if threads is not None and (type(threads) is not int or threads < 1):
         raise InputError("{}: threads is a positive whole number, not {!r}".format(origin, threads))
+    port = values.get("port")
+    if port is not None and (type(port) is not int or not 0 < port < 65536):
+        raise InputError("{}: port is a number from 1 to 65535, not {!r}".format(origin, port))
     if not isinstance(precisions, list) or not precisions or not all(isinstance(item, str) for item in precisions):
         raise InputError("{}: precisions is a list of names, not {!r}".format(origin, precisions))
     return TargetSpec(**{**values, "precisions": tuple(precisions)})
