@@ -14,7 +14,7 @@ from torch import Tensor
 
 from deploy import Preprocess
 from deploy.data import Dataset
-from deploy.errors import DeployError, InputError
+from deploy.errors import BoardError, DeployError, InputError
 from deploy.targets import Target
 from optimizer.arch.actions import IllegalAction
 from optimizer.arch.macs import count
@@ -112,6 +112,8 @@ class Evaluation:
             return self._evaluate(number, proposal)
         except InputError:
             raise
+        except BoardError as error:  # the next student would fare no better
+            raise RunFailed(f"{error}; mend the board, then resume the run") from error
         except (TrainingDiverged, IllegalAction, DeployError) as error:
             raise (RunFailed if number == 0 else TrialFailed)(str(error)) from error
         except (OSError, SafetensorError) as error:
