@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-all check format golden clean
+.PHONY: demo test test-all test-ssh check format golden clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -20,6 +20,9 @@ test: $(STAMP)            ## the default tests (about 9 minutes on 2 cores)
 
 test-all: $(STAMP)        ## the slow tests too
 	$(BIN)/python -m pytest -m 'not gpu and not tensorrt and not ssh'
+
+test-ssh: $(STAMP)        ## boards behind a local sshd; skipped where there is none
+	$(BIN)/python -m pytest -m 'ssh and not slow' tests/deploy
 
 check: $(STAMP)           ## what a pull request must pass: format, lint, types, fast tests
 	$(BIN)/ruff format --check .
