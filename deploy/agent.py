@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import queue
 import re
-import shutil
 import signal
 import sys
 import threading
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, TextIO
 
@@ -28,11 +25,12 @@ from deploy.pipeline.detector import Detector, ModelSource
 from deploy.pipeline.preprocess import Preprocess
 from deploy.pipeline.sources import iterate_images
 from deploy.protocols import PROTOCOLS
+from deploy.targets.examine import Condition, examine_machine
 from deploy.timing import Subject
 
 __all__ = ["AGENT_VERSION", "BOARD_LEASE", "serve"]
 
-AGENT_VERSION = 1
+AGENT_VERSION = 2
 BOARD_LEASE = "cpu"  # one lock a board, whatever its clients call it; the one of `--target cpu` on the board itself
 LINE_LIMIT = 1 << 20
 MODELS_LIMIT, IMAGES_LIMIT = 256, 4096
@@ -69,21 +67,12 @@ def serve(cache: Path) -> None:
         say(answer)
 
 
-def _hello(request: Mapping[str, Any], cache: Path, say: Say) -> Dict[str, Any]:
-    engines = []
-    for name, module in (("ort", "onnxruntime"), ("trt", "tensorrt")):
-        try:
-            engines.append("{} {}".format(name, getattr(import_module(module), "__version__", "of unknown version")))
-        except ImportError:
-            continue
-    return {
-        "version": AGENT_VERSION,
-        "python": platform.python_version(),
-        "numpy": str(import_module("numpy").__version__),
-        "engines": engines,
-        "machine": platform.machine(),
-        "free_mib": shutil.disk_usage(str(cache)).free >> 20,
-    }
+def _hello(request: Mapping[str, Any], cache: Path, say: Say) -> int:
+    return AGENT_VERSION
+
+
+def _examine(request: Mapping[str, Any], cache: Path, say: Say) -> List[Condition]:
+    return examine_machine(_take_choice(request, "engine", ENGINES), _take_threads(request), cache)
 
 
 def _measure(request: Mapping[str, Any], cache: Path, say: Say) -> Dict[str, Any]:
@@ -139,6 +128,7 @@ def _detect(request: Mapping[str, Any], cache: Path, say: Say) -> List[Dict[str,
 
 REQUESTS: Dict[str, Callable[[Mapping[str, Any], Path, Say], Any]] = {
     "hello": _hello,
+    "examine": _examine,
     "measure": _measure,
     "detect": _detect,
 }

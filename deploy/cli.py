@@ -159,6 +159,11 @@ def build_parser() -> argparse.ArgumentParser:
 
     targets = _add_command(known, "targets", commands.list_targets, "the known devices, and whether they work")
     _add_json(targets, "print one JSON object a line")
+    one = targets.add_subparsers(metavar="check")
+    target = _add_command(one, "check", commands.check_target, "everything a device has and lacks, with what to do")
+    target.add_argument("target", metavar="NAME", help="a known target, or a TOML file")
+    _add_host(target)
+    _add_json(target, "print JSON")
 
     agent = _add_command(known, "agent", commands.serve_requests, "answer requests on stdin; started over ssh")
     agent.add_argument("cache", metavar="CACHE", type=Path, help="folder of the pushed files")
@@ -201,9 +206,19 @@ def _add_trust(parser: argparse.ArgumentParser) -> None:
 
 def _add_measuring(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", default="cpu", help="a known target, or a TOML file (default: cpu)")
+    _add_host(parser)
     parser.add_argument("--images", type=Path, nargs="+", metavar="PATH", help="feed these images (default: noise)")
     parser.add_argument("--level", default="screen", choices=list(PROTOCOLS), help="how thorough (default: screen)")
     _add_json(parser, "print the whole records as JSON")
+
+
+def _add_host(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--host",
+        default="",
+        metavar="USER@BOARD",
+        help="which board, for a target behind ssh (default: the hosts file's)",
+    )
 
 
 def _share(text: str) -> float:

@@ -24,12 +24,13 @@ from deploy.pipeline.decode import get_head
 from deploy.pipeline.detector import Detector
 from deploy.pipeline.preprocess import Preprocess
 from deploy.pipeline.sources import iterate_images
-from deploy.targets import TARGETS, get_target
+from deploy.targets import TARGETS, describe_conditions, get_target, read_target, require_working
 from deploy.timing import Subject
 
 __all__ = [
     "adopt_bundle",
     "check_compatibility",
+    "check_target",
     "compare_bundles",
     "evaluate_bundle",
     "list_targets",
@@ -205,14 +206,29 @@ def check_compatibility(options: argparse.Namespace) -> None:
 
 
 def list_targets(options: argparse.Namespace) -> None:
-    """Every known target, and whether it works from here."""
+    """Every known target, and whether it can be used from here; boards are not contacted."""
     for name in sorted(TARGETS):
-        target = get_target(name)
-        lines = target.check()
+        description = read_target(name).description
+        try:
+            target = get_target(name)
+            local = target.spec.link == "local"
+            lines = describe_conditions(name, target.check()) if local else ["host: " + target.spec.host]
+        except InputError as error:
+            lines = ["not usable: {}".format(error)]
         if options.json:
-            print(json.dumps({"target": name, "description": target.spec.description, "check": lines}))
+            print(json.dumps({"target": name, "description": description, "check": lines}))
         else:
-            print("\n  ".join(["{}: {}".format(name, target.spec.description), *lines]))
+            print("\n  ".join(["{}: {}".format(name, description), *lines]))
+
+
+def check_target(options: argparse.Namespace) -> None:
+    """All that was found on one target; an `InputError` where a measurement would not work."""
+    conditions = get_target(options.target, options.host).check()
+    if options.json:
+        print(json.dumps({"target": options.target, "conditions": [item._asdict() for item in conditions]}, indent=2))
+    else:
+        print("\n  ".join(describe_conditions(options.target, conditions)))
+    require_working(options.target, conditions)
 
 
 def serve_requests(options: argparse.Namespace) -> None:
@@ -231,10 +247,11 @@ def show_progress(line: str) -> None:
 def _measure(
     models: Sequence[Tuple[str, str]], options: argparse.Namespace, trust: bool = False
 ) -> Dict[str, LatencyRecord]:
-    target = get_target(options.target)
+    target = get_target(options.target, options.host)
     subjects = {name: _read_subject(path, bool(options.images), trust) for name, path in models}
+    reader = target.spec.engine if target.spec.link == "local" else "ort"  # a board's engine is on the board
     for subject in subjects.values():  # what cannot be loaded or fed is said before anything is timed
-        with open_engine(subject.model, 1, target.spec.engine) as engine:
+        with open_engine(subject.model, 1, reader) as engine:
             if any(None in spec.shape for spec in engine.inputs):
                 raise InputError(
                     "{} has inputs of free size: {}; export it with a fixed shape to measure it".format(

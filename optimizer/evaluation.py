@@ -107,13 +107,12 @@ class Evaluation:
         Raises:
             TrialFailed: the student cannot be trained, exported or measured; the search can go on without it.
             RunFailed: nothing can go on, for example because the disk is full or the base itself failed.
+            BoardError: the board is gone; the trial can be evaluated when it is back.
         """
         try:
             return self._evaluate(number, proposal)
-        except InputError:
+        except (InputError, BoardError):  # the next student would fare no better
             raise
-        except BoardError as error:  # the next student would fare no better
-            raise RunFailed(f"{error}; mend the board, then resume the run") from error
         except (TrainingDiverged, IllegalAction, DeployError) as error:
             raise (RunFailed if number == 0 else TrialFailed)(str(error)) from error
         except (OSError, SafetensorError) as error:

@@ -15,6 +15,8 @@ from typing import Any
 
 from deploy import get_target
 from deploy.data import Dataset, read_dataset, summarise_problems
+from deploy.errors import BoardError
+from deploy.targets import require_working
 from optimizer.base_run import adopt_base, check_base
 from optimizer.config import RunConfig, parse_config
 from optimizer.data.shapes import write_shapes
@@ -68,6 +70,8 @@ def resume_run(folder: Path, teacher_pool: Path | None = None) -> Path:
     with assemble_team(_list_batches(config)) as leads:
         if leads:
             with RunStore.open(folder) as store:
+                if store.get_meta("status") != "finished":
+                    _check_target(config)
                 store.log_event("resumed")
                 _work(store, config, RunProgress(), teacher_pool=teacher_pool)
     return folder
@@ -88,7 +92,7 @@ def train_teachers(config: RunConfig, folder: Path) -> Path:
 
 def _start(config: RunConfig, folder: Path, command: str) -> None:
     progress = RunProgress()
-    get_target(config.target)
+    _check_target(config)
     if config.weights is not None and not config.weights.is_file():
         raise InputError(f"there is no weights file {config.weights}")
     data = _read_splits(config.data) if config.data is not None else None
@@ -104,6 +108,13 @@ def _start(config: RunConfig, folder: Path, command: str) -> None:
     with RunStore.create(folder, config.model_dump(mode="json")) as store:
         store.set_meta("command", command)
         _work(store, config, progress, plan, data)
+
+
+def _check_target(config: RunConfig) -> None:
+    """Raises `InputError` where latency could not be measured, before hours are spent on what would be."""
+    target = get_target(config.target, config.host)
+    if config.search.cost == "latency":
+        require_working(config.target, target.check())
 
 
 def _list_batches(config: RunConfig) -> list[int]:
@@ -145,7 +156,7 @@ def _work(
         for dataset, name in ((train_data, "training"), (val_data, "validation")):
             if dataset.problems:
                 progress.say(f"{name} data: {summarise_problems(dataset.problems)} (see: optimize data check)")
-        target = get_target(config.target)
+        target = get_target(config.target, config.host)
         device = choose_device()
         scratch = store.folder / "scratch"
         scratch.mkdir(exist_ok=True)
@@ -377,6 +388,12 @@ def _stoppable(store: RunStore, config: RunConfig, progress: RunProgress) -> Ite
         store.set_meta("status", "interrupted")
         store.log_event("interrupted")
         raise
+    except BoardError as error:
+        store.set_meta("status", "paused")
+        store.log_event("paused")
+        raise RunFailed(
+            f"{error}; nothing found is lost. When the board is back, go on with: optimize resume {store.folder}"
+        ) from error
 
 
 @contextmanager

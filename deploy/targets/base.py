@@ -12,8 +12,9 @@ from deploy.detections import Detections
 from deploy.errors import InputError
 from deploy.measure import Measured, Subject
 from deploy.pipeline.detector import Timings
+from deploy.targets.examine import Condition
 
-__all__ = ["NMS_VARIANTS", "Target", "TargetSpec", "parse_target"]
+__all__ = ["NMS_VARIANTS", "Target", "TargetSpec", "load_toml", "make_target", "parse_target"]
 
 NMS_VARIANTS = ("matrix", "op")  # those of deploy.export, which a device cannot import
 
@@ -52,8 +53,8 @@ class Target(Protocol):
     @property
     def spec(self) -> TargetSpec: ...
 
-    def check(self) -> List[str]:
-        """Lines that say what the device is and that it works; an `EngineError` or `InputError` where it does not."""
+    def check(self) -> List[Condition]:
+        """What was found there, and what a measurement would lack; never raises for what is missing."""
         ...
 
     def measure(
@@ -80,10 +81,11 @@ def parse_target(text: str, origin: str) -> TargetSpec:
     Raises:
         InputError: it is no TOML, a key is unknown, or a value is of the wrong kind.
     """
-    try:
-        values = _load_toml(text)
-    except ValueError as error:
-        raise InputError("{} is no TOML file: {}".format(origin, error)) from error
+    return make_target(load_toml(text, origin), origin)
+
+
+def make_target(values: Mapping[str, Any], origin: str) -> TargetSpec:
+    """The spec of these values; errors as `parse_target`."""
     known = [item.name for item in fields(TargetSpec)]
     unknown = sorted(set(values) - set(known))
     if unknown or not isinstance(values.get("name"), str):
@@ -103,11 +105,15 @@ def parse_target(text: str, origin: str) -> TargetSpec:
     return TargetSpec(**{**values, "precisions": tuple(precisions)})
 
 
-def _load_toml(text: str) -> Dict[str, Any]:
+def load_toml(text: str, origin: str) -> Dict[str, Any]:
+    """The values in the text of a TOML file; an `InputError` where it is none."""
     for name in ("tomllib", "tomli"):  # the first comes with Python 3.11
         try:
             module = import_module(name)
         except ImportError:
             continue
-        return dict(module.loads(text))
+        try:
+            return dict(module.loads(text))
+        except ValueError as error:
+            raise InputError("{} is no TOML file: {}".format(origin, error)) from error
     raise InputError("reading a target needs Python 3.11, or tomli: python3 -m pip install tomli")

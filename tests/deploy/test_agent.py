@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from deploy import Bundle, LatencyRecord
+from deploy.agent import AGENT_VERSION
 from deploy.archive import write_archive
 from deploy.bundle import hash_file
 from deploy.lease import lease_device
@@ -63,7 +64,7 @@ def test_it_measures_what_was_pushed(agent: Agent, tiny_bundle: Bundle) -> None:
     answer = agent.ask(measuring(agent, tiny_bundle))
     record = LatencyRecord.from_json(answer["result"]["tiny"])
     assert record.model_sha256 == hash_file(tiny_bundle.model)
-    assert agent.ask({"op": "hello", "limit_s": 30})["result"]["version"] == 1
+    assert agent.ask({"op": "hello", "limit_s": 30})["result"] == AGENT_VERSION
 
 
 @pytest.mark.parametrize(

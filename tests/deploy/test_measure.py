@@ -150,7 +150,7 @@ def test_a_device_is_leased_to_one_at_a_time() -> None:
         words = f"'toy' is being measured by process {os.getpid()}"
         with pytest.raises(MeasurementError, match=words), lease_device("toy", timeout_s=0.05):
             pass
-        with lease_device("another"):
+        with pytest.raises(MeasurementError), lease_device("another name of this machine", timeout_s=0.05):
             pass
     with lease_device("toy", timeout_s=0):
         pass
