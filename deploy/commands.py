@@ -249,6 +249,7 @@ def _measure(
 ) -> Dict[str, LatencyRecord]:
     target = get_target(options.target, options.host)
     subjects = {name: _read_subject(path, bool(options.images), trust) for name, path in models}
+    require_working(options.target, target.check())
     reader = target.spec.engine if target.spec.link == "local" else "ort"  # a board's engine is on the board
     for subject in subjects.values():  # what cannot be loaded or fed is said before anything is timed
         with open_engine(subject.model, 1, reader) as engine:

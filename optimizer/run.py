@@ -293,7 +293,7 @@ def _report(store: RunStore, config: RunConfig, val_data: Dataset, status: str) 
     page = store.folder / "report.html"
     images = config.data.resolve().name if config.data else "generated shapes"
     data = ReportData(
-        title=f"{config.base} for {config.target}",
+        title=f"{config.base} for {Path(config.target).stem}",
         status=f"{status}; {config.search.method} search on {images}",
         finished=status != "running",
         settings=_list_settings(store, config),
@@ -309,7 +309,7 @@ def _report(store: RunStore, config: RunConfig, val_data: Dataset, status: str) 
         pictures=draw_pictures(store, trials[0], best, val_data) if best is not None else (),
     )
     with explain_disk_errors(store.folder):
-        write_front(store.folder / "front.json", store, config.target)
+        write_front(store.folder / "front.json", store)
         write_report(page, data)
     return page
 

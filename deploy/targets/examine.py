@@ -29,7 +29,7 @@ INSTALL = {
     "PIL": "python3 -m pip install pillow",
     "onnxruntime": "python3 -m pip install onnxruntime",
     "tensorrt": "on a Jetson: sudo apt install python3-libnvinfer; a virtual environment needs --system-site-packages",
-    "Python 3.8": 'name a newer one in the target\'s file, as python = "python3.8"',
+    "Python 3.8": 'name a newer one in the hosts file, as python = "python3.8"',
 }
 
 

@@ -32,10 +32,12 @@ START_S, EXAMINE_S, STALL_S, DETECT_S, LEASE_S = 120.0, 120.0, 60.0, 3600.0, 600
 SETUP_S, MODEL_S = 120.0, 180.0  # bounds on one process of a measurement, far above what the protocols take
 HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,254}\Z")
 WORD = re.compile(r"[A-Za-z0-9_~/][A-Za-z0-9_./~+-]{0,254}\Z")
-SSH_ADVICE = {  # by what OpenSSH says
+ADVICE = {  # by what OpenSSH or the board says
     "verification failed": "log in once by hand and compare the key of the host: ssh {}",
     "Permission denied": "let your key in: ssh-copy-id {}",
     "resolve hostname": "is the name right? ssh takes a name of ~/.ssh/config, or user@board; asked for {}",
+    "SyntaxError": "the Python of {} is too old; " + INSTALL["Python 3.8"],
+    "cannot be stored": "free some space in the cache folder of {}",
 }
 Report = Callable[[str], None]
 
@@ -77,7 +79,7 @@ class SshTarget:
                 return conditions + parse_conditions(channel.ask(request, EXAMINE_S, "examining it"))
             except BoardError as error:
                 where = "agent" if conditions else "ssh" if channel.exit_code in (None, 255) else "Python or disk"
-                advice = [text for words, text in SSH_ADVICE.items() if words in str(error)]
+                advice = [text for words, text in ADVICE.items() if words in str(error)]
                 usual = "is it on, and does this work? ssh {} " + spec.python + " --version"
                 return [*conditions, Condition("missing", where, str(error), (advice or [usual])[0].format(spec.host))]
             except ValueError as error:
