@@ -181,11 +181,12 @@ def _change_recipe(preset: str, data: Path | None, changes: dict[str, Any], teac
 def resume(
     run: Annotated[Path, typer.Argument(help="Folder of a run that was stopped or killed.")],
     teacher_pool: Annotated[Path | None, typer.Option(help="Where its teachers are now, if they were moved.")] = None,
+    host: Annotated[str, typer.Option(help="Where its board is now, if that has moved: user@board.")] = "",
 ) -> None:
     """Go on with a run; nothing found so far is lost."""
     from optimizer.run import resume_run
 
-    resume_run(run, teacher_pool)
+    resume_run(run, teacher_pool, host)
 
 
 @app.command()

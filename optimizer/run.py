@@ -59,14 +59,17 @@ def start_run(config: RunConfig, folder: Path, command: str = "") -> Path:
     return folder
 
 
-def resume_run(folder: Path, teacher_pool: Path | None = None) -> Path:
+def resume_run(folder: Path, teacher_pool: Path | None = None, host: str = "") -> Path:
     """Go on with a run that was stopped or killed; a finished one is only reported again.
 
     Args:
         teacher_pool: where the run's teachers are now, if they were moved.
+        host: where its board is now, if that has moved.
     """
     with RunStore.open(folder, writable=False) as store:
         config = parse_config(store.config)
+    if host:
+        config = config.changed({"host": host})
     with assemble_team(_list_batches(config)) as leads:
         if leads:
             with RunStore.open(folder) as store:

@@ -28,7 +28,7 @@ from deploy.targets.examine import INSTALL, Condition
 __all__ = ["SshTarget"]
 
 CACHE_LIMIT = 2 << 30  # bytes of the board's disk for pushed files
-START_S, EXAMINE_S, STALL_S, DETECT_S, LEASE_S = 120.0, 120.0, 60.0, 3600.0, 600.0
+START_S, EXAMINE_S, STALL_S, DETECT_S, LEASE_S = 120.0, 600.0, 60.0, 3600.0, 600.0
 SETUP_S, MODEL_S = 120.0, 180.0  # bounds on one process of a measurement, far above what the protocols take
 HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,254}\Z")
 WORD = re.compile(r"[A-Za-z0-9_~/][A-Za-z0-9_./~+-]{0,254}\Z")
@@ -171,7 +171,10 @@ class SshTarget:
         archive, script = folder / "detect.pyz", pkgutil.get_data(__name__, "receive.py")
         assert script is not None
         write_archive(archive)
-        words = [self.spec.python, "-E", "-c", script.decode(), self.spec.cache, hash_file(archive), str(CACHE_LIMIT)]
+        python = (
+            self.spec.python[2:] if self.spec.python.startswith("~/") else self.spec.python
+        )  # a login starts at home
+        words = [python, "-E", "-c", script.decode(), self.spec.cache, hash_file(archive), str(CACHE_LIMIT)]
         with connect(self.spec, words) as channel:
             yield channel, {hash_file(archive): archive}
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -38,6 +39,12 @@ def test_a_check_lists_what_a_measurement_needs(board: Board) -> None:
         assert states[what] == "works"
     assert "tensorrt" in states and "CUDA device" in states and "CPU clocks" in states
     assert not list(board.cache.glob("*.part"))
+
+
+def test_an_interpreter_may_be_named_from_the_home_there(board: Board) -> None:
+    python = "~/" + os.path.relpath(sys.executable, Path.home())
+    conditions = SshTarget(replace(board.target.spec, python=python)).check()
+    assert describe_conditions("loopback", conditions)[0] == "target loopback: works"
 
 
 def test_models_are_measured_and_pushed_once(

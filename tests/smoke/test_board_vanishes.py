@@ -83,7 +83,7 @@ def test_a_board_that_vanishes_pauses_the_search_and_the_hand_over(board: Board,
     assert search.read_trials() == [base, pending]
 
     board.start()
-    search.stop_board_after(1, search.resume())
+    search.stop_board_after(1, search.start("resume", str(search.run), "--host", board.host))
     trials = search.read_trials()
     assert trials[0] == base and trials[1]["proposal"] == pending["proposal"]
     assert not (search.run / "bundles").exists()
