@@ -11,7 +11,7 @@ import pytest
 from deploy import LatencyRecord, compare
 from deploy.device import DeviceFingerprint
 from deploy.errors import InputError
-from deploy.latency import Canary, WarmUp
+from deploy.latency import Canary, WarmUp, _interval_of_median
 
 DEVICE = DeviceFingerprint("a CPU (x86_64)", 2, 2, None, 0.1, "engine 1.0", "Linux 6, Python 3.11")
 
@@ -136,3 +136,38 @@ def test_records_of_unlike_circumstances_are_not_compared(change: dict[str, obje
 def test_another_load_is_not_another_device() -> None:
     record = make_record(make_windows(10, 0))
     assert compare(record, replace(record, device=replace(DEVICE, load_average=3.0))).ratio == 1
+
+
+@pytest.mark.parametrize("windows", [3, 6, 7, 8, 10, 20])
+@pytest.mark.parametrize("lease", ["lease", "another"])
+def test_equal_models_are_called_different_in_at_most_5_percent_even_of_few_windows(windows: int, lease: str) -> None:
+    rng = np.random.default_rng(windows)
+
+    def measure_once(name: str) -> LatencyRecord:
+        samples = 10 * (1 + 0.05 * rng.standard_normal((windows, 1)) + 0.02 * rng.standard_normal((windows, 8)))
+        return make_record(samples, name)  # windows far noisier than the gap of 1 %, which then protects from nothing
+
+    tries = 200 if lease == "lease" else 60
+    called = sum(compare(measure_once("lease"), measure_once(lease)).different for _ in range(tries))
+    assert called <= 0.05 * tries
+
+
+@pytest.mark.parametrize("windows", [6, 7, 8, 10, 20, 34])
+def test_the_interval_of_a_ratio_holds_the_truth_in_95_percent_of_leases(windows: int) -> None:
+    rng = np.random.default_rng(windows)
+    held = 0
+    for _ in range(400):
+        low, high = _interval_of_median(1.1 * (1 + 0.05 * rng.standard_t(2, windows)))
+        held += low <= 1.1 <= high
+    assert held >= 0.93 * 400, "0.95 less two standard deviations of this count"
+
+
+@pytest.mark.parametrize(("count", "beyond"), [(1, 0), (5, 0), (6, 0), (8, 0), (9, 1), (12, 2), (20, 5), (100, 39)])
+def test_the_interval_is_that_of_the_sign_test(count: int, beyond: int) -> None:
+    assert _interval_of_median(np.arange(count)[::-1]) == (beyond, count - 1 - beyond), "as in tables of the binomial"
+
+
+def test_a_large_difference_in_too_few_windows_is_not_claimed() -> None:
+    slow, fast = make_record(make_windows(20, 0)[:5]), make_record(make_windows(10, 1)[:5])
+    assert compare(slow, fast).ratio > 1.9 and not compare(slow, fast).different
+    assert not compare(slow, replace(fast, lease="another")).different
