@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Protocol, Sequence, Tuple
 
 from deploy.bundle import Bundle
+from deploy.clocks import LOCK_CLOCKS
 from deploy.detections import Detections
 from deploy.errors import InputError
 from deploy.measure import Measured, Subject
 from deploy.pipeline.detector import Timings
+from deploy.protocols import MODES
 
 __all__ = ["NMS_VARIANTS", "Target", "TargetSpec", "parse_target"]
 
@@ -26,6 +28,8 @@ class TargetSpec:
         link: how it is reached. engine: the runtime that executes models there.
         threads: CPU threads of the runtime; None is the number of physical cores.
         nms: the variant to export for it. precisions: those its engine runs, the preferred first.
+        mode: "sustained" or "burst" (`deploy.protocols`). lock_clocks: "never", "auto" (where it can be done) or
+            "require" (`deploy.clocks`); it needs root on the device.
     """
 
     name: str
@@ -35,6 +39,8 @@ class TargetSpec:
     nms: str = "op"
     precisions: Tuple[str, ...] = ("fp32",)
     description: str = ""
+    mode: str = "sustained"
+    lock_clocks: str = "never"
 
 
 class Target(Protocol):
@@ -86,6 +92,9 @@ def parse_target(text: str, origin: str) -> TargetSpec:
     threads, precisions = values.get("threads"), values.get("precisions", ["fp32"])
     if threads is not None and (type(threads) is not int or threads < 1):
         raise InputError("{}: threads is a positive whole number, not {!r}".format(origin, threads))
+    for key, known_values in (("mode", tuple(MODES)), ("lock_clocks", LOCK_CLOCKS)):
+        if values.get(key, known_values[0]) not in known_values:
+            raise InputError("{}: {} is one of {}, not {!r}".format(origin, key, ", ".join(known_values), values[key]))
     if not isinstance(precisions, list) or not precisions or not all(isinstance(item, str) for item in precisions):
         raise InputError("{}: precisions is a list of names, not {!r}".format(origin, precisions))
     return TargetSpec(**{**values, "precisions": tuple(precisions)})

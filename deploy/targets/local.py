@@ -15,8 +15,10 @@ from deploy.engines import open_engine
 from deploy.measure import Measured, Subject, measure_models
 from deploy.pipeline.detector import Detector, Timings
 from deploy.pipeline.sources import iterate_images
+from deploy.sensors import describe_reading, read_now
 from deploy.targets.base import TargetSpec
 from deploy.timing import make_noise
+from deploy.watching import uses_gpu
 
 __all__ = ["LocalTarget"]
 
@@ -39,6 +41,7 @@ class LocalTarget:
             "device: {}, {} physical cores, load {:.2f}".format(device.cpu, device.cores, device.load_average),
             "runtime: {}, {} threads".format(device.runtime, device.threads),
             "system: {}, governor {}".format(device.system, device.governor or "not readable"),
+            describe_reading(read_now(uses_gpu(self.spec.engine))),
         ]
 
     def measure(
@@ -59,6 +62,8 @@ class LocalTarget:
             threads=self.spec.threads,
             seed=seed,
             report=report,
+            mode=self.spec.mode,
+            lock_clocks=self.spec.lock_clocks,
         )
 
     def detect(

@@ -11,7 +11,8 @@ import pytest
 from deploy import LatencyRecord, compare
 from deploy.device import DeviceFingerprint
 from deploy.errors import InputError
-from deploy.latency import Canary, WarmUp, _interval_of_median
+from deploy.intervals import find_median_interval
+from deploy.latency import Canary, WarmUp
 
 DEVICE = DeviceFingerprint("a CPU (x86_64)", 2, 2, None, 0.1, "engine 1.0", "Linux 6, Python 3.11")
 
@@ -157,14 +158,14 @@ def test_the_interval_of_a_ratio_holds_the_truth_in_95_percent_of_leases(windows
     rng = np.random.default_rng(windows)
     held = 0
     for _ in range(400):
-        low, high = _interval_of_median(1.1 * (1 + 0.05 * rng.standard_t(2, windows)))
+        low, high = find_median_interval(1.1 * (1 + 0.05 * rng.standard_t(2, windows)))
         held += low <= 1.1 <= high
     assert held >= 0.93 * 400, "0.95 less two standard deviations of this count"
 
 
 @pytest.mark.parametrize(("count", "beyond"), [(1, 0), (5, 0), (6, 0), (8, 0), (9, 1), (12, 2), (20, 5), (100, 39)])
 def test_the_interval_is_that_of_the_sign_test(count: int, beyond: int) -> None:
-    assert _interval_of_median(np.arange(count)[::-1]) == (beyond, count - 1 - beyond), "as in tables of the binomial"
+    assert find_median_interval(np.arange(count)[::-1]) == (beyond, count - 1 - beyond), "as in tables of the binomial"
 
 
 def test_a_large_difference_in_too_few_windows_is_not_claimed() -> None:
