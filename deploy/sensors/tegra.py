@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import shutil
 import subprocess
 from typing import Optional
@@ -24,10 +25,14 @@ TEMPERATURE = re.compile(r"\b(\w+)@(-?\d+(?:\.\d+)?)C\b")
 JUNCTION, BOARD = "tj", ("pmic", "tboard", "tdiode")
 POWER_MODE = re.compile(r"NV Power Mode:\s*(\S.*)")
 NVPMODEL_TIMEOUT_S = 5.0
+FIRST_LINE_S = 2.0
 
 
 class TegrastatsSensor:
-    """The last line of a `tegrastats` that runs beside; it is ended by `close`."""
+    """The last line of a `tegrastats` that runs beside; it is ended by `close`.
+
+    Its first line is waited for, so that a reading says what there is to read and not that nothing came yet.
+    """
 
     def __init__(self, interval_s: float, program: str = "tegrastats") -> None:
         command = [program, "--interval", str(max(1, round(interval_s * 1000)))]
@@ -37,6 +42,7 @@ class TegrastatsSensor:
         assert self._process.stdout is not None
         self._output = self._process.stdout.fileno()
         os.set_blocking(self._output, False)
+        select.select([self._output], [], [], interval_s + FIRST_LINE_S)
         self._pending = b""
         self._last = Reading()
 

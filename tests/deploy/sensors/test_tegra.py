@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.sensors.base import Reading
+from deploy.sensors import Reading, Watch, read_now
 from deploy.sensors.tegra import TegrastatsSensor, parse_power_mode, parse_tegrastats, read_power_mode
 
 ORIN = (
@@ -78,6 +78,16 @@ def test_the_newest_whole_line_counts_and_none_after_the_program_ended(tmp_path:
         assert wait_for(sensor, Reading())
     finally:
         sensor.close()
+
+
+def test_the_first_reading_waits_for_the_first_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deploy.sensors.catalogue.SYSFS", tmp_path / "sys")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    write_program(tmp_path / "tegrastats", f'sleep 0.2; echo "{ORIN}"; exec sleep 60')
+    assert read_now(gpu=True).power_mw == 4046
+    with Watch(gpu=True, interval_s=0.05) as watch:
+        pass
+    assert {sample.reading.gpu_mhz for sample in watch.samples} == {624} and watch.note is None
 
 
 def wait_for(sensor: TegrastatsSensor, reading: Reading) -> bool:
