@@ -10,6 +10,7 @@ from deploy.protocols import get_protocol
 __all__ = ["describe_surroundings"]
 
 NOT_READABLE = "not readable here"
+TOO_BRIEF = "timed too briefly to be read"
 
 
 def describe_surroundings(record: LatencyRecord) -> List[str]:
@@ -20,11 +21,12 @@ def describe_surroundings(record: LatencyRecord) -> List[str]:
     starts = [item.start_c for item in conditions if item.start_c is not None]
     ends = [item.end_c for item in conditions if item.end_c is not None]
     temperature = "{:.0f} C to {:.0f} C".format(starts[0], max(ends)) if starts and ends else NOT_READABLE
+    missing = TOO_BRIEF if starts and not any(item.samples for item in conditions) else NOT_READABLE
     lines = [
         "temperature {}; CPU clock {}; GPU clock {}".format(
             temperature,
-            _describe_clocks([item.cpu_mhz for item in conditions]),
-            _describe_clocks([item.gpu_mhz for item in conditions]),
+            _describe_clocks([item.cpu_mhz for item in conditions], missing),
+            _describe_clocks([item.gpu_mhz for item in conditions], missing),
         )
     ]
     if record.device.power_mode is not None:
@@ -34,10 +36,10 @@ def describe_surroundings(record: LatencyRecord) -> List[str]:
     return lines
 
 
-def _describe_clocks(ranges: List[Optional[Tuple[float, float]]]) -> str:
+def _describe_clocks(ranges: List[Optional[Tuple[float, float]]], missing: str) -> str:
     known = [item for item in ranges if item is not None]
     if not known:
-        return NOT_READABLE
+        return missing
     return "{:.0f} to {:.0f} MHz".format(min(low for low, _ in known), max(high for _, high in known))
 
 

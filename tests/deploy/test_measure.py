@@ -22,6 +22,7 @@ from deploy.lease import lease_device
 from deploy.measure import _Job, _measure_in_child, _merge
 from deploy.pipeline.preprocess import Preprocess
 from deploy.protocols import MODES
+from deploy.sensors import Conditions
 from deploy.surroundings import describe_surroundings
 from deploy.timing import make_noise
 from deploy.watching import SENSOR_INTERVAL_S
@@ -215,6 +216,13 @@ def test_energy_that_cannot_be_read_is_absent_and_said(tiny_model: Path, monkeyp
     lines = describe_surroundings(record)
     assert "energy a frame not readable here" in lines
     assert lines[0] == "temperature not readable here; CPU clock not readable here; GPU clock not readable here"
+
+
+def test_clocks_of_a_timing_between_two_readings_are_not_called_unreadable(tiny_model: Path) -> None:
+    record = measure_models({"a": Subject(tiny_model)}, level="quick", threads=1)["a"]
+    assert isinstance(record, LatencyRecord)
+    brief = replace(record, conditions=(Conditions(start_c=49.0, end_c=50.0),))
+    assert "GPU clock timed too briefly to be read" in describe_surroundings(brief)[0]
 
 
 def test_noise_is_seeded_and_of_the_declared_type() -> None:
