@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, TextIO
 
 from deploy.bundle import hash_file
+from deploy.clocks import LOCK_CLOCKS
 from deploy.engines import ENGINES
 from deploy.errors import DeployError, InputError
 from deploy.measure import measure_models
@@ -24,7 +25,7 @@ from deploy.pipeline.decode import HEADS
 from deploy.pipeline.detector import Detector, ModelSource
 from deploy.pipeline.preprocess import Preprocess
 from deploy.pipeline.sources import iterate_images
-from deploy.protocols import PROTOCOLS
+from deploy.protocols import MODES, PROTOCOLS
 from deploy.targets.examine import Condition, examine_machine
 from deploy.timing import Subject
 
@@ -98,6 +99,8 @@ def _measure(request: Mapping[str, Any], cache: Path, say: Say) -> Dict[str, Any
         seed=int(_take_number(request, "seed", 2.0**53, least=0)),
         report=lambda line: say({"note": line[:500]}),
         lease_timeout_s=_take_number(request, "lease_s", TIME_LIMIT_S, least=0),
+        mode=_take_choice(request, "mode", MODES),
+        lock_clocks=_take_choice(request, "lock_clocks", dict.fromkeys(LOCK_CLOCKS)),
     )
     return {name: item.to_json() for name, item in measured.items()}
 

@@ -24,6 +24,7 @@ from deploy.pipeline.decode import get_head
 from deploy.pipeline.detector import Detector
 from deploy.pipeline.preprocess import Preprocess
 from deploy.pipeline.sources import iterate_images
+from deploy.surroundings import describe_surroundings
 from deploy.targets import TARGETS, describe_conditions, get_target, read_target, require_working
 from deploy.timing import Subject
 
@@ -329,12 +330,16 @@ def _print_record(path: str, record: LatencyRecord) -> None:
         least, record.mean_ms, p90, p99, most))  # fmt: skip
     if record.pre_ms is not None and record.total_ms is not None:
         lines.append("preprocessing {:.3f} ms, in all {:.3f} ms".format(record.pre_ms, record.total_ms))
+    if record.gpu_ms is not None:
+        lines.append("of it the GPU {:.3f} ms".format(record.gpu_ms))
     lines.append("{} in {} after {} of warm-up; level {}, ended by: {}".format(
         _plural(len(record.samples_ms), "run"), _plural(len(record.windows_ms), "window"), warm_up, record.level,
         record.bound))  # fmt: skip
     lines.append("fed with {}; {}, {}; {}".format(
         record.feeds, device.runtime, _plural(device.threads, "thread"), device.cpu))  # fmt: skip
-    lines.append("canary drift {:.1%}".format(drift))
+    lines.append("canary drift {:.1%}; {}; {}".format(
+        drift, record.mode, "clocks locked" if device.clocks_locked else "clocks not locked"))  # fmt: skip
+    lines += describe_surroundings(record)
     print("\n  ".join(lines + ["note: " + flag for flag in record.flags]))
 
 

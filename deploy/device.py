@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Set, Tuple
 
+from deploy.sensors.tegra import read_power_mode
+
 __all__ = ["DeviceFingerprint", "count_physical_cores", "read_busy_share", "read_fingerprint"]
 
 CPU_INFO = Path("/proc/cpuinfo")
@@ -26,6 +28,7 @@ class DeviceFingerprint:
         governor: the CPU's frequency governor, None where the system does not tell.
         load_average: of the last minute, at the start of the measurement.
         runtime: the engine, its version and what it runs on.
+        power_mode: a Jetson's, by `nvpmodel`; None elsewhere. clocks_locked: whether the clocks were held still.
     """
 
     cpu: str
@@ -35,6 +38,8 @@ class DeviceFingerprint:
     load_average: float
     runtime: str
     system: str
+    power_mode: Optional[str] = None
+    clocks_locked: bool = False
 
     def same_device(self, other: "DeviceFingerprint") -> bool:
         """Whether numbers from both may be compared."""
@@ -59,6 +64,7 @@ def read_fingerprint(runtime: str, threads: int) -> DeviceFingerprint:
         load_average=round(os.getloadavg()[0], 2),
         runtime=runtime,
         system="{} {}, Python {}".format(platform.system(), platform.release(), platform.python_version()),
+        power_mode=read_power_mode(),
     )
 
 

@@ -34,12 +34,14 @@ class Engine(ABC):
     Attributes:
         runtime: the library, its version and what it runs on, for a measurement's record.
         threads: CPU threads the runtime computes with.
+        last_gpu_ms: milliseconds that the GPU worked on the last `infer`, without copies; None without a GPU.
     """
 
     inputs: Tuple[TensorSpec, ...]
     outputs: Tuple[TensorSpec, ...]
     runtime: str
     threads: int
+    last_gpu_ms: Optional[float] = None
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -45,11 +45,13 @@ class ModelSource:
 class Timings(NamedTuple):
     """Milliseconds of one image: `pre_ms` resizes, pads and normalises; `infer_ms` is engine and decoding.
 
-    Reading and decompressing a file is in neither: a camera does not do it.
+    Of `infer_ms`, `gpu_ms` is what the GPU worked, without copies; None where there is none. Reading and decompressing
+    a file is in neither: a camera does not do it.
     """
 
     pre_ms: float
     infer_ms: float
+    gpu_ms: Optional[float] = None
 
     @property
     def total_ms(self) -> float:
@@ -103,7 +105,7 @@ class Detector:
         found = self._decode(self.engine.infer({self._input: canvas}), self._size)
         boxes_xyxy = self._preprocess.boxes_to_image(found.boxes_xyxy, place)
         done = perf_counter_ns()
-        timings = Timings((prepared - started) / 1e6, (done - prepared) / 1e6)
+        timings = Timings((prepared - started) / 1e6, (done - prepared) / 1e6, self.engine.last_gpu_ms)
         return Detections(boxes_xyxy, found.scores, found.labels), timings
 
     def close(self) -> None:

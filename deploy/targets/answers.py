@@ -16,6 +16,7 @@ from deploy.latency import PROTOCOL_VERSION, LatencyRecord, MeasurementFailure
 from deploy.measure import Measured
 from deploy.pipeline.detector import Timings
 from deploy.protocols import get_protocol
+from deploy.targets.base import TargetSpec
 from deploy.targets.examine import STATES, Condition
 
 __all__ = ["parse_conditions", "parse_detected", "parse_measured"]
@@ -24,17 +25,17 @@ LATENCY_LIMIT_MS = 1e7
 CONDITIONS_LIMIT = 64
 
 
-def parse_measured(value: Any, digest: str, model: str, level: str, target: str) -> Measured:
+def parse_measured(value: Any, digest: str, model: str, level: str, target: TargetSpec) -> Measured:
     """A latency record of the model with this SHA-256 at this level, or the board's reason why there is none."""
     if isinstance(value, dict) and isinstance(value.get("error"), str):
-        return MeasurementFailure(level, model, target, value["error"][:2000])
+        return MeasurementFailure(level, model, target.name, value["error"][:2000])
     try:
         record = LatencyRecord.from_json(value)
-        _check_record(record, digest, level)
+        _check_record(record, digest, level, target.mode)
         json.dumps(record.to_json(), allow_nan=False)
     except (InputError, ArithmeticError, AssertionError, AttributeError, LookupError, TypeError) as error:
         raise ValueError("not a latency record: {}".format(error)) from error
-    return replace(record, target=target)
+    return replace(record, target=target.name)
 
 
 def parse_detected(answer: Any, files: Mapping[str, Path], classes: int) -> List[Tuple[Path, Detections, Timings]]:
@@ -58,14 +59,15 @@ def parse_conditions(answer: Any) -> List[Condition]:
     return conditions
 
 
-def _check_record(record: LatencyRecord, digest: str, level: str) -> None:
-    if (record.model_sha256, record.target, record.level) != (digest, BOARD_LEASE, level):
-        raise ValueError("it is of another model, target or level")
+def _check_record(record: LatencyRecord, digest: str, level: str, mode: str) -> None:
+    if (record.model_sha256, record.target, record.level, record.mode) != (digest, BOARD_LEASE, level, mode):
+        raise ValueError("it is of another model, target, level or mode")
     if record.protocol_version != PROTOCOL_VERSION:
         raise ValueError("it is of another protocol version")
-    protocol = get_protocol(level)
+    protocol = get_protocol(level, mode)
     canaries = [value for item in record.canaries for value in item]
-    numbers = np.array([*record.samples_ms, *canaries, *([] if record.pre_ms is None else [record.pre_ms])], np.float64)
+    medians = [value for value in (record.pre_ms, record.gpu_ms) if value is not None]
+    numbers = np.array([*record.samples_ms, *canaries, *medians], np.float64)
     if not np.all(np.isfinite(numbers)) or numbers.min() <= 0 or numbers.max() > LATENCY_LIMIT_MS:
         raise ValueError("its milliseconds are no latencies")
     counts: Dict[str, Tuple[int, int]] = {
@@ -91,7 +93,7 @@ def _parse_image(item: Mapping[str, Any], files: Mapping[str, Path], classes: in
         np.array(item["labels"], np.int64),
     )
     timings = Timings(float(item["pre_ms"]), float(item["infer_ms"]))
-    finite = np.isfinite(found.boxes_xyxy).all() and np.isfinite(timings).all()
+    finite = np.isfinite(found.boxes_xyxy).all() and np.isfinite((timings.pre_ms, timings.infer_ms)).all()
     if not finite or not np.all((found.scores >= 0) & (found.scores <= 1)):
         raise ValueError("boxes, scores or times out of range")
     if not np.all((found.labels >= 0) & (found.labels < classes)):

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Protocol, Sequence, Tuple
 
 from deploy.bundle import Bundle
+from deploy.clocks import LOCK_CLOCKS
 from deploy.detections import Detections
 from deploy.errors import InputError
 from deploy.measure import Measured, Subject
 from deploy.pipeline.detector import Timings
+from deploy.protocols import MODES
 from deploy.targets.examine import Condition
 
 __all__ = ["NMS_VARIANTS", "Target", "TargetSpec", "load_toml", "make_target", "parse_target"]
@@ -30,6 +32,8 @@ class TargetSpec:
         host: of the link "ssh", as `ssh` takes it: a name of the user's configuration, or ``user@board``.
         python, cache: the board's interpreter, and the folder there for pushed files.
         ssh_config, port, key: given to `ssh` as -F, -p and -i; None leaves them to the user's configuration.
+        mode: "sustained" or "burst" (`deploy.protocols`). lock_clocks: "never", "auto" (where it can be done) or
+            "require" (`deploy.clocks`); it needs root on the device.
     """
 
     name: str
@@ -45,6 +49,8 @@ class TargetSpec:
     ssh_config: Optional[str] = None
     port: Optional[int] = None
     key: Optional[str] = None
+    mode: str = "sustained"
+    lock_clocks: str = "never"
 
 
 class Target(Protocol):
@@ -100,6 +106,9 @@ def make_target(values: Mapping[str, Any], origin: str) -> TargetSpec:
     port = values.get("port")
     if port is not None and (type(port) is not int or not 0 < port < 65536):
         raise InputError("{}: port is a number from 1 to 65535, not {!r}".format(origin, port))
+    for key, known_values in (("mode", tuple(MODES)), ("lock_clocks", LOCK_CLOCKS)):
+        if values.get(key, known_values[0]) not in known_values:
+            raise InputError("{}: {} is one of {}, not {!r}".format(origin, key, ", ".join(known_values), values[key]))
     if not isinstance(precisions, list) or not precisions or not all(isinstance(item, str) for item in precisions):
         raise InputError("{}: precisions is a list of names, not {!r}".format(origin, precisions))
     return TargetSpec(**{**values, "precisions": tuple(precisions)})

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import platform
 import shutil
-import subprocess
 import tempfile
 from importlib import import_module
 from pathlib import Path
@@ -16,13 +14,15 @@ from deploy.canary import write_canary
 from deploy.device import GOVERNOR, read_fingerprint
 from deploy.engines import open_engine
 from deploy.errors import DeployError, InputError
+from deploy.sensors import describe_reading, read_now
+from deploy.sensors.tegra import read_power_mode
 from deploy.timing import make_noise
+from deploy.watching import uses_gpu
 
 __all__ = ["STATES", "Condition", "describe_conditions", "examine_machine", "require_working"]
 
 STATES = ("works", "note", "missing")
 MODULES = {"ort": "onnxruntime", "trt": "tensorrt"}  # of each engine
-ON_GPU = ("trt",)
 LEAST_FREE_MIB = 512
 INSTALL = {
     "numpy": "python3 -m pip install numpy",
@@ -55,8 +55,9 @@ def examine_machine(engine: str, threads: Optional[int], folder: Path) -> List[C
     ]
     for name, module in MODULES.items():
         conditions.append(_find_module(module, name == engine))
-    conditions += [_find_cuda(engine in ON_GPU), _run_canary(engine, threads), _find_disk(folder), _find_governor()]
-    return conditions + _find_power_mode()
+    conditions += [_find_cuda(uses_gpu(engine)), _run_canary(engine, threads), _find_disk(folder), _find_governor()]
+    sensors = describe_reading(read_now(uses_gpu(engine))).replace("sensors: ", "", 1)
+    return [*conditions, Condition("works", "sensors", sensors), *_find_power_mode()]
 
 
 def describe_conditions(name: str, conditions: Sequence[Condition]) -> List[str]:
@@ -143,18 +144,5 @@ def _find_governor() -> Condition:
 
 def _find_power_mode() -> List[Condition]:
     """Of a Jetson; elsewhere there is nothing to say."""
-    program = shutil.which("nvpmodel", path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin")))
-    if program is None:
-        return []
-    try:
-        output = subprocess.run(
-            [program, "-q"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            universal_newlines=True, timeout=10, check=False,
-        ).stdout  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired) as error:
-        output = str(error)
-    mode = [line for line in output.splitlines() if "Power Mode" in line]
-    if mode:
-        return [Condition("works", "power mode", mode[0].split(":", 1)[-1].strip())]
-    last = (output.strip().splitlines() or ["no answer"])[-1]
-    return [Condition("note", "power mode", "nvpmodel -q: {}".format(last), "latencies hold for one power mode")]
+    mode = read_power_mode()
+    return [] if mode is None else [Condition("works", "power mode", mode, "latencies hold for this one")]

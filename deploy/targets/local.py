@@ -46,6 +46,8 @@ class LocalTarget:
             threads=self.spec.threads,
             seed=seed,
             report=report,
+            mode=self.spec.mode,
+            lock_clocks=self.spec.lock_clocks,
         )
 
     def detect(

@@ -94,7 +94,7 @@ class SshTarget:
         report: Report = lambda line: None,
     ) -> Dict[str, Measured]:
         """As `deploy.measure.measure_models`, in one lease of the board; a `BoardError` where the board fails."""
-        protocol = get_protocol(level)
+        protocol = get_protocol(level, self.spec.mode)
         if not subjects:
             raise InputError("there is no model to measure")
         for subject in subjects.values():
@@ -119,6 +119,8 @@ class SshTarget:
             "engine": self.spec.engine,
             "threads": self.spec.threads,
             "seed": seed,
+            "mode": self.spec.mode,
+            "lock_clocks": self.spec.lock_clocks,
             "lease_s": LEASE_S,
         }
         limit_s = LEASE_S + protocol.processes * (1 + protocol.retries) * (SETUP_S + MODEL_S * len(subjects))
@@ -128,7 +130,7 @@ class SshTarget:
                 raise agent.fail("it answered for other models than it was asked for")
             try:
                 return {
-                    name: parse_measured(value, digests[name], str(subjects[name].model), level, self.spec.name)
+                    name: parse_measured(value, digests[name], str(subjects[name].model), level, self.spec)
                     for name, value in answer.items()
                 }
             except ValueError as error:

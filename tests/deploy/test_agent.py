@@ -18,6 +18,8 @@ from deploy.archive import write_archive
 from deploy.bundle import hash_file
 from deploy.lease import lease_device
 
+MODE = {"mode": "sustained", "lock_clocks": "never"}
+
 
 class Agent:
     """An agent's process and the files in its cache."""
@@ -57,7 +59,7 @@ def agent(tmp_path: Path) -> Iterator[Agent]:
 def measuring(agent: Agent, bundle: Bundle, **changes: Any) -> dict[str, Any]:
     subject = {"model": agent.put(bundle.model), "preprocess": bundle.preprocess.to_json(), "head": bundle.head}
     request = {"op": "measure", "limit_s": 60, "subjects": {"tiny": subject}, "images": [], "level": "quick"}
-    return {**request, "engine": "ort", "threads": 1, "seed": 0, "lease_s": 10, **changes}
+    return {**request, "engine": "ort", "threads": 1, "seed": 0, "lease_s": 10, **MODE, **changes}
 
 
 def test_it_measures_what_was_pushed(agent: Agent, tiny_bundle: Bundle) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from deploy import Bundle, LatencyRecord, MeasurementFailure, Subject, measure_models
+from deploy import Bundle, LatencyRecord, MeasurementFailure, Subject, TargetSpec, measure_models
 from deploy.bundle import hash_file
 from deploy.targets.answers import parse_conditions, parse_detected, parse_measured
 
@@ -24,7 +24,7 @@ def record(tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def parse(value: Any, bundle: Bundle) -> Any:
-    return parse_measured(value, hash_file(bundle.model), "model.onnx", "quick", "board")
+    return parse_measured(value, hash_file(bundle.model), "model.onnx", "quick", TargetSpec("board"))
 
 
 def test_a_true_record_is_taken_and_named_after_the_target(record: dict[str, Any], tiny_bundle: Bundle) -> None:
@@ -48,8 +48,10 @@ def spoil(change: Callable[[dict[str, Any]], object], record: dict[str, Any]) ->
     ("change", "words"),
     [
         (lambda r: r.update(model_sha256="0" * 64), "of another model"),
-        (lambda r: r.update(level="final"), "of another model, target or level"),
-        (lambda r: r.update(target="jetson"), "of another model, target or level"),
+        (lambda r: r.update(level="final"), "of another model, target, level or mode"),
+        (lambda r: r.update(target="jetson"), "of another model, target, level or mode"),
+        (lambda r: r.update(mode="burst"), "level or mode"),
+        (lambda r: r.update(gpu_ms=float("nan")), "no latencies"),
         (lambda r: r.update(protocol_version=99), "protocol version"),
         (lambda r: r["windows_ms"][0].__setitem__(0, float("nan")), "no latencies"),
         (lambda r: r["windows_ms"][0].__setitem__(0, float("inf")), "no latencies"),

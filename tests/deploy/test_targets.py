@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy import Bundle, Subject, TargetSpec, get_target
+from deploy import Bundle, LatencyRecord, Subject, TargetSpec, get_target
 from deploy.errors import InputError
+from deploy.protocols import MODES
 from deploy.targets import TARGETS, Condition, describe_conditions, read_target, require_working
 from deploy.targets.hosts import find_hosts_file
 
@@ -33,6 +34,7 @@ def test_the_cpu_works_from_here() -> None:
     conditions = get_target("cpu").check()
     assert describe_conditions("cpu", conditions)[0] == "target cpu: works"
     assert any(item.what == "engine ort" and "onnxruntime" in item.found for item in conditions)
+    assert any(item.what == "sensors" for item in conditions)
     require_working("cpu", conditions)
 
 
@@ -114,6 +116,8 @@ def test_a_file_describes_a_target(tmp_path: Path) -> None:
         ('name = "x"\nthreads = true', "threads is a positive"),
         ('name = "x"\nprecisions = []', "precisions is a list"),
         ('name = "x"\nnms = 1', "nms is a text"),
+        ('name = "x"\nmode = "fast"', "mode is one of sustained, burst, not 'fast'"),
+        ('name = "x"\nlock_clocks = true', "lock_clocks is one of auto, never, require, not True"),
         ('name = "x"\nlink = "usb"', "the link 'usb'; this release has: local, ssh"),
         ('name = "x"\nlink = "ssh"', "no host is named: give --host"),
         ('name = "x"\nlink = "ssh"\nhost = "-oProxyCommand=true"', "not taken as host"),
@@ -129,6 +133,22 @@ def test_a_wrong_file_is_one_clear_line(tmp_path: Path, text: str, words: str) -
     with pytest.raises(InputError, match=words) as caught:
         get_target(str(path))
     assert "\n" not in str(caught.value)
+
+
+def test_a_target_is_measured_in_its_mode_and_with_its_clocks(
+    tmp_path: Path, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('name = "mine"\nthreads = 1\nmode = "burst"\nlock_clocks = "auto"\n')
+    monkeypatch.setitem(MODES, "burst", 0.001)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))  # no jetson_clocks: nothing to lock, nothing to say
+    subjects = {"tiny": Subject.of(tiny_bundle)}
+    record = get_target(str(path)).measure(subjects, level="quick")["tiny"]
+    assert isinstance(record, LatencyRecord) and record.mode == "burst" and not record.device.clocks_locked
+    path.write_text('name = "mine"\nlock_clocks = "require"\n')
+    with pytest.raises(InputError, match="no jetson_clocks"):
+        get_target(str(path)).measure(subjects, level="quick")
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
