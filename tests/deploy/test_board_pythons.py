@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -29,7 +30,8 @@ LIBRARIES = "import numpy, PIL, onnxruntime"
 def bare_python(request: pytest.FixtureRequest) -> str:
     """An interpreter of that version, with or without libraries."""
     name = f"python{request.param}"
-    for path in (str(ROOT / f".venv-{request.param}" / "bin" / "python"), shutil.which(name)):
+    named = os.environ.get("DETOPT_PYTHON_" + request.param.replace(".", "_"))
+    for path in (named, str(ROOT / f".venv-{request.param}" / "bin" / "python"), shutil.which(name)):
         if path and subprocess.run([path, "-c", ""], capture_output=True, check=False).returncode == 0:
             return path
     pytest.skip(f"needs {name}: make .venv-{request.param}")
