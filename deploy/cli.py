@@ -21,6 +21,8 @@ __all__ = ["build_parser", "main"]
 EXAMPLES = """examples:
   deploy run runs/demo/bundles/base street.jpg photos/ --out drawn
   deploy run runs/demo/bundles/base photos/ --json > found.jsonl
+  deploy run runs/demo/bundles/base street.mp4 --every 5 --out drawn
+  deploy run runs/demo/bundles/base /dev/video0 --json
   deploy evaluate runs/demo/bundles/base --data path/to/labelled/images
   deploy measure runs/demo/bundles/student-003 --base runs/demo/bundles/base --images photos/
   deploy measure any_model.onnx --trust --level final --json
@@ -104,13 +106,21 @@ def build_parser() -> argparse.ArgumentParser:
     )
     known = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
 
-    run = _add_command(known, "run", commands.run_bundle, "find objects in images and folders of images")
+    run = _add_command(known, "run", commands.run_bundle, "find objects in images, videos and cameras")
     run.add_argument("bundle", metavar="BUNDLE", help="folder of a bundle")
-    run.add_argument("images", nargs="+", metavar="IMAGE", type=Path, help="image file, or folder of images")
-    run.add_argument("--out", type=Path, metavar="DIR", help="write pictures with the objects drawn into this folder")
+    run.add_argument(
+        "sources", nargs="+", metavar="SOURCE", help="image, folder of images, video, camera (0 or /dev/video0), or URL"
+    )
+    run.add_argument(
+        "--out", type=Path, metavar="DIR", help="write pictures and videos with the objects drawn into this folder"
+    )
     run.add_argument("--score", type=_share, default=0.3, help="leave out objects below this score (default: 0.3)")
+    run.add_argument(
+        "--every", type=_count, default=1, metavar="N", help="of videos and cameras, take each Nth frame (default: 1)"
+    )
+    run.add_argument("--max-frames", type=_count, metavar="N", help="stop after so many images and frames in all")
     _add_threads(run)
-    _add_json(run, "print one JSON object a line, one line an image")
+    _add_json(run, "print one JSON object a line, one line an image or frame")
 
     adopt = _add_command(known, "adopt", commands.adopt_bundle, "make a bundle of an ONNX model from elsewhere")
     adopt.add_argument("model", metavar="MODEL.onnx", type=Path, help="of fixed shapes, in one file")

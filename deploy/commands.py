@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from contextlib import ExitStack, closing
 from dataclasses import asdict, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
 
@@ -18,12 +20,13 @@ from deploy.bundle import Bundle, open_bundle
 from deploy.detections import Detections
 from deploy.engines import open_engine
 from deploy.engines.base import check_model_file
-from deploy.errors import CompatibilityError, DeployError, InputError, MeasurementError
+from deploy.errors import CompatibilityError, InputError, MeasurementError
 from deploy.latency import Comparison, LatencyRecord, compare
+from deploy.pipeline.annotate import AnnotatedFolder
 from deploy.pipeline.decode import get_head
-from deploy.pipeline.detector import Detector
+from deploy.pipeline.detector import Detector, Timings
 from deploy.pipeline.preprocess import Preprocess
-from deploy.pipeline.sources import iterate_images
+from deploy.pipeline.sources import SourceFrame, iterate_frames, list_sources
 from deploy.surroundings import describe_surroundings
 from deploy.targets import TARGETS, get_target
 from deploy.timing import Subject
@@ -62,35 +65,22 @@ def adopt_bundle(options: argparse.Namespace) -> None:
 
 
 def run_bundle(options: argparse.Namespace) -> None:
-    """Objects in images: a text or one JSON object for each image as it is done, and pictures with ``--out``."""
+    """Objects in every image and frame: text or one JSON object for each as it is done, drawn ones with ``--out``."""
     bundle = _open_runnable(options.bundle)
-    unread = 0
-
-    def report(line: str) -> None:
-        nonlocal unread
-        unread += 1
-        print("deploy: {} (skipped)".format(line), file=sys.stderr)
-
-    taken: Dict[str, int] = {}
-    with Detector(bundle, options.threads) as detector:
-        for path, image in iterate_images(options.images, report):
-            found, timings = detector.detect_timed(image)
+    sources = list_sources(options.sources)
+    with ExitStack() as stack:
+        detector = stack.enter_context(Detector(bundle, options.threads))
+        frames = stack.enter_context(closing(iterate_frames(sources, _report_line, options.every)))
+        drawn = None
+        if options.out is not None:
+            drawn = stack.enter_context(AnnotatedFolder(options.out, bundle.class_names, _report_line, options.every))
+        for frame in islice(frames, options.max_frames):
+            found, timings = detector.detect_timed(frame.image)
             found = found.above(options.score)
-            if options.out is not None:
-                _write_picture(options.out / _name_picture(path, taken), image, found, bundle)
-            objects = found.to_json(bundle.class_names)
-            if options.json:
-                size = {"image": str(path), "width": image.shape[1], "height": image.shape[0]}
-                times = {"pre_ms": round(timings.pre_ms, 3), "infer_ms": round(timings.infer_ms, 3)}
-                print(json.dumps({**size, "objects": objects, **times}), flush=True)
-                continue
-            print("{}: {} ({:.1f} ms, preprocessing {:.1f} ms)".format(
-                path, _plural(len(objects), "object"), timings.infer_ms, timings.pre_ms), flush=True)  # fmt: skip
-            for item in objects:
-                corners = ", ".join("{:g}".format(value) for value in item["box_xyxy"])
-                print("  {} {:.2f} at [{}]".format(item["class"], item["score"], corners))
-    if unread:
-        print("deploy: {} could not be read".format(_plural(unread, "image")), file=sys.stderr)
+            if drawn is not None:
+                drawn.write(frame, found)
+            print(_describe_frame(frame, found, timings, bundle, options.json), flush=True)
+            del frame  # one at a time: before the next one is decoded
 
 
 def evaluate_bundle(options: argparse.Namespace) -> None:
@@ -275,23 +265,35 @@ def _find(names: Sequence[str], name: str) -> int:
     return names.index(name) if name in names else -1
 
 
-def _name_picture(image: Path, taken: Dict[str, int]) -> str:
-    """`<stem>.png`; of several images with one stem the later get a number."""
-    taken[image.stem] = taken.get(image.stem, 0) + 1
-    number = taken[image.stem]
-    return "{}.png".format(image.stem) if number == 1 else "{}-{}.png".format(image.stem, number)
+def _report_line(line: str) -> None:
+    print("deploy: {}".format(line), file=sys.stderr, flush=True)
 
 
-def _write_picture(path: Path, image: np.ndarray, found: Detections, bundle: Bundle) -> None:
-    from PIL import Image
-
-    from deploy.pipeline.draw import draw_detections
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(draw_detections(image, found, bundle.class_names)).save(str(path))
-    except OSError as error:
-        raise DeployError("the picture {} could not be written: {}".format(path, error)) from error
+def _describe_frame(frame: SourceFrame, found: Detections, timings: Timings, bundle: Bundle, as_json: bool) -> str:
+    objects = found.to_json(bundle.class_names)
+    time_ms = frame.timestamp_ms
+    if as_json:
+        height, width = frame.image.shape[:2]
+        content: Dict[str, Any] = {
+            "source": frame.source.name,
+            "frame": frame.number,
+            "timestamp_ms": None if time_ms is None else round(time_ms, 3),
+            "width": width,
+            "height": height,
+            "objects": objects,
+            "pre_ms": round(timings.pre_ms, 3),
+            "infer_ms": round(timings.infer_ms, 3),
+        }
+        return json.dumps(content)
+    place = frame.source.name
+    if frame.source.kind != "image":
+        place += " frame {}{}".format(frame.number, "" if time_ms is None else " at {:.2f} s".format(time_ms / 1000))
+    lines = ["{}: {} ({:.1f} ms, preprocessing {:.1f} ms)".format(
+        place, _plural(len(objects), "object"), timings.infer_ms, timings.pre_ms)]  # fmt: skip
+    for item in objects:
+        corners = ", ".join("{:g}".format(value) for value in item["box_xyxy"])
+        lines.append("  {} {:.2f} at [{}]".format(item["class"], item["score"], corners))
+    return "\n".join(lines)
 
 
 def _print_record(path: str, record: LatencyRecord) -> None:

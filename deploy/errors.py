@@ -19,6 +19,10 @@ class EngineError(DeployError):
     """A runtime refused a model or failed while executing it."""
 
 
+class SourceError(DeployError):
+    """A camera or a stream that was being read gave no more frames."""
+
+
 class MeasurementError(DeployError):
     """A latency could not be established; there is no number to report."""
 
