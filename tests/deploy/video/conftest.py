@@ -17,7 +17,7 @@ DAMAGED = None  # stands for a frame that does not decode
 
 @dataclass
 class FakeCv2:
-    """Videos by address, their frames a second, how many are announced (None: as many as there are), what was written."""
+    """Videos by address; announced is how many frames they say they have, None as many as there are."""
 
     videos: dict[str, Any] = field(default_factory=dict)
     fps: float = 25.0
