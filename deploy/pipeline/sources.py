@@ -77,6 +77,8 @@ def list_sources(names: Sequence[Union[str, Path]]) -> List[Source]:
             found.append(Source(LOGIN.sub("//", name), "stream", name))
         elif name.isdigit() or Path(name).parent == DEVICES:
             found.append(_find_camera(DEVICES / ("video" + name) if name.isdigit() else Path(name)))
+        elif not Path(name).exists():
+            raise InputError("there is no image, video or folder {}".format(name))
         elif Path(name).is_file() and Path(name).suffix.lower() in VIDEO_SUFFIXES:
             found.append(Source(name, "video", name))
         else:

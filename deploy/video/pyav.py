@@ -156,5 +156,7 @@ def _has_encoder(av: Any, name: str) -> bool:
 
 def _explain(error: Exception) -> str:
     """The reason alone: PyAV's errors repeat the address, which may hold a password."""
+    if type(error).__name__ == "ExitError":  # PyAV's, when its own patience ends
+        return "nothing came for {:g} s".format(PATIENCE_S)
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(str(text).split())
