@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any, Callable, NoReturn, Optional, Sequence
 
 from deploy import commands
-from deploy.builders.compatibility import LEVELS, VERSIONS
+from deploy.builders.compatibility import LEVELS as FINDINGS
+from deploy.builders.compatibility import VERSIONS
+from deploy.builders.plans import LEVELS
 from deploy.builders.releases import RELEASES
+from deploy.engines import ENGINES
 from deploy.errors import DeployError
 from deploy.pipeline.decode import HEADS
 from deploy.protocols import PROTOCOLS
@@ -29,6 +32,7 @@ EXAMPLES = """examples:
   deploy adopt any_model.onnx --head yolox --classes coco --out adopted --trust
   deploy compare runs/demo/bundles/student-003 runs/demo/bundles/base
   deploy check any_model.onnx --tensorrt 10.3
+  deploy build runs/demo/bundles/student-003 --engine trt --level final
 
 exit codes: 0 done, 1 failed, 2 the input is wrong, 130 interrupted"""
 
@@ -51,7 +55,7 @@ examples:
 exit codes: 0 nothing is in the way, 1 something is refused or dynamic,
 2 the input is wrong""".format(
     "\n".join("  {:<7} {}".format(version, release.runs_on) for version, release in RELEASES.items()),
-    "\n".join("  {:<8} {}".format(level, meaning) for level, meaning in LEVELS.items()),
+    "\n".join("  {:<8} {}".format(level, meaning) for level, meaning in FINDINGS.items()),
 )
 
 ADOPT_HELP = """An ONNX file says neither how an image is prepared for it nor what its outputs
@@ -166,6 +170,16 @@ def build_parser() -> argparse.ArgumentParser:
         ", ".join(VERSIONS)))  # fmt: skip
     _add_json(check, "print JSON")
     check.epilog, check.formatter_class = CHECK_HELP, argparse.RawDescriptionHelpFormatter
+
+    build = _add_command(known, "build", commands.build_plan, "the TensorRT plan of a model, for this machine")
+    build.add_argument("model", metavar="BUNDLE|MODEL.onnx", help="what to build")
+    which = build.add_mutually_exclusive_group()
+    which.add_argument("--engine", choices=list(ENGINES), default="trt", help="default: trt, the one that is built")
+    which.add_argument("--target", metavar="NAME", help="a known target, or a TOML file; its engine is built")
+    build.add_argument("--level", default="search", choices=list(LEVELS), help="effort (default: search; final: more)")
+    build.add_argument("--out", type=Path, metavar="DIR", help="keep the plan there (default: the user's cache)")
+    _add_trust(build)
+    _add_json(build, "print the build's record as JSON")
 
     targets = _add_command(known, "targets", commands.list_targets, "the known devices, and whether they work")
     _add_json(targets, "print one JSON object a line")

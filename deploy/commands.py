@@ -16,11 +16,13 @@ import numpy as np
 from deploy.adopt import adopt_model, find_canvas_size, read_class_names, require_trust
 from deploy.builders.compatibility import VERSIONS, check_model, fits_release, opset_of, read_model
 from deploy.builders.compatibility_report import describe_findings, findings_json
+from deploy.builders.plans import LEVELS
 from deploy.bundle import Bundle, open_bundle
 from deploy.detections import Detections
 from deploy.engines import open_engine
 from deploy.engines.base import check_model_file
-from deploy.errors import CompatibilityError, InputError, MeasurementError
+from deploy.engines.trt import TrtEngine
+from deploy.errors import CompatibilityError, DeployError, InputError, MeasurementError
 from deploy.latency import Comparison, LatencyRecord, compare
 from deploy.pipeline.annotate import AnnotatedFolder
 from deploy.pipeline.decode import get_head
@@ -33,6 +35,7 @@ from deploy.timing import Subject
 
 __all__ = [
     "adopt_bundle",
+    "build_plan",
     "check_compatibility",
     "compare_bundles",
     "evaluate_bundle",
@@ -192,6 +195,36 @@ def check_compatibility(options: argparse.Namespace) -> None:
     refusing = [version for version, found in findings.items() if not fits_release(found)]
     if refusing:
         raise CompatibilityError("{} does not fit TensorRT {}".format(options.model, ", ".join(refusing)))
+
+
+def build_plan(options: argparse.Namespace) -> None:
+    """The TensorRT plan of a model for this machine, built or found, and what is known of it; it is opened once."""
+    engine_name = options.engine
+    if options.target is not None:
+        spec = get_target(options.target).spec
+        engine_name = spec.engine
+        if spec.link != "local":
+            raise InputError("target {!r} is another machine: run deploy build there".format(options.target))
+    if engine_name != "trt":
+        raise InputError("engine {!r} executes the ONNX file itself; there is nothing to build".format(engine_name))
+    path = Path(options.model)
+    if path.is_dir() or path.name == "bundle.json":
+        model = open_bundle(path).model
+    else:
+        model = check_model_file(path, "ONNX model")
+        require_trust(model, options.trust)
+    engine = TrtEngine(model, level=LEVELS[options.level], plans=options.out)
+    engine.close()
+    plan, runtime, notes, record = engine.plan, engine.runtime, engine.notes, engine.plan.record
+    if options.json:
+        print(json.dumps({"plan": str(plan.path), "runtime": runtime, "notes": notes, **record}, indent=2))
+        return
+    print("{}: {} by {}".format(plan.path, record["precision"], runtime))
+    layers = ", ".join("{} {}".format(count, name) for name, count in record["layers_by_precision"].items())
+    print("  {:.1f} MB, built in {:.0f} s; layers: {}".format(
+        record["engine_bytes"] / 1e6, record["attempts"][-1]["seconds"], layers or "types not known"))  # fmt: skip
+    for note in notes:
+        print("  {}".format(note))
 
 
 def list_targets(options: argparse.Namespace) -> None:
