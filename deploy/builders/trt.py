@@ -66,7 +66,7 @@ def build_engine(request: Mapping[str, Any]) -> Dict[str, Any]:
     device, (free_bytes, _) = cuda.read_device(), cuda.read_memory()
     if device.integrated:  # the system's memory, of which CUDA counts only what is not a cache
         free_bytes = max(free_bytes, read_available_bytes() or 0)
-    log = MessageLog()
+    log = MessageLog(sys.stderr)
     logger = make_logger(tensorrt, log)
     tensorrt.init_libnvinfer_plugins(logger, "")
     builder = tensorrt.Builder(logger)
@@ -139,11 +139,11 @@ def parse_model(tensorrt: Any, network: Any, logger: Any, model: Path) -> None:
             "{} is not a model that TensorRT {} takes: {}".format(model, tensorrt.__version__, _last(reasons))
         )
     for place in range(network.num_inputs):
-        tensor = network.get_input(place)
-        if any(side < 0 for side in tuple(tensor.shape)):
+        shape = tuple(network.get_input(place).shape)
+        if any(side < 0 for side in shape):
             raise InputError(
-                "{} has an input of free size, {!r} {}; an engine is of fixed shapes: export it with one".format(
-                    model, tensor.name, list(tensor.shape)
+                "{} has an input of free size, {}; a plan is of fixed shapes: export the model with them".format(
+                    model, list(shape)
                 )
             )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional, TextIO
 
 from deploy.builders.plans import Platform
 from deploy.engines.cuda import CudaDevice
@@ -65,9 +65,13 @@ def numpy_name(tensorrt: Any, dtype: Any) -> str:
 
 
 class MessageLog:
-    """What TensorRT said: warnings and errors kept, tactics left out for lack of memory counted."""
+    """What TensorRT said: warnings and errors kept, tactics left out for lack of memory counted.
 
-    def __init__(self) -> None:
+    ``echo`` gets everything, as a log that a user can read.
+    """
+
+    def __init__(self, echo: Optional[TextIO] = None) -> None:
+        self._echo = echo
         self.warnings: List[str] = []
         self.errors: List[str] = []
         self.warning_count = 0
@@ -80,6 +84,8 @@ class MessageLog:
         return max(self._skipped, self._requested)
 
     def add(self, is_error: bool, message: str) -> None:
+        if self._echo is not None:
+            print("{}: {}".format("error" if is_error else "warning", message), file=self._echo, flush=True)
         self._skipped += bool(SKIPPED.search(message))
         self._requested += bool(REQUESTED.search(message))
         self.warning_count += not is_error

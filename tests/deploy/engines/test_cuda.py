@@ -1,0 +1,134 @@
+"""CUDA's libraries as far as they go without a GPU, and the doubles further."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from deploy.engines.cuda import open_cuda
+from deploy.engines.cuda_runtime import BindingsLibrary, RuntimeCuda, SharedLibrary
+from deploy.errors import EngineError
+
+Pretend = Callable[..., Any]
+
+
+@pytest.fixture(params=[BindingsLibrary, SharedLibrary])
+def library(request: pytest.FixtureRequest) -> Any:
+    """The real cuda-python and libcudart, where they are; most of their calls need no GPU to be refused."""
+    try:
+        return request.param()
+    except (ImportError, OSError) as error:
+        pytest.skip(f"{request.param.__name__}: {error}")
+
+
+def test_the_real_libraries_answer_in_the_same_words(library: Any) -> None:
+    assert library.call("cudaRuntimeGetVersion") >= 11040
+    try:
+        RuntimeCuda(library).read_device()
+    except EngineError as error:
+        assert str(error).startswith("cudaSetDeviceFlags failed: cudaError")
+    else:
+        pytest.skip("there is a GPU: tests marked gpu look further")
+    calls: dict[str, tuple[Any, ...]] = {
+        "cudaMalloc": (16,),
+        "cudaHostAlloc": (16, 0),
+        "cudaMemGetInfo": (),
+        "cudaDeviceGetAttribute": (75, 0),
+        "cudaMemcpyAsync": (0, 0, 1, 1, 0),
+        "cudaStreamCreateWithFlags": (1,),
+        "cudaStreamBeginCapture": (0, 1),
+        "cudaEventCreateWithFlags": (0,),
+    }
+    for function, arguments in calls.items():
+        with pytest.raises(EngineError, match=rf"^{function} failed: cudaError\w+ \(\d+\)"):
+            library.call(function, *arguments)
+
+
+def test_libcudart_has_every_function_of_the_table() -> None:
+    try:
+        found = SharedLibrary()
+    except OSError as error:
+        pytest.skip(f"libcudart: {error}")
+    for function, signature in SharedLibrary.SIGNATURES.items():
+        assert len(getattr(found._library, function).argtypes) == len(signature), function
+
+
+def test_without_any_library_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cuda", None)
+    monkeypatch.setitem(sys.modules, "cuda.bindings", None)
+    monkeypatch.setitem(sys.modules, "pycuda", None)
+    monkeypatch.setattr("deploy.engines.cuda_runtime.list_candidates", lambda: iter(["/nowhere/libcudart.so"]))
+    with pytest.raises(EngineError, match=r"cuda-python.*libcudart.*/nowhere.*pycuda.*nvidia-jetpack.*pip install"):
+        open_cuda()
+
+
+def test_arrays_go_to_the_device_and_back(pretend_tensorrt: Pretend) -> None:
+    pretend_tensorrt(cuda={"device": "Orin", "capability": [8, 7], "version": 12060})
+    cuda = open_cuda()
+    device = cuda.read_device()
+    assert (device.name, device.compute_capability, device.integrated, device.cuda) == ("Orin", "8.7", True, "12.6")
+    assert cuda.library == "cuda-python 12.6"
+    stream = cuda.create_stream()
+    there, back = cuda.allocate_pinned((2, 3), "float32"), cuda.allocate_pinned((2, 3), "float32")
+    there[:] = np.arange(6).reshape(2, 3)
+    back[:] = 0
+    pointer = cuda.allocate(there.nbytes)
+    cuda.copy_to_device(pointer, there, stream)
+    cuda.copy_to_host(back, pointer, stream)
+    cuda.synchronize(stream)
+    assert back.tolist() == [[0, 1, 2], [3, 4, 5]]
+    with pytest.raises(EngineError, match=r"cudaMemcpyAsync failed: cudaErrorInvalidValue \(1\)"):
+        cuda.copy_to_device(pointer, np.zeros((2, 3), np.float32), stream)  # memory that is not pinned
+
+
+def test_captured_work_runs_when_it_is_launched(pretend_tensorrt: Pretend) -> None:
+    pretend_tensorrt()
+    cuda = open_cuda()
+    stream = cuda.create_stream()
+    source, result = cuda.allocate_pinned((1,), "int32"), cuda.allocate_pinned((1,), "int32")
+    source[:], result[:] = 7, 0
+    graph = cuda.capture(stream, lambda: cuda.copy_to_host(result, source.ctypes.data, stream))
+    assert result[0] == 0
+    cuda.launch(graph, stream)
+    assert result[0] == 7
+
+
+def test_a_failed_capture_leaves_a_usable_stream(pretend_tensorrt: Pretend) -> None:
+    pretend_tensorrt(cuda={"capture": False})
+    cuda = open_cuda()
+    stream = cuda.create_stream()
+    with pytest.raises(EngineError, match="cudaStreamEndCapture failed: cudaErrorStreamCaptureInvalidated"):
+        cuda.capture(stream, lambda: None)
+
+    def fail() -> None:
+        raise EngineError("a layer cannot be captured")
+
+    with pytest.raises(EngineError, match="a layer cannot be captured"):
+        cuda.capture(stream, fail)
+    cuda.synchronize(stream)
+
+
+@pytest.mark.gpu
+def test_a_gpu_is_described_and_gives_back_what_it_was_given(tmp_path: Path) -> None:
+    cuda = open_cuda()
+    assert cuda.read_device().name and cuda.read_memory()[0] > 0
+    stream = cuda.create_stream()
+    start, stop = cuda.create_event(), cuda.create_event()
+    array, back = cuda.allocate_pinned((1024,), "float32"), cuda.allocate_pinned((1024,), "float32")
+    array[:] = np.arange(1024)
+    pointer = cuda.allocate(array.nbytes)
+    cuda.record(start, stream)
+    cuda.copy_to_device(pointer, array, stream)
+    graph = cuda.capture(stream, lambda: cuda.copy_to_host(back, pointer, stream)) if cuda.captures else None
+    if graph is not None:
+        cuda.launch(graph, stream)
+    else:
+        cuda.copy_to_host(back, pointer, stream)
+    cuda.record(stop, stream)
+    cuda.synchronize(stream)
+    assert np.array_equal(array, back) and cuda.elapsed_ms(start, stop) > 0
