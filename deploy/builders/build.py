@@ -14,7 +14,7 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Union
+from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
 
 from deploy.builders.plans import (
     SEARCH_LEVEL,
@@ -162,7 +162,7 @@ def _try_build(
             start_new_session=True,
         )
         try:
-            fault, lowest = _watch(child, json.dumps(request).encode(), limits)
+            fault, lowest = _watch(child, json.dumps(request).encode(), limits, available)
         finally:
             _end(child)
     answer: Dict[str, Any] = {}
@@ -181,9 +181,10 @@ def _try_build(
     }
 
 
-def _watch(child: Any, request: bytes, limits: BuildLimits) -> Any:
+def _watch(
+    child: Any, request: bytes, limits: BuildLimits, lowest: Optional[int]
+) -> Tuple[Optional[str], Optional[int]]:
     """Wait for a child to end; why it is to be ended instead, or None, and the least memory that was available."""
-    lowest = read_available_bytes()
     deadline = time.monotonic() + limits.seconds
     try:
         child.stdin.write(request)

@@ -1,7 +1,7 @@
 """A double of TensorRT's Python module, computing by ONNX Runtime. It has no name that the release in question lacks.
 
-`TENSORRT_DOUBLE` (JSON) says what it pretends: "version"; "build", by level: "ok", "none", "crash", "hang"; "type", that
-every layer of an engine is said to have; "messages", warnings of a build. Its names are those of tensorrt_names.json.
+`TENSORRT_DOUBLE` (JSON) says what it pretends: "version"; "build", by level: "ok", "none", "crash", "hang"; "type",
+that every layer of an engine is said to have; "messages", warnings of a build. Its names are in tensorrt_names.json.
 """
 
 from __future__ import annotations

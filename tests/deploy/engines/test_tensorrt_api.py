@@ -12,9 +12,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-ADAPTER = [
-    ROOT / "deploy" / name for name in ("builders/trt.py", "engines/trt.py", "engines/tensorrt_library.py")
-]
+ADAPTER = [ROOT / "deploy" / name for name in ("builders/trt.py", "engines/trt.py", "engines/tensorrt_library.py")]
 NAMES: dict[str, list[str]] = json.loads((ROOT / "tests" / "doubles" / "tensorrt_names.json").read_text())
 VERSIONS = ["8.6.1", "10.3.0", "10.16.1", "11.4.0"]
 
