@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from importlib import metadata
 from typing import Any, Callable, Iterator, Tuple
 
 import numpy as np
@@ -20,6 +19,7 @@ class PyCuda(Cuda):
     captures = False
 
     def __init__(self) -> None:
+        import pycuda
         from pycuda import driver
 
         self._driver: Any = driver
@@ -30,7 +30,7 @@ class PyCuda(Cuda):
             self._device: Any = driver.Device(0)
             self._context: Any = self._device.retain_primary_context()  # TensorRT's own; another would be a second one
             self._context.push()
-        self.library = "pycuda {}".format(metadata.version("pycuda"))
+        self.library = "pycuda {}".format(pycuda.VERSION_TEXT)
 
     def read_device(self) -> CudaDevice:
         with self._naming("Device"):
