@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -111,6 +113,91 @@ def test_a_failed_capture_leaves_a_usable_stream(pretend_tensorrt: Pretend) -> N
     with pytest.raises(EngineError, match="a layer cannot be captured"):
         cuda.capture(stream, fail)
     cuda.synchronize(stream)
+
+
+class PycudaError(Exception):
+    """`pycuda.driver.Error`."""
+
+
+def make_pycuda(log: list[str]) -> tuple[ModuleType, ModuleType]:
+    """A double of pycuda as far as its documentation says what the engine uses, on host memory."""
+    package, driver = ModuleType("pycuda"), ModuleType("pycuda.driver")
+
+    class Allocation:
+        def __init__(self, size: int) -> None:
+            self.memory = np.zeros(size, np.uint8)
+
+        def __int__(self) -> int:
+            return int(self.memory.ctypes.data)
+
+        def free(self) -> None:
+            log.append("free")
+
+    def pagelocked_empty(shape: int, dtype: Any) -> np.ndarray:
+        class Pinned(np.ndarray):
+            base = SimpleNamespace(free=lambda: log.append("free pinned"))
+
+        return np.empty(shape, dtype).view(Pinned)
+
+    def copy(target: int, source: int, size: int, stream: Any) -> None:
+        assert stream.handle == 77
+        ctypes.memmove(target, source, size)
+
+    def fail(size: int) -> None:
+        raise PycudaError("cuMemAlloc failed: out of memory")
+
+    context = SimpleNamespace(
+        push=lambda: log.append("push"), pop=lambda: log.append("pop"), detach=lambda: log.append("detach")
+    )
+    device = SimpleNamespace(
+        name=lambda: "Orin",
+        compute_capability=lambda: (8, 7),
+        get_attribute=lambda attribute: attribute,
+        retain_primary_context=lambda: context,
+    )
+    driver.__dict__.update(
+        Error=PycudaError,
+        init=lambda: None,
+        Device=lambda number: device,
+        device_attribute=SimpleNamespace(INTEGRATED=1),
+        get_version=lambda: (12, 6, 0),
+        mem_get_info=lambda: (1, 2),
+        mem_alloc=lambda size: fail(size) if size > 1 << 40 else Allocation(size),
+        pagelocked_empty=pagelocked_empty,
+        memcpy_htod_async=lambda target, array, stream: copy(target, array.ctypes.data, array.nbytes, stream),
+        memcpy_dtoh_async=lambda array, source, stream: copy(array.ctypes.data, source, array.nbytes, stream),
+        Stream=lambda: SimpleNamespace(handle=77, synchronize=lambda: log.append("synchronize")),
+    )
+    package.__dict__.update(driver=driver, VERSION_TEXT="2025.1", __path__=[])
+    return package, driver
+
+
+def test_pycuda_is_what_remains(monkeypatch: pytest.MonkeyPatch) -> None:
+    log: list[str] = []
+    package, driver = make_pycuda(log)
+    for name, module in (("cuda", None), ("cuda.bindings", None), ("pycuda", package), ("pycuda.driver", driver)):
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr("deploy.engines.cuda_runtime.list_candidates", lambda: iter(()))
+    cuda = open_cuda()
+    device = cuda.read_device()
+    assert (device.name, device.compute_capability, device.integrated, device.cuda) == ("Orin", "8.7", True, "12.6")
+    assert (cuda.library, cuda.captures) == ("pycuda 2025.1", False)
+    stream = cuda.create_stream()
+    there, back = cuda.allocate_pinned((2, 2), "int32"), cuda.allocate_pinned((2, 2), "int32")
+    there[:] = [[1, 2], [3, 4]]
+    pointer = cuda.allocate(there.nbytes)
+    cuda.copy_to_device(pointer, there, stream)
+    cuda.copy_to_host(back, pointer, stream)
+    cuda.synchronize(stream)
+    assert back.tolist() == [[1, 2], [3, 4]] and cuda.handle_of(stream) == 77
+    with pytest.raises(EngineError, match="mem_alloc of pycuda failed: cuMemAlloc failed: out of memory"):
+        cuda.allocate(1 << 41)
+    with pytest.raises(EngineError, match="no CUDA graphs"):
+        cuda.capture(stream, lambda: None)
+    cuda.free(pointer)
+    cuda.free_pinned(there)
+    cuda.close()
+    assert log == ["push", "synchronize", "free", "free pinned", "pop", "detach"]
 
 
 @pytest.mark.gpu
