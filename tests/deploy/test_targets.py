@@ -49,7 +49,7 @@ def test_a_file_describes_a_target(tmp_path: Path) -> None:
         ('name = "x"\nmode = "fast"', "mode is one of sustained, burst, not 'fast'"),
         ('name = "x"\nlock_clocks = true', "lock_clocks is one of auto, never, require, not True"),
         ('name = "x"\nlink = "ssh"', "the link 'ssh'; this release has: local"),
-        ('name = "x"\nengine = "trt"', "the engine 'trt'; this release has: ort"),
+        ('name = "x"\nengine = "abacus"', "the engine 'abacus'; this release has: ort, trt"),
         ('name = "x"\nnms = "fast"', "the nms 'fast'; this release has: matrix, op"),
     ],
 )

@@ -14,7 +14,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from deploy import Bundle, BundleManifest, Preprocess, write_bundle
+from deploy import Bundle, BundleManifest, Detector, Preprocess, write_bundle
 from deploy.cli import main
 
 Pretend = Callable[..., Any]
@@ -89,6 +89,19 @@ def test_a_target_says_which_engine_is_built(
     target.write_text('name = "board"\nengine = "trt"\nnms = "matrix"\n')
     code, out, _ = deploy("build", bundle.folder, "--target", target)
     assert code == 0 and "fp32 by tensorrt" in out
+    code, out, _ = deploy("measure", bundle.folder, "--target", target, "--level", "quick", "--json")
+    assert code == 0 and json.loads(out)["model"]["device"]["runtime"].startswith("tensorrt 10.3.0, level 3, Orin")
+
+
+def test_a_detector_detects_by_tensorrt_what_it_detects_by_onnx_runtime(
+    pretend_tensorrt: Pretend, bundle: Bundle
+) -> None:
+    pretend_tensorrt("8.6.1")  # whose labels and count are int32
+    image = np.zeros((16, 16, 3), np.uint8)
+    with Detector(bundle, engine="trt") as by_tensorrt, Detector(bundle) as by_onnx_runtime:
+        found, wanted = by_tensorrt(image), by_onnx_runtime(image)
+    assert found.boxes_xyxy.tolist() == wanted.boxes_xyxy.tolist() == [[2, 4, 6, 8]]
+    assert found.labels.tolist() == wanted.labels.tolist() == [0] and found.labels.dtype == wanted.labels.dtype
 
 
 def test_an_engine_without_plans_has_nothing_to_build(deploy: Command, bundle: Bundle) -> None:
