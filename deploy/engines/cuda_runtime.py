@@ -23,6 +23,7 @@ NON_BLOCKING = 1  # cudaStreamNonBlocking
 SPIN = 1  # cudaDeviceScheduleSpin
 INTEGRATED, MAJOR, MINOR = 18, 75, 76  # cudaDeviceAttr
 DEVICE = 0
+ALREADY_ACTIVE = "cudaErrorSetOnActiveProcess"
 NO_DEVICE = (35, 100)  # cudaErrorInsufficientDriver, which it is without a driver too; cudaErrorNoDevice
 
 
@@ -150,7 +151,11 @@ class RuntimeCuda(Cuda):
 
     def __init__(self, library: Library) -> None:
         self._call = library.call
-        self._call("cudaSetDeviceFlags", SPIN)
+        try:
+            self._call("cudaSetDeviceFlags", SPIN)
+        except EngineError as error:
+            if ALREADY_ACTIVE not in str(error):  # releases before 12 refuse what another engine here has set already
+                raise
         version = self._call("cudaRuntimeGetVersion")
         self._version = "{}.{}".format(version // 1000, version % 1000 // 10)
         self._read_name = library.read_name

@@ -88,6 +88,11 @@ def test_arrays_go_to_the_device_and_back(pretend_tensorrt: Pretend) -> None:
         cuda.copy_to_device(pointer, np.zeros((2, 3), np.float32), stream)  # memory that is not pinned
 
 
+def test_a_second_engine_opens_where_cuda_refuses_to_set_the_flags_again(pretend_tensorrt: Pretend) -> None:
+    pretend_tensorrt(cuda={"version": 11040})
+    assert [open_cuda().library for _ in range(2)] == ["cuda-python 11.4"] * 2
+
+
 def test_captured_work_runs_when_it_is_launched(pretend_tensorrt: Pretend) -> None:
     pretend_tensorrt()
     cuda = open_cuda()

@@ -18,6 +18,7 @@ from typing import Any
 class cudaError_t(enum.IntEnum):
     cudaSuccess = 0
     cudaErrorInvalidValue = 1
+    cudaErrorSetOnActiveProcess = 36
     cudaErrorStreamCaptureInvalidated = 901
 
 
@@ -63,7 +64,9 @@ def enqueue(stream: int, work: Callable[[], None]) -> bool:
 
 
 def cudaSetDeviceFlags(flags: int) -> tuple[Any, ...]:
-    return SUCCESS
+    CALLS.append("cudaSetDeviceFlags")
+    is_refused = options().get("version", 12060) < 12000 and CALLS.count("cudaSetDeviceFlags") > 1
+    return (cudaError_t.cudaErrorSetOnActiveProcess,) if is_refused else SUCCESS
 
 
 def cudaRuntimeGetVersion() -> tuple[Any, ...]:
