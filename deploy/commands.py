@@ -22,7 +22,7 @@ from deploy.detections import Detections
 from deploy.engines import open_engine
 from deploy.engines.base import check_model_file
 from deploy.engines.trt import TrtEngine
-from deploy.errors import CompatibilityError, DeployError, InputError, MeasurementError
+from deploy.errors import CompatibilityError, InputError, MeasurementError
 from deploy.latency import Comparison, LatencyRecord, compare
 from deploy.pipeline.annotate import AnnotatedFolder
 from deploy.pipeline.decode import get_head

@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -31,6 +30,7 @@ from deploy.builders.plans import (
 from deploy.bundle import hash_file
 from deploy.device import read_available_bytes
 from deploy.errors import EngineError, InputError
+from deploy.sensors.tegra import read_power_mode
 
 __all__ = ["BuildLimits", "build_plan", "open_plan"]
 
@@ -117,22 +117,7 @@ def build_plan(model: Path, key: PlanKey, folder: Path, limits: BuildLimits = Bu
     )
 
 
-def read_power_mode() -> str:
-    """The power mode of a Jetson, on which timings depend; "" on a machine without one."""
-    tool = shutil.which("nvpmodel")
-    if tool is None:
-        return ""
-    try:
-        result = subprocess.run(
-            [tool, "-q"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, universal_newlines=True, timeout=10
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return "unknown"
-    lines = [line.split(":", 1)[1].strip() for line in result.stdout.splitlines() if "Power Mode:" in line]
-    return lines[0] if lines else "unknown"
-
-
-def name_timing_cache(platform: Platform, power_mode: str) -> str:
+def name_timing_cache(platform: Platform, power_mode: Optional[str]) -> str:
     """The file of timings that hold on one device, with one TensorRT, in one power mode."""
     text = json.dumps([asdict(platform), power_mode], sort_keys=True)
     return "timing-{}.cache".format(hashlib.sha256(text.encode()).hexdigest()[:16])
