@@ -13,6 +13,7 @@ from deploy import commands
 from deploy.builders.compatibility import LEVELS as FINDINGS
 from deploy.builders.compatibility import VERSIONS
 from deploy.builders.plans import LEVELS
+from deploy.builders.precision import PRECISIONS
 from deploy.builders.releases import RELEASES
 from deploy.engines import ENGINES
 from deploy.errors import DeployError
@@ -33,6 +34,7 @@ EXAMPLES = """examples:
   deploy compare runs/demo/bundles/student-003 runs/demo/bundles/base
   deploy check any_model.onnx --tensorrt 10.3
   deploy build runs/demo/bundles/student-003 --engine trt --level final
+  deploy convert runs/demo/bundles/student-003 --precision int8 --data my_images
 
 exit codes: 0 done, 1 failed, 2 the input is wrong, 130 interrupted"""
 
@@ -79,6 +81,24 @@ exit codes: 0 done, 2 the model is not trusted or is not what was said of it""".
     "\n".join("  {:<11} {}".format(name, "\n".ljust(15).join(textwrap.wrap(head.summary, 65)))
               for name, head in HEADS.items())
 )  # fmt: skip
+
+CONVERT_HELP = """precisions:
+  fp16  casts: convolutions, linears and what lies between them in float16;
+        layers whose values exceed 10000 stay in fp32
+  int8  pairs of QuantizeLinear and DequantizeLinear, symmetrical, a scale a
+        channel for weights; the heads' last layers stay in fp32
+Box decoding, softmax, TopK, NMS, inputs and outputs are fp32 in both.
+
+AP is that of the converted file, run by the engine that will run it. Where more
+than --max-ap-drop is lost, the layers that cost most go back to fp32; where that
+does not help, nothing is written. Whether it is faster, only the device says:
+deploy compare BUNDLE-int8 BUNDLE.
+
+examples:
+  deploy convert runs/demo/bundles/student-003 --precision int8 --data my_images
+  deploy convert student --precision fp16 --data my_images --out student-fp16
+
+exit codes: 0 done, 1 the loss stays above the bound, 2 the input is wrong"""
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> NoReturn:
@@ -150,6 +170,25 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--split", default="val", choices=("train", "val", "all"), help="default: val")
     _add_threads(evaluate)
     _add_json(evaluate, "print JSON")
+
+    convert = _add_command(
+        known, "convert", commands.convert_bundle, "a bundle in another precision, and what it loses"
+    )
+    convert.add_argument("bundle", metavar="BUNDLE", help="folder of a bundle in fp32")
+    convert.add_argument("--precision", required=True, choices=list(PRECISIONS), help="what layers compute in")
+    convert.add_argument(
+        "--data", metavar="PATH", type=Path, required=True, help="labelled images: train to calibrate with, val for AP"
+    )
+    convert.add_argument("--out", metavar="BUNDLE", type=Path, help="folder to write (default: BUNDLE-PRECISION)")
+    convert.add_argument(
+        "--max-ap-drop", type=_share, default=0.01, metavar="AP", help="refuse a greater loss (default: 0.01)"
+    )
+    convert.add_argument(
+        "--images", type=_count, default=64, metavar="N", help="of the train split, to calibrate with (default: 64)"
+    )
+    _add_threads(convert)
+    _add_json(convert, "print JSON")
+    convert.epilog, convert.formatter_class = CONVERT_HELP, argparse.RawDescriptionHelpFormatter
 
     measure = _add_command(known, "measure", commands.measure_model, "latency of a bundle or of any ONNX model")
     measure.add_argument("model", metavar="BUNDLE|MODEL.onnx", help="what to time; its shapes are fixed")

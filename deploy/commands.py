@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
+from typing import Any, Dict, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -38,11 +38,13 @@ __all__ = [
     "build_plan",
     "check_compatibility",
     "compare_bundles",
+    "convert_bundle",
     "evaluate_bundle",
     "list_targets",
     "measure_model",
     "run_bundle",
     "show_progress",
+    "show_steps",
 ]
 
 
@@ -88,37 +90,13 @@ def run_bundle(options: argparse.Namespace) -> None:
 
 def evaluate_bundle(options: argparse.Namespace) -> None:
     """Average precision on a labelled split; classes are matched by name."""
-    from deploy.data import read_dataset, read_image
-    from deploy.evaluate import evaluate_detections
+    from deploy.data import read_dataset
+    from deploy.evaluate import evaluate_artefact
 
     bundle = _open_runnable(options.bundle)
     dataset = read_dataset(options.data, options.split)
-    unknown = [name for name in dataset.class_names if name not in bundle.class_names]
-    if unknown:
-        raise InputError(
-            "{} has classes that the bundle does not detect: {}; it detects {}".format(
-                options.data, ", ".join(unknown), ", ".join(bundle.class_names)
-            )
-        )
-    label_of = np.array([_find(dataset.class_names, name) for name in bundle.class_names], np.int64)
-    unread = []
-
-    def detect_all() -> Iterator[Tuple[int, Detections]]:
-        with Detector(bundle, options.threads) as detector:
-            for index, record in enumerate(dataset.records):
-                show_progress("image {} of {}".format(index + 1, len(dataset.records)))
-                try:
-                    image = read_image(record.path, (record.width, record.height))
-                except InputError as error:
-                    unread.append(str(error))
-                    continue
-                found = detector(image)
-                labels = label_of[found.labels]
-                known = labels >= 0
-                yield record.image_id, Detections(found.boxes_xyxy[known], found.scores[known], labels[known])
-
     try:
-        precision = evaluate_detections(dataset, detect_all())
+        precision, unread = evaluate_artefact(bundle, bundle.class_names, dataset, options.threads, show_progress)
     except ImportError as error:
         raise InputError(
             "evaluating needs pycocotools ({}): python3 -m pip install pycocotools".format(error)
@@ -135,6 +113,29 @@ def evaluate_bundle(options: argparse.Namespace) -> None:
     print("{} of {} ({})".format(_plural(len(dataset.records), "image"), options.data, options.split))
     for name, value in [*values.items(), *(("ap of " + name, value) for name, value in by_class.items())]:
         print("  {:<24} {}".format(name, "no such object" if value is None else "{:.4f}".format(value)))
+
+
+def convert_bundle(options: argparse.Namespace) -> None:
+    """A bundle in another precision, with the average precision of that very artefact."""
+    from deploy.convert import convert
+
+    bundle = _open_runnable(options.bundle)
+    out = options.out or bundle.folder.resolve().parent / "{}-{}".format(
+        bundle.folder.resolve().name, options.precision
+    )
+    written, conversion = convert(
+        bundle, options.precision, options.data, out, options.max_ap_drop, options.images, options.threads, show_steps
+    )
+    show_progress("")
+    if options.json:
+        print(json.dumps({"bundle": str(written.folder), **conversion.to_json()}, indent=2))
+        return
+    print("{}: {}, AP {:.4f} beside {:.4f} in fp32 ({:+.4f})".format(
+        written.folder, conversion.precision, conversion.ap, conversion.ap_fp32, -conversion.drop))  # fmt: skip
+    groups = _plural(conversion.groups, "group of layers", "groups of layers")
+    print("  {} converted, calibrated on {}".format(groups, _plural(conversion.images, "image")))
+    for name in conversion.put_back:
+        print("  back in fp32: {}".format(name))
 
 
 def measure_model(options: argparse.Namespace) -> None:
@@ -244,6 +245,15 @@ def show_progress(line: str) -> None:
         print("\r\033[K{}".format(line[:100]), end="", file=sys.stderr, flush=True)
 
 
+def show_steps(line: str) -> None:
+    """A line for each step on stderr; images within a step only on a terminal, in place."""
+    if line.startswith("image "):
+        show_progress(line)
+        return
+    show_progress("")
+    print("deploy: {}".format(line), file=sys.stderr, flush=True)
+
+
 def _measure(
     models: Sequence[Tuple[str, str]], options: argparse.Namespace, trust: bool = False
 ) -> Dict[str, LatencyRecord]:
@@ -292,10 +302,6 @@ def _open_runnable(path: str) -> Bundle:
             "outputs mean: say so once with deploy adopt {}, or time it with deploy measure {}".format(path, path, path)
         )
     return open_bundle(path)
-
-
-def _find(names: Sequence[str], name: str) -> int:
-    return names.index(name) if name in names else -1
 
 
 def _report_line(line: str) -> None:

@@ -37,3 +37,7 @@ class CompatibilityError(DeployError):
 
 class ExportError(DeployError):
     """A detector could not be written as a graph that every engine takes."""
+
+
+class PrecisionError(DeployError):
+    """A model in another precision detects too much worse than its source; it is not written."""
