@@ -123,9 +123,13 @@ def convert_bundle(options: argparse.Namespace) -> None:
     out = options.out or bundle.folder.resolve().parent / "{}-{}".format(
         bundle.folder.resolve().name, options.precision
     )
-    written, conversion = convert(
-        bundle, options.precision, options.data, out, options.max_ap_drop, options.images, options.threads, show_steps
-    )
+    choices = (options.precision, options.data, out, options.max_ap_drop, options.images, options.threads)
+    try:
+        written, conversion = convert(bundle, *choices, show_steps)
+    except ImportError as error:
+        raise InputError(
+            "converting needs onnx, onnxruntime and pycocotools ({}): python3 -m pip install them".format(error)
+        ) from error
     show_progress("")
     if options.json:
         print(json.dumps({"bundle": str(written.folder), **conversion.to_json()}, indent=2))

@@ -132,7 +132,8 @@ def _iterate_canvases(bundle: Bundle, records: Sequence[Record], report: Report)
         report("image {} of {}".format(index + 1, len(records)))
         try:
             image = read_image(record.path, (record.width, record.height))
-        except InputError:
+        except InputError as error:
+            report("{} (left out)".format(error))
             continue
         yield bundle.preprocess(image)[0]
 

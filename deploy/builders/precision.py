@@ -30,7 +30,7 @@ class Conversion:
         groups: of layers (those that share weights) that compute in the new precision, counted.
         put_back: groups, by the name of their weights, that went back to FP32 because they cost most; worst first.
         tried: how many groups were put back at each attempt, and the drop that was left.
-        calibration, images: how ranges were found, and on how many images.
+        calibration, images: how ranges were found, and on how many listed images (the unreadable are left out).
     """
 
     precision: str
