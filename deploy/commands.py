@@ -11,8 +11,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence, Tuple
 
-import numpy as np
-
 from deploy.adopt import adopt_model, find_canvas_size, read_class_names, require_trust
 from deploy.builders.compatibility import VERSIONS, check_model, fits_release, opset_of, read_model
 from deploy.builders.compatibility_report import describe_findings, findings_json
