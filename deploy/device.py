@@ -11,12 +11,13 @@ from typing import Any, Dict, Mapping, Optional, Set, Tuple
 
 from deploy.sensors.tegra import read_power_mode
 
-__all__ = ["DeviceFingerprint", "count_physical_cores", "read_busy_share", "read_fingerprint"]
+__all__ = ["DeviceFingerprint", "count_physical_cores", "read_available_bytes", "read_busy_share", "read_fingerprint"]
 
 CPU_INFO = Path("/proc/cpuinfo")
 GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 PROC_STAT = Path("/proc/stat")
+MEMORY_INFO = Path("/proc/meminfo")
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,14 @@ def read_busy_share(seconds: float = 0.1) -> Optional[float]:
     if before is None or after is None or after[1] <= before[1]:
         return None
     return (after[0] - before[0]) / (after[1] - before[1])
+
+
+def read_available_bytes() -> Optional[int]:
+    """Memory of this machine that is free or can be made so; None where the system does not tell."""
+    for line in _read_text(MEMORY_INFO).splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return None
 
 
 def _list_physical_cores(allowed: Set[int]) -> Set[Tuple[str, str]]:

@@ -13,7 +13,7 @@ from deploy.errors import EngineError, InputError
 from deploy.pipeline.preprocess import Preprocess
 from deploy.pipeline.yolox import count_yolox_classes, decode_yolox
 
-__all__ = ["HEADS", "Head", "check_detections", "decode_detections", "get_head"]
+__all__ = ["HEADS", "Head", "Size", "check_detections", "decode_detections", "get_head"]
 
 Size = Tuple[int, int]  # of the canvas: width, height
 
@@ -28,12 +28,14 @@ class Head:
             wanted and what is there, if a model of these outputs is not of this kind.
         decode: outputs by name to detections on the canvas, a pure function.
         order: of the channels that its models are usually fed with, as in `Preprocess`; adopting a model starts there.
+        leads: whether the outputs of one image lead with an axis of 1.
     """
 
     summary: str
     count_classes: Callable[[Sequence[TensorSpec], Size], Optional[int]]
     decode: Callable[[Mapping[str, np.ndarray], Size], Detections]
     order: str = "rgb"
+    leads: bool = False
 
     def usual_preprocess(self, width: int, height: int) -> Preprocess:
         """Levels 0 to 255 as they are, in this head's order."""
@@ -77,7 +79,7 @@ HEADS: Dict[str, Head] = {
     "detections": Head("boxes, scores, labels and their count, selected in the graph", check_detections,
                        decode_detections),
     "yolox": Head("one row a grid cell, [1, cells, 5 + classes], boxes not decoded, scores after their sigmoids",
-                  count_yolox_classes, decode_yolox, order="bgr"),
+                  count_yolox_classes, decode_yolox, order="bgr", leads=True),
 }  # fmt: skip
 
 
