@@ -4,7 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-all check format golden clean
+BOARD_PYTHONS := .venv-3.8 .venv-3.10
+
+.PHONY: demo test test-all test-ssh check format golden clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -20,6 +22,13 @@ test: $(STAMP)            ## the default tests (about 9 minutes on 2 cores)
 
 test-all: $(STAMP)        ## the slow tests too
 	$(BIN)/python -m pytest -m 'not gpu and not tensorrt and not ssh'
+
+test-ssh: $(STAMP)        ## boards behind a local sshd; skipped where there is none
+	$(BIN)/python -m pytest -m 'ssh and not slow' tests/deploy tests/smoke
+
+$(BOARD_PYTHONS): .venv-%: ## the Pythons of JetPack 5 and 6, where they are installed: tests then run board-side code in them
+	PYENV_VERSION=$* python$* -m venv $@
+	$@/bin/python -m pip install --quiet numpy pillow onnxruntime tomli
 
 check: $(STAMP)           ## what a pull request must pass: format, lint, types, fast tests
 	$(BIN)/ruff format --check .

@@ -13,6 +13,7 @@ from deploy.bundle import Bundle, BundleManifest, hash_file, write_bundle
 from deploy.engines import TensorSpec, open_engine
 from deploy.engines.base import check_model_file
 from deploy.errors import DeployError, InputError
+from deploy.pipeline.batch import find_image_input
 from deploy.pipeline.decode import get_head
 from deploy.pipeline.detector import Detector, ModelSource
 from deploy.pipeline.preprocess import Preprocess
@@ -54,8 +55,8 @@ def adopt_model(
         trust: whether the caller vouches for where the file is from.
 
     Raises:
-        InputError: the file is not trusted, does not take one image of a fixed size, keeps weights in other files, or
-            its outputs are not those of the head or of this number of classes.
+        InputError: the file is not trusted, does not take images of a fixed number and size, keeps weights in other
+            files, or its outputs are not those of the head or of this number of classes.
     """
     model = check_model_file(model, "ONNX model")
     kind = get_head(head)
@@ -66,7 +67,7 @@ def adopt_model(
         width, height = _read_canvas_size(copy, model)
         preprocess = (prepare or kind.usual_preprocess)(width, height)
         with Detector(ModelSource(copy, preprocess, head), 1) as detector:
-            count = kind.count_classes(detector.engine.outputs, (width, height))
+            count = detector.class_count
             if count is not None and count != len(class_names):
                 raise InputError(
                     "{} tells {} classes apart, but {} are named".format(model.name, count, len(class_names))
@@ -105,9 +106,8 @@ def require_trust(model: Path, trust: bool) -> None:
 
 def find_canvas_size(inputs: Sequence[TensorSpec]) -> Optional[Tuple[int, int]]:
     """(width, height) of the one image that a model with these inputs takes; None if it takes something else."""
-    shape = inputs[0].shape if len(inputs) == 1 and inputs[0].dtype == "float32" else ()
-    height, width = shape[2:] if len(shape) == 4 and shape[:2] == (1, 3) else (None, None)
-    return None if height is None or width is None else (width, height)
+    taken = find_image_input(inputs)
+    return (taken.width, taken.height) if taken is not None and taken.images == 1 else None
 
 
 def read_class_names(source: str) -> Tuple[str, ...]:
@@ -139,14 +139,13 @@ def _read_canvas_size(copy: Path, model: Path) -> Tuple[int, int]:
         raise InputError(
             "{} keeps weights in files beside it, and a bundle holds one file: save it as one".format(model)
         ) from error
-    size = find_canvas_size(inputs)
-    if size is None:
+    taken = find_image_input(inputs)
+    if taken is None:
         raise InputError(
-            "{} takes {}, not one image [1, 3, height, width] float32: export it with fixed shapes".format(
-                model, ", ".join(map(str, inputs))
-            )
+            "{} takes {}, not one image [1, 3, height, width] float32, or a fixed number of them: export it with "
+            "fixed shapes".format(model, ", ".join(map(str, inputs)))
         )
-    return size
+    return taken.width, taken.height
 
 
 def _list_inputs(model: Path) -> Sequence[TensorSpec]:

@@ -10,8 +10,12 @@ from pathlib import Path
 from typing import Any, Callable, NoReturn, Optional, Sequence
 
 from deploy import commands
-from deploy.builders.compatibility import LEVELS, VERSIONS
+from deploy.builders.compatibility import LEVELS as FINDINGS
+from deploy.builders.compatibility import VERSIONS
+from deploy.builders.plans import LEVELS
+from deploy.builders.precision import PRECISIONS
 from deploy.builders.releases import RELEASES
+from deploy.engines import ENGINES
 from deploy.errors import DeployError
 from deploy.pipeline.decode import HEADS
 from deploy.protocols import PROTOCOLS
@@ -21,12 +25,16 @@ __all__ = ["build_parser", "main"]
 EXAMPLES = """examples:
   deploy run runs/demo/bundles/base street.jpg photos/ --out drawn
   deploy run runs/demo/bundles/base photos/ --json > found.jsonl
+  deploy run runs/demo/bundles/base street.mp4 --every 5 --out drawn
+  deploy run runs/demo/bundles/base /dev/video0 --json
   deploy evaluate runs/demo/bundles/base --data path/to/labelled/images
   deploy measure runs/demo/bundles/student-003 --base runs/demo/bundles/base --images photos/
   deploy measure any_model.onnx --trust --level final --json
   deploy adopt any_model.onnx --head yolox --classes coco --out adopted --trust
   deploy compare runs/demo/bundles/student-003 runs/demo/bundles/base
   deploy check any_model.onnx --tensorrt 10.3
+  deploy build runs/demo/bundles/student-003 --engine trt --level final
+  deploy convert runs/demo/bundles/student-003 --precision int8 --data my_images
 
 exit codes: 0 done, 1 failed, 2 the input is wrong, 130 interrupted"""
 
@@ -49,7 +57,7 @@ examples:
 exit codes: 0 nothing is in the way, 1 something is refused or dynamic,
 2 the input is wrong""".format(
     "\n".join("  {:<7} {}".format(version, release.runs_on) for version, release in RELEASES.items()),
-    "\n".join("  {:<8} {}".format(level, meaning) for level, meaning in LEVELS.items()),
+    "\n".join("  {:<8} {}".format(level, meaning) for level, meaning in FINDINGS.items()),
 )
 
 ADOPT_HELP = """An ONNX file says neither how an image is prepared for it nor what its outputs
@@ -73,6 +81,24 @@ exit codes: 0 done, 2 the model is not trusted or is not what was said of it""".
     "\n".join("  {:<11} {}".format(name, "\n".ljust(15).join(textwrap.wrap(head.summary, 65)))
               for name, head in HEADS.items())
 )  # fmt: skip
+
+CONVERT_HELP = """precisions:
+  fp16  casts: convolutions, linears and what lies between them in float16;
+        layers whose values exceed 10000 stay in fp32
+  int8  pairs of QuantizeLinear and DequantizeLinear, symmetrical, a scale a
+        channel for weights; the heads' last layers stay in fp32
+Box decoding, softmax, TopK, NMS, inputs and outputs are fp32 in both.
+
+AP is that of the converted file, run by the engine that will run it. Where more
+than --max-ap-drop is lost, the layers that cost most go back to fp32; where that
+does not help, nothing is written. Whether it is faster, only the device says:
+deploy compare BUNDLE-int8 BUNDLE.
+
+examples:
+  deploy convert runs/demo/bundles/student-003 --precision int8 --data my_images
+  deploy convert student --precision fp16 --data my_images --out student-fp16
+
+exit codes: 0 done, 1 the loss stays above the bound, 2 the input is wrong"""
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> NoReturn:
@@ -104,13 +130,21 @@ def build_parser() -> argparse.ArgumentParser:
     )
     known = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
 
-    run = _add_command(known, "run", commands.run_bundle, "find objects in images and folders of images")
+    run = _add_command(known, "run", commands.run_bundle, "find objects in images, videos and cameras")
     run.add_argument("bundle", metavar="BUNDLE", help="folder of a bundle")
-    run.add_argument("images", nargs="+", metavar="IMAGE", type=Path, help="image file, or folder of images")
-    run.add_argument("--out", type=Path, metavar="DIR", help="write pictures with the objects drawn into this folder")
+    run.add_argument(
+        "sources", nargs="+", metavar="SOURCE", help="image, folder of images, video, camera (0 or /dev/video0), or URL"
+    )
+    run.add_argument(
+        "--out", type=Path, metavar="DIR", help="write pictures and videos with the objects drawn into this folder"
+    )
     run.add_argument("--score", type=_share, default=0.3, help="leave out objects below this score (default: 0.3)")
+    run.add_argument(
+        "--every", type=_count, default=1, metavar="N", help="of videos and cameras, take each Nth frame (default: 1)"
+    )
+    run.add_argument("--max-frames", type=_count, metavar="N", help="stop after so many images and frames in all")
     _add_threads(run)
-    _add_json(run, "print one JSON object a line, one line an image")
+    _add_json(run, "print one JSON object a line, one line an image or frame")
 
     adopt = _add_command(known, "adopt", commands.adopt_bundle, "make a bundle of an ONNX model from elsewhere")
     adopt.add_argument("model", metavar="MODEL.onnx", type=Path, help="of fixed shapes, in one file")
@@ -137,6 +171,25 @@ def build_parser() -> argparse.ArgumentParser:
     _add_threads(evaluate)
     _add_json(evaluate, "print JSON")
 
+    convert = _add_command(
+        known, "convert", commands.convert_bundle, "a bundle in another precision, and what it loses"
+    )
+    convert.add_argument("bundle", metavar="BUNDLE", help="folder of a bundle in fp32")
+    convert.add_argument("--precision", required=True, choices=list(PRECISIONS), help="what layers compute in")
+    convert.add_argument(
+        "--data", metavar="PATH", type=Path, required=True, help="labelled images: train to calibrate with, val for AP"
+    )
+    convert.add_argument("--out", metavar="BUNDLE", type=Path, help="folder to write (default: BUNDLE-PRECISION)")
+    convert.add_argument(
+        "--max-ap-drop", type=_share, default=0.01, metavar="AP", help="refuse a greater loss (default: 0.01)"
+    )
+    convert.add_argument(
+        "--images", type=_count, default=64, metavar="N", help="of the train split, to calibrate with (default: 64)"
+    )
+    _add_threads(convert)
+    _add_json(convert, "print JSON")
+    convert.epilog, convert.formatter_class = CONVERT_HELP, argparse.RawDescriptionHelpFormatter
+
     measure = _add_command(known, "measure", commands.measure_model, "latency of a bundle or of any ONNX model")
     measure.add_argument("model", metavar="BUNDLE|MODEL.onnx", help="what to time; its shapes are fixed")
     measure.add_argument("--base", metavar="OTHER", help="a second one, timed in turns with the first: gives the ratio")
@@ -157,8 +210,26 @@ def build_parser() -> argparse.ArgumentParser:
     _add_json(check, "print JSON")
     check.epilog, check.formatter_class = CHECK_HELP, argparse.RawDescriptionHelpFormatter
 
+    build = _add_command(known, "build", commands.build_plan, "the TensorRT plan of a model, for this machine")
+    build.add_argument("model", metavar="BUNDLE|MODEL.onnx", help="what to build")
+    which = build.add_mutually_exclusive_group()
+    which.add_argument("--engine", choices=list(ENGINES), default="trt", help="default: trt, the one that is built")
+    which.add_argument("--target", metavar="NAME", help="a known target, or a TOML file; its engine is built")
+    build.add_argument("--level", default="search", choices=list(LEVELS), help="effort (default: search; final: more)")
+    build.add_argument("--out", type=Path, metavar="DIR", help="keep the plan there (default: the user's cache)")
+    _add_trust(build)
+    _add_json(build, "print the build's record as JSON")
+
     targets = _add_command(known, "targets", commands.list_targets, "the known devices, and whether they work")
     _add_json(targets, "print one JSON object a line")
+    one = targets.add_subparsers(metavar="check")
+    target = _add_command(one, "check", commands.check_target, "everything a device has and lacks, with what to do")
+    target.add_argument("target", metavar="NAME", help="a known target, or a TOML file")
+    _add_host(target)
+    _add_json(target, "print JSON")
+
+    agent = _add_command(known, "agent", commands.serve_requests, "answer requests on stdin; started over ssh")
+    agent.add_argument("cache", metavar="CACHE", type=Path, help="folder of the pushed files")
     return parser
 
 
@@ -198,9 +269,19 @@ def _add_trust(parser: argparse.ArgumentParser) -> None:
 
 def _add_measuring(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", default="cpu", help="a known target, or a TOML file (default: cpu)")
+    _add_host(parser)
     parser.add_argument("--images", type=Path, nargs="+", metavar="PATH", help="feed these images (default: noise)")
     parser.add_argument("--level", default="screen", choices=list(PROTOCOLS), help="how thorough (default: screen)")
     _add_json(parser, "print the whole records as JSON")
+
+
+def _add_host(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--host",
+        default="",
+        metavar="USER@BOARD",
+        help="which board, for a target behind ssh (default: the hosts file's)",
+    )
 
 
 def _share(text: str) -> float:

@@ -5,37 +5,46 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from contextlib import ExitStack, closing
 from dataclasses import asdict, replace
+from itertools import islice
 from pathlib import Path
-from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
-
-import numpy as np
+from typing import Any, Dict, Optional, Sequence, Tuple
 
 from deploy.adopt import adopt_model, find_canvas_size, read_class_names, require_trust
 from deploy.builders.compatibility import VERSIONS, check_model, fits_release, opset_of, read_model
 from deploy.builders.compatibility_report import describe_findings, findings_json
+from deploy.builders.plans import LEVELS
 from deploy.bundle import Bundle, open_bundle
 from deploy.detections import Detections
 from deploy.engines import open_engine
 from deploy.engines.base import check_model_file
-from deploy.errors import CompatibilityError, DeployError, InputError, MeasurementError
+from deploy.engines.trt import TrtEngine
+from deploy.errors import CompatibilityError, InputError, MeasurementError
 from deploy.latency import Comparison, LatencyRecord, compare
+from deploy.pipeline.annotate import AnnotatedFolder
 from deploy.pipeline.decode import get_head
-from deploy.pipeline.detector import Detector
+from deploy.pipeline.detector import Detector, Timings
 from deploy.pipeline.preprocess import Preprocess
-from deploy.pipeline.sources import iterate_images
-from deploy.targets import TARGETS, get_target
+from deploy.pipeline.sources import SourceFrame, iterate_frames, list_sources
+from deploy.surroundings import describe_surroundings
+from deploy.targets import TARGETS, describe_conditions, get_target, read_target, require_working
 from deploy.timing import Subject
 
 __all__ = [
     "adopt_bundle",
+    "build_plan",
     "check_compatibility",
+    "check_target",
     "compare_bundles",
+    "convert_bundle",
     "evaluate_bundle",
     "list_targets",
     "measure_model",
     "run_bundle",
+    "serve_requests",
     "show_progress",
+    "show_steps",
 ]
 
 
@@ -61,70 +70,33 @@ def adopt_bundle(options: argparse.Namespace) -> None:
 
 
 def run_bundle(options: argparse.Namespace) -> None:
-    """Objects in images: a text or one JSON object for each image as it is done, and pictures with ``--out``."""
+    """Objects in every image and frame: text or one JSON object for each as it is done, drawn ones with ``--out``."""
     bundle = _open_runnable(options.bundle)
-    unread = 0
-
-    def report(line: str) -> None:
-        nonlocal unread
-        unread += 1
-        print("deploy: {} (skipped)".format(line), file=sys.stderr)
-
-    taken: Dict[str, int] = {}
-    with Detector(bundle, options.threads) as detector:
-        for path, image in iterate_images(options.images, report):
-            found, timings = detector.detect_timed(image)
+    sources = list_sources(options.sources)
+    with ExitStack() as stack:
+        detector = stack.enter_context(Detector(bundle, options.threads))
+        frames = stack.enter_context(closing(iterate_frames(sources, _report_line, options.every)))
+        drawn = None
+        if options.out is not None:
+            drawn = stack.enter_context(AnnotatedFolder(options.out, bundle.class_names, _report_line, options.every))
+        for frame in islice(frames, options.max_frames):
+            found, timings = detector.detect_timed(frame.image)
             found = found.above(options.score)
-            if options.out is not None:
-                _write_picture(options.out / _name_picture(path, taken), image, found, bundle)
-            objects = found.to_json(bundle.class_names)
-            if options.json:
-                size = {"image": str(path), "width": image.shape[1], "height": image.shape[0]}
-                times = {"pre_ms": round(timings.pre_ms, 3), "infer_ms": round(timings.infer_ms, 3)}
-                print(json.dumps({**size, "objects": objects, **times}), flush=True)
-                continue
-            print("{}: {} ({:.1f} ms, preprocessing {:.1f} ms)".format(
-                path, _plural(len(objects), "object"), timings.infer_ms, timings.pre_ms), flush=True)  # fmt: skip
-            for item in objects:
-                corners = ", ".join("{:g}".format(value) for value in item["box_xyxy"])
-                print("  {} {:.2f} at [{}]".format(item["class"], item["score"], corners))
-    if unread:
-        print("deploy: {} could not be read".format(_plural(unread, "image")), file=sys.stderr)
+            if drawn is not None:
+                drawn.write(frame, found)
+            print(_describe_frame(frame, found, timings, bundle, options.json), flush=True)
+            del frame  # one at a time: before the next one is decoded
 
 
 def evaluate_bundle(options: argparse.Namespace) -> None:
     """Average precision on a labelled split; classes are matched by name."""
-    from deploy.data import read_dataset, read_image
-    from deploy.evaluate import evaluate_detections
+    from deploy.data import read_dataset
+    from deploy.evaluate import evaluate_artefact
 
     bundle = _open_runnable(options.bundle)
     dataset = read_dataset(options.data, options.split)
-    unknown = [name for name in dataset.class_names if name not in bundle.class_names]
-    if unknown:
-        raise InputError(
-            "{} has classes that the bundle does not detect: {}; it detects {}".format(
-                options.data, ", ".join(unknown), ", ".join(bundle.class_names)
-            )
-        )
-    label_of = np.array([_find(dataset.class_names, name) for name in bundle.class_names], np.int64)
-    unread = []
-
-    def detect_all() -> Iterator[Tuple[int, Detections]]:
-        with Detector(bundle, options.threads) as detector:
-            for index, record in enumerate(dataset.records):
-                show_progress("image {} of {}".format(index + 1, len(dataset.records)))
-                try:
-                    image = read_image(record.path, (record.width, record.height))
-                except InputError as error:
-                    unread.append(str(error))
-                    continue
-                found = detector(image)
-                labels = label_of[found.labels]
-                known = labels >= 0
-                yield record.image_id, Detections(found.boxes_xyxy[known], found.scores[known], labels[known])
-
     try:
-        precision = evaluate_detections(dataset, detect_all())
+        precision, unread = evaluate_artefact(bundle, bundle.class_names, dataset, options.threads, show_progress)
     except ImportError as error:
         raise InputError(
             "evaluating needs pycocotools ({}): python3 -m pip install pycocotools".format(error)
@@ -141,6 +113,33 @@ def evaluate_bundle(options: argparse.Namespace) -> None:
     print("{} of {} ({})".format(_plural(len(dataset.records), "image"), options.data, options.split))
     for name, value in [*values.items(), *(("ap of " + name, value) for name, value in by_class.items())]:
         print("  {:<24} {}".format(name, "no such object" if value is None else "{:.4f}".format(value)))
+
+
+def convert_bundle(options: argparse.Namespace) -> None:
+    """A bundle in another precision, with the average precision of that very artefact."""
+    from deploy.convert import convert
+
+    bundle = _open_runnable(options.bundle)
+    out = options.out or bundle.folder.resolve().parent / "{}-{}".format(
+        bundle.folder.resolve().name, options.precision
+    )
+    choices = (options.precision, options.data, out, options.max_ap_drop, options.images, options.threads)
+    try:
+        written, conversion = convert(bundle, *choices, show_steps)
+    except ImportError as error:
+        raise InputError(
+            "converting needs onnx, onnxruntime and pycocotools ({}): python3 -m pip install them".format(error)
+        ) from error
+    show_progress("")
+    if options.json:
+        print(json.dumps({"bundle": str(written.folder), **conversion.to_json()}, indent=2))
+        return
+    print("{}: {}, AP {:.4f} beside {:.4f} in fp32 ({:+.4f})".format(
+        written.folder, conversion.precision, conversion.ap, conversion.ap_fp32, -conversion.drop))  # fmt: skip
+    groups = _plural(conversion.groups, "group of layers", "groups of layers")
+    print("  {} converted, calibrated on {}".format(groups, _plural(conversion.images, "image")))
+    for name in conversion.put_back:
+        print("  back in fp32: {}".format(name))
 
 
 def measure_model(options: argparse.Namespace) -> None:
@@ -203,15 +202,67 @@ def check_compatibility(options: argparse.Namespace) -> None:
         raise CompatibilityError("{} does not fit TensorRT {}".format(options.model, ", ".join(refusing)))
 
 
+def build_plan(options: argparse.Namespace) -> None:
+    """The TensorRT plan of a model for this machine, built or found, and what is known of it; it is opened once."""
+    engine_name = options.engine
+    if options.target is not None:
+        spec = get_target(options.target).spec
+        engine_name = spec.engine
+        if spec.link != "local":
+            raise InputError("target {!r} is another machine: run deploy build there".format(options.target))
+    if engine_name != "trt":
+        raise InputError("engine {!r} executes the ONNX file itself; there is nothing to build".format(engine_name))
+    path = Path(options.model)
+    if path.is_dir() or path.name == "bundle.json":
+        model = open_bundle(path).model
+    else:
+        model = check_model_file(path, "ONNX model")
+        require_trust(model, options.trust)
+    engine = TrtEngine(model, level=LEVELS[options.level], plans=options.out)
+    engine.close()
+    plan, runtime, notes, record = engine.plan, engine.runtime, engine.notes, engine.plan.record
+    if options.json:
+        print(json.dumps({"plan": str(plan.path), "runtime": runtime, "notes": notes, **record}, indent=2))
+        return
+    print("{}: {} by {}".format(plan.path, record["precision"], runtime))
+    layers = ", ".join("{} {}".format(count, name) for name, count in record["layers_by_precision"].items())
+    print("  {:.1f} MB, built in {:.0f} s; layers: {}".format(
+        record["engine_bytes"] / 1e6, record["attempts"][-1]["seconds"], layers or "types not known"))  # fmt: skip
+    for note in notes:
+        print("  {}".format(note))
+
+
 def list_targets(options: argparse.Namespace) -> None:
-    """Every known target, and whether it works from here."""
+    """Every known target, and whether it can be used from here; boards are not contacted."""
     for name in sorted(TARGETS):
-        target = get_target(name)
-        lines = target.check()
+        description = read_target(name).description
+        try:
+            target = get_target(name)
+            local = target.spec.link == "local"
+            lines = describe_conditions(name, target.check()) if local else ["host: " + target.spec.host]
+        except InputError as error:
+            lines = ["not usable: {}".format(error)]
         if options.json:
-            print(json.dumps({"target": name, "description": target.spec.description, "check": lines}))
+            print(json.dumps({"target": name, "description": description, "check": lines}))
         else:
-            print("\n  ".join(["{}: {}".format(name, target.spec.description), *lines]))
+            print("\n  ".join(["{}: {}".format(name, description), *lines]))
+
+
+def check_target(options: argparse.Namespace) -> None:
+    """All that was found on one target; an `InputError` where a measurement would not work."""
+    conditions = get_target(options.target, options.host).check()
+    if options.json:
+        print(json.dumps({"target": options.target, "conditions": [item._asdict() for item in conditions]}, indent=2))
+    else:
+        print("\n  ".join(describe_conditions(options.target, conditions)))
+    require_working(options.target, conditions)
+
+
+def serve_requests(options: argparse.Namespace) -> None:
+    """The board's side of a link, until its client goes."""
+    from deploy.agent import serve
+
+    serve(options.cache)
 
 
 def show_progress(line: str) -> None:
@@ -220,13 +271,24 @@ def show_progress(line: str) -> None:
         print("\r\033[K{}".format(line[:100]), end="", file=sys.stderr, flush=True)
 
 
+def show_steps(line: str) -> None:
+    """A line for each step on stderr; images within a step only on a terminal, in place."""
+    if line.startswith("image "):
+        show_progress(line)
+        return
+    show_progress("")
+    print("deploy: {}".format(line), file=sys.stderr, flush=True)
+
+
 def _measure(
     models: Sequence[Tuple[str, str]], options: argparse.Namespace, trust: bool = False
 ) -> Dict[str, LatencyRecord]:
-    target = get_target(options.target)
+    target = get_target(options.target, options.host)
     subjects = {name: _read_subject(path, bool(options.images), trust) for name, path in models}
+    require_working(options.target, target.check())
+    reader = target.spec.engine if target.spec.link == "local" else "ort"  # a board's engine is on the board
     for subject in subjects.values():  # what cannot be loaded or fed is said before anything is timed
-        with open_engine(subject.model, 1, target.spec.engine) as engine:
+        with open_engine(subject.model, 1, reader) as engine:
             if any(None in spec.shape for spec in engine.inputs):
                 raise InputError(
                     "{} has inputs of free size: {}; export it with a fixed shape to measure it".format(
@@ -270,27 +332,35 @@ def _open_runnable(path: str) -> Bundle:
     return open_bundle(path)
 
 
-def _find(names: Sequence[str], name: str) -> int:
-    return names.index(name) if name in names else -1
+def _report_line(line: str) -> None:
+    print("deploy: {}".format(line), file=sys.stderr, flush=True)
 
 
-def _name_picture(image: Path, taken: Dict[str, int]) -> str:
-    """`<stem>.png`; of several images with one stem the later get a number."""
-    taken[image.stem] = taken.get(image.stem, 0) + 1
-    number = taken[image.stem]
-    return "{}.png".format(image.stem) if number == 1 else "{}-{}.png".format(image.stem, number)
-
-
-def _write_picture(path: Path, image: np.ndarray, found: Detections, bundle: Bundle) -> None:
-    from PIL import Image
-
-    from deploy.pipeline.draw import draw_detections
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(draw_detections(image, found, bundle.class_names)).save(str(path))
-    except OSError as error:
-        raise DeployError("the picture {} could not be written: {}".format(path, error)) from error
+def _describe_frame(frame: SourceFrame, found: Detections, timings: Timings, bundle: Bundle, as_json: bool) -> str:
+    objects = found.to_json(bundle.class_names)
+    time_ms = frame.timestamp_ms
+    if as_json:
+        height, width = frame.image.shape[:2]
+        content: Dict[str, Any] = {
+            "source": frame.source.name,
+            "frame": frame.number,
+            "timestamp_ms": None if time_ms is None else round(time_ms, 3),
+            "width": width,
+            "height": height,
+            "objects": objects,
+            "pre_ms": round(timings.pre_ms, 3),
+            "infer_ms": round(timings.infer_ms, 3),
+        }
+        return json.dumps(content)
+    place = frame.source.name
+    if frame.source.kind != "image":
+        place += " frame {}{}".format(frame.number, "" if time_ms is None else " at {:.2f} s".format(time_ms / 1000))
+    lines = ["{}: {} ({:.1f} ms, preprocessing {:.1f} ms)".format(
+        place, _plural(len(objects), "object"), timings.infer_ms, timings.pre_ms)]  # fmt: skip
+    for item in objects:
+        corners = ", ".join("{:g}".format(value) for value in item["box_xyxy"])
+        lines.append("  {} {:.2f} at [{}]".format(item["class"], item["score"], corners))
+    return "\n".join(lines)
 
 
 def _print_record(path: str, record: LatencyRecord) -> None:
@@ -303,12 +373,16 @@ def _print_record(path: str, record: LatencyRecord) -> None:
         least, record.mean_ms, p90, p99, most))  # fmt: skip
     if record.pre_ms is not None and record.total_ms is not None:
         lines.append("preprocessing {:.3f} ms, in all {:.3f} ms".format(record.pre_ms, record.total_ms))
+    if record.gpu_ms is not None:
+        lines.append("of it the GPU {:.3f} ms".format(record.gpu_ms))
     lines.append("{} in {} after {} of warm-up; level {}, ended by: {}".format(
         _plural(len(record.samples_ms), "run"), _plural(len(record.windows_ms), "window"), warm_up, record.level,
         record.bound))  # fmt: skip
     lines.append("fed with {}; {}, {}; {}".format(
         record.feeds, device.runtime, _plural(device.threads, "thread"), device.cpu))  # fmt: skip
-    lines.append("canary drift {:.1%}".format(drift))
+    lines.append("canary drift {:.1%}; {}; {}".format(
+        drift, record.mode, "clocks locked" if device.clocks_locked else "clocks not locked"))  # fmt: skip
+    lines += describe_surroundings(record)
     print("\n  ".join(lines + ["note: " + flag for flag in record.flags]))
 
 

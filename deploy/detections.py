@@ -53,6 +53,20 @@ class Detections:
             for box, score, label in zip(self.boxes_xyxy, self.scores, self.labels)
         ]
 
+    def to_supervision(self, class_names: Sequence[str] = ()) -> Dict[str, Any]:
+        """Arguments of `supervision.Detections`: ``supervision.Detections(**found.to_supervision(names))``.
+
+        xyxy (N, 4) float32, confidence (N,) float32, class_id (N,) int, each a copy; data holds "class_name" (N,) where
+        names are given, and nothing otherwise.
+        """
+        data = {"class_name": np.array([class_names[int(label)] for label in self.labels], str)} if class_names else {}
+        return {
+            "xyxy": self.boxes_xyxy.astype(np.float32),
+            "confidence": self.scores.astype(np.float32),
+            "class_id": self.labels.astype(int),
+            "data": data,
+        }
+
     @staticmethod
     def empty() -> "Detections":
         return Detections(np.zeros((0, 4), np.float32), np.zeros((0,), np.float32), np.zeros((0,), np.int64))

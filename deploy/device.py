@@ -9,12 +9,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Set, Tuple
 
-__all__ = ["DeviceFingerprint", "count_physical_cores", "read_busy_share", "read_fingerprint"]
+from deploy.sensors.tegra import read_power_mode
+
+__all__ = ["DeviceFingerprint", "count_physical_cores", "read_available_bytes", "read_busy_share", "read_fingerprint"]
 
 CPU_INFO = Path("/proc/cpuinfo")
 GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 PROC_STAT = Path("/proc/stat")
+MEMORY_INFO = Path("/proc/meminfo")
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class DeviceFingerprint:
         governor: the CPU's frequency governor, None where the system does not tell.
         load_average: of the last minute, at the start of the measurement.
         runtime: the engine, its version and what it runs on.
+        power_mode: a Jetson's, by `nvpmodel`; None elsewhere. clocks_locked: whether the clocks were held still.
     """
 
     cpu: str
@@ -35,6 +39,8 @@ class DeviceFingerprint:
     load_average: float
     runtime: str
     system: str
+    power_mode: Optional[str] = None
+    clocks_locked: bool = False
 
     def same_device(self, other: "DeviceFingerprint") -> bool:
         """Whether numbers from both may be compared."""
@@ -59,6 +65,7 @@ def read_fingerprint(runtime: str, threads: int) -> DeviceFingerprint:
         load_average=round(os.getloadavg()[0], 2),
         runtime=runtime,
         system="{} {}, Python {}".format(platform.system(), platform.release(), platform.python_version()),
+        power_mode=read_power_mode(),
     )
 
 
@@ -80,6 +87,14 @@ def read_busy_share(seconds: float = 0.1) -> Optional[float]:
     if before is None or after is None or after[1] <= before[1]:
         return None
     return (after[0] - before[0]) / (after[1] - before[1])
+
+
+def read_available_bytes() -> Optional[int]:
+    """Memory of this machine that is free or can be made so; None where the system does not tell."""
+    for line in _read_text(MEMORY_INFO).splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return None
 
 
 def _list_physical_cores(allowed: Set[int]) -> Set[Tuple[str, str]]:

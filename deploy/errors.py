@@ -19,8 +19,16 @@ class EngineError(DeployError):
     """A runtime refused a model or failed while executing it."""
 
 
+class SourceError(DeployError):
+    """A camera or a stream that was being read gave no more frames."""
+
+
 class MeasurementError(DeployError):
     """A latency could not be established; there is no number to report."""
+
+
+class BoardError(DeployError):
+    """A board vanished, or answered what makes no sense: nothing can be measured there until it is mended."""
 
 
 class ParityError(DeployError):
@@ -33,3 +41,7 @@ class CompatibilityError(DeployError):
 
 class ExportError(DeployError):
     """A detector could not be written as a graph that every engine takes."""
+
+
+class PrecisionError(DeployError):
+    """A model in another precision detects too much worse than its source; it is not written."""

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from deploy.data.images import read_image
 from deploy.data.records import Dataset
 from deploy.detections import Detections
 from deploy.errors import InputError
+from deploy.pipeline.detector import DetectionModel, Detector
 
-__all__ = ["AveragePrecision", "evaluate_detections"]
+__all__ = ["AveragePrecision", "evaluate_artefact", "evaluate_detections", "match_classes"]
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,55 @@ def evaluate_detections(dataset: Dataset, results: Iterable[tuple[int, Detection
         ap, ap50, ap75, small, medium, large,
         tuple(float(values.mean()) if (values > -1).all() else None for values in by_class),
     )  # fmt: skip
+
+
+def match_classes(class_names: Sequence[str], dataset: Dataset) -> np.ndarray:
+    """The data set's label of each class that a model names, matched by name; -1 for one that the data does not have.
+
+    Raises:
+        InputError: the data set has a class that the model does not name.
+    """
+    unknown = [name for name in dataset.class_names if name not in class_names]
+    if unknown:
+        raise InputError(
+            "the data has classes that the bundle does not detect: {}; it detects {}".format(
+                ", ".join(unknown), ", ".join(class_names)
+            )
+        )
+    labels = [dataset.class_names.index(name) if name in dataset.class_names else -1 for name in class_names]
+    return np.array(labels, np.int64)
+
+
+def evaluate_artefact(
+    source: DetectionModel,
+    class_names: Sequence[str],
+    dataset: Dataset,
+    threads: int | None = None,
+    report: Callable[[str], None] = lambda line: None,
+) -> tuple[AveragePrecision, list[str]]:
+    """Average precision of a model file, run as it runs when deployed, and why images could not be read.
+
+    An image that cannot be read counts as one where nothing was detected. Raises `InputError` as `match_classes` does,
+    and where the model cannot be loaded.
+    """
+    label_of = match_classes(class_names, dataset)
+    unread: list[str] = []
+
+    def detect_all() -> Iterator[tuple[int, Detections]]:
+        with Detector(source, threads) as detector:
+            for index, record in enumerate(dataset.records):
+                report(f"image {index + 1} of {len(dataset.records)}")
+                try:
+                    image = read_image(record.path, (record.width, record.height))
+                except InputError as error:
+                    unread.append(str(error))
+                    continue
+                found = detector(image)
+                labels = label_of[found.labels]
+                known = labels >= 0
+                yield record.image_id, Detections(found.boxes_xyxy[known], found.scores[known], labels[known])
+
+    return evaluate_detections(dataset, detect_all()), unread
 
 
 def _rows_of(image_id: int, found: Detections) -> np.ndarray:

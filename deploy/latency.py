@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 
 from deploy.device import DeviceFingerprint
 from deploy.errors import InputError
+from deploy.intervals import FEWEST_VALUES, cut_tails, find_median_interval, resample_medians
 from deploy.protocols import get_protocol
+from deploy.sensors import Conditions, Energy
 
 __all__ = ["PROTOCOL_VERSION", "Canary", "Comparison", "LatencyRecord", "MeasurementFailure", "WarmUp", "compare"]
 
 PROTOCOL_VERSION = 1
-RESAMPLES = 1000
 Windows = Tuple[Tuple[float, ...], ...]
 
 
@@ -48,7 +49,10 @@ class LatencyRecord:
         pre_ms: median time of resizing, padding and normalising; None where the model was fed ready tensors.
         feeds: what the model was fed: "noise, seed 0", or "N images" and how they were prepared; images_sha256: of the
             images' contents in order, None for noise.
-        canaries: one a process. flags: what a reader has to know before trusting the number.
+        canaries, conditions: one a process. flags: what a reader has to know before trusting the number.
+        mode: "sustained", run after run, or "burst", with a rest before each.
+        gpu_ms: median time that the GPU worked, a part of `infer_ms`; None without one.
+        energy: None where it cannot be read, or the level does not meter it.
     """
 
     level: str
@@ -66,6 +70,10 @@ class LatencyRecord:
     canaries: Tuple[Canary, ...]
     flags: Tuple[str, ...] = ()
     protocol_version: int = PROTOCOL_VERSION
+    mode: str = "sustained"
+    gpu_ms: Optional[float] = None
+    conditions: Tuple[Conditions, ...] = ()
+    energy: Optional[Energy] = None
 
     def __post_init__(self) -> None:
         assert self.windows_ms and all(self.windows_ms), "a record holds samples; a failure is a MeasurementFailure"
@@ -87,7 +95,7 @@ class LatencyRecord:
     @cached_property
     def ci95_ms(self) -> Tuple[float, float]:
         """95 % interval of `median_ms`, by a bootstrap that draws windows and, within them, samples."""
-        return _interval(_resample_medians(self.windows_ms))
+        return cut_tails(resample_medians(self.windows_ms))
 
     @property
     def mean_ms(self) -> float:
@@ -96,6 +104,11 @@ class LatencyRecord:
     @property
     def iqr_ms(self) -> float:
         return self.percentile_ms(75) - self.percentile_ms(25)
+
+    @property
+    def infer_ms(self) -> float:
+        """`median_ms` by the name it has beside `gpu_ms`, `pre_ms` and `total_ms`."""
+        return self.median_ms
 
     @property
     def total_ms(self) -> Optional[float]:
@@ -111,6 +124,7 @@ class LatencyRecord:
         return {
             "protocol_version": self.protocol_version,
             "level": self.level,
+            "mode": self.mode,
             "median_ms": round(self.median_ms, 4),
             "ci95_ms": [round(value, 4) for value in self.ci95_ms],
             "mean_ms": round(self.mean_ms, 4),
@@ -121,6 +135,8 @@ class LatencyRecord:
             "max_ms": round(self.percentile_ms(100), 4),
             "iqr_ms": round(self.iqr_ms, 4),
             "runs": len(self.samples_ms),
+            "gpu_ms": self.gpu_ms,
+            "infer_ms": round(self.infer_ms, 4),
             "pre_ms": self.pre_ms,
             "total_ms": None if self.total_ms is None else round(self.total_ms, 4),
             "model_sha256": self.model_sha256,
@@ -136,6 +152,8 @@ class LatencyRecord:
                 {"before_ms": item.before_ms, "after_ms": item.after_ms, "drift": round(item.drift, 4)}
                 for item in self.canaries
             ],
+            "conditions": [item.to_json() for item in self.conditions],
+            "energy": None if self.energy is None else self.energy.to_json(),
             "flags": list(self.flags),
             "windows_ms": [list(window) for window in self.windows_ms],
         }
@@ -160,6 +178,10 @@ class LatencyRecord:
                 canaries=tuple(Canary(item["before_ms"], item["after_ms"]) for item in value["canaries"]),
                 flags=tuple(value["flags"]),
                 protocol_version=value["protocol_version"],
+                mode=value.get("mode", "sustained"),  # records before this key hold none of the following
+                gpu_ms=value.get("gpu_ms"),
+                conditions=tuple(Conditions.from_json(item) for item in value.get("conditions", ())),
+                energy=Energy.from_json(value["energy"]) if value.get("energy") else None,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InputError("not a latency record: {!r}".format(error)) from error
@@ -191,13 +213,15 @@ def compare(first: LatencyRecord, second: LatencyRecord) -> Comparison:
 
     Within one lease windows are compared pair by pair, so that what slows both cancels. The two are called different
     only if they are further apart than their level's gap (final 1 %, screen 3 %) and their intervals do not overlap; in
-    one lease, if the interval of their ratio does not hold 1, which is the same question asked of the pairs.
+    one lease, if the interval of their ratio does not hold 1, which is the same question asked of the pairs. With fewer
+    than six windows nothing is called different.
 
     Raises:
-        InputError: the records are not of one protocol version, target and device.
+        InputError: the records are not of one protocol version, mode, target and device.
     """
     for what, same in (
         ("protocol version", first.protocol_version == second.protocol_version),
+        ("mode", first.mode == second.mode),
         ("target", first.target == second.target),
         ("device", first.device.same_device(second.device)),
     ):
@@ -206,28 +230,12 @@ def compare(first: LatencyRecord, second: LatencyRecord) -> Comparison:
     if first.lease == second.lease and len(first.windows_ms) == len(second.windows_ms):
         ratios = first.window_medians_ms / second.window_medians_ms
         ratio = float(np.median(ratios))
-        draws = np.random.default_rng(0).integers(0, len(ratios), (RESAMPLES, len(ratios)))
-        interval = _interval(np.median(ratios[draws], axis=1))
+        interval = find_median_interval(ratios)
         apart = not interval[0] <= 1 <= interval[1]
     else:
         ratio = first.median_ms / second.median_ms
-        interval = _interval(_resample_medians(first.windows_ms) / _resample_medians(second.windows_ms, seed=1))
+        interval = cut_tails(resample_medians(first.windows_ms) / resample_medians(second.windows_ms, seed=1))
         apart = first.ci95_ms[0] > second.ci95_ms[1] or first.ci95_ms[1] < second.ci95_ms[0]
     gap = max(get_protocol(first.level).gap, get_protocol(second.level).gap)
-    return Comparison(ratio, interval, bool(apart and abs(ratio - 1) > gap))
-
-
-def _resample_medians(windows: Sequence[Sequence[float]], seed: int = 0) -> np.ndarray:
-    """(RESAMPLES,) bootstrap values of the median of the windows' medians."""
-    rng = np.random.default_rng(seed)
-    medians = np.empty((RESAMPLES, len(windows)))
-    for index, window in enumerate(windows):
-        samples = np.array(window)
-        medians[:, index] = np.median(samples[rng.integers(0, len(samples), (RESAMPLES, len(samples)))], axis=1)
-    chosen = rng.integers(0, len(windows), (RESAMPLES, len(windows)))
-    return np.asarray(np.median(np.take_along_axis(medians, chosen, axis=1), axis=1))
-
-
-def _interval(values: np.ndarray) -> Tuple[float, float]:
-    low, high = np.percentile(values, (2.5, 97.5))
-    return float(low), float(high)
+    enough = min(len(first.windows_ms), len(second.windows_ms)) >= FEWEST_VALUES
+    return Comparison(ratio, interval, bool(apart and enough and abs(ratio - 1) > gap))

@@ -15,20 +15,22 @@ from deploy.errors import MeasurementError
 __all__ = ["lease_device"]
 
 POLL_S = 0.1
+LOCK = "detopt-measuring.lock"
 
 
 @contextmanager
 def lease_device(
     target: str, timeout_s: float = 600.0, report: Callable[[str], None] = lambda line: None
 ) -> Iterator[int]:
-    """Hold a target for oneself, among all processes of this machine; the system frees it if the holder dies.
+    """Hold this machine for oneself, among all its processes; the system frees it if the holder dies.
 
+    There is one lock a machine, whatever its targets are called: they share its memory, its power and its clocks.
     Gives the lock's file descriptor: a child that inherits it keeps the lock for as long as it lives.
 
     Raises:
         MeasurementError: another process holds it for longer than ``timeout_s``; its number is named.
     """
-    path = Path(tempfile.gettempdir()) / "detopt-{}.lock".format(target.replace(os.sep, "-"))
+    path = Path(tempfile.gettempdir()) / LOCK
     descriptor = _open_lock(path)
     try:
         _wait_for_lock(descriptor, target, timeout_s, report)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Dict, Optional
 
 from deploy.errors import InputError
 
-__all__ = ["PROTOCOLS", "MeasuringProtocol", "get_protocol"]
+__all__ = ["MODES", "PROTOCOLS", "MeasuringProtocol", "get_protocol"]
+
+MODES: Dict[str, float] = {"sustained": 0.0, "burst": 0.2}  # seconds of rest before every run
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,9 @@ class MeasuringProtocol:
         canary_s: how long the canary is timed before and after; drift_limit: how far it may move.
         retries: how often a lease is repeated when it moved further; then the steadier one is kept and flagged.
         caveat: a flag every record of this level carries.
+        mode: "sustained" runs back to back; "burst" rests for `gap_s` before every run, so that nothing throttles.
+        energy_s: how long each model runs back to back for its energy, after the timing, and idle_s: how long the
+            device is watched at rest, before it; both only where power can be read.
     """
 
     warm_up_runs: int
@@ -45,6 +50,10 @@ class MeasuringProtocol:
     drift_limit: float = 0.02
     settled: float = 0.01
     caveat: Optional[str] = None
+    mode: str = "sustained"
+    gap_s: float = 0.0
+    energy_s: float = 0.0
+    idle_s: float = 0.0
 
 
 PROTOCOLS: Dict[str, MeasuringProtocol] = {
@@ -60,12 +69,22 @@ PROTOCOLS: Dict[str, MeasuringProtocol] = {
     "final": MeasuringProtocol(
         warm_up_runs=50, warm_up_s=0.5, warm_up_cap_s=10.0, runs=342, seconds=10.0, cap_s=12.0,
         window_runs=30, window_s=1.0, window_min_runs=5, processes=3, images=64, gap=0.01, canary_s=0.5, retries=1,
+        energy_s=10.0, idle_s=3.0,
     ),
 }  # fmt: skip
 
 
-def get_protocol(level: str) -> MeasuringProtocol:
-    """The rules of a level; an `InputError` lists the levels there are."""
-    if level not in PROTOCOLS:
-        raise InputError("unknown level {!r}; there are: {}".format(level, ", ".join(PROTOCOLS)))
-    return PROTOCOLS[level]
+def get_protocol(level: str, mode: str = "sustained") -> MeasuringProtocol:
+    """The rules of a level in a mode, whose rests prolong every limit; an `InputError` lists what there is."""
+    for what, value, known in (("level", level, PROTOCOLS), ("mode", mode, MODES)):
+        if value not in known:
+            raise InputError("unknown {} {!r}; there are: {}".format(what, value, ", ".join(known)))
+    protocol, gap_s = PROTOCOLS[level], MODES[mode]
+    return replace(
+        protocol,
+        mode=mode,
+        gap_s=gap_s,
+        warm_up_cap_s=protocol.warm_up_cap_s + gap_s * (protocol.warm_up_runs + 3 * protocol.window_runs),
+        window_s=protocol.window_s + gap_s * protocol.window_runs,
+        cap_s=protocol.cap_s + gap_s * protocol.runs,
+    )

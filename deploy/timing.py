@@ -8,7 +8,7 @@ import tempfile
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import monotonic, perf_counter_ns
+from time import monotonic, perf_counter_ns, sleep
 from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
@@ -21,6 +21,7 @@ from deploy.pipeline.detector import DetectionModel, Detector, ModelSource, Timi
 from deploy.pipeline.nms import Selection
 from deploy.pipeline.preprocess import Preprocess
 from deploy.protocols import MeasuringProtocol
+from deploy.sensors import Span
 
 __all__ = ["NOISE_SEED", "Lease", "Runner", "Subject", "Timed", "make_noise", "time_models"]
 
@@ -58,6 +59,8 @@ class Timed:
     warm_up: WarmUp = NOT_WARM
     windows_ms: List[Tuple[float, ...]] = field(default_factory=list)
     pre_ms: List[float] = field(default_factory=list)
+    gpu_ms: List[float] = field(default_factory=list)
+    work: Optional[Span] = None
     seconds: float = 0.0
     bound: str = ""
     error: Optional[str] = None
@@ -68,10 +71,16 @@ class Timed:
 
 @dataclass(frozen=True)
 class Lease:
-    """All models' samples from one stay on a device, window by window in step, and the canary around them."""
+    """All models' samples from one stay on a device, window by window in step, and the canary around them.
+
+    `span` is when they were timed, `idle` when the device was at rest before; `Timed.work` when a model's energy was
+    metered.
+    """
 
     timed: Dict[str, Timed]
     canary: Canary
+    span: Span
+    idle: Optional[Span] = None
 
 
 class Runner:
@@ -102,7 +111,7 @@ class Runner:
             feeds = {self.engine.inputs[0].name: self._preprocess(self._images[self._count % len(self._images)])[0]}
         started = perf_counter_ns()
         self.engine.infer(feeds)
-        return Timings(0.0, (perf_counter_ns() - started) / 1e6)
+        return Timings(0.0, (perf_counter_ns() - started) / 1e6, self.engine.last_gpu_ms)
 
 
 def make_noise(inputs: Sequence[TensorSpec], seed: int, model: str) -> Dict[str, np.ndarray]:
@@ -128,11 +137,13 @@ def time_models(
     threads: Optional[int],
     seed: int,
     report: Callable[[str], None],
+    metered: bool = False,
 ) -> Lease:
     """Time models in turns, in a new random order each round, so that a drifting machine treats them alike.
 
     Every model takes part in every round, hence window i of one belongs to window i of the others. A model that cannot
-    be run has its reason in `Timed.error`, and the others go on.
+    be run has its reason in `Timed.error`, and the others go on. Where power is ``metered``, the device rests before,
+    and each model runs alone afterwards, for as long as the protocol says.
     """
     timed = {name: Timed() for name in subjects}
     order = random.Random(seed)
@@ -146,6 +157,7 @@ def time_models(
                 runners[name] = Runner(subject, images, engine, threads)
                 stack.callback(runners[name].engine.close)
                 timed[name].runtime, timed[name].threads = runners[name].engine.runtime, runners[name].engine.threads
+        idle = _rest(protocol.idle_s) if metered and protocol.energy_s else None
         before = _time_canary(canary, protocol)
         for name, runner in runners.items():
             report("warming up {}".format(name))
@@ -162,10 +174,15 @@ def time_models(
                 with _noting_errors(timed[name]):
                     _add_window(timed[name], runners[name], protocol)
             going = [name for name in going if timed[name].error is None]
+        span = Span(started, monotonic())
         for item in timed.values():
             item.bound = BOTH_REACHED if item.reached(protocol) else CAPPED
         after = _time_canary(canary, protocol) if going else before
-    return Lease(timed, Canary(round(before, 4), round(after, 4)))
+        for name in going if idle else ():
+            report("metering the energy of {}".format(name))
+            with _noting_errors(timed[name]):
+                timed[name].work = _run_for(runners[name], protocol.energy_s)
+    return Lease(timed, Canary(round(before, 4), round(after, 4)), span, idle)
 
 
 def _warm_up(runner: Runner, protocol: MeasuringProtocol) -> WarmUp:
@@ -190,6 +207,7 @@ def _add_window(timed: Timed, runner: Runner, protocol: MeasuringProtocol) -> No
     timed.seconds += monotonic() - started
     timed.windows_ms.append(tuple(round(item.infer_ms, 4) for item in window))
     timed.pre_ms += [item.pre_ms for item in window]
+    timed.gpu_ms += [item.gpu_ms for item in window if item.gpu_ms is not None]
 
 
 def _run_window(runner: Runner, protocol: MeasuringProtocol) -> List[Timings]:
@@ -199,6 +217,8 @@ def _run_window(runner: Runner, protocol: MeasuringProtocol) -> List[Timings]:
     try:
         started = monotonic()
         while len(samples) < protocol.window_runs:
+            if protocol.gap_s:
+                sleep(protocol.gap_s)
             samples.append(runner.run())
             if monotonic() - started >= protocol.window_s and len(samples) >= protocol.window_min_runs:
                 break
@@ -217,6 +237,20 @@ def _time_canary(canary: Runner, protocol: MeasuringProtocol) -> float:
         if monotonic() - started >= protocol.canary_s / 3:
             samples.append(timing.infer_ms)
     return float(np.median(samples))
+
+
+def _rest(seconds: float) -> Span:
+    started = monotonic()
+    sleep(seconds)
+    return Span(started, monotonic())
+
+
+def _run_for(runner: Runner, seconds: float) -> Span:
+    started, frames = monotonic(), 0
+    while frames == 0 or monotonic() - started < seconds:
+        runner.run()
+        frames += 1
+    return Span(started, monotonic(), frames)
 
 
 @contextmanager

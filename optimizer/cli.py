@@ -55,6 +55,7 @@ def optimize(
     context: typer.Context,
     base: Annotated[str | None, typer.Option(help="Detector to start from: r18, r50, r101 or x101.")] = None,
     target: Annotated[str, typer.Option(help="Device the students are for: a name or a TOML file.")] = "cpu",
+    host: Annotated[str, typer.Option(help="Board of a target behind ssh: user@board.")] = "",
     data: Annotated[Path | None, typer.Option(help="Folder of labelled images. Default: generated shapes.")] = None,
     preset: Annotated[
         str, typer.Option(help="smoke (seconds), quick (minutes to hours) or paper (GPU days).")
@@ -107,7 +108,7 @@ def optimize(
         return
     if base is None:
         raise typer.BadParameter("name the detector to start from, such as --base r18")
-    changes: dict[str, Any] = {"base": base, "target": target, "weights": weights}
+    changes: dict[str, Any] = {"base": base, "target": target, "host": host, "weights": weights}
     changes["detector"] = detector
     changes["seed"] = seed
     changes["batch_size"] = changes["pool.batch_size"] = batch_size
@@ -180,11 +181,12 @@ def _change_recipe(preset: str, data: Path | None, changes: dict[str, Any], teac
 def resume(
     run: Annotated[Path, typer.Argument(help="Folder of a run that was stopped or killed.")],
     teacher_pool: Annotated[Path | None, typer.Option(help="Where its teachers are now, if they were moved.")] = None,
+    host: Annotated[str, typer.Option(help="Where its board is now, if that has moved: user@board.")] = "",
 ) -> None:
     """Go on with a run; nothing found so far is lost."""
     from optimizer.run import resume_run
 
-    resume_run(run, teacher_pool)
+    resume_run(run, teacher_pool, host)
 
 
 @app.command()
@@ -327,12 +329,17 @@ def targets(context: typer.Context) -> None:
 
 
 @targets_app.command("check")
-def targets_check(name: Annotated[str, typer.Argument(help="A target's name or TOML file.")]) -> None:
-    """Say whether a target works from here."""
+def targets_check(
+    name: Annotated[str, typer.Argument(help="A target's name or TOML file.")],
+    host: Annotated[str, typer.Option(help="Board of a target behind ssh: user@board.")] = "",
+) -> None:
+    """List what a target has and lacks, each with what to do; exit code 0 if it can be measured on."""
     from deploy import get_target
+    from deploy.targets import describe_conditions, require_working
 
-    for line in get_target(name).check():
-        typer.echo(line)
+    conditions = get_target(name, host).check()
+    typer.echo("\n  ".join(describe_conditions(name, conditions)))
+    require_working(name, conditions)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

@@ -71,6 +71,7 @@ class RunConfig(_Value):
 
     Attributes:
         data: folder of labelled images; None generates the shapes set inside the run's folder.
+        host: the board of a target behind ssh; empty leaves it to the target's file and the user's hosts file.
         weights: checkpoint the base starts from; None starts from random weights.
         base_run: folder of a run whose trained base this one takes over instead of training its own.
         input_size: canvas (width, height) of the base.
@@ -86,6 +87,7 @@ class RunConfig(_Value):
     base: str = "r18"
     detector: str = "faster_rcnn"
     target: str = "cpu"
+    host: str = ""
     data: Path | None = None
     weights: Path | None = None
     base_run: Path | None = None

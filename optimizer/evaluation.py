@@ -14,7 +14,7 @@ from torch import Tensor
 
 from deploy import ModelSource, Preprocess, Selection, parse_selection
 from deploy.data import Dataset
-from deploy.errors import DeployError, InputError
+from deploy.errors import BoardError, DeployError, InputError
 from deploy.targets import Target
 from optimizer.arch.actions import IllegalAction
 from optimizer.arch.macs import count
@@ -107,10 +107,11 @@ class Evaluation:
         Raises:
             TrialFailed: the student cannot be trained, exported or measured; the search can go on without it.
             RunFailed: nothing can go on, for example because the disk is full or the base itself failed.
+            BoardError: the board is gone; the trial can be evaluated when it is back.
         """
         try:
             return self._evaluate(number, proposal)
-        except InputError:
+        except (InputError, BoardError):  # the next student would fare no better
             raise
         except (TrainingDiverged, IllegalAction, DeployError) as error:
             raise (RunFailed if number == 0 else TrialFailed)(str(error)) from error

@@ -98,18 +98,18 @@ def hand_over(store: RunStore, evaluation: Evaluation, meter: CostMeter) -> None
         raise RunFailed(f"no bundle passed the gate; the first reason: {next(iter(handed['refused'].values()))}")
 
 
-def write_front(path: Path, store: RunStore, target: str) -> None:
+def write_front(path: Path, store: RunStore) -> None:
     """`front.json`: the base and the students on the front, as DESIGN names the keys; whole at any moment."""
     front = find_front(store)
     trials = {trial.number: trial for trial in store.history() if trial.status == "done"}
     content = {
-        "base": _describe(trials[0], front, target) if 0 in trials else None,
-        "students": [_describe(trials[number], front, target) for number in front.numbers if number != 0],
+        "base": _describe(trials[0], front) if 0 in trials else None,
+        "students": [_describe(trials[number], front) for number in front.numbers if number != 0],
     }
     replace_file(path, lambda aside: aside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8"))
 
 
-def _describe(trial: Trial, front: Front, target: str) -> dict[str, Any]:
+def _describe(trial: Trial, front: Front) -> dict[str, Any]:
     assert trial.arch is not None
     record = front.latency.get(trial.number)
     shown = {"median": "median_ms", "p90": "p90_ms", "p99": "p99_ms", "ci95": "ci95_ms"}
@@ -124,7 +124,7 @@ def _describe(trial: Trial, front: Front, target: str) -> dict[str, Any]:
         "macs": trial.macs,
         "flops_mmdet": trial.flops_mmdet,
         "params": trial.params,
-        "latency_ms": {target: {name: record[key] for name, key in shown.items()}} if record else {},
+        "latency_ms": {record["target"]: {name: record[key] for name, key in shown.items()}} if record else {},
         "latency_of_base_over_own": front.ratios.get(trial.number),
         "score": trial.score,
         "epochs_total": trial.epochs_total,

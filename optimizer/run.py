@@ -13,8 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from deploy import get_target
+from deploy import Target, get_target
 from deploy.data import Dataset, read_dataset, summarise_problems
+from deploy.errors import BoardError
+from deploy.targets import require_working
 from optimizer.base_run import adopt_base, check_base
 from optimizer.config import RunConfig, parse_config
 from optimizer.data.shapes import CLASS_NAMES, write_shapes
@@ -58,17 +60,22 @@ def start_run(config: RunConfig, folder: Path, command: str = "") -> Path:
     return folder
 
 
-def resume_run(folder: Path, teacher_pool: Path | None = None) -> Path:
+def resume_run(folder: Path, teacher_pool: Path | None = None, host: str = "") -> Path:
     """Go on with a run that was stopped or killed; a finished one is only reported again.
 
     Args:
         teacher_pool: where the run's teachers are now, if they were moved.
+        host: where its board is now, if that has moved.
     """
     with RunStore.open(folder, writable=False) as store:
         config = parse_config(store.config)
+    if host:
+        config = config.changed({"host": host})
     with assemble_team(_list_batches(config)) as leads:
         if leads:
             with RunStore.open(folder) as store:
+                if store.get_meta("status") != "finished":
+                    _check_target(config)
                 store.log_event("resumed")
                 _work(store, config, RunProgress(), teacher_pool=teacher_pool)
     return folder
@@ -89,7 +96,7 @@ def train_teachers(config: RunConfig, folder: Path) -> Path:
 
 def _start(config: RunConfig, folder: Path, command: str) -> None:
     progress = RunProgress()
-    target = get_target(config.target)
+    target = _check_target(config)
     if config.weights is not None and not config.weights.is_file():
         raise InputError(f"there is no weights file {config.weights}")
     data = _read_splits(config.data) if config.data is not None else None
@@ -106,6 +113,14 @@ def _start(config: RunConfig, folder: Path, command: str) -> None:
     with RunStore.create(folder, config.model_dump(mode="json")) as store:
         store.set_meta("command", command)
         _work(store, config, progress, plan, data)
+
+
+def _check_target(config: RunConfig) -> Target:
+    """The run's target; `InputError` where latency could not be measured, before hours are spent on what would be."""
+    target = get_target(config.target, config.host)
+    if config.search.cost == "latency":
+        require_working(config.target, target.check())
+    return target
 
 
 def _list_batches(config: RunConfig) -> list[int]:
@@ -147,7 +162,7 @@ def _work(
         for dataset, name in ((train_data, "training"), (val_data, "validation")):
             if dataset.problems:
                 progress.say(f"{name} data: {summarise_problems(dataset.problems)} (see: optimize data check)")
-        target = get_target(config.target)
+        target = get_target(config.target, config.host)
         device = choose_device()
         scratch = store.folder / "scratch"
         scratch.mkdir(exist_ok=True)
@@ -284,7 +299,7 @@ def _report(store: RunStore, config: RunConfig, val_data: Dataset, status: str) 
     page = store.folder / "report.html"
     images = config.data.resolve().name if config.data else "generated shapes"
     data = ReportData(
-        title=f"{config.base} for {config.target}",
+        title=f"{config.base} for {Path(config.target).stem}",
         status=f"{status}; {config.search.method} search on {images}",
         finished=status != "running",
         settings=_list_settings(store, config),
@@ -300,7 +315,7 @@ def _report(store: RunStore, config: RunConfig, val_data: Dataset, status: str) 
         pictures=draw_pictures(store, trials[0], best, val_data) if best is not None else (),
     )
     with explain_disk_errors(store.folder):
-        write_front(store.folder / "front.json", store, config.target)
+        write_front(store.folder / "front.json", store)
         write_report(page, data)
     return page
 
@@ -379,6 +394,12 @@ def _stoppable(store: RunStore, config: RunConfig, progress: RunProgress) -> Ite
         store.set_meta("status", "interrupted")
         store.log_event("interrupted")
         raise
+    except BoardError as error:
+        store.set_meta("status", "paused")
+        store.log_event("paused")
+        raise RunFailed(
+            f"{error}; nothing found is lost. When the board is back, go on with: optimize resume {store.folder}"
+        ) from error
 
 
 @contextmanager

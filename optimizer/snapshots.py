@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import islice
+from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from deploy import Detector, ModelSource, Preprocess, parse_selection
@@ -22,36 +23,44 @@ __all__ = ["draw_pictures"]
 COUNT = 3
 SCORE = 0.5
 MAX_WIDTH_PX = 640
+SizedPath = tuple[Path, tuple[int, int]]  # where it is, and its width and height
 
 
 def draw_pictures(store: RunStore, base: Trial, best: Trial, dataset: Dataset) -> list[Picture]:
     """The first readable images with objects, annotated by both models' detections above a score of 0.5."""
-    named = list(islice(_read_images(dataset), COUNT))
-    images = [image for _, image in named]
-    drawn = [_annotate(store, trial, images, dataset.class_names) for trial in (base, best)]
-    return [Picture(f"{name}, score above {SCORE:g}", a, b) for (name, _), a, b in zip(named, *drawn)]
+    images = tuple(islice(_find_readable(dataset), COUNT))
+    drawn = []
+    for trial in (base, best):
+        assert trial.model is not None and trial.arch is not None
+        source = ModelSource(
+            store.artefacts.path(trial.model),
+            Preprocess.imagenet(*trial.arch.input_size),
+            trial.details.get("head", "detections"),
+            parse_selection(trial.details.get("selection")),
+        )
+        drawn.append(_annotate(source, images, dataset.class_names))
+    return [
+        Picture(f"{path.name}, score above {SCORE:g}", a, b) for (path, _), a, b in zip(images, *drawn, strict=True)
+    ]
 
 
-def _read_images(dataset: Dataset) -> Iterator[tuple[str, np.ndarray]]:
+def _find_readable(dataset: Dataset) -> Iterator[SizedPath]:
     for record in dataset.records:
         if len(record.labels):
+            size = (record.width, record.height)
             try:
-                yield record.path.name, read_image(record.path, (record.width, record.height))
+                read_image(record.path, size)
             except InputError:
                 continue
+            yield record.path, size
 
 
-def _annotate(store: RunStore, trial: Trial, images: list[np.ndarray], class_names: tuple[str, ...]) -> list[bytes]:
-    assert trial.model is not None and trial.arch is not None
+@lru_cache(maxsize=4)  # the page is written after every trial, and the base and the best of it are mostly as before
+def _annotate(source: ModelSource, images: tuple[SizedPath, ...], class_names: tuple[str, ...]) -> list[bytes]:
     pictures = []
-    source = ModelSource(
-        store.artefacts.path(trial.model),
-        Preprocess.imagenet(*trial.arch.input_size),
-        trial.details.get("head", "detections"),
-        parse_selection(trial.details.get("selection")),
-    )
     with Detector(source) as detector:
-        for image in images:
+        for path, size in images:
+            image = read_image(path, size)
             picture = Image.fromarray(draw_detections(image, detector(image).above(SCORE), class_names))
             picture.thumbnail((MAX_WIDTH_PX, MAX_WIDTH_PX))
             buffer = io.BytesIO()

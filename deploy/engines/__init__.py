@@ -7,11 +7,12 @@ from typing import Dict, Optional, Type, Union
 
 from deploy.engines.base import Engine, TensorSpec
 from deploy.engines.ort import OrtEngine
+from deploy.engines.trt import TrtEngine
 from deploy.errors import InputError
 
 __all__ = ["ENGINES", "Engine", "TensorSpec", "open_engine"]
 
-ENGINES: Dict[str, Type[OrtEngine]] = {"ort": OrtEngine}
+ENGINES: Dict[str, Union[Type[OrtEngine], Type[TrtEngine]]] = {"ort": OrtEngine, "trt": TrtEngine}
 
 
 def open_engine(path: Union[str, Path], threads: Optional[int] = None, engine: str = "ort") -> Engine:

@@ -34,12 +34,16 @@ class Engine(ABC):
     Attributes:
         runtime: the library, its version and what it runs on, for a measurement's record.
         threads: CPU threads the runtime computes with.
+        notes: what a measurement's record is to say besides, as that an engine was built short of memory.
+        last_gpu_ms: milliseconds that the GPU worked on the last `infer`, without copies; None without a GPU.
     """
 
     inputs: Tuple[TensorSpec, ...]
     outputs: Tuple[TensorSpec, ...]
     runtime: str
     threads: int
+    notes: Tuple[str, ...] = ()
+    last_gpu_ms: Optional[float] = None
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -96,6 +100,12 @@ class Engine(ABC):
                 raise InputError(
                     "{} wants {}; got {} {}".format(self.path.name, spec, list(array.shape), array.dtype.name)
                 )
+
+
+def check_threads(threads: Optional[int]) -> None:
+    """An `InputError` for a number of threads that nothing computes with; None leaves it to the engine."""
+    if threads is not None and threads < 1:
+        raise InputError("an engine computes with at least one thread, not {}".format(threads))
 
 
 def check_model_file(path: Union[str, Path], kind: str) -> Path:

@@ -8,7 +8,7 @@ from typing import Any, Dict, Mapping, Optional, Tuple, Union
 import numpy as np
 
 from deploy.device import count_physical_cores
-from deploy.engines.base import Engine, TensorSpec, check_model_file
+from deploy.engines.base import Engine, TensorSpec, check_model_file, check_threads
 from deploy.errors import EngineError, InputError
 
 __all__ = ["OrtEngine"]
@@ -44,8 +44,7 @@ class OrtEngine(Engine):
 
     def __init__(self, path: Union[str, Path], threads: Optional[int] = None) -> None:
         super().__init__(check_model_file(path, "ONNX model"))
-        if threads is not None and threads < 1:
-            raise InputError("an engine computes with at least one thread, not {}".format(threads))
+        check_threads(threads)
         runtime = _import_runtime()
         self.threads = threads if threads is not None else count_physical_cores()
         self._session: Any = _open_session(runtime, self.path, self.threads)

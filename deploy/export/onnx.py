@@ -61,7 +61,12 @@ class GraphReport:
 
 
 def export_onnx(
-    detector: nn.Module, input_size: tuple[int, int], path: Path, nms: str = "op", max_detections: int = 100
+    detector: nn.Module,
+    input_size: tuple[int, int],
+    path: Path,
+    nms: str = "op",
+    max_detections: int = 100,
+    images: int = 1,
 ) -> GraphReport:
     """Writes the detection graph of a detector (its ``raw``) for a canvas of (width, height), and says what it holds.
 
@@ -70,11 +75,16 @@ def export_onnx(
     With the NMS "matrix" also "unsettled" (1,) int64: how many of the image's sets may differ from greedy NMS's.
     With "raw" K is the number of candidates, best first, there is no "count", and the report's selection is what the
     host has to do; "unsettled" is there if the graph has sets of region proposals.
-    The detector is left as it was. `ExportError` where the graph is not one that every engine takes; then no file is
-    written, nor is one replaced.
+    The detector is left as it was. `ExportError` where the graph is not one that every engine takes, or where more than
+    one of ``images`` at once is asked for; then no file is written, nor is one replaced.
     """
     if nms not in NMS:
         raise ExportError(f"no NMS variant is called {nms!r}; there are: {', '.join(sorted(NMS))}")
+    if images != 1:
+        raise ExportError(
+            f"a graph of {images} images at once was asked for; proposals and detections are selected for one image in "
+            "these graphs: export one of 1, or adopt a model that has the batch already"
+        )
     path = Path(path)
     with tempfile.TemporaryDirectory(prefix="export-") as folder:
         traced, simple = Path(folder) / "traced.onnx", Path(folder) / "simple.onnx"

@@ -15,7 +15,7 @@ from deploy.pipeline.nms import Selection
 from deploy.pipeline.preprocess import Preprocess
 from deploy.pipeline.yolox import count_yolox_classes, decode_yolox
 
-__all__ = ["HEADS", "Head", "check_detections", "count_unsettled", "decode_detections", "get_head"]
+__all__ = ["HEADS", "Head", "Size", "check_detections", "count_unsettled", "decode_detections", "get_head"]
 
 Size = Tuple[int, int]  # of the canvas: width, height
 
@@ -38,12 +38,14 @@ class Head:
             wanted and what is there, if a model of these outputs is not of this kind.
         decode: outputs by name to detections on the canvas, with the head's usual selection where none is given.
         order: of the channels that its models are usually fed with, as in `Preprocess`; adopting a model starts there.
+        leads: whether the outputs of one image lead with an axis of 1.
     """
 
     summary: str
     count_classes: Callable[[Sequence[TensorSpec], Size], Optional[int]]
     decode: Decode
     order: str = "rgb"
+    leads: bool = False
 
     def usual_preprocess(self, width: int, height: int) -> Preprocess:
         """Levels 0 to 255 as they are, in this head's order."""
@@ -91,7 +93,7 @@ HEADS: Dict[str, Head] = {
     "candidates": Head("boxes, scores and labels before NMS, which is numpy's then", check_candidates,
                        decode_candidates),
     "yolox": Head("one row a grid cell, [1, cells, 5 + classes], boxes not decoded, scores after their sigmoids",
-                  count_yolox_classes, decode_yolox, order="bgr"),
+                  count_yolox_classes, decode_yolox, order="bgr", leads=True),
 }  # fmt: skip
 
 

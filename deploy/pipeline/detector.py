@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter_ns
-from typing import NamedTuple, Optional, Protocol, Tuple, Union
+from typing import List, Mapping, NamedTuple, Optional, Protocol, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -14,11 +14,15 @@ from deploy.data.images import read_image
 from deploy.detections import Detections
 from deploy.engines import open_engine
 from deploy.errors import InputError
+from deploy.pipeline.batch import find_image_input, find_layout
 from deploy.pipeline.decode import get_head
 from deploy.pipeline.nms import Selection
-from deploy.pipeline.preprocess import Preprocess
+from deploy.pipeline.preprocess import Placement, Preprocess
 
 __all__ = ["DetectionModel", "Detector", "ModelSource", "Timings", "open_detector"]
+
+
+ImageLike = Union[np.ndarray, str, Path]
 
 
 class DetectionModel(Protocol):
@@ -50,11 +54,13 @@ class ModelSource:
 class Timings(NamedTuple):
     """Milliseconds of one image: `pre_ms` resizes, pads and normalises; `infer_ms` is engine and decoding.
 
-    Reading and decompressing a file is in neither: a camera does not do it.
+    Reading and decompressing a file is in neither: a camera does not do it. A model that takes several images at once
+    takes as long for one of them as for all.
     """
 
     pre_ms: float
     infer_ms: float
+    gpu_ms: Optional[float] = None
 
     @property
     def total_ms(self) -> float:
@@ -68,6 +74,10 @@ class Detector:
         source: a `Bundle`, or a `ModelSource`.
         threads: CPU threads of the engine; None is the number of physical cores.
 
+    Attributes:
+        images: how many the model takes at once; fewer are filled up with the last one, whose copies are thrown away.
+        class_count: how many classes the model's outputs tell apart; None where they do not say.
+
     Raises:
         InputError: the model cannot be loaded, its input is not the canvas that is described, or its outputs are not
             those of its head.
@@ -78,38 +88,54 @@ class Detector:
         self._decode, self._selection = head.decode, source.selection
         self._preprocess = source.preprocess
         self.engine = open_engine(source.model, threads, engine)
-        canvas = (1, 3, source.preprocess.height, source.preprocess.width)
-        shapes = [spec.shape for spec in self.engine.inputs]
-        if shapes != [canvas]:
-            self.engine.close()
-            raise InputError(
-                "{} should have one input of shape {}, as its preprocessing says; it has {}".format(
-                    source.model.name, list(canvas), [list(shape) for shape in shapes]
-                )
-            )
-        self._input = self.engine.inputs[0].name
-        self._size = (source.preprocess.width, source.preprocess.height)
+        size = (source.preprocess.width, source.preprocess.height)
         try:
-            head.count_classes(self.engine.outputs, self._size)
+            taken = find_image_input(self.engine.inputs)
+            if taken is None or taken[1:] != size:
+                raise InputError(
+                    "should have one input of shape [1, 3, {}, {}] (or a fixed number of images), as its preprocessing "
+                    "says; it has {}".format(size[1], size[0], [list(spec.shape) for spec in self.engine.inputs])
+                )
+            self._layout = find_layout(head, self.engine.outputs, taken.images, size)
         except InputError as error:
             self.engine.close()
             raise InputError("{}: {}".format(source.model.name, error)) from error
+        self._input = self.engine.inputs[0].name
+        self._size = size
+        self.images = taken.images
+        self.class_count = self._layout.class_count
 
-    def __call__(self, image: Union[np.ndarray, str, Path]) -> Detections:
+    def __call__(self, image: ImageLike) -> Detections:
         """Objects in an (H, W, 3) uint8 RGB image or an image file, in its pixels, best first."""
         return self.detect_timed(image)[0]
 
-    def detect_timed(self, image: Union[np.ndarray, str, Path]) -> Tuple[Detections, Timings]:
+    def detect_batch(self, images: Sequence[ImageLike]) -> List[Detections]:
+        """Objects in each of any number of images, in their order, by as few calls of the engine as its size allows."""
+        found: List[Detections] = []
+        for start in range(0, len(images), self.images):
+            found += self._detect(images[start : start + self.images])[0]
+        return found
+
+    def detect_timed(self, image: ImageLike) -> Tuple[Detections, Timings]:
         """The same, and how long it took; every latency of a detector in this project is read off these clocks."""
-        pixels = image if isinstance(image, np.ndarray) else read_image(Path(image))
+        found, timings = self._detect([image])
+        return found[0], timings
+
+    def _detect(self, images: Sequence[ImageLike]) -> Tuple[List[Detections], Timings]:
+        pixels = [image if isinstance(image, np.ndarray) else read_image(Path(image)) for image in images]
         started = perf_counter_ns()
-        canvas, place = self._preprocess(pixels)
-        prepared = perf_counter_ns()
-        found = self._decode(self.engine.infer({self._input: canvas}), self._size, self._selection)
-        boxes_xyxy = self._preprocess.boxes_to_image(found.boxes_xyxy, place)
+        prepared = [self._preprocess(image) for image in pixels]
+        canvases = [canvas for canvas, _ in prepared] + [prepared[-1][0]] * (self.images - len(prepared))
+        feed = canvases[0] if len(canvases) == 1 else np.concatenate(canvases)
+        ready = perf_counter_ns()
+        outputs = self.engine.infer({self._input: feed})
+        found = [self._decode_one(answer, place) for answer, (_, place) in zip(self._layout.split(outputs), prepared)]
         done = perf_counter_ns()
-        timings = Timings((prepared - started) / 1e6, (done - prepared) / 1e6)
-        return Detections(boxes_xyxy, found.scores, found.labels), timings
+        return found, Timings((ready - started) / 1e6, (done - ready) / 1e6, self.engine.last_gpu_ms)
+
+    def _decode_one(self, outputs: Mapping[str, np.ndarray], place: Placement) -> Detections:
+        found = self._decode(outputs, self._size, self._selection)
+        return Detections(self._preprocess.boxes_to_image(found.boxes_xyxy, place), found.scores, found.labels)
 
     def close(self) -> None:
         """Release the engine; closing twice is allowed."""

@@ -4,40 +4,40 @@ from __future__ import annotations
 
 import pkgutil
 from pathlib import Path
-from typing import Dict
+from typing import Callable, Dict
 
 from deploy.engines import ENGINES
 from deploy.errors import InputError
 from deploy.targets.base import NMS_VARIANTS, Target, TargetSpec, parse_target
+from deploy.targets.examine import Condition, describe_conditions, require_working
+from deploy.targets.hosts import apply_host
 from deploy.targets.local import LocalTarget
+from deploy.targets.ssh import SshTarget
 
-__all__ = ["LINKS", "TARGETS", "Target", "TargetSpec", "get_target"]
+__all__ = [
+    "LINKS",
+    "TARGETS",
+    "Condition",
+    "Target",
+    "TargetSpec",
+    "describe_conditions",
+    "get_target",
+    "read_target",
+    "require_working",
+]
 
-TARGETS: Dict[str, str] = {"cpu": "known/cpu.toml"}
-LINKS = {"local": LocalTarget}
+TARGETS: Dict[str, str] = {name: "known/{}.toml".format(name) for name in ("cpu", "cuda", "tensorrt", "jetson")}
+LINKS: Dict[str, Callable[[TargetSpec], Target]] = {"local": LocalTarget, "ssh": SshTarget}
 
 
-def get_target(name: str) -> Target:
-    """A known target by its name, or the one a TOML file describes.
+def get_target(name: str, host: str = "") -> Target:
+    """A known target by its name, or the one a TOML file describes; ``host`` says which board it is.
 
     Raises:
-        InputError: neither exists, or the file asks for a link, an engine or an NMS that this release does not have.
+        InputError: neither exists, a board has no host, or the target asks for a link, an engine or an NMS that this
+            release does not have.
     """
-    if name in TARGETS:
-        content = pkgutil.get_data(__name__, TARGETS[name])  # also out of detect.pyz
-        assert content is not None, name
-        spec = parse_target(content.decode(), name)
-    elif Path(name).suffix == ".toml":
-        try:
-            spec = parse_target(Path(name).read_text(encoding="utf-8"), name)
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError("the target file {} cannot be read: {}".format(name, error)) from error
-    else:
-        raise InputError(
-            "unknown target {!r}; there are: {}; or give the path of a TOML file that describes one".format(
-                name, ", ".join(sorted(TARGETS))
-            )
-        )
+    spec = apply_host(read_target(name), host)
     for what, value, known in (
         ("link", spec.link, set(LINKS)),
         ("engine", spec.engine, set(ENGINES)),
@@ -45,8 +45,25 @@ def get_target(name: str) -> Target:
     ):
         if value not in known:
             raise InputError(
-                "target {!r} wants the {} {!r}; this release has: {}".format(
+                "target {!r} wants the {} {!r}; this release has: {}; choose another target, or write one".format(
                     name, what, value, ", ".join(sorted(known))
                 )
             )
     return LINKS[spec.link](spec)
+
+
+def read_target(name: str) -> TargetSpec:
+    """What a target's file says, whether or not it can be used from here."""
+    if name in TARGETS:
+        content = pkgutil.get_data(__name__, TARGETS[name])  # also out of detect.pyz
+        assert content is not None, name
+        return parse_target(content.decode(), name)
+    if Path(name).suffix != ".toml":
+        raise InputError(
+            "unknown target {!r}; there are: {}; or give the path of a TOML file that describes one "
+            '(a board: link = "ssh", host = "user@board")'.format(name, ", ".join(sorted(TARGETS)))
+        )
+    try:
+        return parse_target(Path(name).read_text(encoding="utf-8"), name)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError("the target file {} cannot be read: {}".format(name, error)) from error

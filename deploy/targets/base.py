@@ -9,12 +9,15 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Proto
 
 from deploy.builders.releases import RELEASES
 from deploy.bundle import Bundle
+from deploy.clocks import LOCK_CLOCKS
 from deploy.detections import Detections
 from deploy.errors import InputError
 from deploy.measure import Measured, Subject
 from deploy.pipeline.detector import Timings
+from deploy.protocols import MODES
+from deploy.targets.examine import Condition
 
-__all__ = ["NMS_VARIANTS", "Target", "TargetSpec", "parse_target"]
+__all__ = ["NMS_VARIANTS", "Target", "TargetSpec", "load_toml", "make_target", "parse_target"]
 
 NMS_VARIANTS = ("matrix", "op", "raw")  # those of deploy.export, which a device cannot import
 
@@ -29,6 +32,11 @@ class TargetSpec:
         nms: the variant to export for it. precisions: those its engine runs, the preferred first.
         tensorrt: the release there, one that `deploy check` knows, which every export is checked against; None where
             there is no TensorRT, or where the engine is "trt" and an export has to suit all of them.
+        host: of the link "ssh", as `ssh` takes it: a name of the user's configuration, or ``user@board``.
+        python, cache: the board's interpreter, and the folder there for pushed files.
+        ssh_config, port, key: given to `ssh` as -F, -p and -i; None leaves them to the user's configuration.
+        mode: "sustained" or "burst" (`deploy.protocols`). lock_clocks: "never", "auto" (where it can be done) or
+            "require" (`deploy.clocks`); it needs root on the device.
     """
 
     name: str
@@ -39,6 +47,14 @@ class TargetSpec:
     precisions: Tuple[str, ...] = ("fp32",)
     description: str = ""
     tensorrt: Optional[str] = None
+    host: str = ""
+    python: str = "python3"
+    cache: str = "~/.cache/detopt"
+    ssh_config: Optional[str] = None
+    port: Optional[int] = None
+    key: Optional[str] = None
+    mode: str = "sustained"
+    lock_clocks: str = "never"
 
     @property
     def releases(self) -> Tuple[str, ...]:
@@ -54,8 +70,8 @@ class Target(Protocol):
     @property
     def spec(self) -> TargetSpec: ...
 
-    def check(self) -> List[str]:
-        """Lines that say what the device is and that it works; an `EngineError` or `InputError` where it does not."""
+    def check(self) -> List[Condition]:
+        """What was found there, and what a measurement would lack; never raises for what is missing."""
         ...
 
     def measure(
@@ -82,21 +98,28 @@ def parse_target(text: str, origin: str) -> TargetSpec:
     Raises:
         InputError: it is no TOML, a key is unknown, or a value is of the wrong kind.
     """
-    try:
-        values = _load_toml(text)
-    except ValueError as error:
-        raise InputError("{} is no TOML file: {}".format(origin, error)) from error
+    return make_target(load_toml(text, origin), origin)
+
+
+def make_target(values: Mapping[str, Any], origin: str) -> TargetSpec:
+    """The spec of these values; errors as `parse_target`."""
     known = [item.name for item in fields(TargetSpec)]
     unknown = sorted(set(values) - set(known))
     if unknown or not isinstance(values.get("name"), str):
         found = "unknown: " + ", ".join(unknown) if unknown else "it has no name"
         raise InputError("{} does not describe a target: {}; its keys are {}".format(origin, found, ", ".join(known)))
-    for key in ("link", "engine", "nms", "description", "tensorrt"):
+    for key in ("link", "engine", "nms", "description", "tensorrt", "host", "python", "cache", "ssh_config", "key"):
         if not isinstance(values.get(key, ""), str):
             raise InputError("{}: {} is a text, not {!r}".format(origin, key, values[key]))
     threads, precisions = values.get("threads"), values.get("precisions", ["fp32"])
     if threads is not None and (type(threads) is not int or threads < 1):
         raise InputError("{}: threads is a positive whole number, not {!r}".format(origin, threads))
+    port = values.get("port")
+    if port is not None and (type(port) is not int or not 0 < port < 65536):
+        raise InputError("{}: port is a number from 1 to 65535, not {!r}".format(origin, port))
+    for key, known_values in (("mode", tuple(MODES)), ("lock_clocks", LOCK_CLOCKS)):
+        if values.get(key, known_values[0]) not in known_values:
+            raise InputError("{}: {} is one of {}, not {!r}".format(origin, key, ", ".join(known_values), values[key]))
     if not isinstance(precisions, list) or not precisions or not all(isinstance(item, str) for item in precisions):
         raise InputError("{}: precisions is a list of names, not {!r}".format(origin, precisions))
     if "tensorrt" in values and values["tensorrt"] not in RELEASES:
@@ -108,11 +131,15 @@ def parse_target(text: str, origin: str) -> TargetSpec:
     return TargetSpec(**{**values, "precisions": tuple(precisions)})
 
 
-def _load_toml(text: str) -> Dict[str, Any]:
+def load_toml(text: str, origin: str) -> Dict[str, Any]:
+    """The values in the text of a TOML file; an `InputError` where it is none."""
     for name in ("tomllib", "tomli"):  # the first comes with Python 3.11
         try:
             module = import_module(name)
         except ImportError:
             continue
-        return dict(module.loads(text))
+        try:
+            return dict(module.loads(text))
+        except ValueError as error:
+            raise InputError("{} is no TOML file: {}".format(origin, error)) from error
     raise InputError("reading a target needs Python 3.11, or tomli: python3 -m pip install tomli")

@@ -8,15 +8,12 @@ from pathlib import Path
 from typing import Callable, Dict, Iterator, List, Mapping, Sequence, Tuple
 
 from deploy.bundle import Bundle
-from deploy.canary import write_canary
 from deploy.detections import Detections
-from deploy.device import read_fingerprint
-from deploy.engines import open_engine
 from deploy.measure import Measured, Subject, measure_models
 from deploy.pipeline.detector import Detector, Timings
 from deploy.pipeline.sources import iterate_images
 from deploy.targets.base import TargetSpec
-from deploy.timing import make_noise
+from deploy.targets.examine import Condition, examine_machine
 
 __all__ = ["LocalTarget"]
 
@@ -27,19 +24,9 @@ class LocalTarget:
 
     spec: TargetSpec
 
-    def check(self) -> List[str]:
-        """What this machine is, after a small model ran on it."""
-        with tempfile.TemporaryDirectory(prefix="canary-") as folder:
-            model = write_canary(Path(folder) / "canary.onnx")
-            with open_engine(model, self.spec.threads, self.spec.engine) as engine:
-                engine.infer(make_noise(engine.inputs, 0, model.name))
-                device = read_fingerprint(engine.runtime, engine.threads)
-        return [
-            "target {}: works".format(self.spec.name),
-            "device: {}, {} physical cores, load {:.2f}".format(device.cpu, device.cores, device.load_average),
-            "runtime: {}, {} threads".format(device.runtime, device.threads),
-            "system: {}, governor {}".format(device.system, device.governor or "not readable"),
-        ]
+    def check(self) -> List[Condition]:
+        """What this machine is, and whether the engine runs a small model."""
+        return examine_machine(self.spec.engine, self.spec.threads, Path(tempfile.gettempdir()))
 
     def measure(
         self,
@@ -59,6 +46,8 @@ class LocalTarget:
             threads=self.spec.threads,
             seed=seed,
             report=report,
+            mode=self.spec.mode,
+            lock_clocks=self.spec.lock_clocks,
         )
 
     def detect(

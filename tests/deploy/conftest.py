@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from PIL import Image
 from deploy import Bundle, BundleManifest, Preprocess, write_bundle
 
 WIDTH, HEIGHT = 64, 48
+NVML = "libnvidia-ml.so.1"
 BOXES = np.array([[8, 8, 32, 24], [0, 0, 64, 48], [9e9, 9e9, -9e9, 1], [7, 7, 7, 7]], np.float32)
 SCORES = np.array([0.9, 0.4, 0.99, 0.98], np.float32)
 LABELS = np.array([1, 0, 77, 78], np.int64)
@@ -79,3 +82,25 @@ def write_image(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def built_nvml(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """NVML played by a C library with its signatures, so that calls go through ctypes as they would on a GPU."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("needs a C compiler (cc or gcc)")
+    path = tmp_path_factory.mktemp("nvml") / NVML
+    source = Path(__file__).parent / "sensors" / "fake_nvml.c"
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", str(path), str(source)], check=True)
+    return path
+
+
+@pytest.fixture
+def fake_nvml(built_nvml: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Found by this process and, through the loader's path, by its children; a GPU of 5 W that nothing slows down."""
+    monkeypatch.setattr("deploy.sensors.nvml.LIBRARY", str(built_nvml))
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(built_nvml.parent))
+    monkeypatch.setenv("FAKE_WATTS", "5")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    return built_nvml

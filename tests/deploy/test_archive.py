@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from deploy import Bundle
+from deploy import Bundle, open_bundle
 from deploy.archive import list_board_files, write_archive
 
 
@@ -49,3 +49,28 @@ def test_the_archive_runs_as_a_file_and_knows_its_targets(tiny_bundle: Bundle, t
     assert result.returncode == 0, result.stderr
     assert "target cpu: works" in result.stdout
     assert zipfile.is_zipfile(tiny_bundle.folder / "detect.pyz")
+
+
+def test_an_archive_adopts_a_model_and_hands_itself_on(tiny_bundle: Bundle, tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("cat\ndog\n")
+    command = [sys.executable, "-I", str(tiny_bundle.folder / "detect.pyz"), "adopt", str(tiny_model), "--trust"]
+    command += ["--head", "detections", "--classes", "names.txt", "--out", "adopted"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert result.returncode == 0, result.stderr
+    archive = open_bundle(tmp_path / "adopted").folder / "detect.pyz"
+    assert archive.read_bytes() == (tiny_bundle.folder / "detect.pyz").read_bytes()
+
+
+def test_the_archive_does_not_load_a_model_that_was_altered(
+    tiny_bundle: Bundle, write_image: Callable[..., Path]
+) -> None:
+    tiny_bundle.model.write_bytes(tiny_bundle.model.read_bytes() + b" ")
+    guard = (
+        "import runpy, sys; sys.modules['onnxruntime'] = None; sys.argv = sys.argv[1:]; "
+        "runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    for command in (["run", ".", str(write_image())], ["measure", ".", "--level", "quick"], ["compare", ".", "."]):
+        line = [sys.executable, "-I", "-c", guard, "detect.pyz", *command]
+        result = subprocess.run(line, cwd=tiny_bundle.folder, capture_output=True, text=True, check=False, timeout=60)
+        assert result.returncode == 2 and "altered" in result.stderr, "not: ONNX Runtime is not installed"
+        assert result.stderr.count("\n") == 1 and result.stdout == ""

@@ -11,6 +11,7 @@ from PIL import Image
 
 from deploy import Bundle
 from deploy.cli import main
+from deploy.targets import TARGETS
 
 
 @pytest.fixture
@@ -49,7 +50,8 @@ def test_run_writes_a_json_line_an_image(
     write_image("folder/b.png", (64, 48))
     code, out, _ = deploy("run", tiny_bundle.folder, folder, "--json")
     lines = [json.loads(line) for line in out.splitlines()]
-    assert code == 0 and [Path(line["image"]).name for line in lines] == ["a.png", "b.png"]
+    assert code == 0 and [Path(line["source"]).name for line in lines] == ["a.png", "b.png"]
+    assert [(line["frame"], line["timestamp_ms"]) for line in lines] == [(0, None), (0, None)]
     assert lines[0]["objects"][0] == {"box_xyxy": [16.0, 16.0, 64.0, 48.0], "score": 0.9, "label": 1, "class": "dog"}
     assert (lines[1]["width"], lines[1]["height"]) == (64, 48) and lines[0]["infer_ms"] > 0
 
@@ -71,7 +73,7 @@ def test_run_passes_over_a_bad_image_and_says_so(
     (folder / "bad.png").write_bytes(b"no picture")
     code, out, err = deploy("run", tiny_bundle.folder, folder)
     assert code == 0 and "good.png: 2 objects" in out
-    assert "bad.png" in err and "1 image could not be read" in err
+    assert "bad.png" in err and err.endswith("(skipped)\n") and err.count("\n") == 1
 
 
 def test_an_image_that_is_none_is_exit_2(deploy: Command, tiny_bundle: Bundle, tmp_path: Path) -> None:
@@ -155,11 +157,43 @@ def test_compare_prints_both_side_by_side(deploy: Command, tiny_bundle: Bundle) 
     assert code == 0 and json.loads(out)["first"]["arch_id"] == "0123456789ab"
 
 
-def test_targets_are_listed(deploy: Command) -> None:
+def test_targets_are_listed(deploy: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     code, out, _ = deploy("targets")
-    assert code == 0 and "target cpu: works" in out
+    assert code == 0 and "target cpu: works" in out and "not usable: target 'jetson' is a board" in out
     code, out, _ = deploy("targets", "--json")
-    assert json.loads(out)["target"] == "cpu"
+    assert [json.loads(line)["target"] for line in out.splitlines()] == sorted(TARGETS)
+
+
+def test_one_target_is_checked(deploy: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    code, out, _ = deploy("targets", "check", "cpu")
+    assert code == 0 and out.startswith("target cpu: works\n") and "engine ort" in out
+    code, out, _ = deploy("targets", "check", "cpu", "--json")
+    assert code == 0 and {item["state"] for item in json.loads(out)["conditions"]} <= {"works", "note"}
+    code, _, err = deploy("targets", "check", "jetson")
+    assert code == 2 and "--host user@board" in err and len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--target", "jetson"], "--host user@board"),
+        (["--target", "cpu", "--host", "user@board"], "'cpu' is this machine"),
+    ],
+)
+def test_a_board_that_is_not_named_is_said_before_anything_is_timed(
+    deploy: Command,
+    tiny_bundle: Bundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    words: str,
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    for command in (["measure", tiny_bundle.folder], ["compare", tiny_bundle.folder, tiny_bundle.folder]):
+        code, out, err = deploy(*command, *options)
+        assert code == 2 and words in err and not out
 
 
 @pytest.mark.parametrize(

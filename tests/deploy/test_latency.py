@@ -11,7 +11,9 @@ import pytest
 from deploy import LatencyRecord, compare
 from deploy.device import DeviceFingerprint
 from deploy.errors import InputError
+from deploy.intervals import find_median_interval
 from deploy.latency import Canary, WarmUp
+from deploy.sensors import Conditions, Energy
 
 DEVICE = DeviceFingerprint("a CPU (x86_64)", 2, 2, None, 0.1, "engine 1.0", "Linux 6, Python 3.11")
 
@@ -46,6 +48,34 @@ def make_windows(median: float, seed: int, noise: float = 0.02, drift: np.ndarra
 def test_a_record_survives_json() -> None:
     record = make_record(make_windows(10, 0))
     assert LatencyRecord.from_json(json.loads(json.dumps(record.to_json()))) == record
+
+
+def test_a_record_with_all_that_a_board_tells_survives_json() -> None:
+    record = replace(
+        make_record(make_windows(10, 0)),
+        mode="burst",
+        gpu_ms=6.5,
+        device=replace(DEVICE, power_mode="25W", clocks_locked=True),
+        conditions=(Conditions(40.0, 52.5, (729.0, 1728.0), (624.0, 624.0), None, (), 90), Conditions()),
+        energy=Energy(87.5, 31.25, 4760.0, 1200, 10.0),
+    )
+    value = json.loads(json.dumps(record.to_json()))
+    assert LatencyRecord.from_json(value) == record
+    assert (value["gpu_ms"], value["infer_ms"], value["pre_ms"]) == (6.5, value["median_ms"], 2.5)
+    assert value["total_ms"] == pytest.approx(value["infer_ms"] + 2.5, abs=1e-3)
+    assert value["conditions"][1]["throttle"] is None and value["conditions"][0]["throttle"] == [], "absent is not none"
+    assert value["energy"]["gross_mj"] == 87.5
+
+
+def test_a_record_from_before_these_keys_is_read() -> None:
+    value = make_record(make_windows(10, 0)).to_json()
+    for key in ("mode", "gpu_ms", "infer_ms", "conditions", "energy"):
+        del value[key]
+    value["device"] = {key: item for key, item in value["device"].items() if key not in ("power_mode", "clocks_locked")}
+    old = LatencyRecord.from_json(json.loads(json.dumps(value)))
+    assert old == make_record(make_windows(10, 0)) and old.mode == "sustained"
+    assert old.gpu_ms is None and old.conditions == () and old.energy is None
+    assert compare(old, make_record(make_windows(10, 0))).ratio == 1, "and is comparable with new ones"
 
 
 def test_json_states_the_figures_readers_want() -> None:
@@ -125,6 +155,9 @@ def test_the_ratio_is_the_first_over_the_second() -> None:
         ({"target": "jetson"}, "target"),
         ({"protocol_version": 2}, "protocol version"),
         ({"device": replace(DEVICE, threads=1)}, "device"),
+        ({"device": replace(DEVICE, power_mode="15W")}, "device"),
+        ({"device": replace(DEVICE, clocks_locked=True)}, "device"),
+        ({"mode": "burst"}, "mode"),
     ],
 )
 def test_records_of_unlike_circumstances_are_not_compared(change: dict[str, object], word: str) -> None:
@@ -136,3 +169,38 @@ def test_records_of_unlike_circumstances_are_not_compared(change: dict[str, obje
 def test_another_load_is_not_another_device() -> None:
     record = make_record(make_windows(10, 0))
     assert compare(record, replace(record, device=replace(DEVICE, load_average=3.0))).ratio == 1
+
+
+@pytest.mark.parametrize("windows", [3, 6, 7, 8, 10, 20])
+@pytest.mark.parametrize("lease", ["lease", "another"])
+def test_equal_models_are_called_different_in_at_most_5_percent_even_of_few_windows(windows: int, lease: str) -> None:
+    rng = np.random.default_rng(windows)
+
+    def measure_once(name: str) -> LatencyRecord:
+        samples = 10 * (1 + 0.05 * rng.standard_normal((windows, 1)) + 0.02 * rng.standard_normal((windows, 8)))
+        return make_record(samples, name)  # windows far noisier than the gap of 1 %, which then protects from nothing
+
+    tries = 200 if lease == "lease" else 60
+    called = sum(compare(measure_once("lease"), measure_once(lease)).different for _ in range(tries))
+    assert called <= 0.05 * tries
+
+
+@pytest.mark.parametrize("windows", [6, 7, 8, 10, 20, 34])
+def test_the_interval_of_a_ratio_holds_the_truth_in_95_percent_of_leases(windows: int) -> None:
+    rng = np.random.default_rng(windows)
+    held = 0
+    for _ in range(400):
+        low, high = find_median_interval(1.1 * (1 + 0.05 * rng.standard_t(2, windows)))
+        held += low <= 1.1 <= high
+    assert held >= 0.93 * 400, "0.95 less two standard deviations of this count"
+
+
+@pytest.mark.parametrize(("count", "beyond"), [(1, 0), (5, 0), (6, 0), (8, 0), (9, 1), (12, 2), (20, 5), (100, 39)])
+def test_the_interval_is_that_of_the_sign_test(count: int, beyond: int) -> None:
+    assert find_median_interval(np.arange(count)[::-1]) == (beyond, count - 1 - beyond), "as in tables of the binomial"
+
+
+def test_a_large_difference_in_too_few_windows_is_not_claimed() -> None:
+    slow, fast = make_record(make_windows(20, 0)[:5]), make_record(make_windows(10, 1)[:5])
+    assert compare(slow, fast).ratio > 1.9 and not compare(slow, fast).different
+    assert not compare(slow, replace(fast, lease="another")).different

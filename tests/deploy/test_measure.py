@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 import os
 import subprocess
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +15,17 @@ import pytest
 
 from deploy import PROTOCOLS, Bundle, LatencyRecord, MeasurementFailure, Subject, compare, measure_models
 from deploy.bundle import hash_file
-from deploy.engines import TensorSpec
+from deploy.engines import ENGINES, TensorSpec
+from deploy.engines.ort import OrtEngine
 from deploy.errors import InputError, MeasurementError
 from deploy.lease import lease_device
 from deploy.measure import _Job, _measure_in_child, _merge
 from deploy.pipeline.preprocess import Preprocess
+from deploy.protocols import MODES
+from deploy.sensors import Conditions
+from deploy.surroundings import describe_surroundings
 from deploy.timing import make_noise
+from deploy.watching import SENSOR_INTERVAL_S
 
 
 @pytest.fixture(autouse=True)
@@ -132,6 +139,92 @@ def test_the_collector_is_as_it_was_afterwards(tiny_model: Path) -> None:
     assert gc.isenabled()
 
 
+def test_every_record_says_its_mode_and_what_the_device_told(tiny_model: Path) -> None:
+    record = measure_models({"a": Subject(tiny_model)}, level="quick", threads=1)["a"]
+    assert isinstance(record, LatencyRecord)
+    assert record.mode == "sustained" and len(record.conditions) == 1 and not record.device.clocks_locked
+    assert record.gpu_ms is None and record.energy is None, "a CPU has none, and quick does not meter energy"
+
+
+def test_burst_rests_before_every_run(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(MODES, "burst", 0.01)
+    started = time.monotonic()
+    record = measure_models({"a": Subject(tiny_model)}, level="quick", threads=1, mode="burst")["a"]
+    assert isinstance(record, LatencyRecord) and record.mode == "burst"
+    runs = len(record.samples_ms) + record.warm_up[0].runs
+    assert runs >= 18 and time.monotonic() - started >= 0.01 * runs
+    assert record.median_ms < 10, "the rest is not timed"
+
+
+class GpuEngine(OrtEngine):
+    """ONNX Runtime, with a GPU time as an engine on a GPU reports it."""
+
+    def _run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        self.last_gpu_ms = 0.25
+        return super()._run(feeds)
+
+
+def test_gpu_time_is_a_number_of_its_own(
+    tiny_bundle: Bundle, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ENGINES, "gpu", GpuEngine)
+    subjects = {"bundle": Subject.of(tiny_bundle), "bare": Subject(tiny_model)}
+    for record in measure_models(subjects, level="quick", threads=1, engine="gpu").values():
+        assert isinstance(record, LatencyRecord) and record.gpu_ms == 0.25
+
+
+@pytest.fixture
+def on_gpu(fake_nvml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every engine counts as one of a GPU, which is the played one, and `quick` meters energy."""
+    monkeypatch.setattr("deploy.watching.CPU_ENGINES", ())
+    monkeypatch.setitem(SENSOR_INTERVAL_S, "gpu", 0.02)
+    monkeypatch.setitem(PROTOCOLS, "quick", replace(PROTOCOLS["quick"], seconds=0.2, idle_s=0.3, energy_s=0.3))
+
+
+def test_a_gpu_is_watched_and_its_energy_metered(
+    on_gpu: None, tiny_bundle: Bundle, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_PROCESSES", "1")
+    monkeypatch.setenv("FAKE_REASONS", "0x4")
+    records = measure_models({"a": Subject.of(tiny_bundle), "b": Subject(tiny_model)}, level="quick", threads=1)
+    for record in records.values():
+        assert isinstance(record, LatencyRecord) and record.energy is not None
+        (conditions,) = record.conditions
+        assert conditions.gpu_mhz == (1410, 1410) and conditions.start_c == 61 and conditions.samples >= 2
+        assert record.energy.gross_mj == pytest.approx(5000 * record.energy.seconds / record.energy.frames, rel=0.05)
+        assert record.energy.idle_mw == pytest.approx(5000, rel=0.05) and record.energy.frames > 1
+        text = " ".join(record.flags)
+        assert "clocks were limited: sw power cap" in text and "on the GPU before the start: 1" in text
+        assert LatencyRecord.from_json(record.to_json()) == record
+        lines = "; ".join(describe_surroundings(record))
+        assert "GPU clock 1410 to 1410 MHz" in lines and "mJ gross" in lines
+
+
+def test_a_gpu_that_slows_itself_down_gives_no_latency(
+    on_gpu: None, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_REASONS", "0x40")
+    with pytest.raises(MeasurementError, match=r"slowed itself down .* hw thermal slowdown .*measure again"):
+        measure_models({"a": Subject(tiny_model)}, level="quick", threads=1)
+
+
+def test_energy_that_cannot_be_read_is_absent_and_said(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deploy.sensors.catalogue.SYSFS", Path("/nowhere"))
+    monkeypatch.setitem(PROTOCOLS, "quick", replace(PROTOCOLS["quick"], idle_s=60, energy_s=60))
+    record = measure_models({"a": Subject(tiny_model)}, level="quick", threads=1)["a"]
+    assert isinstance(record, LatencyRecord) and record.energy is None and record.to_json()["energy"] is None
+    lines = describe_surroundings(record)
+    assert "energy a frame not readable here" in lines
+    assert lines[0] == "temperature not readable here; CPU clock not readable here; GPU clock not readable here"
+
+
+def test_clocks_of_a_timing_between_two_readings_are_not_called_unreadable(tiny_model: Path) -> None:
+    record = measure_models({"a": Subject(tiny_model)}, level="quick", threads=1)["a"]
+    assert isinstance(record, LatencyRecord)
+    brief = replace(record, conditions=(Conditions(start_c=49.0, end_c=50.0),))
+    assert "GPU clock timed too briefly to be read" in describe_surroundings(brief)[0]
+
+
 def test_noise_is_seeded_and_of_the_declared_type() -> None:
     specs = [TensorSpec("a", (2, 3), "float16"), TensorSpec("b", (64,), "uint8"), TensorSpec("c", (), "int64")]
     noise, again = make_noise(specs, 3, "m"), make_noise(specs, 3, "m")
@@ -150,7 +243,7 @@ def test_a_device_is_leased_to_one_at_a_time() -> None:
         words = f"'toy' is being measured by process {os.getpid()}"
         with pytest.raises(MeasurementError, match=words), lease_device("toy", timeout_s=0.05):
             pass
-        with lease_device("another"):
+        with pytest.raises(MeasurementError), lease_device("another name of this machine", timeout_s=0.05):
             pass
     with lease_device("toy", timeout_s=0):
         pass

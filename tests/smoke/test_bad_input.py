@@ -21,6 +21,13 @@ def run(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     [
         (["--base", "r19", "--target", "cpu"], ["r19", "r18"]),
         (["--base", "r18", "--target", "toaster"], ["toaster", "cpu"]),
+        (["--base", "r101", "--target", "jetson"], ["jetson", "--host user@board", "hosts.toml"]),
+        (
+            ["--base", "r101", "--target", "board.toml", "--host=-oProxyCommand=true"],
+            ["-oProxyCommand", "not taken as host"],
+        ),
+        (["--base", "r101", "--target", "board.toml", "--host", "127.0.0.1"], ["board", "ssh", "is it on"]),
+        (["--base", "r18", "--target", "cpu", "--host", "user@board"], ["this machine", "--host"]),
         (["--base", "r18", "--preset", "huge"], ["huge", "quick"]),
         (["--base", "r18", "--method", "luck"], ["luck", "joint"]),
         (["--base", "r18", "--size", "16x16"], ["16x16", "64"]),
@@ -51,7 +58,9 @@ def test_optimize_says_what_is_wrong_and_exits_with_2(
     arguments: list[str], words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     (tmp_path / "a-file").touch()
+    (tmp_path / "board.toml").write_text('name = "board"\nlink = "ssh"\nport = 1\n')
     result = run("optimizer.cli", *arguments)
     assert result.returncode == 2, result.stderr
     message = result.stderr.strip()

@@ -100,7 +100,7 @@ def test_a_bundle_detects_on_its_own(finished: tuple[Path, str], tmp_path: Path)
     result = subprocess.run(command, cwd=bundle, capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == 0, result.stderr
     line = json.loads(result.stdout)
-    assert line["image"] == str(image) and (line["width"], line["height"]) == (96, 96)
+    assert line["source"] == str(image) and (line["width"], line["height"]) == (96, 96)
     for item in line["objects"]:
         assert item["class"] in ("circle", "square", "triangle", "ring") and 0.01 <= item["score"] <= 1
 

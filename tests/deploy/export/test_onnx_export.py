@@ -135,6 +135,12 @@ def test_an_unknown_nms_variant_is_refused_with_those_that_exist(tmp_path: Path)
         export_onnx(Unfixed(), (64, 64), tmp_path / "model.onnx", nms="fast")
 
 
+def test_more_than_one_image_at_once_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="4 images at once"):
+        export_onnx(Unfixed(), (64, 64), tmp_path / "model.onnx", images=4)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_graph_whose_outputs_are_not_of_the_promised_size_is_refused(exported: tuple[Detector, Path]) -> None:
     with pytest.raises(ExportError, match="fixed sizes"):
         check_graph(onnx.load(exported[1]), max_detections=50)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from deploy.errors import InputError
-from deploy.pipeline.sources import iterate_images, list_images
+from deploy.pipeline.sources import iterate_images, list_images, list_sources
 
 
 def test_folders_are_searched_at_any_depth_in_order(tmp_path: Path, write_image: Callable[..., Path]) -> None:
@@ -57,3 +57,23 @@ def test_the_next_image_is_read_only_when_asked_for(tmp_path: Path, write_image:
     second.unlink()
     lines: list[str] = []
     assert list(frames) == [] and lines == []
+
+
+def test_a_name_stands_for_what_it_looks_like(tmp_path: Path, write_image: Callable[..., Path]) -> None:
+    pytest.importorskip("av", reason="videos: av is not installed")
+    image, video = write_image("folder/a.png"), tmp_path / "b.MP4"
+    video.touch()
+    found = list_sources([image.parent, video, "rtsp://me:secret@host/live?a=b@c"])
+    assert [(source.kind, source.name) for source in found] == [
+        ("image", str(image)),
+        ("video", str(video)),
+        ("stream", "rtsp://host/live?a=b@c"),
+    ]
+    assert found[2].address == "rtsp://me:secret@host/live?a=b@c"
+
+
+def test_what_is_not_there_is_said_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"there is no image, video or folder .*absent"):
+        list_sources([tmp_path / "absent.mp4"])
+    with pytest.raises(InputError, match="no camera /dev/video77"):
+        list_sources(["77"])

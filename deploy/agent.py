@@ -1,0 +1,227 @@
+"""The board's side of a link: requests as JSON lines on stdin, answers as JSON lines on stdout.
+
+Started as ``python3 -I detect.pyz agent CACHE``. It reads only files that were pushed into the cache folder, by their
+SHA-256, runs no command that it is given, and ends with everything it started when its client goes or time is up.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import re
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Mapping, Optional, TextIO
+
+from deploy.bundle import hash_file
+from deploy.clocks import LOCK_CLOCKS
+from deploy.engines import ENGINES
+from deploy.errors import DeployError, InputError
+from deploy.measure import measure_models
+from deploy.pipeline.decode import HEADS
+from deploy.pipeline.detector import Detector, ModelSource
+from deploy.pipeline.nms import Selection, parse_selection
+from deploy.pipeline.preprocess import Preprocess
+from deploy.pipeline.sources import iterate_images
+from deploy.protocols import MODES, PROTOCOLS
+from deploy.targets.examine import Condition, examine_machine
+from deploy.timing import Subject
+
+__all__ = ["AGENT_VERSION", "BOARD_LEASE", "serve"]
+
+AGENT_VERSION = 2
+BOARD_LEASE = "cpu"  # one lock a board, whatever its clients call it; the one of `--target cpu` on the board itself
+LINE_LIMIT = 1 << 20
+MODELS_LIMIT, IMAGES_LIMIT = 256, 4096
+TIME_LIMIT_S = 24 * 3600.0
+NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
+DIGEST = re.compile(r"[0-9a-f]{64}\Z")
+Say = Callable[[Mapping[str, Any]], None]
+
+
+def serve(cache: Path) -> None:
+    """Answer requests one by one until stdin ends."""
+    if os.getpgid(0) != os.getpid():
+        os.setpgid(0, 0)  # a group of its own: what it starts ends with it
+    say = _take_stdout()
+    lines: "queue.Queue[str]" = queue.Queue(maxsize=4)
+    threading.Thread(target=_read_lines, args=(sys.stdin, lines), daemon=True).start()
+    while True:
+        line = lines.get()
+        timer: Optional[threading.Timer] = None
+        try:
+            request = _parse_request(line)
+            limit_s = _take_number(request, "limit_s", TIME_LIMIT_S)
+            timer = threading.Timer(limit_s, _give_up, (say, limit_s))
+            timer.daemon = True
+            timer.start()
+            answer = {"ok": True, "result": REQUESTS[request["op"]](request, cache, say)}
+        except DeployError as error:
+            answer = {"ok": False, "error": str(error)[:2000]}
+        except Exception as error:  # a defect, or a file that no check foresaw: the client has to hear of it
+            answer = {"ok": False, "error": "unexpected {}: {}".format(type(error).__name__, error)[:2000]}
+        finally:
+            if timer is not None:
+                timer.cancel()
+        say(answer)
+
+
+def _hello(request: Mapping[str, Any], cache: Path, say: Say) -> int:
+    return AGENT_VERSION
+
+
+def _examine(request: Mapping[str, Any], cache: Path, say: Say) -> List[Condition]:
+    return examine_machine(_take_choice(request, "engine", ENGINES), _take_threads(request), cache)
+
+
+def _measure(request: Mapping[str, Any], cache: Path, say: Say) -> Dict[str, Any]:
+    subjects = {}
+    stated = request.get("subjects")
+    if not isinstance(stated, dict) or not 0 < len(stated) <= MODELS_LIMIT:
+        raise InputError("subjects names 1 to {} models".format(MODELS_LIMIT))
+    for name, item in stated.items():
+        if not NAME.match(name) or not isinstance(item, dict):
+            raise InputError("{!r} is no model's name".format(name))
+        preprocess = item.get("preprocess")
+        head = None if item.get("head") is None else _take_choice(item, "head", HEADS)
+        subjects[name] = Subject(
+            _find_file(cache, item.get("model")),
+            None if preprocess is None else Preprocess.from_json(preprocess),
+            head,
+            _take_selection(item),
+        )
+    measured = measure_models(
+        subjects,
+        _find_images(request, cache),
+        _take_choice(request, "level", PROTOCOLS),
+        target=BOARD_LEASE,
+        engine=_take_choice(request, "engine", ENGINES),
+        threads=_take_threads(request),
+        seed=int(_take_number(request, "seed", 2.0**53, least=0)),
+        report=lambda line: say({"note": line[:500]}),
+        lease_timeout_s=_take_number(request, "lease_s", TIME_LIMIT_S, least=0),
+        mode=_take_choice(request, "mode", MODES),
+        lock_clocks=_take_choice(request, "lock_clocks", dict.fromkeys(LOCK_CLOCKS)),
+    )
+    return {name: item.to_json() for name, item in measured.items()}
+
+
+def _detect(request: Mapping[str, Any], cache: Path, say: Say) -> List[Dict[str, Any]]:
+    source = ModelSource(
+        _find_file(cache, request.get("model")),
+        Preprocess.from_json(request.get("preprocess") or {}),
+        _take_choice(request, "head", HEADS),
+        _take_selection(request),
+    )
+    images = _find_images(request, cache)
+    found = []
+    with Detector(source, _take_threads(request), _take_choice(request, "engine", ENGINES)) as detector:
+        for path, image in iterate_images(images, lambda line: say({"note": line[:500]})):
+            detections, timings = detector.detect_timed(image)
+            found.append(
+                {
+                    "image": path.name,
+                    "boxes_xyxy": detections.boxes_xyxy.tolist(),
+                    "scores": detections.scores.tolist(),
+                    "labels": detections.labels.tolist(),
+                    "pre_ms": timings.pre_ms,
+                    "infer_ms": timings.infer_ms,
+                }
+            )
+    return found
+
+
+REQUESTS: Dict[str, Callable[[Mapping[str, Any], Path, Say], Any]] = {
+    "hello": _hello,
+    "examine": _examine,
+    "measure": _measure,
+    "detect": _detect,
+}
+
+
+def _parse_request(line: str) -> Dict[str, Any]:
+    try:
+        request = json.loads(line)
+    except ValueError as error:
+        raise InputError("a request is one JSON object a line: {}".format(error)) from error
+    if not isinstance(request, dict) or request.get("op") not in tuple(REQUESTS):
+        raise InputError("unknown request; there are: {}".format(", ".join(REQUESTS)))
+    return request
+
+
+def _find_file(cache: Path, digest: Any) -> Path:
+    """A pushed file, checked against the hash that names it."""
+    if not isinstance(digest, str) or not DIGEST.match(digest):
+        raise InputError("{!r} is no SHA-256".format(digest))
+    path = cache / digest
+    if path.is_symlink() or not path.is_file():
+        raise InputError("the file {} was not pushed".format(digest[:12]))
+    if hash_file(path) != digest:
+        path.unlink()
+        raise InputError("the file {} was damaged on this machine; push it again".format(digest[:12]))
+    return path
+
+
+def _find_images(request: Mapping[str, Any], cache: Path) -> List[Path]:
+    images = request.get("images")
+    if not isinstance(images, list) or len(images) > IMAGES_LIMIT:
+        raise InputError("images is a list of at most {}".format(IMAGES_LIMIT))
+    return [_find_file(cache, digest) for digest in images]
+
+
+def _take_choice(request: Mapping[str, Any], key: str, known: Mapping[str, Any]) -> str:
+    value = request.get(key)
+    if not isinstance(value, str) or value not in known:
+        raise InputError("{} is one of {}, not {!r}".format(key, ", ".join(known), value))
+    return value
+
+
+def _take_selection(request: Mapping[str, Any]) -> Optional[Selection]:
+    try:
+        return parse_selection(request.get("selection"))
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError("selection is no thresholds and a count: {!r}".format(error)) from error
+
+
+def _take_number(request: Mapping[str, Any], key: str, most: float, least: float = 0.01) -> float:
+    value = request.get(key)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
+        raise InputError("{} is a number from {:g} to {:g}, not {!r}".format(key, least, most, value))
+    return float(value)
+
+
+def _take_threads(request: Mapping[str, Any]) -> Optional[int]:
+    return None if request.get("threads") is None else int(_take_number(request, "threads", 1024, least=1))
+
+
+def _take_stdout() -> Say:
+    """A writer of lines to stdout; whatever else prints, also from C, now goes to stderr."""
+    stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    lock = threading.Lock()
+
+    def say(answer: Mapping[str, Any]) -> None:
+        with lock:
+            stream.write(json.dumps(answer) + "\n")
+            stream.flush()
+
+    return say
+
+
+def _read_lines(stream: TextIO, lines: "queue.Queue[str]") -> None:
+    """Hand lines on; at the end of the stream, or of our patience, everything ends."""
+    while True:
+        line = stream.readline(LINE_LIMIT)
+        if not line.endswith("\n"):
+            os.killpg(0, signal.SIGKILL)
+        lines.put(line)
+
+
+def _give_up(say: Say, limit_s: float) -> None:
+    try:
+        say({"ok": False, "error": "the request took longer than its limit of {:g} s".format(limit_s)})
+    finally:
+        os.killpg(0, signal.SIGKILL)

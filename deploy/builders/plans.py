@@ -1,0 +1,202 @@
+"""Plans: what TensorRT builds of an ONNX file for one device, kept with a manifest. The ONNX file stays the truth.
+
+A plan is machine code that runs when it is loaded. So one is loaded only from a folder of the user's own, if its
+manifest fits this device, this TensorRT and the ONNX file, and if its bytes are those that the manifest names.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import stat
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Dict, Iterator, Mapping, Optional, Tuple, Union
+
+from deploy.bundle import hash_file
+from deploy.errors import EngineError
+
+__all__ = [
+    "FINAL_LEVEL",
+    "LEVELS",
+    "SEARCH_LEVEL",
+    "BuildSettings",
+    "Plan",
+    "PlanKey",
+    "Platform",
+    "find_plan",
+    "lock_plans",
+    "plan_folder",
+    "read_plan",
+    "write_plan",
+    "write_private",
+]
+
+PLANS_VARIABLE = "DETOPT_PLANS"
+PLAN_FILE, MANIFEST_FILE = "model.plan", "plan.json"
+SCHEMA_VERSION = 1
+SEARCH_LEVEL, FINAL_LEVEL = 3, 5
+LEVELS = {"search": SEARCH_LEVEL, "final": FINAL_LEVEL}
+
+
+@dataclass(frozen=True)
+class Platform:
+    """What a plan is bound to, besides the model."""
+
+    tensorrt: str
+    device: str
+    compute_capability: str
+    cuda: str
+
+
+@dataclass(frozen=True)
+class BuildSettings:
+    """How a plan is built.
+
+    Attributes:
+        level: TensorRT's builder optimisation level, 0 to 5; higher builds longer and may run faster.
+        allow_tf32: whether FP32 layers may round their inputs to TF32, as TensorRT does by default.
+    """
+
+    level: int = SEARCH_LEVEL
+    allow_tf32: bool = True
+
+
+@dataclass(frozen=True)
+class PlanKey:
+    """What has to be equal for a plan to be loaded."""
+
+    onnx_sha256: str
+    platform: Platform
+    settings: BuildSettings = field(default_factory=BuildSettings)
+
+    def to_json(self) -> Dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A plan whose bytes are those of its manifest.
+
+    Attributes:
+        record: how it was built: attempts, seconds, memory, warnings, layers by precision (`deploy.builders.build`).
+    """
+
+    path: Path
+    content: bytes = field(repr=False)
+    key: PlanKey
+    record: Mapping[str, Any] = field(repr=False)
+
+
+def plan_folder(folder: Optional[Union[str, Path]] = None) -> Path:
+    """Where plans are kept: the folder given, ``DETOPT_PLANS``, or the user's cache. Made if it is not there.
+
+    Raises:
+        EngineError: it cannot be made, is another user's, or others may write to it.
+    """
+    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    path = Path(folder or os.environ.get(PLANS_VARIABLE) or Path(cache) / "detopt" / "plans")
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = path.stat()
+    except OSError as error:
+        raise EngineError("the folder of plans {} cannot be made: {}".format(path, error)) from error
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise EngineError(
+            "plans run as they are loaded, and {} may be written by others; chmod 700 it, or name another folder in "
+            "{}".format(path, PLANS_VARIABLE)
+        )
+    return path
+
+
+def find_plan(folder: Path, key: PlanKey) -> Tuple[Optional[Plan], str]:
+    """The plan in a folder that fits a key, or None and why there is none; ("none is there yet" is no fault)."""
+    place = _place_of(folder, key)
+    if not (place / MANIFEST_FILE).is_file():
+        return None, "none is there yet"
+    try:
+        content = json.loads((place / MANIFEST_FILE).read_text(encoding="utf-8"))
+        stated = str(content["plan_sha256"])
+        if content["schema_version"] != SCHEMA_VERSION:
+            return None, "its manifest is of another release"
+        for name, wanted in _flatten(key.to_json()):
+            found = dict(_flatten(content["key"])).get(name)
+            if found != wanted:
+                return None, "it is of {} {}, and this is {}".format(name, found, wanted)
+        blob = (place / PLAN_FILE).read_bytes()
+        record = dict(content["record"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return None, "it is damaged ({})".format(" ".join(repr(error).split()))
+    if hashlib.sha256(blob).hexdigest() != stated:
+        return None, "it was altered or cut short: its SHA-256 is not its manifest's"
+    return Plan(place / PLAN_FILE, blob, key, record), ""
+
+
+def write_plan(folder: Path, key: PlanKey, blob: bytes, record: Mapping[str, Any]) -> Plan:
+    """Keep a plan: its bytes first, its manifest last, so that what a crash leaves behind does not fit.
+
+    Raises:
+        EngineError: the disk is full or not writable.
+    """
+    place = _place_of(folder, key)
+    manifest = {
+        "schema_version": SCHEMA_VERSION,
+        "key": key.to_json(),
+        "plan_sha256": hashlib.sha256(blob).hexdigest(),
+        "record": dict(record),
+    }
+    try:
+        place.mkdir(mode=0o700, exist_ok=True)
+        write_private(place / PLAN_FILE, blob)
+        write_private(place / MANIFEST_FILE, json.dumps(manifest, indent=1, sort_keys=True).encode())
+    except OSError as error:
+        raise EngineError("the plan {} could not be written: {}".format(place / PLAN_FILE, error)) from error
+    return Plan(place / PLAN_FILE, blob, key, dict(record))
+
+
+def read_plan(folder: Path, model: Path, platform: Platform) -> Optional[Plan]:
+    """The best plan there is of a model for this platform: of the highest level; None where none fits."""
+    digest = hash_file(model)
+    for level in sorted(set(LEVELS.values()), reverse=True):
+        plan, _ = find_plan(folder, PlanKey(digest, platform, BuildSettings(level)))
+        if plan is not None:
+            return plan
+    return None
+
+
+@contextmanager
+def lock_plans(folder: Path) -> Iterator[None]:
+    """One build at a time in a folder; the system frees the lock if its holder dies."""
+    with (folder / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all, readable by its owner alone."""
+    aside = path.with_name(path.name + ".part")
+    if aside.exists():
+        aside.unlink()
+    descriptor = os.open(str(aside), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+
+
+def _place_of(folder: Path, key: PlanKey) -> Path:
+    """A folder for each model and settings; another device or TensorRT takes its place, and rebuilds."""
+    tf32 = "" if key.settings.allow_tf32 else "-notf32"
+    return folder / "{}-level{}{}".format(key.onnx_sha256[:24], key.settings.level, tf32)
+
+
+def _flatten(value: Mapping[str, Any], prefix: str = "") -> Iterator[Tuple[str, Any]]:
+    for name, item in value.items():
+        if isinstance(item, Mapping):
+            yield from _flatten(item, prefix + name + ".")
+        else:
+            yield prefix + name, item

@@ -1,0 +1,205 @@
+"""A model in another precision, checked by its average precision: what costs most goes back until little is lost."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Sequence, Tuple
+
+import numpy as np
+
+from deploy.builders.calibration import METHOD, Ranges, load_session
+from deploy.builders.fp16 import cast_to_fp16, find_wide_nodes
+from deploy.builders.int8 import quantise_to_int8
+from deploy.builders.trunk import Trunk, find_trunk
+from deploy.errors import PrecisionError
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["PRECISIONS", "Conversion", "convert_model", "rank_groups"]
+
+FIXED_ROIS = "fixed_rois"
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What became of a model.
+
+    Attributes:
+        ap, ap_fp32, drop: average precision of the converted model, of its source, and how much less the former is.
+        groups: of layers (those that share weights) that compute in the new precision, counted.
+        put_back: groups, by the name of their weights, that went back to FP32 because they cost most; worst first.
+        tried: how many groups were put back at each attempt, and the drop that was left.
+        calibration, images: how ranges were found, and on how many listed images (the unreadable are left out).
+    """
+
+    precision: str
+    ap: float
+    ap_fp32: float
+    groups: int
+    put_back: Tuple[str, ...]
+    tried: Tuple[Tuple[int, float], ...]
+    calibration: str
+    images: int
+
+    @property
+    def drop(self) -> float:
+        return self.ap_fp32 - self.ap
+
+    def to_json(self) -> Dict[str, Any]:
+        return {**asdict(self), "drop": self.drop}
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A model to convert, and all that is known of it."""
+
+    model: onnx.ModelProto
+    trunk: Trunk
+    ranges: Ranges
+
+
+def _build_fp16(source: _Source, groups: Sequence[str]) -> onnx.ModelProto:
+    wide = find_wide_nodes(source.model, source.trunk, source.ranges)
+    return cast_to_fp16(source.model, frozenset((*source.trunk.nodes_of(groups), *source.trunk.carriers)) - wide)
+
+
+def _build_int8(source: _Source, groups: Sequence[str]) -> onnx.ModelProto:
+    return quantise_to_int8(source.model, source.trunk.nodes_of(groups), source.ranges)
+
+
+# For each precision: what makes a model of it of some groups of layers, and whether heads' last layers are among them.
+PRECISIONS: Mapping[str, Tuple[Callable[[_Source, Sequence[str]], onnx.ModelProto], bool]] = {
+    "fp16": (_build_fp16, True),
+    "int8": (_build_int8, False),
+}
+
+
+def convert_model(
+    model: onnx.ModelProto,
+    precision: str,
+    ranges: Ranges,
+    canvases: Sequence[np.ndarray],
+    evaluate: Callable[[onnx.ModelProto], float],
+    max_ap_drop: float,
+    images: int,
+    report: Callable[[str], None] = lambda line: None,
+) -> Tuple[onnx.ModelProto, Conversion]:
+    """A model in another precision that loses at most `max_ap_drop` of average precision.
+
+    Where it loses more, groups of layers are ranked by how far each alone moves what the heads say, and the worst go
+    back to FP32: one, two, four and so on, until the loss is within the bound.
+
+    Args:
+        ranges: of the model's features, found on so many images by `calibrate`.
+        canvases: a few network inputs to rank with.
+        evaluate: average precision of a model.
+
+    Raises:
+        PrecisionError: the loss stays above the bound with all but one group put back; it says the least loss found.
+    """
+    build, with_last = PRECISIONS[precision]
+    source = _Source(model, find_trunk(model), ranges)
+    groups = source.trunk.groups(with_last)
+    if not groups:
+        raise PrecisionError("the model has no layer that could be {}: no convolution or linear".format(precision))
+    report("average precision in fp32")
+    before = evaluate(model)
+    ranked: List[str] = []
+    tried: List[Tuple[int, float]] = []
+    count = 0
+    while True:
+        report("average precision in {}, {} of {} groups of layers put back".format(precision, count, len(groups)))
+        converted = build(source, [group for group in groups if group not in ranked[:count]])
+        after = evaluate(converted)
+        tried.append((count, before - after))
+        if before - after <= max_ap_drop:
+            kept = tuple(ranked[:count])
+            return converted, Conversion(
+                precision, after, before, len(groups) - count, kept, tuple(tried), METHOD, images
+            )
+        if count >= len(groups) - 1:
+            raise PrecisionError(
+                "{} loses at least {:.4f} of AP {:.4f}, more than {}: with {} of {} groups of layers put back; allow "
+                "more with --max-ap-drop, or stay with fp32".format(
+                    precision, min(drop for _, drop in tried), before, max_ap_drop, count, len(groups)
+                )
+            )
+        if not ranked:
+            report("ranking {} groups of layers".format(len(groups)))
+            ranked = [group for group, _ in rank_groups(source.model, precision, ranges, canvases)]
+        count = min(max(1, 2 * count), len(groups) - 1)
+
+
+def rank_groups(
+    model: onnx.ModelProto, precision: str, ranges: Ranges, canvases: Sequence[np.ndarray]
+) -> List[Tuple[str, float]]:
+    """Groups of layers, worst first, each with how far it alone in that precision moves the outputs of the last layers.
+
+    That is the squared error over the squared values, a mean over layers and canvases. Regions that features are
+    pooled from are those of the model as it is, so that rows are compared with rows of the same region.
+    """
+    build, with_last = PRECISIONS[precision]
+    trunk = find_trunk(model)
+    probe, rois = _fix_rois(model, trunk)
+    feeds = _feed(model, rois, canvases)
+    source = _Source(probe, trunk, ranges)
+    reference = _run(probe, feeds)
+    errors = []
+    for group in trunk.groups(with_last):
+        found = _run(build(source, [group]), feeds)
+        ratios = [
+            float(np.square(one - other).sum() / max(float(np.square(one).sum()), 1e-12))
+            for expected, got in zip(reference, found)
+            for one, other in zip(expected, got)
+        ]
+        errors.append((group, float(np.mean(ratios))))
+    return sorted(errors, key=lambda item: -item[1])
+
+
+def _fix_rois(model: onnx.ModelProto, trunk: Trunk) -> Tuple[onnx.ModelProto, Mapping[str, str]]:
+    """The model whose outputs are those of the last layers and whose RoIAligns take their boxes from inputs.
+
+    Also the tensor of the model that each such input stands for, by the input's name.
+    """
+    import onnx
+
+    probe = onnx.ModelProto()
+    probe.CopyFrom(model)
+    rois: Dict[str, str] = {}
+    last = {layer.node for layer in trunk.layers if layer.is_last}
+    del probe.graph.output[:]
+    for node in probe.graph.node:
+        if node.op_type == "RoiAlign":
+            name = "{}_{}".format(FIXED_ROIS, len(rois))
+            rois[name] = node.input[1]
+            node.input[1] = name
+            probe.graph.input.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None, 4]))
+        if node.name in last:
+            probe.graph.output.append(onnx.helper.make_tensor_value_info(node.output[0], onnx.TensorProto.FLOAT, None))
+    return probe, rois
+
+
+def _feed(
+    model: onnx.ModelProto, rois: Mapping[str, str], canvases: Sequence[np.ndarray]
+) -> List[Dict[str, np.ndarray]]:
+    """What the probe is fed for each canvas: the canvas, and the regions that the model finds on it."""
+    import onnx
+
+    image = model.graph.input[0].name
+    if not rois:
+        return [{image: canvas} for canvas in canvases]
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    copy.graph.output.extend(
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in dict.fromkeys(rois.values())
+    )
+    session = load_session(copy, None)
+    return [
+        {image: canvas, **dict(zip(rois, session.run(list(rois.values()), {image: canvas})))} for canvas in canvases
+    ]
+
+
+def _run(model: onnx.ModelProto, feeds: Sequence[Mapping[str, np.ndarray]]) -> List[List[np.ndarray]]:
+    session = load_session(model, None)
+    return [session.run(None, dict(feed)) for feed in feeds]

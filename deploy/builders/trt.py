@@ -1,0 +1,225 @@
+"""The child of a build: one ONNX file to one TensorRT plan, in a process of its own. Asked in JSON, on stdin.
+
+Only names that TensorRT 8.6, 10.3, 10.16 and 11.4 share are used as they are; the rest stands behind a probe. What a
+model computes in is written in its ONNX file. A strongly typed network takes it from there; before 10.0 there is none,
+so the builder is allowed what the file holds, and nothing else.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import resource
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Dict, FrozenSet, List, Mapping, Optional
+
+from deploy.builders.inspector import count_precisions, judge_precisions, name_precision
+from deploy.builders.known_bad import find_known_bad
+from deploy.builders.plans import write_private
+from deploy.device import read_available_bytes
+from deploy.engines.cuda import open_cuda
+from deploy.engines.tensorrt_library import MessageLog, import_tensorrt, make_logger
+from deploy.errors import DeployError, EngineError, InputError
+
+__all__ = ["answer_request", "build_engine", "limit_workspace"]
+
+GIB = 1 << 30
+PR_SET_PDEATHSIG = 1
+
+
+class BuildError(EngineError):
+    """TensorRT made no engine; a fresh process with less effort may."""
+
+
+def answer_request() -> None:
+    """The child's whole life: a request on stdin, the plan and the answer in the files that it names."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # no build outlives who asked for it
+    _offer_to_the_oom_killer()
+    request = json.loads(sys.stdin.read())
+    try:
+        answer = build_engine(request)
+    except DeployError as error:
+        kind = "input" if isinstance(error, InputError) else "failed" if isinstance(error, BuildError) else "refused"
+        answer = {"error": str(error), "kind": kind}
+    write_private(Path(request["answer"]), json.dumps(answer).encode())
+
+
+def build_engine(request: Mapping[str, Any]) -> Dict[str, Any]:
+    """Build what a request asks for, check it, and write the plan and the timing cache.
+
+    Args:
+        request: "model", "plan" and "timing_cache" are paths, "level" and "allow_tf32" as in `BuildSettings`.
+
+    Returns:
+        The build's record: memory, TensorRT's messages, layers by precision, labels for what is doubtful.
+
+    Raises:
+        InputError: the file is no ONNX model that TensorRT's parser takes, or has inputs of free size.
+        EngineError: TensorRT is missing, is known not to build this, or built another precision than the graph's.
+        BuildError: TensorRT failed to build.
+    """
+    tensorrt = import_tensorrt()
+    cuda = open_cuda()
+    device, (free_bytes, _) = cuda.read_device(), cuda.read_memory()
+    if device.integrated:  # the system's memory, of which CUDA counts only what is not a cache
+        free_bytes = max(free_bytes, read_available_bytes() or 0)
+    log = MessageLog(sys.stderr)
+    logger = make_logger(tensorrt, log)
+    tensorrt.init_libnvinfer_plugins(logger, "")
+    builder = tensorrt.Builder(logger)
+    network = builder.create_network(choose_network_flags(tensorrt))
+    parse_model(tensorrt, network, logger, Path(request["model"]))
+    holds = list_contents(tensorrt, network)
+    bad = find_known_bad(tensorrt.__version__, device.cuda, holds)
+    if bad is not None:
+        raise EngineError(
+            "TensorRT {} is not used for {}: {} ({}); {}".format(
+                tensorrt.__version__, Path(request["model"]).name, bad.reason, bad.source, bad.advice
+            )
+        )
+    workspace = limit_workspace(free_bytes)
+    config = make_config(tensorrt, builder, holds, workspace, request)
+    cache = give_timing_cache(config, Path(request["timing_cache"]))
+    serialized = builder.build_serialized_network(network, config)
+    if serialized is None:
+        raise BuildError("TensorRT built no engine: {}".format(_last(log.errors)))
+    content = bytes(memoryview(serialized))
+    engine = tensorrt.Runtime(logger).deserialize_cuda_engine(content)
+    if engine is None:
+        raise BuildError("TensorRT does not load what it built: {}".format(_last(log.errors)))
+    inspector = engine.create_engine_inspector()
+    histogram = count_precisions(inspector.get_engine_information(tensorrt.LayerInformationFormat.JSON))
+    asked = holds & frozenset(("fp16", "int8"))
+    doubt = judge_precisions(asked, histogram)
+    labels: List[str] = [doubt] if doubt else []
+    if log.skipped_tactics:
+        labels.append("degraded: {} tactics were left out for lack of memory".format(log.skipped_tactics))
+    saved = config.get_timing_cache()
+    if saved is not None:
+        write_private(Path(request["timing_cache"]), bytes(memoryview(saved.serialize())))
+    write_private(Path(request["plan"]), content)
+    return {
+        "tensorrt": str(tensorrt.__version__),
+        "strongly_typed": is_strongly_typed(tensorrt),
+        "precision": name_precision(asked),
+        "layers_by_precision": dict(histogram.layers),
+        "weighted_layers_by_precision": dict(histogram.weighted),
+        "labels": labels,
+        "degraded": bool(log.skipped_tactics),
+        "free_bytes_at_start": free_bytes,
+        "workspace_bytes": workspace,
+        "peak_host_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "engine_bytes": len(content),
+        "device_memory_bytes": read_device_memory(engine),
+        "timing_cache": cache,
+        **log.to_json(),
+    }
+
+
+def is_strongly_typed(tensorrt: Any) -> bool:
+    """Whether this release builds what the graph says, and nothing but."""
+    return hasattr(tensorrt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
+
+
+def choose_network_flags(tensorrt: Any) -> int:
+    """Strongly typed where there is such a thing, else with the batch in the shapes."""
+    flags = tensorrt.NetworkDefinitionCreationFlag
+    name = "STRONGLY_TYPED" if hasattr(flags, "STRONGLY_TYPED") else "EXPLICIT_BATCH"  # gone in 11
+    return 1 << int(getattr(flags, name))
+
+
+def parse_model(tensorrt: Any, network: Any, logger: Any, model: Path) -> None:
+    """Read an ONNX file into a network of fixed shapes; an `InputError` where it is not one."""
+    parser = tensorrt.OnnxParser(network, logger)
+    if not parser.parse_from_file(str(model)):
+        reasons = [" ".join(parser.get_error(place).desc().split()) for place in range(parser.num_errors)]
+        raise InputError(
+            "{} is not a model that TensorRT {} takes: {}".format(model, tensorrt.__version__, _last(reasons))
+        )
+    for place in range(network.num_inputs):
+        shape = tuple(network.get_input(place).shape)
+        if any(side < 0 for side in shape):
+            raise InputError(
+                "{} has an input of free size, {}; a plan is of fixed shapes: export the model with them".format(
+                    model, list(shape)
+                )
+            )
+
+
+def list_contents(tensorrt: Any, network: Any) -> FrozenSet[str]:
+    """What a network holds that decides how it is built: "fp16", "int8", "topk", "nms"."""
+    kinds = {
+        tensorrt.LayerType.QUANTIZE: "int8",
+        tensorrt.LayerType.DEQUANTIZE: "int8",
+        tensorrt.LayerType.TOPK: "topk",
+        tensorrt.LayerType.NMS: "nms",
+    }
+    found = set()
+    for place in range(network.num_layers):
+        layer = network.get_layer(place)
+        if layer.type in kinds:
+            found.add(kinds[layer.type])
+        if any(layer.get_output(number).dtype == tensorrt.DataType.HALF for number in range(layer.num_outputs)):
+            found.add("fp16")
+    return frozenset(found)
+
+
+def make_config(tensorrt: Any, builder: Any, holds: FrozenSet[str], workspace: int, request: Mapping[str, Any]) -> Any:
+    """The builder's settings: memory, effort, and on a network without types of its own, what may be used."""
+    config = builder.create_builder_config()
+    config.set_memory_pool_limit(tensorrt.MemoryPoolType.WORKSPACE, workspace)
+    config.profiling_verbosity = tensorrt.ProfilingVerbosity.DETAILED  # or the inspector tells no types
+    if hasattr(config, "builder_optimization_level"):  # 8.5 has none
+        config.builder_optimization_level = request["level"]
+    if not request["allow_tf32"]:
+        config.clear_flag(tensorrt.BuilderFlag.TF32)
+    if not is_strongly_typed(tensorrt):
+        for name in ("fp16", "int8"):
+            flag = getattr(tensorrt.BuilderFlag, name.upper(), None)
+            if name in holds and flag is not None:
+                config.set_flag(flag)
+    return config
+
+
+def give_timing_cache(config: Any, path: Path) -> str:
+    """Have the builder use what it timed before on this very device; says what came of it."""
+    try:
+        known = path.read_bytes()
+    except FileNotFoundError:
+        known = b""
+    accepted = config.set_timing_cache(config.create_timing_cache(known), False)  # False: refuse another device's
+    if accepted:
+        return "used" if known else "new"
+    config.set_timing_cache(config.create_timing_cache(b""), False)
+    return "refused by TensorRT, begun anew"
+
+
+def limit_workspace(free_bytes: int) -> int:
+    """Bytes of scratch memory a tactic may take: a quarter of what is free, at most 1 GiB."""
+    return min(GIB, free_bytes // 4)
+
+
+def read_device_memory(engine: Any) -> Optional[int]:
+    """Bytes of activations an engine needs on the device; None where this release does not say."""
+    for name in ("device_memory_size_v2", "device_memory_size"):
+        size = getattr(engine, name, None)
+        if size is not None:
+            return int(size)
+    return None
+
+
+def _offer_to_the_oom_killer() -> None:
+    """Should memory run out all the same, this process is to go, not who waits for it."""
+    with suppress(OSError):  # a container may forbid it; the parent's watch remains
+        Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+def _last(messages: List[str]) -> str:
+    return messages[-1] if messages else "it gave no reason"
+
+
+if __name__ == "__main__":
+    answer_request()

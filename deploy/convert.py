@@ -1,0 +1,152 @@
+"""A bundle in another precision: calibrated, converted and evaluated through the bundle's own preprocessing."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from deploy.builders.calibration import calibrate_once, key_calibration
+from deploy.builders.compatibility import VERSIONS, check_model, fits_release, opset_of, read_model
+from deploy.builders.precision import PRECISIONS, Conversion, convert_model
+from deploy.builders.trunk import find_trunk
+from deploy.bundle import MODEL_FILE, Bundle, write_bundle
+from deploy.errors import CompatibilityError, InputError
+from deploy.pipeline.detector import ModelSource
+
+if TYPE_CHECKING:
+    import onnx
+
+    from deploy.data.records import Dataset, Record
+
+__all__ = ["convert", "list_calibration_images"]
+
+RANKING_IMAGES = 4
+LEAST_OPSET = 13  # a scale a channel came with it
+KEPT_METRICS = ("macs", "params")  # the rest was measured of another artefact
+CACHE = ".calibration"
+
+Report = Callable[[str], None]
+
+
+def convert(
+    bundle: Bundle,
+    precision: str,
+    data: Path,
+    out: Path,
+    max_ap_drop: float = 0.01,
+    images: int = 64,
+    threads: Optional[int] = None,
+    report: Report = lambda line: None,
+) -> Tuple[Bundle, Conversion]:
+    """Write the bundle of a bundle's model in another precision, unless it loses more than `max_ap_drop`.
+
+    Ranges are found on the training images, average precision on the validation images of `data`. Ranges are kept
+    beside the new bundle, under a hash of all they depend on.
+
+    Raises:
+        InputError: the bundle is not in FP32, its model cannot be converted, or `data` has other classes.
+        PrecisionError: too much is lost; nothing is written.
+        CompatibilityError: the source fits a TensorRT release that its conversion does not fit; nothing is written.
+    """
+    from deploy.data import read_dataset
+    from deploy.evaluate import AveragePrecision, evaluate_artefact, match_classes
+
+    model = _read_convertible(bundle, precision)
+    if out.resolve() == bundle.folder.resolve():
+        raise InputError("{} is the bundle that is converted; choose another folder with --out".format(out))
+    validation: Dataset = read_dataset(data, "val")
+    match_classes(bundle.class_names, validation)
+    records = list_calibration_images(read_dataset(data, "train").records, images)
+    key = key_calibration(bundle.model, [record.path for record in records], bundle.preprocess.to_json())
+    report("calibrating on {} images".format(len(records)))
+    canvases = _iterate_canvases(bundle, records, report)
+    ranges = calibrate_once(out.resolve().parent / CACHE, key, model, find_trunk(model), canvases, threads)
+    few = list(_iterate_canvases(bundle, records[:RANKING_IMAGES], report))
+    found: List[AveragePrecision] = []
+    with tempfile.TemporaryDirectory(prefix="convert-") as folder:
+        path = Path(folder) / MODEL_FILE
+
+        def evaluate(candidate: onnx.ModelProto) -> float:
+            path.write_bytes(candidate.SerializeToString(deterministic=True))
+            source = ModelSource(path, bundle.preprocess, bundle.head)
+            precise, _ = evaluate_artefact(source, bundle.class_names, validation, threads, report)
+            found.append(precise)
+            return precise.ap
+
+        converted, conversion = convert_model(
+            model, precision, ranges, few, evaluate, max_ap_drop, len(records), report
+        )
+        _check_converted(model, converted, precision)
+        assert path.read_bytes() == converted.SerializeToString(deterministic=True), "the artefact that was evaluated"
+        metrics: Dict[str, Any] = {
+            **{name: bundle.manifest.metrics[name] for name in KEPT_METRICS if name in bundle.manifest.metrics},
+            "ap": conversion.ap,
+            "ap50": found[-1].ap50,
+            "latency": None,
+            "conversion": {**conversion.to_json(), "source": bundle.manifest.files[MODEL_FILE]},
+        }
+        name = "{}-{}".format(bundle.manifest.name, precision)
+        manifest = replace(bundle.manifest, name=name, precision=precision, metrics=metrics)
+        return write_bundle(out, path, manifest), conversion
+
+
+def list_calibration_images(records: Sequence[Record], count: int) -> List[Record]:
+    """So many records at even distances, always the same ones for the same list."""
+    count = min(count, len(records))
+    return [records[index * len(records) // count] for index in range(count)]
+
+
+def _read_convertible(bundle: Bundle, precision: str) -> onnx.ModelProto:
+    if precision not in PRECISIONS:
+        raise InputError("no precision {!r} to convert to; there are: {}".format(precision, ", ".join(PRECISIONS)))
+    if bundle.manifest.precision != "fp32":
+        raise InputError(
+            "{} is in {} already; convert the bundle in fp32 that it was made from".format(
+                bundle.folder, bundle.manifest.precision
+            )
+        )
+    model = read_model(bundle.model)
+    if opset_of(model) < LEAST_OPSET:
+        raise InputError(
+            "{} is written in opset {}; a conversion needs {} or newer: export it with opset 17".format(
+                bundle.model, opset_of(model), LEAST_OPSET
+            )
+        )
+    types = {node.op_type for node in model.graph.node}
+    if "QuantizeLinear" in types or "DequantizeLinear" in types:
+        raise InputError("{} says fp32, but its model is quantised already".format(bundle.folder))
+    if not find_trunk(model).groups(PRECISIONS[precision][1]):
+        raise InputError("{} holds no layer that could be {}".format(bundle.model, precision))
+    return model
+
+
+def _iterate_canvases(bundle: Bundle, records: Sequence[Record], report: Report) -> Iterator[np.ndarray]:
+    """Network inputs of images, those that cannot be read left out."""
+    from deploy.data import read_image
+
+    for index, record in enumerate(records):
+        report("image {} of {}".format(index + 1, len(records)))
+        try:
+            image = read_image(record.path, (record.width, record.height))
+        except InputError as error:
+            report("{} (left out)".format(error))
+            continue
+        yield bundle.preprocess(image)[0]
+
+
+def _check_converted(source: onnx.ModelProto, converted: onnx.ModelProto, precision: str) -> None:
+    """Raises `CompatibilityError` where the conversion closed the way to a release that was open."""
+    for version in VERSIONS:
+        if fits_release(check_model(source, version)):
+            findings = check_model(converted, version)
+            if not fits_release(findings):
+                first = next(finding for finding in findings if finding.level in ("refused", "dynamic"))
+                raise CompatibilityError(
+                    "the model in {} does not fit TensorRT {} any more: {} {}: {}".format(
+                        precision, version, first.op, first.node, first.reason
+                    )
+                )

@@ -1,0 +1,118 @@
+"""TensorRT's Python module: found or explained, and a logger of it that counts instead of printing."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from pathlib import Path
+from typing import Any, Dict, List, Optional, TextIO
+
+from deploy.builders.plans import Platform
+from deploy.engines.cuda import CudaDevice
+from deploy.errors import EngineError
+
+__all__ = ["NUMPY_NAMES", "MessageLog", "describe_platform", "import_tensorrt", "make_logger", "numpy_name"]
+
+# numpy's names of the types that all releases have; others are asked for by name.
+NUMPY_NAMES = {"FLOAT": "float32", "HALF": "float16", "INT8": "int8", "INT32": "int32", "INT64": "int64",
+               "UINT8": "uint8", "BOOL": "bool"}  # fmt: skip
+TEGRA = (Path("/etc/nv_tegra_release"), Path("/sys/firmware/devicetree/base/model"))
+KEPT_MESSAGES, MESSAGE_LENGTH = 20, 300
+# "insuficient" is how releases before 8.6 spell it.
+SKIPPED = re.compile(r"[Ss]kipping tactic.*insuff?icient memory")
+REQUESTED = re.compile(r"[Dd]evice memory is insufficient to use tactic")
+
+
+def import_tensorrt() -> Any:
+    """The module `tensorrt`; an `EngineError` says what to install where it is not there."""
+    try:
+        return importlib.import_module("tensorrt")
+    except (ImportError, OSError) as error:  # OSError: one of its libraries is missing
+        if is_jetson():
+            advice = (
+                "on a Jetson it is the system's: sudo apt-get install python3-libnvinfer, and run the system's "
+                "python3, or a virtual environment made with --system-site-packages; what pip offers is not for Jetsons"
+            )
+        else:
+            advice = "python3 -m pip install tensorrt (it needs an NVIDIA GPU and its driver)"
+        reason = " ".join(str(error).split())
+        raise EngineError("TensorRT is not installed ({}): {}".format(reason, advice)) from error
+
+
+def is_jetson() -> bool:
+    """Whether this machine is one of NVIDIA's boards."""
+    for path in TEGRA:
+        try:
+            text = path.read_text(errors="replace")
+        except OSError:
+            continue
+        if path.name != "model" or "jetson" in text.lower():
+            return True
+    return False
+
+
+def describe_platform(tensorrt: Any, device: CudaDevice) -> Platform:
+    """What plans are bound to here."""
+    return Platform(str(tensorrt.__version__), device.name, device.compute_capability, device.cuda)
+
+
+def numpy_name(tensorrt: Any, dtype: Any) -> str:
+    """numpy's name of a TensorRT type; an `EngineError` for one that numpy does not have."""
+    for name, numpy in NUMPY_NAMES.items():
+        if dtype == getattr(tensorrt.DataType, name, None):
+            return numpy
+    raise EngineError("a tensor of TensorRT's type {} cannot be fed or read".format(dtype))
+
+
+class MessageLog:
+    """What TensorRT said: warnings and errors kept, tactics left out for lack of memory counted.
+
+    ``echo`` gets everything, as a log that a user can read.
+    """
+
+    def __init__(self, echo: Optional[TextIO] = None) -> None:
+        self._echo = echo
+        self.warnings: List[str] = []
+        self.errors: List[str] = []
+        self.warning_count = 0
+        self._skipped = 0
+        self._requested = 0
+
+    @property
+    def skipped_tactics(self) -> int:
+        """One tactic is announced by either of two messages, or by both."""
+        return max(self._skipped, self._requested)
+
+    def add(self, is_error: bool, message: str) -> None:
+        if self._echo is not None:
+            print("{}: {}".format("error" if is_error else "warning", message), file=self._echo, flush=True)
+        self._skipped += bool(SKIPPED.search(message))
+        self._requested += bool(REQUESTED.search(message))
+        self.warning_count += not is_error
+        kept = self.errors if is_error else self.warnings
+        if len(kept) < KEPT_MESSAGES:
+            kept.append(" ".join(message.split())[:MESSAGE_LENGTH])
+
+    def to_json(self) -> Dict[str, Any]:
+        return {
+            "warnings": self.warnings,
+            "warning_count": self.warning_count,
+            "errors": self.errors,
+            "skipped_tactics": self.skipped_tactics,
+        }
+
+
+def make_logger(tensorrt: Any, log: MessageLog) -> Any:
+    """A logger to give to TensorRT, which has to live as long as what was made with it."""
+
+    class Logger(tensorrt.ILogger):  # type: ignore[misc, name-defined]  # known only once it is imported
+        def __init__(self) -> None:
+            tensorrt.ILogger.__init__(self)
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity == tensorrt.ILogger.WARNING:
+                log.add(False, message)
+            elif severity in (tensorrt.ILogger.ERROR, tensorrt.ILogger.INTERNAL_ERROR):
+                log.add(True, message)
+
+    return Logger()

@@ -1,0 +1,159 @@
+"""TensorRT on an NVIDIA GPU: an ONNX file, by way of a plan that is built once for this device."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple, Union
+
+import numpy as np
+
+from deploy.builders.build import open_plan
+from deploy.builders.plans import Plan
+from deploy.engines.base import Engine, TensorSpec, check_model_file, check_threads
+from deploy.engines.cuda import Cuda, open_cuda
+from deploy.engines.tensorrt_library import MessageLog, describe_platform, import_tensorrt, make_logger, numpy_name
+from deploy.errors import EngineError
+
+__all__ = ["TrtEngine"]
+
+
+class Buffer(NamedTuple):
+    """A tensor's memory: pinned on the host, and on the device."""
+
+    spec: TensorSpec
+    host: np.ndarray
+    pointer: int
+
+
+class TrtEngine(Engine):
+    """An ONNX file in one TensorRT context, on one stream, with memory taken once and a CUDA graph where it captures.
+
+    Used in the thread that opened it. What is timed as `last_gpu_ms` is the network, without the copies.
+
+    Args:
+        threads: of the CPU, checked as for any engine; TensorRT computes on the GPU, and one thread launches.
+        level: of the builder's effort, exactly; None takes the best plan there is, else builds one for a search.
+        plans: the folder that plans are kept in, as in `deploy.builders.plans.plan_folder`.
+
+    Attributes:
+        plan: what is executed, and the record of its build.
+        notes: "CUDA graph" or why there is none, then what is doubtful about the plan.
+
+    Raises:
+        InputError: the file is missing, or TensorRT does not take it.
+        EngineError: TensorRT or CUDA is not installed, there is no GPU, or a plan could not be built.
+    """
+
+    def __init__(
+        self,
+        path: Union[str, Path],
+        threads: Optional[int] = None,
+        level: Optional[int] = None,
+        plans: Optional[Union[str, Path]] = None,
+    ) -> None:
+        super().__init__(check_model_file(path, "ONNX model"))
+        check_threads(threads)
+        self.threads = 1
+        tensorrt = import_tensorrt()
+        with ExitStack() as stack:
+            self._cuda: Cuda = open_cuda()
+            stack.callback(self._cuda.close)
+            platform = describe_platform(tensorrt, self._cuda.read_device())
+            self.plan: Plan = open_plan(self.path, platform, level, plans)
+            self._log = MessageLog()
+            self._logger: Any = make_logger(tensorrt, self._log)
+            tensorrt.init_libnvinfer_plugins(self._logger, "")
+            self._runtime: Any = tensorrt.Runtime(self._logger)
+            stack.callback(self._forget)
+            self._engine: Any = self._runtime.deserialize_cuda_engine(self.plan.content)
+            if self._engine is None:
+                raise EngineError("TensorRT does not load the plan {}: {}".format(self.plan.path, _last(self._log)))
+            self._context: Any = self._engine.create_execution_context()
+            if self._context is None:
+                raise EngineError("{}: no room to execute it: {}".format(self.path.name, _last(self._log)))
+            self._stream: Any = self._cuda.create_stream()
+            stack.callback(self._cuda.destroy_stream, self._stream)
+            self._start, self._stop = (self._make_event(stack) for _ in range(2))
+            self._inputs, self._outputs = self._make_buffers(tensorrt, stack)
+            self.inputs = tuple(buffer.spec for buffer in self._inputs)
+            self.outputs = tuple(buffer.spec for buffer in self._outputs)
+            self._graph, graph_note = self._capture(stack)
+            self.notes = (graph_note, *self.plan.record["labels"])
+            self.runtime = "tensorrt {}, level {}, {}, {}".format(
+                platform.tensorrt, self.plan.record["level"], platform.device, self._cuda.library
+            )
+            self._stack = stack.pop_all()
+
+    def _run(self, feeds: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
+        for buffer in self._inputs:
+            np.copyto(buffer.host, feeds[buffer.spec.name])
+            self._cuda.copy_to_device(buffer.pointer, buffer.host, self._stream)
+        self._cuda.record(self._start, self._stream)
+        if self._graph is not None:
+            self._cuda.launch(self._graph, self._stream)
+        else:
+            self._enqueue()
+        self._cuda.record(self._stop, self._stream)
+        for buffer in self._outputs:
+            self._cuda.copy_to_host(buffer.host, buffer.pointer, self._stream)
+        self._cuda.synchronize(self._stream)
+        self.last_gpu_ms = self._cuda.elapsed_ms(self._start, self._stop)
+        return {buffer.spec.name: buffer.host.copy() for buffer in self._outputs}
+
+    def _release(self) -> None:
+        self._stack.close()
+
+    def _enqueue(self) -> None:
+        if not self._context.execute_async_v3(self._cuda.handle_of(self._stream)):
+            raise EngineError("{} failed in TensorRT: {}".format(self.path.name, _last(self._log)))
+
+    def _make_event(self, stack: ExitStack) -> Any:
+        event = self._cuda.create_event()
+        stack.callback(self._cuda.destroy_event, event)
+        return event
+
+    def _make_buffers(self, tensorrt: Any, stack: ExitStack) -> Tuple[List[Buffer], List[Buffer]]:
+        """Memory for every tensor, known to the context: inputs, outputs."""
+        found: Tuple[List[Buffer], List[Buffer]] = ([], [])
+        for place in range(self._engine.num_io_tensors):
+            name = self._engine.get_tensor_name(place)
+            shape = tuple(int(side) for side in self._engine.get_tensor_shape(name))
+            spec = TensorSpec(name, shape, numpy_name(tensorrt, self._engine.get_tensor_dtype(name)))
+            if any(side < 0 for side in shape):
+                raise EngineError("{}: {} is of a size that depends on the data".format(self.path.name, spec))
+            host = self._cuda.allocate_pinned(shape, spec.dtype)
+            stack.callback(self._cuda.free_pinned, host)
+            host.fill(0)
+            pointer = self._cuda.allocate(host.nbytes)
+            stack.callback(self._cuda.free, pointer)
+            if not self._context.set_tensor_address(name, pointer):
+                raise EngineError("{}: TensorRT refused the memory of {}".format(self.path.name, spec))
+            is_output = self._engine.get_tensor_mode(name) == tensorrt.TensorIOMode.OUTPUT
+            found[is_output].append(Buffer(spec, host, pointer))
+        return found
+
+    def _capture(self, stack: ExitStack) -> Tuple[Any, str]:
+        """A CUDA graph of the network and how it went, after one run as TensorRT wants it."""
+        for buffer in self._inputs:
+            self._cuda.copy_to_device(buffer.pointer, buffer.host, self._stream)
+        self._enqueue()
+        self._cuda.synchronize(self._stream)
+        if not self._cuda.captures:
+            return None, "no CUDA graph ({} has none)".format(self._cuda.library)
+        try:
+            graph = self._cuda.capture(self._stream, self._enqueue)
+        except EngineError as error:
+            return None, "no CUDA graph ({})".format(error)
+        stack.callback(self._cuda.destroy_graph, graph)
+        return graph, "CUDA graph"
+
+    def _forget(self) -> None:
+        """Let go of TensorRT's objects, each before the one that it is of."""
+        self._context = None
+        self._engine = None
+        self._runtime = None
+
+
+def _last(log: MessageLog) -> str:
+    return log.errors[-1] if log.errors else "it gave no reason"

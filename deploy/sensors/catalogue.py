@@ -1,0 +1,48 @@
+"""Which sensors there are, and which of them this machine has."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import List, Optional
+
+from deploy.sensors.base import Sensor
+from deploy.sensors.nvml import NvmlSensor
+from deploy.sensors.sysfs import SysfsSensor
+from deploy.sensors.tegra import TegrastatsSensor
+
+__all__ = ["count_gpu_processes", "open_sensors"]
+
+SYSFS = Path("/sys")
+
+
+def open_sensors(gpu: bool, interval_s: float) -> List[Sensor]:
+    """What can be read here, the most exact first; ``gpu`` is whether models are timed on one."""
+    sensors: List[Sensor] = []
+    nvml = _open_nvml() if gpu else None
+    if nvml is not None:
+        sensors.append(nvml)
+    sysfs = SysfsSensor(SYSFS)
+    sensors.append(sysfs)
+    found = sysfs.read()
+    if shutil.which("tegrastats") and None in (found.power_mw, found.gpu_mhz, found.temperature_c):
+        sensors.append(TegrastatsSensor(interval_s))
+    return sensors
+
+
+def count_gpu_processes() -> Optional[int]:
+    """Processes that compute on the GPU now; None where no driver tells."""
+    nvml = _open_nvml()
+    if nvml is None:
+        return None
+    try:
+        return nvml.count_processes()
+    finally:
+        nvml.close()
+
+
+def _open_nvml() -> Optional[NvmlSensor]:
+    try:
+        return NvmlSensor()
+    except (OSError, AttributeError):  # no driver here, or one older than the names used
+        return None

@@ -1,0 +1,101 @@
+"""Answers of a board: whether they are what was asked for, with values that can be; a `ValueError` otherwise."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Tuple
+
+import numpy as np
+
+from deploy.agent import BOARD_LEASE
+from deploy.detections import Detections
+from deploy.errors import InputError
+from deploy.latency import PROTOCOL_VERSION, LatencyRecord, MeasurementFailure
+from deploy.measure import Measured
+from deploy.pipeline.detector import Timings
+from deploy.protocols import get_protocol
+from deploy.targets.base import TargetSpec
+from deploy.targets.examine import STATES, Condition
+
+__all__ = ["parse_conditions", "parse_detected", "parse_measured"]
+
+LATENCY_LIMIT_MS = 1e7
+CONDITIONS_LIMIT = 64
+
+
+def parse_measured(value: Any, digest: str, model: str, level: str, target: TargetSpec) -> Measured:
+    """A latency record of the model with this SHA-256 at this level, or the board's reason why there is none."""
+    if isinstance(value, dict) and isinstance(value.get("error"), str):
+        return MeasurementFailure(level, model, target.name, value["error"][:2000])
+    try:
+        record = LatencyRecord.from_json(value)
+        _check_record(record, digest, level, target.mode)
+        json.dumps(record.to_json(), allow_nan=False)
+    except (InputError, ArithmeticError, AssertionError, AttributeError, LookupError, TypeError) as error:
+        raise ValueError("not a latency record: {}".format(error)) from error
+    return replace(record, target=target.name)
+
+
+def parse_detected(answer: Any, files: Mapping[str, Path], classes: int) -> List[Tuple[Path, Detections, Timings]]:
+    """Objects in each of `files` (by SHA-256) that could be read."""
+    try:
+        return [_parse_image(item, files, classes) for item in answer]
+    except (KeyError, TypeError, OverflowError) as error:
+        raise ValueError("not a list of detections: {!r}".format(error)) from error
+
+
+def parse_conditions(answer: Any) -> List[Condition]:
+    """What an agent found on its machine."""
+    if not isinstance(answer, list) or not 0 < len(answer) <= CONDITIONS_LIMIT:
+        raise ValueError("not a list of conditions")
+    conditions = []
+    for item in answer:
+        whole = isinstance(item, list) and len(item) == len(Condition._fields)
+        if not whole or not all(isinstance(part, str) for part in item) or item[0] not in STATES:
+            raise ValueError("not a list of conditions")
+        conditions.append(Condition(*("".join(char for char in part if char.isprintable())[:300] for part in item)))
+    return conditions
+
+
+def _check_record(record: LatencyRecord, digest: str, level: str, mode: str) -> None:
+    if (record.model_sha256, record.target, record.level, record.mode) != (digest, BOARD_LEASE, level, mode):
+        raise ValueError("it is of another model, target, level or mode")
+    if record.protocol_version != PROTOCOL_VERSION:
+        raise ValueError("it is of another protocol version")
+    protocol = get_protocol(level, mode)
+    canaries = [value for item in record.canaries for value in item]
+    medians = [value for value in (record.pre_ms, record.gpu_ms) if value is not None]
+    numbers = np.array([*record.samples_ms, *canaries, *medians], np.float64)
+    if not np.all(np.isfinite(numbers)) or numbers.min() <= 0 or numbers.max() > LATENCY_LIMIT_MS:
+        raise ValueError("its milliseconds are no latencies")
+    counts: Dict[str, Tuple[int, int]] = {
+        "canaries": (len(record.canaries), protocol.processes),
+        "warm-ups": (len(record.warm_up), protocol.processes),
+        "windows": (len(record.windows_ms), protocol.processes),
+        "samples a window": (min(map(len, record.windows_ms)), protocol.window_min_runs),
+    }
+    for what, (found, least) in counts.items():
+        if found < least:
+            raise ValueError("it holds {} {}, and {} takes {} at least".format(found, what, level, least))
+    texts = (record.lease, record.measured_at, record.bound, record.feeds, record.device.cpu, record.device.runtime)
+    if not all(isinstance(text, str) and len(text) < 1000 for text in (*texts, *record.flags)):
+        raise ValueError("its texts are none")
+    if type(record.device.threads) is not int or type(record.device.cores) is not int:
+        raise ValueError("its device is none")
+
+
+def _parse_image(item: Mapping[str, Any], files: Mapping[str, Path], classes: int) -> Tuple[Path, Detections, Timings]:
+    found = Detections(
+        np.array(item["boxes_xyxy"], np.float32).reshape(-1, 4),
+        np.array(item["scores"], np.float32),
+        np.array(item["labels"], np.int64),
+    )
+    timings = Timings(float(item["pre_ms"]), float(item["infer_ms"]))
+    finite = np.isfinite(found.boxes_xyxy).all() and np.isfinite((timings.pre_ms, timings.infer_ms)).all()
+    if not finite or not np.all((found.scores >= 0) & (found.scores <= 1)):
+        raise ValueError("boxes, scores or times out of range")
+    if not np.all((found.labels >= 0) & (found.labels < classes)):
+        raise ValueError("labels out of range")
+    return files[item["image"]], found, timings

@@ -1,0 +1,136 @@
+"""One connection of the system's `ssh`: whole lines, size limits, deadlines, and one kind of error."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import shlex
+import subprocess
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, Callable, Iterator, List, Mapping, Optional, Sequence
+
+from deploy.errors import BoardError
+from deploy.targets.base import TargetSpec
+
+__all__ = ["Channel", "connect"]
+
+REPLY_LIMIT = 64 << 20
+CONNECT_S = 15
+Report = Callable[[str], None]
+
+
+@contextmanager
+def connect(spec: TargetSpec, words: Sequence[str]) -> Iterator["Channel"]:
+    """Run a fixed list of words on the board; the connection ends with the block.
+
+    The user's own configuration counts. A host whose key is not known is refused, and no password is asked for.
+    """
+    command = ["ssh", "-T", "-x", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes",
+               "-o", "ConnectTimeout={}".format(CONNECT_S), "-o", "ServerAliveInterval=10",
+               "-o", "ServerAliveCountMax=3", "-o", "ClearAllForwardings=yes"]  # fmt: skip
+    for option, value in (("-F", spec.ssh_config), ("-p", spec.port), ("-i", spec.key)):
+        if value is not None:
+            command += [option, str(Path(str(value)).expanduser())]
+    command += ["--", spec.host, " ".join(shlex.quote(word) for word in words)]
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, bufsize=0, start_new_session=True
+        )
+        try:
+            yield Channel(spec.host, process, errors)
+        finally:
+            process.kill()
+            process.wait()
+            for stream in (process.stdin, process.stdout):
+                assert stream is not None
+                stream.close()
+
+
+class Channel:
+    """Requests and answers over a connection; whatever goes wrong is a `BoardError` that names host and step.
+
+    Attributes:
+        step: what is being done, for errors.
+        exit_code: of `ssh`, once it ended: 255 is its own, any other the board's.
+    """
+
+    def __init__(self, host: str, process: "subprocess.Popen[bytes]", errors: IO[bytes]) -> None:
+        assert process.stdin is not None and process.stdout is not None
+        self._host, self._process, self._errors = host, process, errors
+        self._input, self._output = process.stdin, process.stdout
+        os.set_blocking(self._input.fileno(), False)
+        self._rest = b""
+        self.step = "connecting"
+        self.exit_code: Optional[int] = None
+
+    def ask(self, request: Mapping[str, Any], limit_s: float, step: str, report: Report = lambda line: None) -> Any:
+        """The result of a request; `report` takes what the board says meanwhile."""
+        self.step = step
+        limit_in_all_s = limit_s + CONNECT_S
+        self.write(json.dumps({**request, "limit_s": limit_s}).encode() + b"\n", limit_in_all_s)
+        return self.read_result(limit_in_all_s, report)
+
+    def read_result(self, limit_s: float, report: Report = lambda line: None) -> Any:
+        """The result in the next answer that is no note."""
+        deadline = time.monotonic() + limit_s
+        while True:
+            try:
+                answer = json.loads(self._read_line(deadline).decode())
+            except (ValueError, RecursionError) as error:
+                raise self.fail("an answer that is no JSON") from error
+            if isinstance(answer, dict) and isinstance(answer.get("note"), str):
+                report(answer["note"][:500])
+            elif isinstance(answer, dict) and answer.get("ok") is True and "result" in answer:
+                return answer["result"]
+            elif isinstance(answer, dict) and answer.get("ok") is False:
+                raise self.fail(str(answer.get("error"))[:2000])
+            else:
+                raise self.fail("an answer that makes no sense")
+
+    def write(self, content: bytes, limit_s: float) -> None:
+        """Send all of it in time."""
+        deadline = time.monotonic() + limit_s
+        while content:
+            self._wait([], [self._input], deadline)
+            try:
+                content = content[self._input.write(content) or 0 :]
+            except OSError as error:
+                raise self.fail(self._explain()) from error
+
+    def fail(self, reason: str) -> BoardError:
+        """The error to raise."""
+        return BoardError("{}: {} failed: {}".format(self._host, self.step, reason))
+
+    def _read_line(self, deadline: float) -> bytes:
+        parts, size = [self._rest], len(self._rest)
+        while b"\n" not in parts[-1]:
+            self._wait([self._output], [], deadline)
+            part = os.read(self._output.fileno(), 1 << 16)
+            if not part:
+                raise self.fail(self._explain())
+            parts.append(part)
+            size += len(part)
+            if size > REPLY_LIMIT:
+                raise self.fail("an answer of more than {} MiB".format(REPLY_LIMIT >> 20))
+        line, self._rest = b"".join(parts).split(b"\n", 1)
+        return line
+
+    def _wait(self, readers: List[Any], writers: List[Any], deadline: float) -> None:
+        ready = select.select(readers, writers, [], max(0.0, deadline - time.monotonic()))
+        if not any(ready):
+            raise self.fail("no answer in time")
+
+    def _explain(self) -> str:
+        """Why the connection ended, in the words of `ssh` or of the board."""
+        try:
+            self.exit_code = self._process.wait(CONNECT_S)
+        except subprocess.TimeoutExpired:
+            return "the connection was closed"
+        self._errors.seek(0)
+        lines = [line for line in self._errors.read(1 << 16).decode(errors="replace").splitlines() if line.strip()]
+        words = "".join(char for char in (lines or ["no message"])[-1] if char.isprintable())[:500]
+        return "the connection ended with {}: {}".format(self.exit_code, words)

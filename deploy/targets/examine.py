@@ -1,0 +1,148 @@
+"""What a machine has and lacks for measuring, each with what to do; runs on the machine itself."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import shutil
+import tempfile
+from importlib import import_module
+from pathlib import Path
+from typing import List, NamedTuple, Optional, Sequence
+
+from deploy.canary import write_canary
+from deploy.device import GOVERNOR, read_fingerprint
+from deploy.engines import open_engine
+from deploy.errors import DeployError, InputError
+from deploy.sensors import describe_reading, read_now
+from deploy.sensors.tegra import read_power_mode
+from deploy.timing import make_noise
+from deploy.watching import uses_gpu
+
+__all__ = ["STATES", "Condition", "describe_conditions", "examine_machine", "require_working"]
+
+STATES = ("works", "note", "missing")
+MODULES = {"ort": "onnxruntime", "trt": "tensorrt"}  # of each engine
+LEAST_FREE_MIB = 512
+INSTALL = {
+    "numpy": "python3 -m pip install numpy",
+    "PIL": "python3 -m pip install pillow",
+    "onnxruntime": "python3 -m pip install onnxruntime",
+    "tensorrt": "on a Jetson: sudo apt install python3-libnvinfer; a virtual environment needs --system-site-packages",
+    "Python 3.8": 'name a newer one in the hosts file, as python = "python3.8"',
+}
+
+
+class Condition(NamedTuple):
+    """One thing that was looked at: ``missing`` is what a measurement fails without, a ``note`` is good to know."""
+
+    state: str
+    what: str
+    found: str
+    advice: str = ""
+
+    def __str__(self) -> str:
+        return "{:<8} {}: {}{}".format(self.state, self.what, self.found, self.advice and "; " + self.advice)
+
+
+def examine_machine(engine: str, threads: Optional[int], folder: Path) -> List[Condition]:
+    """This machine, for a target with this engine; its free disk is that of ``folder``."""
+    conditions = [
+        Condition("works", "machine", "{} {}".format(platform.system(), platform.machine())),
+        Condition("works", "Python", platform.python_version()),
+        _find_module("numpy", True),
+        _find_module("PIL", True),
+    ]
+    for name, module in MODULES.items():
+        conditions.append(_find_module(module, name == engine))
+    conditions += [_find_cuda(uses_gpu(engine)), _run_canary(engine, threads), _find_disk(folder), _find_governor()]
+    sensors = describe_reading(read_now(uses_gpu(engine))).replace("sensors: ", "", 1)
+    return [*conditions, Condition("works", "sensors", sensors), *_find_power_mode()]
+
+
+def describe_conditions(name: str, conditions: Sequence[Condition]) -> List[str]:
+    """A line that says whether the target works, and one for each condition."""
+    lacks = sum(condition.state == "missing" for condition in conditions)
+    verdict = "works" if not lacks else "cannot be measured on, {} missing".format(lacks)
+    return ["target {}: {}".format(name, verdict), *map(str, conditions)]
+
+
+def require_working(name: str, conditions: Sequence[Condition]) -> None:
+    """Raises `InputError`, in one line, for the first thing that is missing."""
+    for condition in conditions:
+        if condition.state == "missing":
+            raise InputError(
+                "target {!r} cannot be measured on: {}: {}{} (all of it: optimize targets check {})".format(
+                    name, condition.what, condition.found, condition.advice and "; " + condition.advice, name
+                )
+            )
+
+
+def _find_module(name: str, needed: bool) -> Condition:
+    try:
+        return Condition("works", name, str(getattr(import_module(name), "__version__", "of unknown version")))
+    except ImportError as error:
+        if not needed:
+            return Condition("note", name, "not found, and not needed by this target")
+        return Condition("missing", name, str(error), INSTALL[name])
+
+
+def _run_canary(engine: str, threads: Optional[int]) -> Condition:
+    """Whether the engine executes a small model."""
+    what = "engine {}".format(engine)
+    with tempfile.TemporaryDirectory(prefix="canary-") as folder:
+        model = write_canary(Path(folder) / "canary.onnx")
+        try:
+            with open_engine(model, threads, engine) as opened:
+                opened.infer(make_noise(opened.inputs, 0, model.name))
+                device = read_fingerprint(opened.runtime, opened.threads)
+        except DeployError as error:
+            return Condition("missing", what, str(error))
+    return Condition("works", what, "{} ran a small model, {} threads; {}, {} physical cores".format(
+        device.runtime, device.threads, device.cpu, device.cores))  # fmt: skip
+
+
+def _find_cuda(needed: bool) -> Condition:
+    """The first CUDA device, in the driver's words; the driver's library alone is asked."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        found = "no driver (libcuda.so.1)"
+    else:
+        name, device, count = ctypes.create_string_buffer(256), ctypes.c_int(), ctypes.c_int()
+        code = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
+        if not code and count.value:
+            code = driver.cuDeviceGet(ctypes.byref(device), 0) or driver.cuDeviceGetName(name, 256, device)
+            if not code:
+                return Condition("works", "CUDA device", "{}, {} in all".format(
+                    name.value.decode(errors="replace"), count.value))  # fmt: skip
+        found = "the driver sees none (error {})".format(code)
+    if not needed:
+        return Condition("note", "CUDA device", found + ", and not needed by this target")
+    return Condition("missing", "CUDA device", found, "install NVIDIA's driver; in a container, start it with the GPU")
+
+
+def _find_disk(folder: Path) -> Condition:
+    free = shutil.disk_usage(str(folder)).free >> 20
+    if free >= LEAST_FREE_MIB:
+        return Condition("works", "disk", "{} MiB free".format(free))
+    return Condition("missing", "disk", "{} MiB free at {}".format(free, folder), "free {} MiB at least".format(
+        LEAST_FREE_MIB))  # fmt: skip
+
+
+def _find_governor() -> Condition:
+    try:
+        governor = GOVERNOR.read_text().strip()
+    except OSError:
+        return Condition("note", "CPU clocks", "the governor is not readable", "latencies may move with the clocks")
+    if governor == "performance":
+        return Condition("works", "CPU clocks", "governor performance")
+    return Condition(
+        "note", "CPU clocks", "governor {}".format(governor), "steadier: sudo cpupower frequency-set -g performance"
+    )
+
+
+def _find_power_mode() -> List[Condition]:
+    """Of a Jetson; elsewhere there is nothing to say."""
+    mode = read_power_mode()
+    return [] if mode is None else [Condition("works", "power mode", mode, "latencies hold for this one")]

@@ -1,0 +1,66 @@
+"""The user's own hosts: which board a target is, in a file that no project and no run carries around."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Dict
+
+from deploy.errors import InputError
+from deploy.targets.base import TargetSpec, load_toml, make_target
+
+__all__ = ["apply_host", "find_hosts_file"]
+
+KEYS = ("host", "python", "cache", "ssh_config", "port", "key")
+
+
+def find_hosts_file() -> Path:
+    """``detopt/hosts.toml`` in the user's configuration folder; a table a target, as ``[jetson]``."""
+    folder = Path(os.environ.get("XDG_CONFIG_HOME", ""))
+    return (folder if folder.is_absolute() else Path.home() / ".config") / "detopt" / "hosts.toml"
+
+
+def apply_host(spec: TargetSpec, host: str = "") -> TargetSpec:
+    """The target with the host that is given, else its own, else what the user's hosts file says of it.
+
+    Raises:
+        InputError: the target is this machine and a host is given, it has none, or the file is wrong.
+    """
+    if spec.link != "ssh":
+        if host:
+            raise InputError(
+                "target {!r} is this machine; --host goes with a target that ssh reaches".format(spec.name)
+            )
+        return spec
+    if host:
+        spec = replace(spec, host=host)
+    elif not spec.host:
+        spec = replace(spec, **_read_host(spec.name))
+    if not spec.host:
+        raise InputError(
+            "target {!r} is a board, and no host is named: give --host user@board, or write into {}: "
+            '[{}] and, on the next line, host = "user@board"'.format(spec.name, find_hosts_file(), spec.name)
+        )
+    return spec
+
+
+def _read_host(name: str) -> Dict[str, Any]:
+    path = find_hosts_file()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError("the hosts file {} cannot be read: {}".format(path, error)) from error
+    tables = load_toml(text, str(path))
+    for table, values in tables.items():
+        if not isinstance(values, dict) or not set(values) <= set(KEYS):
+            raise InputError(
+                "{}: {} is a table with the keys {}; passwords are in no file: use a key and ssh-copy-id".format(
+                    path, table, ", ".join(KEYS)
+                )
+            )
+    values = dict(tables.get(name, {}))
+    make_target({"name": name, **values}, "{}, {}".format(path, name))  # for its errors
+    return values

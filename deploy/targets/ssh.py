@@ -1,0 +1,210 @@
+"""A board reached by the system's `ssh`: files pushed by hash, an agent on its stdin, every answer checked."""
+
+from __future__ import annotations
+
+import pkgutil
+import re
+import shutil
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Sequence, Tuple
+
+from deploy.agent import AGENT_VERSION
+from deploy.archive import write_archive
+from deploy.bundle import Bundle, hash_file
+from deploy.detections import Detections
+from deploy.errors import BoardError, InputError
+from deploy.measure import Measured, Subject
+from deploy.pipeline.detector import Timings
+from deploy.pipeline.sources import list_images
+from deploy.protocols import get_protocol
+from deploy.targets.answers import parse_conditions, parse_detected, parse_measured
+from deploy.targets.base import TargetSpec
+from deploy.targets.channel import Channel, connect
+from deploy.targets.examine import INSTALL, Condition
+
+__all__ = ["SshTarget"]
+
+CACHE_LIMIT = 2 << 30  # bytes of the board's disk for pushed files
+START_S, EXAMINE_S, STALL_S, DETECT_S, LEASE_S = 120.0, 600.0, 60.0, 3600.0, 600.0
+SETUP_S, MODEL_S = 120.0, 180.0  # bounds on one process of a measurement, far above what the protocols take
+HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,254}\Z")
+WORD = re.compile(r"[A-Za-z0-9_~/][A-Za-z0-9_./~+-]{0,254}\Z")
+ADVICE = {  # by what OpenSSH or the board says
+    "verification failed": "log in once by hand and compare the key of the host: ssh {}",
+    "Permission denied": "let your key in: ssh-copy-id {}",
+    "resolve hostname": "is the name right? ssh takes a name of ~/.ssh/config, or user@board; asked for {}",
+    "SyntaxError": "the Python of {} is too old; " + INSTALL["Python 3.8"],
+    "cannot be stored": "free some space in the cache folder of {}",
+}
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class SshTarget:
+    """A target behind `ssh`. The user's own configuration counts; a host whose key is not known is refused."""
+
+    spec: TargetSpec
+
+    def __post_init__(self) -> None:
+        spec = self.spec
+        if not spec.host:
+            raise InputError("target {!r} is reached by ssh and has no host: give --host user@board".format(spec.name))
+        for what, value, pattern in (
+            ("host", spec.host, HOST),
+            ("python", spec.python, WORD),
+            ("cache", spec.cache, WORD),
+        ):
+            if not pattern.match(value):
+                raise InputError("target {!r}: {!r} is not taken as {}".format(spec.name, value, what))
+        if shutil.which("ssh") is None:
+            raise InputError("target {!r} needs the program ssh; install OpenSSH's client".format(spec.name))
+
+    def check(self) -> List[Condition]:
+        """What the way there and the board are; where one step fails, the later ones are not tried."""
+        spec, conditions = self.spec, []
+        with tempfile.TemporaryDirectory(prefix="agent-") as folder, self._connect(Path(folder)) as (channel, archive):
+            try:
+                hello = self._push(channel, archive, lambda line: None)
+                conditions.append(Condition("works", "ssh", spec.host))
+                conditions += [_explain_lack(name) for name in hello["lacks"]]
+                if conditions[1:]:
+                    return conditions
+                version = channel.ask({"op": "hello"}, START_S, "its introduction")
+                if version != AGENT_VERSION:
+                    raise channel.fail("an answer of another version")
+                request = {"op": "examine", "engine": spec.engine, "threads": spec.threads}
+                return conditions + parse_conditions(channel.ask(request, EXAMINE_S, "examining it"))
+            except BoardError as error:
+                where = "agent" if conditions else "ssh" if channel.exit_code in (None, 255) else "Python or disk"
+                advice = [text for words, text in ADVICE.items() if words in str(error)]
+                usual = "is it on, and does this work? ssh {} " + spec.python + " --version"
+                return [*conditions, Condition("missing", where, str(error), (advice or [usual])[0].format(spec.host))]
+            except ValueError as error:
+                return [*conditions, Condition("missing", "agent", str(error), "its answers cannot be relied on")]
+
+    def measure(
+        self,
+        subjects: Mapping[str, Subject],
+        images: Sequence[Path] = (),
+        level: str = "screen",
+        seed: int = 0,
+        report: Report = lambda line: None,
+    ) -> Dict[str, Measured]:
+        """As `deploy.measure.measure_models`, in one lease of the board; a `BoardError` where the board fails."""
+        protocol = get_protocol(level, self.spec.mode)
+        if not subjects:
+            raise InputError("there is no model to measure")
+        for subject in subjects.values():
+            if not subject.model.is_file():
+                raise InputError("there is no model {}".format(subject.model))
+        digests = {name: hash_file(subject.model) for name, subject in subjects.items()}
+        paths = list_images(images)[: protocol.images] if images else []
+        files = {digests[name]: subject.model for name, subject in subjects.items()}
+        shown = [hash_file(path) for path in paths]
+        request = {
+            "op": "measure",
+            "subjects": {
+                name: {
+                    "model": digests[name],
+                    "preprocess": subject.preprocess and subject.preprocess.to_json(),
+                    "head": subject.head,
+                    "selection": subject.selection and subject.selection.to_json(),
+                }
+                for name, subject in subjects.items()
+            },
+            "images": shown,
+            "level": level,
+            "engine": self.spec.engine,
+            "threads": self.spec.threads,
+            "seed": seed,
+            "mode": self.spec.mode,
+            "lock_clocks": self.spec.lock_clocks,
+            "lease_s": LEASE_S,
+        }
+        limit_s = LEASE_S + protocol.processes * (1 + protocol.retries) * (SETUP_S + MODEL_S * len(subjects))
+        with self._open_agent({**files, **dict(zip(shown, paths))}, report) as agent:
+            answer = agent.ask(request, limit_s, "measuring", report)
+            if not isinstance(answer, dict) or set(answer) != set(subjects):
+                raise agent.fail("it answered for other models than it was asked for")
+            try:
+                return {
+                    name: parse_measured(value, digests[name], str(subjects[name].model), level, self.spec)
+                    for name, value in answer.items()
+                }
+            except ValueError as error:
+                raise agent.fail(str(error)) from error
+
+    def detect(
+        self, bundle: Bundle, images: Sequence[Path], report: Report = lambda line: None
+    ) -> Iterator[Tuple[Path, Detections, Timings]]:
+        """Objects in each image, found on the board."""
+        files = {hash_file(path): path for path in list_images(images)}
+        digest = hash_file(bundle.model)
+        request = {
+            "op": "detect",
+            "model": digest,
+            "preprocess": bundle.preprocess.to_json(),
+            "head": bundle.head,
+            "selection": bundle.selection and bundle.selection.to_json(),
+            "images": list(files),
+            "engine": self.spec.engine,
+            "threads": self.spec.threads,
+        }
+        with self._open_agent({digest: bundle.model, **files}, report) as agent:
+            answer = agent.ask(request, DETECT_S, "detecting", report)
+            try:
+                found = parse_detected(answer, files, len(bundle.class_names))
+            except ValueError as error:
+                raise agent.fail(str(error)) from error
+        yield from found
+
+    @contextmanager
+    def _open_agent(self, files: Mapping[str, Path], report: Report) -> Iterator[Channel]:
+        """An agent on the board that has these files, by SHA-256."""
+        with tempfile.TemporaryDirectory(prefix="agent-") as folder, self._connect(Path(folder)) as (channel, archive):
+            for name in self._push(channel, {**archive, **files}, report)["lacks"]:
+                raise channel.fail("{0.what}: {0.found}; {0.advice}".format(_explain_lack(name)))
+            yield channel
+
+    @contextmanager
+    def _connect(self, folder: Path) -> Iterator[Tuple[Channel, Dict[str, Path]]]:
+        """A connection to a board that waits for files, and the first of them: this package, written in `folder`."""
+        archive, script = folder / "detect.pyz", pkgutil.get_data(__name__, "receive.py")
+        assert script is not None
+        write_archive(archive)
+        python = (
+            self.spec.python[2:] if self.spec.python.startswith("~/") else self.spec.python
+        )  # a login starts at home
+        words = [python, "-E", "-c", script.decode(), self.spec.cache, hash_file(archive), str(CACHE_LIMIT)]
+        with connect(self.spec, words) as channel:
+            yield channel, {hash_file(archive): archive}
+
+    def _push(self, channel: Channel, files: Mapping[str, Path], report: Report) -> Dict[str, Any]:
+        """Ask which of the files the board has, and send the others; what it says of its Python."""
+        sizes = {digest: path.stat().st_size for digest, path in files.items()}
+        hello = channel.ask({"files": sizes}, START_S, "connecting")
+        channel.step = "starting"
+        missing, lacks = (hello.get(key) if isinstance(hello, dict) else None for key in ("missing", "lacks"))
+        if not isinstance(missing, list) or not isinstance(lacks, list) or not set(map(str, missing)) <= set(files):
+            raise channel.fail("an answer that makes no sense")
+        assert isinstance(hello, dict)
+        if not lacks:
+            for digest in missing:
+                self._send(channel, files[digest], report)
+            channel.read_result(START_S)
+        return hello
+
+    def _send(self, channel: Channel, path: Path, report: Report) -> None:
+        channel.step = "pushing {}".format(path.name)
+        report("pushing {} to {}".format(path.name, self.spec.host))
+        with path.open("rb") as file:
+            for block in iter(lambda: file.read(1 << 16), b""):
+                channel.write(block, STALL_S)
+
+
+def _explain_lack(name: Any) -> Condition:
+    name = str(name)[:80]
+    return Condition("missing", name, "the board's Python lacks it", INSTALL.get(name, ""))

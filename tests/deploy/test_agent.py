@@ -1,0 +1,119 @@
+"""The board's side of a link: it answers what is well formed, refuses the rest, and ends with its client."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy import Bundle, LatencyRecord
+from deploy.agent import AGENT_VERSION
+from deploy.archive import write_archive
+from deploy.bundle import hash_file
+from deploy.lease import lease_device
+
+MODE = {"mode": "sustained", "lock_clocks": "never"}
+
+
+class Agent:
+    """An agent's process and the files in its cache."""
+
+    def __init__(self, folder: Path) -> None:
+        self.cache = folder / "cache"
+        self.cache.mkdir()
+        write_archive(folder / "detect.pyz")
+        self.process = subprocess.Popen(
+            [sys.executable, "-I", str(folder / "detect.pyz"), "agent", str(self.cache)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={"TMPDIR": str(folder)},
+        )  # fmt: skip
+
+    def put(self, path: Path) -> str:
+        digest = hash_file(path)
+        (self.cache / digest).write_bytes(path.read_bytes())
+        return digest
+
+    def ask(self, request: Any) -> dict[str, Any]:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write((request if isinstance(request, str) else json.dumps(request)) + "\n")
+        self.process.stdin.flush()
+        while True:
+            answer: dict[str, Any] = json.loads(self.process.stdout.readline())
+            if "note" not in answer:
+                return answer
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[Agent]:
+    agent = Agent(tmp_path)
+    yield agent
+    agent.process.kill()
+    agent.process.wait()
+
+
+def measuring(agent: Agent, bundle: Bundle, **changes: Any) -> dict[str, Any]:
+    subject = {"model": agent.put(bundle.model), "preprocess": bundle.preprocess.to_json(), "head": bundle.head}
+    request = {"op": "measure", "limit_s": 60, "subjects": {"tiny": subject}, "images": [], "level": "quick"}
+    return {**request, "engine": "ort", "threads": 1, "seed": 0, "lease_s": 10, **MODE, **changes}
+
+
+def test_it_measures_what_was_pushed(agent: Agent, tiny_bundle: Bundle) -> None:
+    answer = agent.ask(measuring(agent, tiny_bundle))
+    record = LatencyRecord.from_json(answer["result"]["tiny"])
+    assert record.model_sha256 == hash_file(tiny_bundle.model)
+    assert agent.ask({"op": "hello", "limit_s": 30})["result"] == AGENT_VERSION
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"op": "shell"}, "unknown request"),
+        ({"limit_s": -1}, "limit_s is a number"),
+        ({"level": "sh"}, "level is one of"),
+        ({"engine": "os"}, "engine is one of"),
+        ({"threads": "2"}, "threads is a number"),
+        ({"images": ["../../etc/passwd"]}, "no SHA-256"),
+        ({"images": ["0" * 64]}, "was not pushed"),
+        ({"subjects": {}}, "1 to 256 models"),
+    ],
+)
+def test_a_malformed_request_is_refused_and_the_next_is_heard(
+    agent: Agent, tiny_bundle: Bundle, changes: dict[str, Any], words: str
+) -> None:
+    answer = agent.ask(measuring(agent, tiny_bundle, **changes))
+    assert not answer["ok"] and words in answer["error"]
+    assert "one JSON object" in agent.ask("{")["error"]
+
+
+def test_a_damaged_file_is_removed_and_never_loaded(agent: Agent, tiny_bundle: Bundle) -> None:
+    request = measuring(agent, tiny_bundle)
+    (agent.cache / request["subjects"]["tiny"]["model"]).write_bytes(b"other")
+    assert "was damaged" in agent.ask(request)["error"] and not list(agent.cache.iterdir())
+
+
+def test_a_request_that_takes_too_long_ends_the_agent(
+    agent: Agent, tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with lease_device("cpu"):
+        assert "longer than its limit of 1 s" in agent.ask(measuring(agent, tiny_bundle, limit_s=1))["error"]
+    assert agent.process.wait(10) != 0
+
+
+def test_it_ends_with_its_client_and_frees_the_board(
+    agent: Agent, tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert agent.process.stdin is not None
+    agent.process.stdin.write(json.dumps(measuring(agent, tiny_bundle, level="final")) + "\n")
+    agent.process.stdin.flush()
+    time.sleep(2)
+    agent.process.stdin.close()
+    assert agent.process.wait(10) != 0
+    with lease_device("cpu", timeout_s=5):
+        pass
