@@ -64,6 +64,31 @@ def write_detections(path: Path, images: int) -> Path:
     return save(path, nodes, values, images, outputs)
 
 
+def write_candidates(path: Path, images: int) -> Path:
+    """Two boxes apart for each image; scores are shares of its mean level, and a dark image's second is too low."""
+    nodes = [
+        helper.make_node("ReduceMean", ["images"], ["mean"], axes=[1, 2, 3], keepdims=0),
+        helper.make_node("Unsqueeze", ["mean", "last"], ["column"]),
+        helper.make_node("Mul", ["column", "shares"], ["scores"]),
+        helper.make_node("Unsqueeze", ["column", "last"], ["cube"]),
+        helper.make_node("Mul", ["cube", "corners"], ["boxes"]),
+        helper.make_node("Add", ["zeros", "classes"], ["labels"]),
+    ]
+    values = {
+        "last": np.array([-1]),
+        "shares": np.array([[0.9, 0.3]], np.float32) / 255,
+        "corners": np.array([[[0, 0, 1, 1], [2, 2, 9, 5]]], np.float32) / 9,
+        "zeros": np.zeros((images, 1), np.int64),
+        "classes": np.array([[1, 0]]),
+    }
+    outputs = {
+        "boxes": (TensorProto.FLOAT, [images, 2, 4]),
+        "scores": (TensorProto.FLOAT, [images, 2]),
+        "labels": (TensorProto.INT64, [images, 2]),
+    }
+    return save(path, nodes, values, images, outputs)
+
+
 def write_yolox(path: Path, images: int) -> Path:
     """Cells of fixed sizes; the probability of a class is a share of the image's mean level."""
     rng = np.random.default_rng(0)
@@ -77,7 +102,11 @@ def write_yolox(path: Path, images: int) -> Path:
     return save(path, nodes, values, images, {"output": (TensorProto.FLOAT, [images, CELLS, 5 + CLASSES])})
 
 
-WRITERS: dict[str, Callable[[Path, int], Path]] = {"detections": write_detections, "yolox": write_yolox}
+WRITERS: dict[str, Callable[[Path, int], Path]] = {
+    "detections": write_detections,
+    "candidates": write_candidates,
+    "yolox": write_yolox,
+}
 
 
 @pytest.fixture(params=sorted(WRITERS))
