@@ -14,10 +14,11 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional, TextIO
+from typing import Any, Callable, Dict, List, Mapping, Optional, TextIO, Tuple
 
 from deploy.bundle import hash_file
 from deploy.clocks import LOCK_CLOCKS
+from deploy.data.images import ImageFile
 from deploy.engines import ENGINES
 from deploy.errors import DeployError, InputError
 from deploy.measure import measure_models
@@ -25,7 +26,6 @@ from deploy.pipeline.decode import HEADS
 from deploy.pipeline.detector import Detector, ModelSource
 from deploy.pipeline.nms import Selection, parse_selection
 from deploy.pipeline.preprocess import Preprocess
-from deploy.pipeline.sources import iterate_images
 from deploy.protocols import MODES, PROTOCOLS
 from deploy.targets.examine import Condition, examine_machine
 from deploy.timing import Subject
@@ -117,13 +117,16 @@ def _detect(request: Mapping[str, Any], cache: Path, say: Say) -> List[Dict[str,
         _take_selection(request),
     )
     images = _find_images(request, cache)
+    sizes = [_parse_size(value) for value in request.get("sizes") or [None] * len(images)]
+    if len(sizes) != len(images):
+        raise InputError("there are {} images, and sizes of {}".format(len(images), len(sizes)))
+    files = [ImageFile(path, size) for path, size in zip(images, sizes)]
     found = []
     with Detector(source, _take_threads(request), _take_choice(request, "engine", ENGINES)) as detector:
-        for path, image in iterate_images(images, lambda line: say({"note": line[:500]})):
-            detections, timings = detector.detect_timed(image)
+        for position, detections, timings in detector.detect_files(files, lambda line: say({"note": line[:500]})):
             found.append(
                 {
-                    "image": path.name,
+                    "image": position,
                     "boxes_xyxy": detections.boxes_xyxy.tolist(),
                     "scores": detections.scores.tolist(),
                     "labels": detections.labels.tolist(),
@@ -170,6 +173,14 @@ def _find_images(request: Mapping[str, Any], cache: Path) -> List[Path]:
     if not isinstance(images, list) or len(images) > IMAGES_LIMIT:
         raise InputError("images is a list of at most {}".format(IMAGES_LIMIT))
     return [_find_file(cache, digest) for digest in images]
+
+
+def _parse_size(value: Any) -> Optional[Tuple[int, int]]:
+    if value is None:
+        return None
+    if not isinstance(value, list) or len(value) != 2 or not all(type(side) is int and side > 0 for side in value):
+        raise InputError("{!r} is no width and height".format(value))
+    return value[0], value[1]
 
 
 def _take_choice(request: Mapping[str, Any], key: str, known: Mapping[str, Any]) -> str:

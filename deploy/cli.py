@@ -143,6 +143,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--every", type=_count, default=1, metavar="N", help="of videos and cameras, take each Nth frame (default: 1)"
     )
     run.add_argument("--max-frames", type=_count, metavar="N", help="stop after so many images and frames in all")
+    _add_target(run)
     _add_threads(run)
     _add_json(run, "print one JSON object a line, one line an image or frame")
 
@@ -168,6 +169,7 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("bundle", metavar="BUNDLE", help="folder of a bundle")
     evaluate.add_argument("--data", metavar="PATH", type=Path, required=True, help="folder in COCO, VOC or YOLO layout")
     evaluate.add_argument("--split", default="val", choices=("train", "val", "all"), help="default: val")
+    _add_target(evaluate)
     _add_threads(evaluate)
     _add_json(evaluate, "print JSON")
 
@@ -186,6 +188,7 @@ def build_parser() -> argparse.ArgumentParser:
     convert.add_argument(
         "--images", type=_count, default=64, metavar="N", help="of the train split, to calibrate with (default: 64)"
     )
+    _add_target(convert)
     _add_threads(convert)
     _add_json(convert, "print JSON")
     convert.epilog, convert.formatter_class = CONVERT_HELP, argparse.RawDescriptionHelpFormatter
@@ -267,9 +270,13 @@ def _add_trust(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trust", action="store_true", help="load a model that is from no bundle: you know its source")
 
 
-def _add_measuring(parser: argparse.ArgumentParser) -> None:
+def _add_target(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", default="cpu", help="a known target, or a TOML file (default: cpu)")
     _add_host(parser)
+
+
+def _add_measuring(parser: argparse.ArgumentParser) -> None:
+    _add_target(parser)
     parser.add_argument("--images", type=Path, nargs="+", metavar="PATH", help="feed these images (default: noise)")
     parser.add_argument("--level", default="screen", choices=list(PROTOCOLS), help="how thorough (default: screen)")
     _add_json(parser, "print the whole records as JSON")

@@ -28,7 +28,7 @@ from deploy.pipeline.detector import Detector, Timings
 from deploy.pipeline.preprocess import Preprocess
 from deploy.pipeline.sources import SourceFrame, iterate_frames, list_sources
 from deploy.surroundings import describe_surroundings
-from deploy.targets import TARGETS, describe_conditions, get_target, read_target, require_working
+from deploy.targets import LINKS, TARGETS, Target, describe_conditions, get_target, read_target, require_working
 from deploy.timing import Subject
 
 __all__ = [
@@ -73,8 +73,15 @@ def run_bundle(options: argparse.Namespace) -> None:
     """Objects in every image and frame: text or one JSON object for each as it is done, drawn ones with ``--out``."""
     bundle = _open_runnable(options.bundle)
     sources = list_sources(options.sources)
+    spec = _choose_target(options).spec
+    if spec.link != "local":
+        raise InputError(
+            "{} is reached by {}; run shows what this machine sees: copy the bundle there, and run it there".format(
+                options.target, spec.link
+            )
+        )
     with ExitStack() as stack:
-        detector = stack.enter_context(Detector(bundle, options.threads))
+        detector = stack.enter_context(Detector(bundle, spec.threads, spec.engine))
         frames = stack.enter_context(closing(iterate_frames(sources, _report_line, options.every)))
         drawn = None
         if options.out is not None:
@@ -95,15 +102,16 @@ def evaluate_bundle(options: argparse.Namespace) -> None:
 
     bundle = _open_runnable(options.bundle)
     dataset = read_dataset(options.data, options.split)
+    target = _choose_target(options)
     try:
-        precision, unread = evaluate_artefact(bundle, bundle.class_names, dataset, options.threads, show_progress)
+        precision, unread = evaluate_artefact(bundle, bundle.class_names, dataset, target, show_progress)
     except ImportError as error:
         raise InputError(
             "evaluating needs pycocotools ({}): python3 -m pip install pycocotools".format(error)
         ) from error
     show_progress("")
-    for line in unread:
-        print("deploy: {} (counted as an image without detections)".format(line), file=sys.stderr)
+    for path in unread:
+        print("deploy: {} cannot be read (counted as an image without detections)".format(path), file=sys.stderr)
     values = asdict(precision)
     by_class = dict(zip(dataset.class_names, values.pop("by_class")))
     counts = {"split": options.split, "images": len(dataset.records), "unread_images": len(unread)}
@@ -123,7 +131,7 @@ def convert_bundle(options: argparse.Namespace) -> None:
     out = options.out or bundle.folder.resolve().parent / "{}-{}".format(
         bundle.folder.resolve().name, options.precision
     )
-    choices = (options.precision, options.data, out, options.max_ap_drop, options.images, options.threads)
+    choices = (options.precision, options.data, out, options.max_ap_drop, options.images, _choose_target(options))
     try:
         written, conversion = convert(bundle, *choices, show_steps)
     except ImportError as error:
@@ -278,6 +286,14 @@ def show_steps(line: str) -> None:
         return
     show_progress("")
     print("deploy: {}".format(line), file=sys.stderr, flush=True)
+
+
+def _choose_target(options: argparse.Namespace) -> Target:
+    """The target that is named, on as many threads as are asked for."""
+    target = get_target(options.target, options.host)
+    if options.threads is None:
+        return target
+    return LINKS[target.spec.link](replace(target.spec, threads=options.threads))
 
 
 def _measure(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Sequence, Tuple
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from deploy.builders.trunk import find_trunk
 from deploy.bundle import MODEL_FILE, Bundle, write_bundle
 from deploy.errors import CompatibilityError, InputError
 from deploy.pipeline.detector import ModelSource
+from deploy.targets.base import Target, TargetSpec
+from deploy.targets.local import LocalTarget
 
 if TYPE_CHECKING:
     import onnx
@@ -26,6 +28,7 @@ __all__ = ["convert", "list_calibration_images"]
 
 RANKING_IMAGES = 4
 LEAST_OPSET = 13  # a scale a channel came with it
+CPU = LocalTarget(TargetSpec("cpu"))
 KEPT_METRICS = ("macs", "params")  # the rest was measured of another artefact
 CACHE = ".calibration"
 
@@ -39,13 +42,13 @@ def convert(
     out: Path,
     max_ap_drop: float = 0.01,
     images: int = 64,
-    threads: Optional[int] = None,
+    target: Target = CPU,
     report: Report = lambda line: None,
 ) -> Tuple[Bundle, Conversion]:
     """Write the bundle of a bundle's model in another precision, unless it loses more than `max_ap_drop`.
 
-    Ranges are found on the training images, average precision on the validation images of `data`. Ranges are kept
-    beside the new bundle, under a hash of all they depend on.
+    Ranges are found on the training images, average precision on the validation images of `data`, on the target. Ranges
+    are kept beside the new bundle, under a hash of all they depend on.
 
     Raises:
         InputError: the bundle is not in FP32, its model cannot be converted, or `data` has other classes.
@@ -64,7 +67,7 @@ def convert(
     key = key_calibration(bundle.model, [record.path for record in records], bundle.preprocess.to_json())
     report("calibrating on {} images".format(len(records)))
     canvases = _iterate_canvases(bundle, records, report)
-    ranges = calibrate_once(out.resolve().parent / CACHE, key, model, find_trunk(model), canvases, threads)
+    ranges = calibrate_once(out.resolve().parent / CACHE, key, model, find_trunk(model), canvases, target.spec.threads)
     few = list(_iterate_canvases(bundle, records[:RANKING_IMAGES], report))
     found: List[AveragePrecision] = []
     with tempfile.TemporaryDirectory(prefix="convert-") as folder:
@@ -72,8 +75,8 @@ def convert(
 
         def evaluate(candidate: onnx.ModelProto) -> float:
             path.write_bytes(candidate.SerializeToString(deterministic=True))
-            source = ModelSource(path, bundle.preprocess, bundle.head)
-            precise, _ = evaluate_artefact(source, bundle.class_names, validation, threads, report)
+            source = ModelSource(path, bundle.preprocess, bundle.head, bundle.selection)
+            precise, _ = evaluate_artefact(source, bundle.class_names, validation, target, report)
             found.append(precise)
             return precise.ap
 

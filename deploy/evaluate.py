@@ -6,15 +6,17 @@ import contextlib
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from deploy.data.images import read_image
+from deploy.data.images import ImageFile
 from deploy.data.records import Dataset
 from deploy.detections import Detections
-from deploy.errors import InputError
-from deploy.pipeline.detector import DetectionModel, Detector
+from deploy.errors import EngineError, InputError
+from deploy.pipeline.detector import DetectionModel
+from deploy.targets.base import Target
 
 __all__ = ["AveragePrecision", "evaluate_artefact", "evaluate_detections", "match_classes"]
 
@@ -92,32 +94,32 @@ def evaluate_artefact(
     source: DetectionModel,
     class_names: Sequence[str],
     dataset: Dataset,
-    threads: int | None = None,
+    target: Target,
     report: Callable[[str], None] = lambda line: None,
-) -> tuple[AveragePrecision, list[str]]:
-    """Average precision of a model file, run as it runs when deployed, and why images could not be read.
+) -> tuple[AveragePrecision, list[Path]]:
+    """Average precision of a model file on a target, by the engine that runs it there, and images it could not read.
 
-    An image that cannot be read counts as one where nothing was detected. Raises `InputError` as `match_classes` does,
-    and where the model cannot be loaded.
+    Such an image counts as one where nothing was detected.
+
+    Raises:
+        InputError: as `match_classes`; or the model cannot be loaded.
+        EngineError: it detects a class that is not named. BoardError: the target failed.
     """
     label_of = match_classes(class_names, dataset)
-    unread: list[str] = []
+    images = [ImageFile(record.path, (record.width, record.height)) for record in dataset.records]
+    unread = dict(enumerate(image.path for image in images))
 
     def detect_all() -> Iterator[tuple[int, Detections]]:
-        with Detector(source, threads) as detector:
-            for index, record in enumerate(dataset.records):
-                report(f"image {index + 1} of {len(dataset.records)}")
-                try:
-                    image = read_image(record.path, (record.width, record.height))
-                except InputError as error:
-                    unread.append(str(error))
-                    continue
-                found = detector(image)
-                labels = label_of[found.labels]
-                known = labels >= 0
-                yield record.image_id, Detections(found.boxes_xyxy[known], found.scores[known], labels[known])
+        for position, found, _ in target.detect(source, images, report):
+            report(f"image {position + 1} of {len(images)}")
+            del unread[position]
+            if len(found) and found.labels.max() >= len(label_of):
+                raise EngineError(f"{source.model.name} detects class {found.labels.max()} of {len(label_of)}")
+            labels, image_id = label_of[found.labels], dataset.records[position].image_id
+            known = labels >= 0
+            yield image_id, Detections(found.boxes_xyxy[known], found.scores[known], labels[known])
 
-    return evaluate_detections(dataset, detect_all()), unread
+    return evaluate_detections(dataset, detect_all()), list(unread.values())
 
 
 def _rows_of(image_id: int, found: Detections) -> np.ndarray:

@@ -206,7 +206,7 @@ def _list_flags(lease: Lease, timed: Timed, protocol: MeasuringProtocol) -> Tupl
     if lease.canary.drift > protocol.drift_limit:
         flags.append("the canary drifted by more than {:.0%}: only ratios within this lease count".format(
             protocol.drift_limit))  # fmt: skip
-    return tuple(flags)
+    return (*flags, *timed.notes)
 
 
 def _describe_feeds(subject: Subject, images: int) -> str:

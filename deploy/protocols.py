@@ -27,6 +27,7 @@ class MeasuringProtocol:
         gap: relative difference below which two models are never called different.
         canary_s: how long the canary is timed before and after; drift_limit: how far it may move.
         retries: how often a lease is repeated when it moved further; then the steadier one is kept and flagged.
+        builder_level: effort of an engine that has a builder, one of `deploy.builders.plans.LEVELS`.
         caveat: a flag every record of this level carries.
         mode: "sustained" runs back to back; "burst" rests for `gap_s` before every run, so that nothing throttles.
         energy_s: how long each model runs back to back for its energy, after the timing, and idle_s: how long the
@@ -50,6 +51,7 @@ class MeasuringProtocol:
     drift_limit: float = 0.02
     settled: float = 0.01
     caveat: Optional[str] = None
+    builder_level: int = 3
     mode: str = "sustained"
     gap_s: float = 0.0
     energy_s: float = 0.0
@@ -69,7 +71,7 @@ PROTOCOLS: Dict[str, MeasuringProtocol] = {
     "final": MeasuringProtocol(
         warm_up_runs=50, warm_up_s=0.5, warm_up_cap_s=10.0, runs=342, seconds=10.0, cap_s=12.0,
         window_runs=30, window_s=1.0, window_min_runs=5, processes=3, images=64, gap=0.01, canary_s=0.5, retries=1,
-        energy_s=10.0, idle_s=3.0,
+        energy_s=10.0, idle_s=3.0, builder_level=5,
     ),
 }  # fmt: skip
 

@@ -56,6 +56,7 @@ class Timed:
 
     runtime: str = ""
     threads: int = 0
+    notes: Tuple[str, ...] = ()
     warm_up: WarmUp = NOT_WARM
     windows_ms: List[Tuple[float, ...]] = field(default_factory=list)
     pre_ms: List[float] = field(default_factory=list)
@@ -86,20 +87,27 @@ class Lease:
 class Runner:
     """One opened model and its images; `run` takes the next image and says how long it took."""
 
-    def __init__(self, subject: Subject, images: Sequence[np.ndarray], engine: str, threads: Optional[int]) -> None:
+    def __init__(
+        self,
+        subject: Subject,
+        images: Sequence[np.ndarray],
+        engine: str,
+        threads: Optional[int],
+        level: Optional[int] = None,
+    ) -> None:
         self._images = images
         self._count = 0
         self._detector: Optional[Detector] = None
         self._preprocess = subject.preprocess if len(images) else None
         if subject.head is not None and subject.preprocess is not None:
             source = ModelSource(subject.model, subject.preprocess, subject.head, subject.selection)
-            self._detector = Detector(source, threads, engine)
+            self._detector = Detector(source, threads, engine, level)
             self.engine = self._detector.engine
             if not len(images):
                 canvas = (subject.preprocess.height, subject.preprocess.width, 3)
                 self._images = [np.random.default_rng(NOISE_SEED).integers(0, 256, canvas, np.uint8)]
         else:
-            self.engine = open_engine(subject.model, threads, engine)
+            self.engine = open_engine(subject.model, threads, engine, level)
             self._noise = make_noise(self.engine.inputs, NOISE_SEED, subject.model.name)
 
     def run(self) -> Timings:
@@ -149,14 +157,19 @@ def time_models(
     order = random.Random(seed)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="canary-")))
-        canary = Runner(Subject(write_canary(folder / "canary.onnx")), (), "ort", threads)
+        canary = Runner(Subject(write_canary(folder / "canary.onnx")), (), engine, threads, protocol.builder_level)
         stack.callback(canary.engine.close)
         runners: Dict[str, Runner] = {}
         for name, subject in subjects.items():
             with _noting_errors(timed[name]):
-                runners[name] = Runner(subject, images, engine, threads)
+                runners[name] = Runner(subject, images, engine, threads, protocol.builder_level)
                 stack.callback(runners[name].engine.close)
-                timed[name].runtime, timed[name].threads = runners[name].engine.runtime, runners[name].engine.threads
+                opened = runners[name].engine
+                timed[name].runtime, timed[name].threads, timed[name].notes = (
+                    opened.runtime,
+                    opened.threads,
+                    opened.notes,
+                )
         idle = _rest(protocol.idle_s) if metered and protocol.energy_s else None
         before = _time_canary(canary, protocol)
         for name, runner in runners.items():

@@ -12,9 +12,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from deploy import ModelSource, Preprocess, Selection, parse_selection
+from deploy import ModelSource, Preprocess, Selection, get_target, parse_selection
 from deploy.data import Dataset
 from deploy.errors import BoardError, DeployError, InputError
+from deploy.evaluate import evaluate_artefact
 from deploy.targets import Target
 from optimizer.arch.actions import IllegalAction
 from optimizer.arch.macs import count
@@ -28,7 +29,7 @@ from optimizer.detectors import build_detector
 from optimizer.detectors.base import Detector
 from optimizer.detectors.weights import load_weights
 from optimizer.errors import RunFailed
-from optimizer.export import evaluate_model, export_model
+from optimizer.export import export_model
 from optimizer.jobs import StudentJob, count_steps, train_student
 from optimizer.morph import morph
 from optimizer.progress import RunProgress
@@ -118,6 +119,11 @@ class Evaluation:
         except (OSError, SafetensorError) as error:
             raise RunFailed(f"cannot write in {self.scratch}: {error}; free some space, then resume the run") from error
 
+    @property
+    def judge(self) -> Target:
+        """Where AP is found: on the target, by its engine; a search by MACs asks nothing of the target."""
+        return self.target if self.config.search.cost == "latency" else get_target("cpu")
+
     def _evaluate(self, number: int, proposal: Proposal) -> Trial:
         clock = _Clock()
         trials = {trial.number: trial for trial in self.history()}
@@ -134,7 +140,9 @@ class Evaluation:
         self.progress.advance_step(1)
         candidate = self._make_candidate(model, student.arch, exported.head, exported.selection)
         exported = replace(exported, model=candidate.model)
-        precision = evaluate_model(exported, self.val_data, self.target.spec.threads)
+        precision, _ = evaluate_artefact(
+            exported, self.val_data.class_names, self.val_data, self.judge, self.progress.note
+        )
         clock.tick("evaluate")
         self.progress.advance_step(2)
         measured = self.meter.measure(candidate, candidate if number == 0 else self.candidate(trials[0]))

@@ -153,7 +153,8 @@ def _write_bundle(folder: Path, trial: Trial, evaluation: Evaluation, measured: 
         metrics={"ap": trial.ap, "ap50": trial.ap50, "macs": trial.macs, "params": trial.params, **measured},
     )
     model = evaluation.artefacts.path(trial.model, verify=True)
-    write_student(folder / name, evaluation.load_detector(trial), model, manifest, evaluation.val_data, trial.ap)
+    ap = trial.ap if evaluation.judge.spec.engine == "ort" else None
+    write_student(folder / name, evaluation.load_detector(trial), model, manifest, evaluation.val_data, ap)
     return name
 
 

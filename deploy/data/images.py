@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -12,10 +12,17 @@ from deploy.errors import InputError
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["image_format", "image_size", "read_image"]
+__all__ = ["ImageFile", "image_format", "image_size", "read_image"]
 
 ORIENTATION = 0x0112  # EXIF tag: how the camera was held
 QUARTER_TURNS = (5, 6, 7, 8)  # its values that exchange width and height
+
+
+class ImageFile(NamedTuple):
+    """An image and, where its labels state one, their (width, height); `read_image` says what that decides."""
+
+    path: Path
+    labelled_size: Optional[Tuple[int, int]] = None
 
 
 def read_image(path: Path, labelled_size: tuple[int, int] | None = None) -> np.ndarray:

@@ -15,11 +15,14 @@ __all__ = ["ENGINES", "Engine", "TensorSpec", "open_engine"]
 ENGINES: Dict[str, Union[Type[OrtEngine], Type[TrtEngine]]] = {"ort": OrtEngine, "trt": TrtEngine}
 
 
-def open_engine(path: Union[str, Path], threads: Optional[int] = None, engine: str = "ort") -> Engine:
+def open_engine(
+    path: Union[str, Path], threads: Optional[int] = None, engine: str = "ort", level: Optional[int] = None
+) -> Engine:
     """A loaded model, ready to `infer`; use it in a with block, or close it.
 
-    The engine is named, not read off the file's ending: stored models are named by their content.
+    The engine is named, not read off the file's ending: stored models are named by their content. ``level`` is the
+    effort of an engine that has a builder, exactly; None takes the best there is.
     """
     if engine not in ENGINES:
         raise InputError("unknown engine {!r}; there are: {}".format(engine, ", ".join(sorted(ENGINES))))
-    return ENGINES[engine](path, threads)
+    return ENGINES[engine](path, threads, level)

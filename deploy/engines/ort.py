@@ -36,13 +36,14 @@ class OrtEngine(Engine):
 
     Args:
         threads: threads inside an operator; None is the number of physical cores.
+        level: of a builder's effort; there is no builder, so it changes nothing.
 
     Raises:
         InputError: the file is missing or is no ONNX model.
         EngineError: ONNX Runtime is not installed, or does not run on the CPU.
     """
 
-    def __init__(self, path: Union[str, Path], threads: Optional[int] = None) -> None:
+    def __init__(self, path: Union[str, Path], threads: Optional[int] = None, level: Optional[int] = None) -> None:
         super().__init__(check_model_file(path, "ONNX model"))
         check_threads(threads)
         runtime = _import_runtime()

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter_ns
-from typing import List, Mapping, NamedTuple, Optional, Protocol, Sequence, Tuple, Union
+from typing import Callable, Iterator, List, Mapping, NamedTuple, Optional, Protocol, Sequence, Tuple, Union
 
 import numpy as np
 
 from deploy.bundle import Bundle, open_bundle
-from deploy.data.images import read_image
+from deploy.data.images import ImageFile, read_image
 from deploy.detections import Detections
 from deploy.engines import open_engine
 from deploy.errors import InputError
@@ -72,7 +72,7 @@ class Detector:
 
     Args:
         source: a `Bundle`, or a `ModelSource`.
-        threads: CPU threads of the engine; None is the number of physical cores.
+        threads: CPU threads of the engine; None is the number of physical cores. engine, level: as of `open_engine`.
 
     Attributes:
         images: how many the model takes at once; fewer are filled up with the last one, whose copies are thrown away.
@@ -83,11 +83,17 @@ class Detector:
             those of its head.
     """
 
-    def __init__(self, source: DetectionModel, threads: Optional[int] = None, engine: str = "ort") -> None:
+    def __init__(
+        self,
+        source: DetectionModel,
+        threads: Optional[int] = None,
+        engine: str = "ort",
+        level: Optional[int] = None,
+    ) -> None:
         head = get_head(source.head)
         self._decode, self._selection = head.decode, source.selection
         self._preprocess = source.preprocess
-        self.engine = open_engine(source.model, threads, engine)
+        self.engine = open_engine(source.model, threads, engine, level)
         size = (source.preprocess.width, source.preprocess.height)
         try:
             taken = find_image_input(self.engine.inputs)
@@ -120,6 +126,18 @@ class Detector:
         """The same, and how long it took; every latency of a detector in this project is read off these clocks."""
         found, timings = self._detect([image])
         return found[0], timings
+
+    def detect_files(
+        self, images: Sequence[ImageFile], report: Callable[[str], None] = lambda line: None
+    ) -> Iterator[Tuple[int, Detections, Timings]]:
+        """The position of each file that can be read, and what is in it, one image at a time; others are reported."""
+        for position, file in enumerate(images):
+            try:
+                image = read_image(*file)
+            except InputError as error:
+                report("{} (skipped)".format(error))
+                continue
+            yield (position, *self.detect_timed(image))
 
     def _detect(self, images: Sequence[ImageLike]) -> Tuple[List[Detections], Timings]:
         pixels = [image if isinstance(image, np.ndarray) else read_image(Path(image)) for image in images]

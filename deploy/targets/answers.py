@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Dict, List, Mapping, Tuple
 
 import numpy as np
@@ -38,10 +37,14 @@ def parse_measured(value: Any, digest: str, model: str, level: str, target: Targ
     return replace(record, target=target.name)
 
 
-def parse_detected(answer: Any, files: Mapping[str, Path], classes: int) -> List[Tuple[Path, Detections, Timings]]:
-    """Objects in each of `files` (by SHA-256) that could be read."""
+def parse_detected(answer: Any, images: int) -> List[Tuple[int, Detections, Timings]]:
+    """Objects in each of so many images that could be read, with its position."""
     try:
-        return [_parse_image(item, files, classes) for item in answer]
+        found = [_parse_image(item) for item in answer]
+        positions = [position for position, *_ in found]
+        if positions != sorted(set(positions)) or not set(positions) <= set(range(images)):
+            raise ValueError("it answers for other images than it was asked for")
+        return found
     except (KeyError, TypeError, OverflowError) as error:
         raise ValueError("not a list of detections: {!r}".format(error)) from error
 
@@ -86,7 +89,7 @@ def _check_record(record: LatencyRecord, digest: str, level: str, mode: str) -> 
         raise ValueError("its device is none")
 
 
-def _parse_image(item: Mapping[str, Any], files: Mapping[str, Path], classes: int) -> Tuple[Path, Detections, Timings]:
+def _parse_image(item: Mapping[str, Any]) -> Tuple[int, Detections, Timings]:
     found = Detections(
         np.array(item["boxes_xyxy"], np.float32).reshape(-1, 4),
         np.array(item["scores"], np.float32),
@@ -96,6 +99,6 @@ def _parse_image(item: Mapping[str, Any], files: Mapping[str, Path], classes: in
     finite = np.isfinite(found.boxes_xyxy).all() and np.isfinite((timings.pre_ms, timings.infer_ms)).all()
     if not finite or not np.all((found.scores >= 0) & (found.scores <= 1)):
         raise ValueError("boxes, scores or times out of range")
-    if not np.all((found.labels >= 0) & (found.labels < classes)):
-        raise ValueError("labels out of range")
-    return files[item["image"]], found, timings
+    if not np.all(found.labels >= 0) or type(item["image"]) is not int:
+        raise ValueError("labels or images out of range")
+    return item["image"], found, timings

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Protocol, Sequence, Tuple
 
 from deploy.builders.releases import RELEASES
-from deploy.bundle import Bundle
 from deploy.clocks import LOCK_CLOCKS
+from deploy.data.images import ImageFile
 from deploy.detections import Detections
 from deploy.errors import InputError
 from deploy.measure import Measured, Subject
-from deploy.pipeline.detector import Timings
+from deploy.pipeline.detector import DetectionModel, Timings
 from deploy.protocols import MODES
 from deploy.targets.examine import Condition
 
@@ -86,9 +86,9 @@ class Target(Protocol):
         ...
 
     def detect(
-        self, bundle: Bundle, images: Sequence[Path], report: Callable[[str], None] = lambda line: None
-    ) -> Iterator[Tuple[Path, Detections, Timings]]:
-        """Objects in each image, one image at a time; an unreadable image is reported and passed over."""
+        self, source: DetectionModel, images: Sequence[ImageFile], report: Callable[[str], None] = lambda line: None
+    ) -> Iterator[Tuple[int, Detections, Timings]]:
+        """As `Detector.detect_files`, on this device."""
         ...
 
 

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, Iterator, List, Mapping, Sequence, Tuple
 
-from deploy.bundle import Bundle
+from deploy.data.images import ImageFile
 from deploy.detections import Detections
 from deploy.measure import Measured, Subject, measure_models
-from deploy.pipeline.detector import Detector, Timings
-from deploy.pipeline.sources import iterate_images
+from deploy.pipeline.detector import DetectionModel, Detector, Timings
 from deploy.targets.base import TargetSpec
 from deploy.targets.examine import Condition, examine_machine
 
@@ -51,9 +50,8 @@ class LocalTarget:
         )
 
     def detect(
-        self, bundle: Bundle, images: Sequence[Path], report: Callable[[str], None] = lambda line: None
-    ) -> Iterator[Tuple[Path, Detections, Timings]]:
-        """Objects in each image, one image at a time."""
-        with Detector(bundle, self.spec.threads, self.spec.engine) as detector:
-            for path, image in iterate_images(images, report):
-                yield (path, *detector.detect_timed(image))
+        self, source: DetectionModel, images: Sequence[ImageFile], report: Callable[[str], None] = lambda line: None
+    ) -> Iterator[Tuple[int, Detections, Timings]]:
+        """As `Detector.detect_files`."""
+        with Detector(source, self.spec.threads, self.spec.engine) as detector:
+            yield from detector.detect_files(images, report)

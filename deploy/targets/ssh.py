@@ -13,11 +13,12 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Sequence, Tuple
 
 from deploy.agent import AGENT_VERSION
 from deploy.archive import write_archive
-from deploy.bundle import Bundle, hash_file
+from deploy.bundle import hash_file
+from deploy.data.images import ImageFile
 from deploy.detections import Detections
 from deploy.errors import BoardError, InputError
 from deploy.measure import Measured, Subject
-from deploy.pipeline.detector import Timings
+from deploy.pipeline.detector import DetectionModel, Timings
 from deploy.pipeline.sources import list_images
 from deploy.protocols import get_protocol
 from deploy.targets.answers import parse_conditions, parse_detected, parse_measured
@@ -29,6 +30,7 @@ __all__ = ["SshTarget"]
 
 CACHE_LIMIT = 2 << 30  # bytes of the board's disk for pushed files
 START_S, EXAMINE_S, STALL_S, DETECT_S, LEASE_S = 120.0, 600.0, 60.0, 3600.0, 600.0
+DETECT_IMAGES = 256  # in one request
 SETUP_S, MODEL_S = 120.0, 180.0  # bounds on one process of a measurement, far above what the protocols take
 HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,254}\Z")
 WORD = re.compile(r"[A-Za-z0-9_~/][A-Za-z0-9_./~+-]{0,254}\Z")
@@ -138,28 +140,38 @@ class SshTarget:
                 raise agent.fail(str(error)) from error
 
     def detect(
-        self, bundle: Bundle, images: Sequence[Path], report: Report = lambda line: None
-    ) -> Iterator[Tuple[Path, Detections, Timings]]:
-        """Objects in each image, found on the board."""
-        files = {hash_file(path): path for path in list_images(images)}
-        digest = hash_file(bundle.model)
-        request = {
-            "op": "detect",
-            "model": digest,
-            "preprocess": bundle.preprocess.to_json(),
-            "head": bundle.head,
-            "selection": bundle.selection and bundle.selection.to_json(),
-            "images": list(files),
-            "engine": self.spec.engine,
-            "threads": self.spec.threads,
-        }
-        with self._open_agent({digest: bundle.model, **files}, report) as agent:
-            answer = agent.ask(request, DETECT_S, "detecting", report)
-            try:
-                found = parse_detected(answer, files, len(bundle.class_names))
-            except ValueError as error:
-                raise agent.fail(str(error)) from error
-        yield from found
+        self, source: DetectionModel, images: Sequence[ImageFile], report: Report = lambda line: None
+    ) -> Iterator[Tuple[int, Detections, Timings]]:
+        """As `Detector.detect_files`, found on the board."""
+        there = []
+        for position, image in enumerate(images):
+            if image.path.is_file():
+                there.append((position, image, hash_file(image.path)))
+            else:
+                report("there is no image {} (skipped)".format(image.path))
+        model = hash_file(source.model)
+        files = {digest: image.path for _, image, digest in there}
+        with self._open_agent({model: source.model, **files}, report) as agent:
+            for start in range(0, len(there), DETECT_IMAGES):
+                part = there[start : start + DETECT_IMAGES]
+                request = {
+                    "op": "detect",
+                    "model": model,
+                    "preprocess": source.preprocess.to_json(),
+                    "head": source.head,
+                    "selection": source.selection and source.selection.to_json(),
+                    "images": [digest for _, _, digest in part],
+                    "sizes": [image.labelled_size for _, image, _ in part],
+                    "engine": self.spec.engine,
+                    "threads": self.spec.threads,
+                }
+                answer = agent.ask(request, DETECT_S, "detecting", report)
+                try:
+                    found = parse_detected(answer, len(part))
+                except ValueError as error:
+                    raise agent.fail(str(error)) from error
+                for index, detections, timings in found:
+                    yield part[index][0], detections, timings
 
     @contextmanager
     def _open_agent(self, files: Mapping[str, Path], report: Report) -> Iterator[Channel]:

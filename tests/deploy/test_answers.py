@@ -87,18 +87,26 @@ def test_what_is_no_record_at_all_is_refused(tiny_bundle: Bundle, value: Any) ->
         parse(value, tiny_bundle)
 
 
-FOUND = {"image": "f", "boxes_xyxy": [[0, 0, 1, 1]], "scores": [0.5], "labels": [1], "pre_ms": 1.0, "infer_ms": 2.0}
+FOUND = {"image": 0, "boxes_xyxy": [[0, 0, 1, 1]], "scores": [0.5], "labels": [1], "pre_ms": 1.0, "infer_ms": 2.0}
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"scores": [1.5]}, {"labels": [7]}, {"boxes_xyxy": [[0, 0, float("nan"), 1]]}, {"image": "g"}, {"pre_ms": None}],
+    [
+        {"scores": [1.5]},
+        {"labels": [-1]},
+        {"boxes_xyxy": [[0, 0, float("nan"), 1]]},
+        {"image": 2},
+        {"image": "0"},
+        {"pre_ms": None},
+    ],
 )
 def test_detections_that_cannot_be_are_refused(change: dict[str, Any]) -> None:
-    files = {"f": Path("f.png")}
-    assert parse_detected([FOUND], files, 2)[0][0] == Path("f.png")
+    assert parse_detected([FOUND], 2)[0][0] == 0
     with pytest.raises(ValueError):
-        parse_detected([{**FOUND, **change}], files, 2)
+        parse_detected([{**FOUND, **change}], 2)
+    with pytest.raises(ValueError, match="other images"):
+        parse_detected([FOUND, FOUND], 2)
 
 
 @pytest.mark.parametrize("answer", [None, [], [["works"]], [["grand", "a", "b", "c"]], [["works", "a", 3, ""]]])

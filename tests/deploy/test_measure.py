@@ -191,8 +191,8 @@ def test_a_gpu_is_watched_and_its_energy_metered(
         assert isinstance(record, LatencyRecord) and record.energy is not None
         (conditions,) = record.conditions
         assert conditions.gpu_mhz == (1410, 1410) and conditions.start_c == 61 and conditions.samples >= 2
-        assert record.energy.gross_mj == pytest.approx(5000 * record.energy.seconds / record.energy.frames, rel=0.05)
-        assert record.energy.idle_mw == pytest.approx(5000, rel=0.05) and record.energy.frames > 1
+        assert record.energy.gross_mj == pytest.approx(5000 * record.energy.seconds / record.energy.frames, rel=0.3)
+        assert record.energy.idle_mw == pytest.approx(5000, rel=0.3) and record.energy.frames > 1
         text = " ".join(record.flags)
         assert "clocks were limited: sw power cap" in text and "on the GPU before the start: 1" in text
         assert LatencyRecord.from_json(record.to_json()) == record

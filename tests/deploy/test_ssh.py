@@ -13,12 +13,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from loopback import Board, find_parent, needs_sshd, wait_for
 
-from deploy import Bundle, LatencyRecord, Subject
+from deploy import Bundle, LatencyRecord, Subject, get_target
 from deploy.bundle import hash_file
+from deploy.data import Dataset, Record
+from deploy.data.images import ImageFile
 from deploy.errors import BoardError
+from deploy.evaluate import evaluate_artefact
 from deploy.targets import Condition, describe_conditions
 from deploy.targets.ssh import SshTarget
 
@@ -60,8 +64,33 @@ def test_models_are_measured_and_pushed_once(
 
 def test_it_detects(board: Board, tiny_bundle: Bundle, write_image: Callable[..., Path]) -> None:
     image = write_image()
-    [(path, found, timings)] = board.target.detect(tiny_bundle, [image])
-    assert path == image and found.labels.tolist() == [1, 0] and timings.infer_ms > 0
+    [(position, found, timings)] = board.target.detect(tiny_bundle, [ImageFile(image)])
+    assert position == 0 and found.labels.tolist() == [1, 0] and timings.infer_ms > 0
+
+
+def test_precision_is_that_of_the_board(
+    board: Board, tiny_bundle: Bundle, write_image: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images twice in the data, one that cannot be read and one that is gone are counted as they are at home."""
+    monkeypatch.setattr("deploy.targets.ssh.DETECT_IMAGES", 2)
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    paths = [
+        write_image(),
+        write_image("same.png"),
+        tmp_path / "broken.png",
+        tmp_path / "gone.png",
+        write_image("wide.png", (128, 50)),
+    ]
+    box = np.array([[16, 16, 64, 48]], np.float32)
+    records = tuple(
+        Record(number, path, 128, 50 if path.name == "wide.png" else 96, box, np.array([1]), np.array([False]))
+        for number, path in enumerate(paths)
+    )
+    data = Dataset(("cat", "dog"), records, ())
+    there, missed = evaluate_artefact(tiny_bundle, ("cat", "dog"), data, board.target)
+    here, missed_here = evaluate_artefact(tiny_bundle, ("cat", "dog"), data, get_target("cpu"))
+    assert there == here and 0 < here.ap < 1
+    assert missed == missed_here == [tmp_path / "broken.png", tmp_path / "gone.png"]
 
 
 def test_a_pushed_file_that_was_damaged_is_pushed_again(board: Board, tiny_bundle: Bundle) -> None:
@@ -82,8 +111,8 @@ def test_one_connection_brings_everything(
     ssh.chmod(0o755)
     monkeypatch.setenv("PATH", str(board.folder), prepend=os.pathsep)
     images = [write_image(f"{number}.png", (64 + number, 48)) for number in range(3)]
-    found = list(board.target.detect(tiny_bundle, images))
-    assert [path for path, *_ in found] == images and len(calls.read_text().splitlines()) == 1
+    found = list(board.target.detect(tiny_bundle, [ImageFile(image) for image in images]))
+    assert [position for position, *_ in found] == [0, 1, 2] and len(calls.read_text().splitlines()) == 1
 
 
 def test_the_cache_keeps_its_bound_and_never_a_stranger(

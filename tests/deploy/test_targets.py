@@ -9,6 +9,7 @@ import pytest
 
 from deploy import Bundle, LatencyRecord, Subject, TargetSpec, get_target
 from deploy.builders.compatibility import VERSIONS
+from deploy.data.images import ImageFile
 from deploy.errors import InputError
 from deploy.protocols import MODES
 from deploy.targets import TARGETS, Condition, describe_conditions, read_target, require_working
@@ -177,4 +178,4 @@ def test_a_target_measures_and_detects(
     record = target.measure({"tiny": Subject.of(tiny_bundle)}, level="quick")["tiny"]
     assert record.target == "mine"
     image = write_image()
-    assert [(path, len(found)) for path, found, _ in target.detect(tiny_bundle, [image])] == [(image, 2)]
+    assert [(place, len(found)) for place, found, _ in target.detect(tiny_bundle, [ImageFile(image)])] == [(0, 2)]

@@ -13,13 +13,14 @@ from deploy import Detector, TargetSpec, get_target, open_bundle
 from deploy.builders.releases import RELEASES
 from deploy.data import Dataset, read_dataset, read_image
 from deploy.errors import ExportError, InputError
+from deploy.evaluate import evaluate_artefact
 from deploy.targets.base import NMS_VARIANTS
 from optimizer.arch.spec import ArchSpec, BlockSpec, FasterRCNNHead, StageSpec
 from optimizer.cost.macs import MacsCost
 from optimizer.data.shapes import CLASS_NAMES, write_shapes
 from optimizer.detectors import build_detector
 from optimizer.evaluation import Evaluation
-from optimizer.export import check_export, evaluate_model, export_model
+from optimizer.export import check_export, export_model
 from optimizer.handover import hand_over
 from optimizer.progress import RunProgress
 from optimizer.recipes import smoke
@@ -47,7 +48,7 @@ def test_the_variant_of_a_target_reaches_the_bundle_and_its_detector(nms: str, i
     target, arch = get_target(str(tmp_path / "mine.toml")), narrow_arch()
     detector = build_detector(arch, len(CLASS_NAMES), seed=0)
     source = export_model(detector, arch, tmp_path / "model.onnx", target.spec)
-    precision = evaluate_model(source, images, 1)
+    precision, _ = evaluate_artefact(source, images.class_names, images, target)
     save_file(detector.state_dict(), tmp_path / "weights")
     config = smoke().changed({"target": str(tmp_path / "mine.toml"), "search.cost": "macs"})
     with RunStore.create(tmp_path / "run", config.model_dump(mode="json")) as store:
