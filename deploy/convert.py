@@ -53,7 +53,8 @@ def convert(
     Raises:
         InputError: the bundle is not in FP32, its model cannot be converted, or `data` has other classes.
         PrecisionError: too much is lost; nothing is written.
-        CompatibilityError: the source fits a TensorRT release that its conversion does not fit; nothing is written.
+        CompatibilityError: the target is TensorRT's, and its conversion does not fit a release that the source fits;
+            nothing is written.
     """
     from deploy.data import read_dataset
     from deploy.evaluate import AveragePrecision, evaluate_artefact, match_classes
@@ -81,16 +82,21 @@ def convert(
             return precise.ap
 
         converted, conversion = convert_model(
-            model, precision, ranges, few, evaluate, max_ap_drop, len(records), report
+            model, precision, ranges, few, evaluate, max_ap_drop, len(records), report, target.spec.engine
         )
-        _check_converted(model, converted, precision)
+        if target.spec.engine == "trt":
+            _check_converted(model, converted, precision)
         assert path.read_bytes() == converted.SerializeToString(deterministic=True), "the artefact that was evaluated"
         metrics: Dict[str, Any] = {
             **{name: bundle.manifest.metrics[name] for name in KEPT_METRICS if name in bundle.manifest.metrics},
             "ap": conversion.ap,
             "ap50": found[-1].ap50,
             "latency": None,
-            "conversion": {**conversion.to_json(), "source": bundle.manifest.files[MODEL_FILE]},
+            "conversion": {
+                **conversion.to_json(),
+                "engine": target.spec.engine,
+                "source": bundle.manifest.files[MODEL_FILE],
+            },
         }
         name = "{}-{}".format(bundle.manifest.name, precision)
         manifest = replace(bundle.manifest, name=name, precision=precision, metrics=metrics)

@@ -57,6 +57,7 @@ class _Source:
     model: onnx.ModelProto
     trunk: Trunk
     ranges: Ranges
+    engine: str
 
 
 def _build_fp16(source: _Source, groups: Sequence[str]) -> onnx.ModelProto:
@@ -65,7 +66,7 @@ def _build_fp16(source: _Source, groups: Sequence[str]) -> onnx.ModelProto:
 
 
 def _build_int8(source: _Source, groups: Sequence[str]) -> onnx.ModelProto:
-    return quantise_to_int8(source.model, source.trunk.nodes_of(groups), source.ranges)
+    return quantise_to_int8(source.model, source.trunk.nodes_of(groups), source.ranges, source.engine)
 
 
 # For each precision: what makes a model of it of some groups of layers, and whether heads' last layers are among them.
@@ -84,6 +85,7 @@ def convert_model(
     max_ap_drop: float,
     images: int,
     report: Callable[[str], None] = lambda line: None,
+    engine: str = "trt",
 ) -> Tuple[onnx.ModelProto, Conversion]:
     """A model in another precision that loses at most `max_ap_drop` of average precision.
 
@@ -93,13 +95,13 @@ def convert_model(
     Args:
         ranges: of the model's features, found on so many images by `calibrate`.
         canvases: a few network inputs to rank with.
-        evaluate: average precision of a model.
+        evaluate: average precision of a model. engine: what INT8 is written for, a key of `int8.STYLES`.
 
     Raises:
         PrecisionError: the loss stays above the bound with all but one group put back; it says the least loss found.
     """
     build, with_last = PRECISIONS[precision]
-    source = _Source(model, find_trunk(model), ranges)
+    source = _Source(model, find_trunk(model), ranges, engine)
     groups = source.trunk.groups(with_last)
     if not groups:
         raise PrecisionError("the model has no layer that could be {}: no convolution or linear".format(precision))
@@ -127,12 +129,12 @@ def convert_model(
             )
         if not ranked:
             report("ranking {} groups of layers".format(len(groups)))
-            ranked = [group for group, _ in rank_groups(source.model, precision, ranges, canvases)]
+            ranked = [group for group, _ in rank_groups(model, precision, ranges, canvases, engine)]
         count = min(max(1, 2 * count), len(groups) - 1)
 
 
 def rank_groups(
-    model: onnx.ModelProto, precision: str, ranges: Ranges, canvases: Sequence[np.ndarray]
+    model: onnx.ModelProto, precision: str, ranges: Ranges, canvases: Sequence[np.ndarray], engine: str = "trt"
 ) -> List[Tuple[str, float]]:
     """Groups of layers, worst first, each with how far it alone in that precision moves the outputs of the last layers.
 
@@ -143,7 +145,7 @@ def rank_groups(
     trunk = find_trunk(model)
     probe, rois = _fix_rois(model, trunk)
     feeds = _feed(model, rois, canvases)
-    source = _Source(probe, trunk, ranges)
+    source = _Source(probe, trunk, ranges, engine)
     reference = _run(probe, feeds)
     errors = []
     for group in trunk.groups(with_last):

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from deploy.builders.calibration import calibrate, calibrate_once, key_calibration, load_session
 from deploy.builders.compatibility import VERSIONS, check_model, fits_release
 from deploy.builders.fp16 import cast_to_fp16, find_wide_nodes
-from deploy.builders.int8 import quantise_to_int8
+from deploy.builders.int8 import STYLES, quantise_to_int8
 from deploy.builders.precision import PRECISIONS, convert_model, rank_groups
 from deploy.builders.trunk import find_trunk
 from deploy.errors import InputError, PrecisionError
@@ -132,6 +133,23 @@ def test_int8_is_symmetric_and_leaves_the_last_layer_out() -> None:
     assert constants["w2"].dtype == np.float32 and "w0" not in constants
     canvas = canvases_for(model)[0]
     assert 0 < np.abs(run(converted, canvas)[0] - run(model, canvas)[0]).max() < 0.1
+
+
+def test_int8_for_onnx_runtime_is_computed_by_more_of_its_integer_kernels(exported: Path, tmp_path: Path) -> None:
+    model = onnx.load(exported)
+    trunk = find_trunk(model)
+    layers = trunk.nodes_of(trunk.groups(False))
+    ranges = calibrate(model, trunk, canvases_for(model), 1)
+    counts = {}
+    for engine in STYLES:
+        converted = quantise_to_int8(model, layers, ranges, engine)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.optimized_model_filepath = str(tmp_path / f"{engine}.onnx")
+        onnxruntime.InferenceSession(converted.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        kinds = [node.op_type for node in onnx.load(tmp_path / f"{engine}.onnx").graph.node]
+        counts[engine] = kinds.count("QLinearConv") + kinds.count("QGemm")
+    assert counts["ort"] == len(layers) > counts["trt"]
 
 
 def test_a_calibration_is_of_these_images_and_this_model(tmp_path: Path) -> None:
