@@ -30,10 +30,11 @@ from typing import Any
 
 import numpy as np
 
+from deploy import MeasurementFailure
 from deploy.data import read_dataset
 from optimizer import run as run_module
 from optimizer.arch.pool import Subnet
-from optimizer.config import RunConfig, parse_config, parse_size
+from optimizer.config import RunConfig, VariantsConfig, parse_config, parse_size
 from optimizer.cost.base import Candidate, CostMeter, Measured
 from optimizer.evaluation import build_meter
 from optimizer.jobs import choose_device
@@ -88,6 +89,7 @@ def make_config(arguments: argparse.Namespace, seed: int) -> RunConfig:
             "base_train.epochs": arguments.base_epochs,
             "search_protocol": arguments.protocol,
             "final_protocol": "quick",
+            "variants": VariantsConfig(),  # none: the question is what the search gains
             "teacher_pool": (arguments.out / "teachers").resolve(),
         }
     )
@@ -136,7 +138,7 @@ class QuietMeter:
         with quiet(self.out):
             return self.meter.measure(student, base)
 
-    def measure_all(self, candidates: Mapping[int, Candidate]) -> dict[int, Measured]:
+    def measure_all(self, candidates: Mapping[int, Candidate]) -> dict[int, Measured | MeasurementFailure]:
         with quiet(self.out):
             return self.meter.measure_all(candidates)
 
@@ -284,10 +286,14 @@ def measure_together(
         )
     assert config.data is not None
     meter = build_meter(config, get_target(config.target), read_dataset(config.data, "val"), "screen", print)
-    measured = meter.measure_all(candidates)
+    measured: dict[tuple[str, int], Measured] = {}
+    for number, found in meter.measure_all(candidates).items():
+        if isinstance(found, MeasurementFailure):
+            raise SystemExit(f"no latency for {keys[number]}: {found.reason}")
+        measured[keys[number]] = found
     return (
-        {key: measured[number].ratio for number, key in enumerate(keys)},
-        {f"{key[0]}-{key[1]}": measured[number].latency for number, key in enumerate(keys)},
+        {key: found.ratio for key, found in measured.items()},
+        {f"{row}-{seed}": found.latency for (row, seed), found in measured.items()},
     )
 
 

@@ -19,7 +19,7 @@ from deploy import get_target
 from optimizer.config import parse_config
 from optimizer.cost.macs import MacsCost
 from optimizer.evaluation import Evaluation
-from optimizer.handover import find_front
+from optimizer.front import find_front
 from optimizer.jobs import choose_device
 from optimizer.progress import RunProgress
 from optimizer.report.page import trace_lineage

@@ -100,6 +100,20 @@ def optimize(
     weights: Annotated[Path | None, typer.Option(help="Checkpoint the base starts from (.pth, .safetensors).")] = None,
     base_run: Annotated[Path | None, typer.Option(help="A run whose trained base is taken over.")] = None,
     precision: Annotated[str | None, typer.Option(help="Training arithmetic: auto, fp32, bf16 or fp16.")] = None,
+    precisions: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the target's, those the base and the front are exported in at the end: fp32,int8; FP32 always. Each "
+            "model is tried in every precision with every number of region proposals; one try costs about a minute "
+            "of measuring (preset quick on your data, and paper), and three passes over the validation images."
+        ),
+    ] = None,
+    export_proposals: Annotated[
+        str | None, typer.Option(help="Region proposals tried at the end, without training: 100,50; 'none': no others.")
+    ] = None,
+    max_ap_drop: Annotated[
+        float | None, typer.Option(help="Most AP such an export may lose beside the plain one (default 0.01).")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run. Default: runs/<base>-<time>.")] = None,
     seed: Annotated[int | None, typer.Option(help="Same seed, same trials.")] = None,
 ) -> None:
@@ -129,6 +143,12 @@ def optimize(
     if actions is not None:
         names = [name.strip() for name in actions.split(",")]
         changes["search.space.actions"] = () if names == ["none"] else tuple(names)
+    changes["variants.max_ap_drop"] = max_ap_drop
+    if precisions is not None:
+        changes["variants.precisions"] = tuple(name.strip() for name in precisions.split(","))
+    if export_proposals is not None:
+        listed = () if export_proposals.strip() == "none" else _read_counts("--export-proposals", export_proposals)
+        changes["variants.region_proposals"] = listed
     changes |= _read_canvases(budget, size, sizes, region_proposals)
     config = _change_recipe(preset, data, changes, teacher_epochs)
     folder = out or Path("runs") / f"{base}-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -152,12 +172,17 @@ def _read_canvases(
     if sizes:
         changes["search.space.sizes"] = tuple(parse_size(part) for part in sizes.split(","))
     if region_proposals:
-        counts = tuple(int(part) for part in region_proposals.split(",") if part.strip().isdigit())
-        if not counts or len(counts) != len(region_proposals.split(",")):
-            raise InputError(f"--region-proposals takes whole numbers such as 200,100; not {region_proposals!r}")
+        counts = _read_counts("--region-proposals", region_proposals)
         changes["region_proposals"] = counts[0]
         changes["search.space.region_proposals"] = counts
     return changes
+
+
+def _read_counts(option: str, text: str) -> tuple[int, ...]:
+    counts = tuple(int(part) for part in text.split(",") if part.strip().isdigit())
+    if not counts or len(counts) != len(text.split(",")):
+        raise InputError(f"{option} takes whole numbers such as 200,100; not {text!r}")
+    return counts
 
 
 def _change_recipe(preset: str, data: Path | None, changes: dict[str, Any], teacher_epochs: str | None) -> Any:

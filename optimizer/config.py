@@ -19,7 +19,7 @@ from optimizer.search.objective import OBJECTIVES
 from optimizer.supernet.config import PoolConfig, PoolRecipe
 from optimizer.train.config import TrainConfig
 
-__all__ = ["RunConfig", "SearchConfig", "ShapesConfig", "parse_duration", "parse_size"]
+__all__ = ["RunConfig", "SearchConfig", "ShapesConfig", "VariantsConfig", "parse_duration", "parse_size"]
 
 
 class _Value(BaseModel):
@@ -66,6 +66,25 @@ class SearchConfig(_Value):
         return _member(value, OBJECTIVES, "objective")
 
 
+class VariantsConfig(_Value):
+    """Other exports of the same weights that are tried on base and front at the end; none unless a recipe says so."""
+
+    precisions: tuple[str, ...] | None = Field(
+        ("fp32",), description="of the target's; None is all of them. FP32 is always among them"
+    )
+    region_proposals: tuple[int, ...] | None = Field(
+        (), description="numbers to try where the head has them; None is those of the search space"
+    )
+    max_ap_drop: float = Field(0.01, ge=0, lt=1, description="most AP one may lose beside the plain export")
+
+    @field_validator("region_proposals")
+    @classmethod
+    def _countable(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if value is not None and not all(1 <= count <= 3840 for count in value):
+            raise ValueError(f"numbers of region proposals are from 1 to 3840, not {', '.join(map(str, value))}")
+        return value
+
+
 class RunConfig(_Value):
     """A whole run. Made by a recipe (`optimizer.recipes`), changed by the command line, kept in the run's database.
 
@@ -80,6 +99,7 @@ class RunConfig(_Value):
         teacher_pool: folder of teacher pools, or one pool; None is the folder ``teachers`` beside the run's.
         distill: what a teacher teaches.
         finetune: training of the students that are trained on after the search.
+        variants: other precisions and numbers of region proposals that the front is exported with.
         search_protocol, final_protocol: how latency is measured for a trial and for the front (`deploy.measure`).
     """
 
@@ -106,6 +126,7 @@ class RunConfig(_Value):
     teacher_pool: Path | None = None
     distill: DistillConfig = DistillConfig()
     finetune: TrainConfig | None = None
+    variants: VariantsConfig = VariantsConfig()
     search_protocol: str = "screen"
     final_protocol: str = "final"
 

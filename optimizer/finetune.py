@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from optimizer.config import RunConfig
 from optimizer.evaluation import Evaluation
-from optimizer.handover import find_front
+from optimizer.front import find_front
 from optimizer.search.base import Proposal, Trial, TrialFailed
 from optimizer.store.run_store import RunStore
 

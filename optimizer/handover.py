@@ -1,172 +1,187 @@
-"""The end of a run: bundles of the front, all measured beside the base in one lease, and `front.json`."""
+"""The end of a run: other exports of the front, one lease that measures all of them, and bundles of what stays."""
 
 from __future__ import annotations
 
-import json
+import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from deploy import BundleManifest, open_bundle
-from deploy.errors import DeployError, ParityError
-from optimizer.cost.base import CostMeter
+from deploy import BundleManifest, MeasurementFailure, write_bundle
+from deploy.errors import MeasurementError, ParityError
+from optimizer.cost.base import CostMeter, Measured
 from optimizer.errors import RunFailed
 from optimizer.evaluation import Evaluation
 from optimizer.export import write_student
+from optimizer.front import find_front
+from optimizer.reexport import Workshop, is_whole
 from optimizer.search.base import Trial
-from optimizer.search.pareto import pareto_front
-from optimizer.store.files import replace_file
+from optimizer.search.objective import OBJECTIVES
+from optimizer.store.artefacts import explain_disk_errors
 from optimizer.store.run_store import RunStore
+from optimizer.variants import KEPT, NOT_WRITTEN, Tried, judge, list_variants, name_export, summarise_tried
 
-__all__ = ["Front", "find_front", "hand_over", "write_front"]
-
-NOISE = 0.01  # costs closer than this do not evict each other from the front
-
-
-@dataclass(frozen=True)
-class Front:
-    """The Pareto set as it stands.
-
-    Attributes:
-        numbers: trials on the front, cheapest first; 0 is the base, if nothing beats it.
-        latency, ratios: record (JSON) and base-to-trial latency ratio of every trial that has them, by number; of the
-            final lease where there was one.
-        bundles: path of each bundle, relative to the run's folder.
-        refused: why a bundle was not written, by number.
-    """
-
-    numbers: tuple[int, ...]
-    latency: Mapping[int, Mapping[str, Any]]
-    ratios: Mapping[int, float]
-    bundles: Mapping[int, str] = field(default_factory=dict)
-    refused: Mapping[int, str] = field(default_factory=dict)
-
-
-def find_front(store: RunStore) -> Front:
-    """The front of the trials recorded so far, with the final lease's figures where they exist."""
-    done = [trial for trial in store.history() if trial.status == "done"]
-    handed: dict[str, Any] = store.get_meta("handover", {})
-    final: dict[str, Any] = handed.get("measured", {})
-    latency = {trial.number: trial.latency for trial in done if trial.latency is not None}
-    ratios = {trial.number: trial.cost_ratio or 1.0 for trial in done}
-    for number, measured in final.items():
-        ratios[int(number)] = measured["ratio"]
-        if measured["latency"] is not None:
-            latency[int(number)] = measured["latency"]
-    candidates = [t for t in done if (t.ap or t.number == 0) and (not final or str(t.number) in final)]
-    chosen = pareto_front([t.ap or 0.0 for t in candidates], [1 / ratios[t.number] for t in candidates], NOISE)
-    bundles = {int(number): path for number, path in handed.get("bundles", {}).items()}
-    refused = {int(number): reason for number, reason in handed.get("refused", {}).items()}
-    return Front(tuple(candidates[index].number for index in chosen), latency, ratios, bundles, refused)
+__all__ = ["hand_over"]
 
 
 def hand_over(store: RunStore, evaluation: Evaluation, meter: CostMeter) -> None:
-    """Measure the base and the front together once more, then write their bundles. What exists already is kept.
+    """Try other exports of base and front, measure all together once more, write bundles. What exists is kept.
 
     Raises:
         RunFailed: not one bundle could be written.
     """
-    by_number = {trial.number: trial for trial in store.history()}
-    handed: dict[str, Any] = store.get_meta("handover", {})
-    numbers = handed.get("numbers") or sorted({0, *find_front(store).numbers})
-    progress = evaluation.progress
-    if "measured" not in handed:
-        progress.start_step(f"measure {len(numbers)} models in one lease", 1)
-        candidates = {number: evaluation.candidate(by_number[number]) for number in numbers}
-        measured = meter.measure_all(candidates)
-        handed = {
-            "numbers": numbers,
-            "measured": {str(n): {"ratio": m.ratio, "latency": m.latency} for n, m in measured.items()},
-            "bundles": {},
-            "refused": {},
-        }
-        store.set_meta("handover", handed)
-    progress.start_step("write bundles", len(numbers))
-    for position, number in enumerate(numbers):
-        if not _is_whole(store.folder, handed["bundles"].get(str(number))):
+    config, folder = evaluation.config, store.folder / "scratch" / "variants"
+    data = config.data or store.folder / "data"
+    workshop = Workshop(folder, evaluation, data, config.variants.max_ap_drop)
+    _HandOver(store, evaluation, workshop).finish(meter)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class _HandOver:
+    """One run's hand-over, whose state is in the store after every variant, the lease, and every bundle."""
+
+    store: RunStore
+    evaluation: Evaluation
+    workshop: Workshop
+
+    def finish(self, meter: CostMeter) -> None:
+        by_number = {trial.number: trial for trial in self.store.history()}
+        handed: dict[str, Any] = self.store.get_meta("handover", {})
+        numbers = handed.get("numbers") or sorted({0, *find_front(self.store).numbers})
+        trials = [by_number[number] for number in numbers]
+        if "measured" not in handed:
+            handed = {"numbers": numbers, "bundles": {}, "refused": {}, "tried": handed.get("tried", {})}
+            self._try_variants(trials, handed)
+            self._measure(trials, handed, meter)
+        self._write_bundles(trials, handed)
+        self._write_variants(by_number, handed)
+        if not handed["bundles"]:
+            raise RunFailed(f"no bundle passed the gate; the first reason: {next(iter(handed['refused'].values()))}")
+
+    def _try_variants(self, trials: list[Trial], handed: dict[str, Any]) -> None:
+        """Make what can be faster; a variant that is made already is not made again."""
+        config, spec, progress = self.evaluation.config, self.evaluation.target.spec, self.evaluation.progress
+        todo = [
+            (trial, variant)
+            for trial in trials
+            if trial.arch is not None
+            for variant in list_variants(config, spec, trial.arch)
+        ]
+        if not todo:
+            return
+        progress.start_step("try other exports", len(todo))
+        for position, (trial, variant) in enumerate(todo):
+            name = name_export(trial.number, variant)
+            known = Tried.from_json(handed["tried"][name]) if name in handed["tried"] else None
+            if known is None or (known.outcome == "made" and not self.workshop.is_made(known)):
+                with explain_disk_errors(self.store.folder):
+                    made = self.workshop.make(trial, variant)
+                self._say(made)
+                handed["tried"][name] = made.to_json()
+                self.store.set_meta("handover", handed)
+            progress.advance_step(position + 1, name)
+
+    def _measure(self, trials: list[Trial], handed: dict[str, Any], meter: CostMeter) -> None:
+        """The base, the front and what was made of them, in one lease; then variants are judged."""
+        by_number = {trial.number: trial for trial in trials}
+        made = [item for item in map(Tried.from_json, handed["tried"].values()) if item.outcome == "made"]
+        candidates = [self.evaluation.candidate(trial) for trial in trials]
+        candidates += [self.workshop.make_candidate(by_number[item.trial], item.variant) for item in made]
+        self.evaluation.progress.start_step(f"measure {len(candidates)} models in one lease", 1)
+        measured = meter.measure_all(dict(enumerate(candidates)))
+        handed["measured"] = {}
+        for place, trial in enumerate(trials):
+            found = measured[place]
+            if isinstance(found, MeasurementFailure):
+                raise MeasurementError(f"no latency for {name_export(trial.number)}: {found.reason}")
+            handed["measured"][str(trial.number)] = {"ratio": found.ratio, "latency": found.latency}
+        for place, item in enumerate(made, len(trials)):
+            judged = self._judge(item, handed["measured"][str(item.trial)]["latency"], measured[place])
+            self._say(judged)
+            handed["tried"][item.name] = judged.to_json()
+        self.store.set_meta("handover", handed)
+        if handed["tried"]:
+            self.evaluation.progress.say(summarise_tried(map(Tried.from_json, handed["tried"].values())))
+
+    def _judge(self, item: Tried, plain: Mapping[str, Any], measured: Measured | MeasurementFailure) -> Tried:
+        judged = judge(item, plain, measured)
+        base_ap, config = self.store.history()[0].ap, self.evaluation.config
+        if not base_ap or judged.ratio is None or item.ap is None:
+            return judged
+        objective = OBJECTIVES[config.search.objective]
+        return replace(judged, score=objective(item.ap / base_ap, judged.ratio, config.alpha, config.search.beta))
+
+    def _write_bundles(self, trials: list[Trial], handed: dict[str, Any]) -> None:
+        self.evaluation.progress.start_step("write bundles", len(trials))
+        for position, trial in enumerate(trials):
+            key = str(trial.number)
+            name = handed["bundles"].get(key)
+            if name is None or not is_whole(self.store.folder / name):
+                try:
+                    handed["bundles"][key] = self._write_bundle(trial, handed["measured"][key])
+                    handed["refused"].pop(key, None)
+                except ParityError as error:
+                    handed["refused"][key] = str(error)
+                    self.evaluation.progress.say(f"no bundle for {name_export(trial.number)}: {error}")
+                self.store.set_meta("handover", handed)
+            self.evaluation.progress.advance_step(position + 1)
+
+    def _write_bundle(self, trial: Trial, measured: Mapping[str, Any]) -> str:
+        """Write the bundle of a plain export; returns its path relative to the run's folder."""
+        assert trial.arch is not None and trial.model is not None and trial.ap is not None
+        evaluation, name = self.evaluation, name_export(trial.number)
+        candidate = evaluation.candidate(trial)
+        manifest = BundleManifest(
+            name=name,
+            arch_id=trial.arch.arch_id,
+            arch=trial.arch.to_json(),
+            class_names=evaluation.val_data.class_names,
+            preprocess=candidate.preprocess,
+            head=candidate.head,
+            selection=candidate.selection,
+            nms=evaluation.target.spec.nms,
+            metrics={"ap": trial.ap, "ap50": trial.ap50, "macs": trial.macs, "params": trial.params, **measured},
+        )
+        model, path = evaluation.artefacts.path(trial.model, verify=True), self._find_place(name)
+        write_student(path, evaluation.load_detector(trial), model, manifest, evaluation.val_data, trial.ap)
+        return str(path.relative_to(self.store.folder))
+
+    def _write_variants(self, by_number: Mapping[int, Trial], handed: dict[str, Any]) -> None:
+        """Bundles of kept variants: behind the gate where they are in FP32; another precision's gate was its AP."""
+        for name, value in handed.get("tried", {}).items():
+            item = Tried.from_json(value)
+            if item.outcome != KEPT or (item.bundle and is_whole(self.store.folder / item.bundle)):
+                continue
             try:
-                name = _write_bundle(store.folder, by_number[number], evaluation, handed["measured"][str(number)])
-                handed["bundles"][str(number)] = name
-                handed["refused"].pop(str(number), None)
+                self._write_variant(by_number[item.trial], item)
+                item = replace(item, bundle=str(self._find_place(name).relative_to(self.store.folder)))
             except ParityError as error:
-                handed["refused"][str(number)] = str(error)
-                progress.say(f"no bundle for {_name(number)}: {error}")
-            store.set_meta("handover", handed)
-        progress.advance_step(position + 1)
-    if not handed["bundles"]:
-        raise RunFailed(f"no bundle passed the gate; the first reason: {next(iter(handed['refused'].values()))}")
+                item = replace(item, outcome=NOT_WRITTEN, reason=str(error))
+                self._say(item)
+            handed["tried"][name] = item.to_json()
+            self.store.set_meta("handover", handed)
 
+    def _write_variant(self, trial: Trial, item: Tried) -> None:
+        assert trial.arch is not None and item.ap is not None
+        if not self.workshop.is_made(item):
+            again = self.workshop.make(trial, item.variant)
+            if again.model != item.model:
+                raise ParityError("its model was lost before the bundle was written, and came out as another one")
+        bundle = self.workshop.open(item)
+        metrics = {**bundle.manifest.metrics, "ratio": item.ratio, "latency": item.latency}
+        manifest = replace(bundle.manifest, name=item.name, metrics=metrics)
+        if item.variant.precision != "fp32":
+            write_bundle(self._find_place(item.name), bundle.model, manifest)
+            return
+        detector = self.evaluation.load_detector(replace(trial, arch=item.variant.change_arch(trial.arch)))
+        write_student(self._find_place(item.name), detector, bundle.model, manifest, self.evaluation.val_data, item.ap)
 
-def write_front(path: Path, store: RunStore) -> None:
-    """`front.json`: the base and the students on the front, as DESIGN names the keys; whole at any moment."""
-    front = find_front(store)
-    trials = {trial.number: trial for trial in store.history() if trial.status == "done"}
-    content = {
-        "base": _describe(trials[0], front) if 0 in trials else None,
-        "students": [_describe(trials[number], front) for number in front.numbers if number != 0],
-    }
-    replace_file(path, lambda aside: aside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8"))
+    def _find_place(self, name: str) -> Path:
+        return self.store.folder / "bundles" / name
 
-
-def _describe(trial: Trial, front: Front) -> dict[str, Any]:
-    assert trial.arch is not None
-    record = front.latency.get(trial.number)
-    shown = {"median": "median_ms", "p90": "p90_ms", "p99": "p99_ms", "ci95": "ci95_ms"}
-    return {
-        "trial": trial.number,
-        "arch": trial.arch.to_json(),
-        "arch_id": trial.arch.arch_id,
-        "input_size": list(trial.arch.input_size),
-        "precision": "fp32",
-        "ap": trial.ap,
-        "ap50": trial.ap50,
-        "macs": trial.macs,
-        "flops_mmdet": trial.flops_mmdet,
-        "params": trial.params,
-        "latency_ms": {record["target"]: {name: record[key] for name, key in shown.items()}} if record else {},
-        "latency_of_base_over_own": front.ratios.get(trial.number),
-        "score": trial.score,
-        "epochs_total": trial.epochs_total,
-        "parent": trial.proposal.parent,
-        "actions": [action.to_json() for action in trial.proposal.actions],
-        "teacher": trial.proposal.teacher.to_json() if trial.proposal.teacher is not None else None,
-        "bundle": front.bundles.get(trial.number),
-        "bundle_refused": front.refused.get(trial.number),
-    }
-
-
-def _write_bundle(folder: Path, trial: Trial, evaluation: Evaluation, measured: dict[str, Any]) -> str:
-    """Write one bundle; returns its path relative to the run's folder."""
-    assert trial.arch is not None and trial.model is not None and trial.ap is not None
-    name = f"bundles/{_name(trial.number)}"
-    candidate = evaluation.candidate(trial)
-    manifest = BundleManifest(
-        name=_name(trial.number),
-        arch_id=trial.arch.arch_id,
-        arch=trial.arch.to_json(),
-        class_names=evaluation.val_data.class_names,
-        preprocess=candidate.preprocess,
-        head=candidate.head,
-        selection=candidate.selection,
-        nms=evaluation.target.spec.nms,
-        metrics={"ap": trial.ap, "ap50": trial.ap50, "macs": trial.macs, "params": trial.params, **measured},
-    )
-    model = evaluation.artefacts.path(trial.model, verify=True)
-    ap = trial.ap if evaluation.judge.spec.engine == "ort" else None
-    write_student(folder / name, evaluation.load_detector(trial), model, manifest, evaluation.val_data, ap)
-    return name
-
-
-def _is_whole(folder: Path, name: str | None) -> bool:
-    if name is None:
-        return False
-    try:
-        open_bundle(folder / name)
-    except DeployError:
-        return False
-    return True
-
-
-def _name(number: int) -> str:
-    return "base" if number == 0 else f"student-{number:03d}"
+    def _say(self, item: Tried) -> None:
+        """Why a variant was not kept."""
+        if item.reason:
+            self.evaluation.progress.say(f"{item.name} is not kept, {item.outcome}: {item.reason}")

@@ -21,6 +21,9 @@ __all__ = ["Plan", "make_plan"]
 HANDED_OVER = 4  # models a front is reckoned with before it is known
 SPARE = 1.1
 TEACHER_SHARE = 1.4  # a step beside a teacher, in steps without
+VARIANT_S = 20.0  # making one other export, beside evaluating it
+EVALUATED = 3  # times the validation images pass through a model for it: itself, its source, calibration
+EVALUATE_SHARE = 0.4  # an image through an exported model, in a training step's time for an image
 WIDE_SHARE = 1.8  # a step of a super-network, in steps of the base
 
 
@@ -30,7 +33,9 @@ class Plan:
 
     Attributes:
         base_s: training and measuring the base. pool_s: training a teacher pool, 0 without or where there is one.
-        trial_s: one student. handover_s: what follows the search: fine-tuning, bundles and the final lease.
+        trial_s: one student. handover_s: what follows the search: fine-tuning, other exports, bundles and
+            the final lease.
+        variants: other exports that are tried of each model handed over.
     """
 
     base_s: float
@@ -39,6 +44,7 @@ class Plan:
     trials: int
     budget_s: float | None
     pool_s: float = 0.0
+    variants: int = 0
 
     def describe(self) -> str:
         total = self.base_s + self.pool_s + self.trials * self.trial_s + self.handover_s
@@ -47,6 +53,9 @@ class Plan:
             f"plan: base about {format_duration(self.base_s)}{pool}, then {self.trials} students of about "
             f"{format_duration(self.trial_s)}, in all about {format_duration(total)}"
         )
+        if self.variants:
+            text += f"; of these {format_duration(self.handover_s)} at the end, where each model of the front is tried "
+            text += f"in up to {self.variants} other exports"
         if self.budget_s is not None and self.budget_s < total:
             text += f"; the budget of {format_duration(self.budget_s)} will end the search earlier"
         return text
@@ -74,9 +83,21 @@ class Plan:
 
 
 def make_plan(
-    config: RunConfig, images: int, device: torch.device, *, base_exists: bool = False, pool_exists: bool = False
+    config: RunConfig,
+    images: int,
+    device: torch.device,
+    *,
+    base_exists: bool = False,
+    pool_exists: bool = False,
+    variants: int = 0,
+    val_images: int = 0,
 ) -> Plan:
-    """Times two training steps of the base on made-up images; steps with a teacher or of a pool in proportion."""
+    """Times two training steps of the base on made-up images; steps with a teacher or of a pool in proportion.
+
+    Args:
+        images, val_images: how many there are to train and to validate on.
+        variants: other exports that are tried of each model at the end.
+    """
     steps = max(images // config.batch_size, 1)
     step_s = _time_step(config, device) if config.budget_s is not None or config.preset != "smoke" else 0.35
     protocol = PROTOCOLS[config.search_protocol]
@@ -93,10 +114,12 @@ def make_plan(
         pool = config.pool_config()
         pool_steps = max(images // pool.batch_size, 1) * pool.epochs
         pool_s = pool_steps * step_s * WIDE_SHARE * pool.batch_size / config.batch_size + 10
+    variant_s = VARIANT_S + EVALUATED * val_images * EVALUATE_SHARE * step_s / config.batch_size + final_s
     return Plan(
         base_s=0.0 if base_exists else step_s * steps * config.base_train.epochs + measure_s + 10,
         trial_s=step_s * steps * config.trial_train.epochs * taught + measure_s + 10,
-        handover_s=HANDED_OVER * (final_s + 3) + 5 + finetune_s,
+        handover_s=HANDED_OVER * (final_s + 3 + variants * variant_s) + 5 + finetune_s,
+        variants=variants,
         pool_s=pool_s,
         trials=config.search.trials,
         budget_s=config.budget_s,

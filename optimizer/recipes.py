@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from optimizer.arch.space import Space
-from optimizer.config import RunConfig, SearchConfig, ShapesConfig
+from optimizer.config import RunConfig, SearchConfig, ShapesConfig, VariantsConfig
 from optimizer.distill.config import DistillConfig
 from optimizer.supernet.config import PoolRecipe
 from optimizer.train.config import TrainConfig
@@ -59,6 +59,7 @@ def quick(data: Path | None = None) -> RunConfig:
         ),
         distill=QUICK_DISTILL,
         finetune=train.model_copy(update={"epochs": 3, "lr": 2e-4, "warmup_steps": 10, "ema_decay": 0.95}),
+        variants=VariantsConfig(precisions=None, region_proposals=None),
     )
 
 
@@ -84,6 +85,7 @@ def smoke(data: Path | None = None) -> RunConfig:
                 train=_phases(train, (1, 1, 1)), batch_size=2, distill=QUICK_DISTILL, calibration_images=4
             ),
             "finetune": train,
+            "variants": VariantsConfig(),
             "search_protocol": "quick",
             "final_protocol": "quick",
         }
@@ -128,6 +130,7 @@ def paper(data: Path | None = None) -> RunConfig:
         ),
         distill=DistillConfig(teacher_canvas="own"),
         finetune=base.model_copy(update={"epochs": 16, "lr": 0.01, "schedule": "cosine", "milestones": ()}),
+        variants=VariantsConfig(precisions=None, region_proposals=(50, 100, 300, 1000)),
     )
 
 

@@ -25,7 +25,8 @@ from optimizer.errors import InputError, Interrupted, RunFailed
 from optimizer.evaluation import Evaluation, build_meter
 from optimizer.export import check_export
 from optimizer.finetune import finetune_best, is_all_trained
-from optimizer.handover import find_front, hand_over, write_front
+from optimizer.front import describe_export, find_front, write_front
+from optimizer.handover import hand_over
 from optimizer.jobs import choose_device
 from optimizer.plan import Plan, make_plan
 from optimizer.progress import RunProgress, format_duration
@@ -39,6 +40,7 @@ from optimizer.store.run_store import DATABASE, RunStore
 from optimizer.supernet.pool import TeacherPool
 from optimizer.teachers import choose_pool, default_pools, make_settings, prepare_pool, warn_of_weak_teachers
 from optimizer.team import assemble_team
+from optimizer.variants import choose_precisions, list_variants, summarise_tried
 
 __all__ = ["read_data", "resume_run", "rewrite_report", "run_or_resume", "start_run", "train_teachers"]
 
@@ -106,8 +108,12 @@ def _start(config: RunConfig, folder: Path, command: str) -> None:
     if config.needs_pool:
         trained = choose_pool(config, default_pools(config, folder), data[0] if data else None).trained
     check_export(config.base_arch(), len(data[0].class_names) if data else len(CLASS_NAMES), target.spec)
-    images = len(data[0].records) if data else config.shapes.train
-    plan = make_plan(config, images, choose_device(), base_exists=config.base_run is not None, pool_exists=trained)
+    images, val_images = (len(split.records) for split in data) if data else (config.shapes.train, config.shapes.val)
+    variants = len(list_variants(config, target.spec, config.base_arch()))
+    plan = make_plan(
+        config, images, choose_device(), base_exists=config.base_run is not None, pool_exists=trained,
+        variants=variants, val_images=val_images,
+    )  # fmt: skip
     plan.check()
     progress.say(plan.describe())
     with RunStore.create(folder, config.model_dump(mode="json")) as store:
@@ -118,6 +124,7 @@ def _start(config: RunConfig, folder: Path, command: str) -> None:
 def _check_target(config: RunConfig) -> Target:
     """The run's target; `InputError` where latency could not be measured, before hours are spent on what would be."""
     target = get_target(config.target, config.host)
+    choose_precisions(config, target.spec)
     if config.search.cost == "latency":
         require_working(config.target, target.check())
     return target
@@ -132,7 +139,7 @@ def run_or_resume(config: RunConfig, folder: Path) -> dict[str, Any]:
     """What `optimizer.optimize` does."""
     if (folder / DATABASE).exists():
         with RunStore.open(folder, writable=False) as store:
-            if store.config != config.model_dump(mode="json"):
+            if parse_config(store.config) != config:
                 raise InputError(f"{folder} holds a run with other settings; choose another folder")
         resume_run(folder)
     else:
@@ -187,7 +194,11 @@ def _work(
                 evaluation = replace(evaluation, pool=pool)
                 clock()
             if store.get_meta("search_ended") is None:
-                plan = plan or make_plan(config, len(train_data.records), device, base_exists=True, pool_exists=True)
+                plan = plan or make_plan(
+                    config, len(train_data.records), device, base_exists=True, pool_exists=True,
+                    variants=len(list_variants(config, target.spec, config.base_arch())),
+                    val_images=len(val_data.records),
+                )  # fmt: skip
                 progress.start_search(len(store.history()) - 1, config.search.trials)
                 pool_config = evaluation.pool.config if evaluation.pool is not None else None
                 why = search(
@@ -207,7 +218,11 @@ def _work(
         store.set_meta("status", "finished")
         page = _report(store, config, val_data, "finished")
     front = find_front(store)
-    progress.console.print(front_table(store.history(), front.numbers, front.latency, front.ratios))
+    trials = {trial.number: trial for trial in store.history()}
+    exports = [describe_export(trials[item.trial], item) for item in front.exports]
+    progress.console.print(front_table(list(trials.values()), front.numbers, front.latency, front.ratios, exports))
+    if front.tried:
+        progress.say(f"{summarise_tried(front.tried)} (why: front.json)")
     progress.say(f"bundles: {store.folder / 'bundles'}")
     progress.say(f"report:  {page}")
     return store.folder
@@ -294,6 +309,7 @@ def _report(store: RunStore, config: RunConfig, val_data: Dataset, status: str) 
     store.set_meta("status", status)
     trials = store.history()
     front = find_front(store)
+    by_number = {trial.number: trial for trial in trials}
     students = [trial for trial in trials if trial.status == "done" and trial.number > 0]
     best = max(students, key=lambda trial: trial.score or 0.0, default=None)
     page = store.folder / "report.html"
@@ -311,6 +327,12 @@ def _report(store: RunStore, config: RunConfig, val_data: Dataset, status: str) 
         latency=front.latency,
         ratios=front.ratios,
         bundles=front.bundles,
+        exports=[
+            {**describe_export(by_number[item.trial], item), "on_front": item.name in front.names, "latency": item.latency}
+            for item in front.exports
+        ],
+        tried=summarise_tried(front.tried),
+        not_kept=front.reasons,
         best=best.number if best is not None else None,
         pictures=draw_pictures(store, trials[0], best, val_data) if best is not None else (),
     )
@@ -338,8 +360,19 @@ def _list_settings(store: RunStore, config: RunConfig) -> dict[str, str]:
         "after the search": f"{search_config.finetuned} trained on for {config.finetune.epochs} epochs"
         if search_config.finetuned and config.finetune is not None
         else "nothing trained on",
+        "other exports": _describe_variants(config),
         "latency protocol": f"{config.search_protocol} in the search, {config.final_protocol} for the front",
     }
+
+
+def _describe_variants(config: RunConfig) -> str:
+    wanted = config.variants
+    if config.search.cost != "latency":
+        return "none: operations are what is scored"
+    precisions = "the target's" if wanted.precisions is None else ", ".join(wanted.precisions) or "fp32"
+    counts = config.search.space.region_proposals if wanted.region_proposals is None else wanted.region_proposals
+    listed = ", ".join(map(str, counts)) or "as they are"
+    return f"precisions: {precisions}; region proposals: {listed}; at most {wanted.max_ap_drop:g} of AP lost"
 
 
 def _describe_teaching(store: RunStore, config: RunConfig) -> str:

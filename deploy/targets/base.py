@@ -20,6 +20,7 @@ from deploy.targets.examine import Condition
 __all__ = ["NMS_VARIANTS", "Target", "TargetSpec", "load_toml", "make_target", "parse_target"]
 
 NMS_VARIANTS = ("matrix", "op", "raw")  # those of deploy.export, which a device cannot import
+PRECISIONS = ("fp32", "fp16", "int8")
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class TargetSpec:
     Attributes:
         link: how it is reached. engine: the runtime that executes models there.
         threads: CPU threads of the runtime; None is the number of physical cores.
-        nms: the variant to export for it. precisions: those its engine runs, the preferred first.
+        nms: the variant to export for it. precisions: those of `PRECISIONS` its engine runs, the
+            preferred first; students of a run are tried in each.
         tensorrt: the release there, one that `deploy check` knows, which every export is checked against; None where
             there is no TensorRT, or where the engine is "trt" and an export has to suit all of them.
         host: of the link "ssh", as `ssh` takes it: a name of the user's configuration, or ``user@board``.
@@ -122,6 +124,9 @@ def make_target(values: Mapping[str, Any], origin: str) -> TargetSpec:
             raise InputError("{}: {} is one of {}, not {!r}".format(origin, key, ", ".join(known_values), values[key]))
     if not isinstance(precisions, list) or not precisions or not all(isinstance(item, str) for item in precisions):
         raise InputError("{}: precisions is a list of names, not {!r}".format(origin, precisions))
+    strange = [item for item in precisions if item not in PRECISIONS]
+    if strange:
+        raise InputError("{}: unknown precision {!r}; there are: {}".format(origin, strange[0], ", ".join(PRECISIONS)))
     if "tensorrt" in values and values["tensorrt"] not in RELEASES:
         raise InputError(
             "{}: exports can be checked against TensorRT {}, not {}; name the one nearest to the device's".format(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from deploy import Preprocess, Selection
+from deploy import MeasurementFailure, Preprocess, Selection
 from optimizer.arch.macs import Cost
 
 __all__ = ["Candidate", "CostMeter", "Measured"]
@@ -46,6 +46,10 @@ class CostMeter(Protocol):
         """One student beside the base."""
         ...
 
-    def measure_all(self, candidates: Mapping[int, Candidate]) -> dict[int, Measured]:
-        """Several at once, by number; number 0 is the base and must be among them."""
+    def measure_all(self, candidates: Mapping[int, Candidate]) -> dict[int, Measured | MeasurementFailure]:
+        """Several at once, by number; number 0 is the base and must be among them.
+
+        Raises:
+            MeasurementError: the base has no latency, so that no other one's says anything.
+        """
         ...

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy import LatencyRecord, Subject, Target, compare
+from deploy import LatencyRecord, MeasurementFailure, Subject, Target, compare
 from deploy.errors import MeasurementError
 from optimizer.cost.base import Candidate, Measured
 
@@ -27,25 +27,27 @@ class LatencyCost:
     report: Callable[[str], None] = lambda line: None
 
     def measure(self, student: Candidate, base: Candidate) -> Measured:
-        if student == base:
-            return self.measure_all({0: base})[0]
-        return self.measure_all({0: base, 1: student})[1]
+        candidates = {0: base} if student == base else {0: base, 1: student}
+        found = self.measure_all(candidates)[len(candidates) - 1]
+        if isinstance(found, MeasurementFailure):
+            raise MeasurementError(f"no latency for the student: {found.reason}")
+        return found
 
-    def measure_all(self, candidates: Mapping[int, Candidate]) -> dict[int, Measured]:
+    def measure_all(self, candidates: Mapping[int, Candidate]) -> dict[int, Measured | MeasurementFailure]:
         """All in one lease; number 0 is the base."""
         subjects = {str(n): Subject(c.model, c.preprocess, c.head, c.selection) for n, c in candidates.items()}
         answers = self.target.measure(subjects, self.images, self.level, report=self.report)
-        records: dict[int, LatencyRecord] = {}
-        for name, answer in answers.items():
-            if not isinstance(answer, LatencyRecord):
-                raise MeasurementError(f"no latency for model {name}: {answer.reason}")
-            records[int(name)] = answer
-        base = records[0]
-        return {
-            number: Measured(
-                ratio=compare(base, record).ratio if number else 1.0,
-                latency=record.to_json(),
-                details={"base_in_lease": {"median_ms": base.median_ms, "lease": base.lease}},
-            )
-            for number, record in records.items()
-        }
+        base = answers["0"]
+        if isinstance(base, MeasurementFailure):
+            raise MeasurementError(f"no latency for the base: {base.reason}")
+        return {int(name): _score(base, answer) for name, answer in answers.items()}
+
+
+def _score(base: LatencyRecord, answer: LatencyRecord | MeasurementFailure) -> Measured | MeasurementFailure:
+    if isinstance(answer, MeasurementFailure):
+        return answer
+    return Measured(
+        ratio=1.0 if answer is base else compare(base, answer).ratio,
+        latency=answer.to_json(),
+        details={"base_in_lease": {"median_ms": base.median_ms, "lease": base.lease}},
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from deploy import MeasurementFailure
 from optimizer.cost.base import Candidate, Measured
 
 __all__ = ["MacsCost"]
@@ -17,5 +18,5 @@ class MacsCost:
     def measure(self, student: Candidate, base: Candidate) -> Measured:
         return Measured(ratio=base.cost.macs / student.cost.macs, latency=None, details={})
 
-    def measure_all(self, candidates: Mapping[int, Candidate]) -> dict[int, Measured]:
+    def measure_all(self, candidates: Mapping[int, Candidate]) -> dict[int, Measured | MeasurementFailure]:
         return {number: self.measure(candidate, candidates[0]) for number, candidate in candidates.items()}

@@ -13,9 +13,13 @@ __all__ = ["front_table"]
 
 
 def front_table(
-    trials: Sequence[Trial], front: Sequence[int], latency: Mapping[int, Mapping[str, Any]], ratios: Mapping[int, float]
+    trials: Sequence[Trial],
+    front: Sequence[int],
+    latency: Mapping[int, Mapping[str, Any]],
+    ratios: Mapping[int, float],
+    exports: Sequence[Mapping[str, Any]] = (),
 ) -> Table:
-    """The base and the students on the front, best AP first."""
+    """The base and the students on the front, best AP first; then their other exports, as `front.json` has them."""
     by_latency = bool(latency)
     table = Table(title="Pareto set", title_justify="left", box=None, pad_edge=False, header_style="bold")
     table.add_column("student")
@@ -44,5 +48,16 @@ def front_table(
             f"{(trial.params or 0) / 1e6:.1f} M",
             f"{trial.score or 0:.3f}",
             style="bold" if trial.number in front and trial.number else "",
+        )
+    for export in sorted(exports, key=lambda export: -export["ap"]):
+        (cost,) = export["latency_ms"].values()
+        table.add_row(
+            export["name"],
+            f"{export['ap']:.3f}",
+            f"{export['ap50']:.3f}",
+            "{:.1f} ({:.1f}-{:.1f})".format(cost["median"], *cost["ci95"]),
+            f"{1 / export['latency_of_base_over_own'] - 1:+.0%}",
+            f"{(export['params'] or 0) / 1e6:.1f} M",
+            f"{export['score'] or 0:.3f}",
         )
     return table

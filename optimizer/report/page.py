@@ -39,6 +39,8 @@ class ReportData:
         latency: record of each trial as JSON, by number; the ones of the final lease where there was one.
         ratios: latency of the base divided by the trial's, in the lease of that record.
         bundles: path of each bundle relative to the page, by trial number.
+        exports: other exports that were kept, each as `front.json` has it, with its record (`latency`) and `on_front`.
+        tried: how many were tried and what became of them, in a line; not_kept: why the others were not, by name.
     """
 
     title: str
@@ -53,6 +55,9 @@ class ReportData:
     latency: Mapping[int, Mapping[str, Any]]
     ratios: Mapping[int, float]
     bundles: Mapping[int, str] = field(default_factory=dict)
+    exports: Sequence[Mapping[str, Any]] = ()
+    tried: str = ""
+    not_kept: Mapping[str, str] = field(default_factory=dict)
     best: int | None = None
     pictures: Sequence[Picture] = ()
 
@@ -69,6 +74,7 @@ def write_report(path: Path, data: ReportData) -> None:
     # leases of different minutes are not comparable in milliseconds, ratios to the base inside a lease are
     latencies = {number: data.latency[0]["median_ms"] / data.ratios[number] for number in data.latency}
     students = sorted((by_number[n] for n in data.front if n in by_number), key=lambda t: -(t.ap or 0))
+    shown = dict.fromkeys([*(t.number for t in students), *(e["trial"] for e in data.exports if e["on_front"])])
     text = environment.get_template("report.html.j2").render(
         data=data,
         plotly_js=get_plotlyjs(),
@@ -78,7 +84,7 @@ def write_report(path: Path, data: ReportData) -> None:
         students=students,
         done=[t for t in data.trials if t.status == "done" and t.number > 0 and not t.proposal.finetune],
         failed=[trial for trial in data.trials if trial.status == "failed"],
-        lineages={trial.number: trace_lineage(trial, by_number) for trial in students},
+        lineages={number: trace_lineage(by_number[number], by_number) for number in shown},
         by_latency=bool(latencies),
     )
     aside = path.with_name(path.name + ".part")

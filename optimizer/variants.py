@@ -1,0 +1,148 @@
+"""Other exports of the same weights: in another precision, with fewer region proposals. No training, and no torch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from deploy import LatencyRecord, MeasurementFailure, TargetSpec, compare
+from optimizer.arch.spec import ArchSpec, FasterRCNNHead
+from optimizer.config import RunConfig
+from optimizer.cost.base import Measured
+from optimizer.errors import InputError
+
+__all__ = ["PLAIN", "Tried", "Variant", "choose_precisions", "judge", "list_variants", "name_export", "summarise_tried"]
+
+KEPT, NOT_FASTER, TOO_INACCURATE, NOT_WRITTEN = "kept", "not faster", "too inaccurate", "not written or measured"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """How a student's weights are exported; `region_proposals` None leaves those of its architecture."""
+
+    precision: str = "fp32"
+    region_proposals: int | None = None
+
+    @property
+    def suffix(self) -> str:
+        """What its name has beside the student's: "-int8-p50"; nothing for the plain export."""
+        precision = "" if self.precision == "fp32" else f"-{self.precision}"
+        return precision + ("" if self.region_proposals is None else f"-p{self.region_proposals}")
+
+    def change_arch(self, arch: ArchSpec) -> ArchSpec:
+        """The architecture that is exported; it takes the weights of `arch`."""
+        if self.region_proposals is None:
+            return arch
+        assert isinstance(arch.head, FasterRCNNHead)
+        return replace(arch, head=replace(arch.head, region_proposals=self.region_proposals))
+
+
+PLAIN = Variant()
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What became of one variant of one trial.
+
+    Attributes:
+        outcome: "made" (its model is there and waits for the lease), "kept", or why it is not: "not faster",
+            "too inaccurate", "not written or measured".
+        reason: the same with figures, where it is not kept.
+        ap, ap50: of that very model, executed by the engine.
+        model: SHA-256 of its ONNX file.
+        ratio, latency, score: as of a trial, in the final lease; the base of the ratio is the base's plain export.
+        bundle: its folder, relative to the run's.
+    """
+
+    trial: int
+    variant: Variant
+    outcome: str
+    reason: str = ""
+    ap: float | None = None
+    ap50: float | None = None
+    macs: int | None = None
+    flops_mmdet: int | None = None
+    model: str | None = None
+    ratio: float | None = None
+    latency: Mapping[str, Any] | None = None
+    score: float | None = None
+    bundle: str | None = None
+
+    @property
+    def name(self) -> str:
+        return name_export(self.trial, self.variant)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> Tried:
+        return Tried(**{**value, "variant": Variant(**value["variant"])})
+
+
+def name_export(number: int, variant: Variant = PLAIN) -> str:
+    """The name of a bundle: "base", "student-003", "student-003-int8-p50"."""
+    return ("base" if number == 0 else f"student-{number:03d}") + variant.suffix
+
+
+def choose_precisions(config: RunConfig, spec: TargetSpec) -> tuple[str, ...]:
+    """The target's precisions that a run tries, FP32 first: every other one is made from it and compared with it.
+
+    Raises:
+        InputError: the run asks for one that the target does not name.
+    """
+    asked = spec.precisions if config.variants.precisions is None else config.variants.precisions
+    for precision in asked:
+        if precision not in (*spec.precisions, "fp32"):
+            raise InputError(
+                f"target {spec.name} names the precisions {', '.join(spec.precisions)}, not {precision!r}; choose "
+                "among these with --precisions, or add it to `precisions` in the target's file"
+            )
+    return ("fp32", *(precision for precision in asked if precision != "fp32"))
+
+
+def list_variants(config: RunConfig, spec: TargetSpec, arch: ArchSpec) -> tuple[Variant, ...]:
+    """What is tried beside the plain export of an architecture, in order: FP32 at each count first.
+
+    Counts are those below the architecture's own: more are never faster. None where operations are what is scored,
+    because a variant is kept by its latency.
+    """
+    precisions = choose_precisions(config, spec)
+    if config.search.cost != "latency":
+        return ()
+    wanted = config.variants.region_proposals
+    counts: list[int | None] = [None]
+    if isinstance(arch.head, FasterRCNNHead):
+        own = arch.head.region_proposals
+        choices = config.search.space.region_proposals if wanted is None else wanted
+        counts += sorted((count for count in set(choices) if count < own), reverse=True)
+    return tuple(Variant(precision, count) for precision in precisions for count in counts)[1:]
+
+
+def judge(tried: Tried, plain: Mapping[str, Any], measured: Measured | MeasurementFailure) -> Tried:
+    """A variant after the final lease: kept if it is measurably faster than `plain`, its plain export's record."""
+    if isinstance(measured, MeasurementFailure):
+        return replace(tried, outcome=NOT_WRITTEN, reason=f"no latency: {measured.reason}")
+    assert measured.latency is not None
+    found = compare(LatencyRecord.from_json(plain), LatencyRecord.from_json(measured.latency))
+    faster = found.different and found.ratio > 1
+    reason = "{:.2f} times as fast as the plain export (95 %: {:.2f} to {:.2f})".format(found.ratio, *found.ci95)
+    return replace(
+        tried,
+        outcome=KEPT if faster else NOT_FASTER,
+        reason="" if faster else reason,
+        ratio=measured.ratio,
+        latency=measured.latency,
+    )
+
+
+def summarise_tried(tried: Iterable[Tried]) -> str:
+    """One line, such as "9 other exports tried: 3 kept, 4 not faster, 2 too inaccurate"; empty if there was none."""
+    counts = Counter(item.outcome for item in tried)
+    if not counts:
+        return ""
+    shown = (KEPT, NOT_FASTER, TOO_INACCURATE, NOT_WRITTEN, "made")
+    parts = [f"{counts[name]} {'to be measured' if name == 'made' else name}" for name in shown if counts[name]]
+    return f"{sum(counts.values())} other exports tried: {', '.join(parts)}"
