@@ -103,7 +103,7 @@ def optimize(
     precisions: Annotated[
         str | None,
         typer.Option(
-            help="Of the target's, those the base and the front are exported in at the end: fp32,int8; FP32 always. Each "
+            help="Of the target's, those base and front are exported in at the end: fp32,int8; FP32 always. Each "
             "model is tried in every precision with every number of region proposals; one try costs about a minute "
             "of measuring (preset quick on your data, and paper), and three passes over the validation images."
         ),

@@ -328,7 +328,11 @@ def _report(store: RunStore, config: RunConfig, val_data: Dataset, status: str) 
         ratios=front.ratios,
         bundles=front.bundles,
         exports=[
-            {**describe_export(by_number[item.trial], item), "on_front": item.name in front.names, "latency": item.latency}
+            {
+                **describe_export(by_number[item.trial], item),
+                "on_front": item.name in front.names,
+                "latency": item.latency,
+            }
             for item in front.exports
         ],
         tried=summarise_tried(front.tried),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -14,10 +15,15 @@ INK, MUTED, ACCENT, BASE, GRID = "#1c2430", "#9aa5b1", "#0b6e4f", "#c2571a", "#e
 HEIGHT_PX = 420
 
 
-def draw_front(trials: Sequence[Trial], front: Sequence[int], latencies_ms: dict[int, float]) -> str:
-    """AP against cost: base, all done trials, the front as a line. Hover tells each trial's figures.
+def draw_front(
+    trials: Sequence[Trial],
+    front: Sequence[int],
+    latencies_ms: dict[int, float],
+    exports: Sequence[Mapping[str, Any]] = (),
+) -> str:
+    """AP against cost: base, all done trials, kept other exports, the front as a line. Hover tells each one's figures.
 
-    Cost is milliseconds where latencies are known (the base's, divided by each student's ratio to it), else GMAC.
+    Cost is milliseconds where latencies are known (the base's, divided by each one's ratio to it), else GMAC.
     """
     done = [trial for trial in trials if trial.status == "done" and trial.ap is not None]
     by_latency = bool(latencies_ms)
@@ -28,9 +34,12 @@ def draw_front(trials: Sequence[Trial], front: Sequence[int], latencies_ms: dict
 
     figure = go.Figure()
     on_front = sorted((trial for trial in shown if trial.number in front), key=cost)
+    placed = [(latencies_ms[0] / export["latency_of_base_over_own"], export) for export in exports]
+    line = [(cost(trial), trial.ap) for trial in on_front]
+    line = sorted([*line, *((ms, export["ap"]) for ms, export in placed if export["on_front"])])
     figure.add_scatter(
-        x=[cost(trial) for trial in on_front],
-        y=[trial.ap for trial in on_front],
+        x=[point[0] for point in line],
+        y=[point[1] for point in line],
         mode="lines",
         line={"color": ACCENT, "width": 2, "shape": "hv"},
         hoverinfo="skip",
@@ -50,6 +59,20 @@ def draw_front(trials: Sequence[Trial], front: Sequence[int], latencies_ms: dict
             text=[_describe(trial, cost(trial), by_latency) for trial in members],
             hovertemplate="%{text}<extra></extra>",
             name=name,
+        )
+    if placed:
+        figure.add_scatter(
+            x=[ms for ms, _ in placed],
+            y=[export["ap"] for _, export in placed],
+            mode="markers",
+            marker={
+                "color": [BASE if e["trial"] == 0 else ACCENT for _, e in placed],
+                "size": 10,
+                "symbol": "square-open",
+            },
+            text=[f"<b>{export['name']}</b><br>AP {export['ap']:.3f}<br>{ms:.2f} ms" for ms, export in placed],
+            hovertemplate="%{text}<extra></extra>",
+            name="other exports",
         )
     figure.update_xaxes(title="latency on the target, ms (the base's, by ratio to it)" if by_latency else "GMAC")
     figure.update_yaxes(title="AP (COCO, validation)")

@@ -78,7 +78,7 @@ def write_report(path: Path, data: ReportData) -> None:
     text = environment.get_template("report.html.j2").render(
         data=data,
         plotly_js=get_plotlyjs(),
-        front_chart=draw_front(data.trials, data.front, latencies),
+        front_chart=draw_front(data.trials, data.front, latencies, data.exports),
         curves_chart=draw_curves(data.trials),
         base=by_number.get(0),
         students=students,

@@ -45,6 +45,16 @@ def test_every_training_is_charged_by_its_steps(config: RunConfig) -> None:
     assert make_plan(config, 1, CPU).base_s > 10, "fewer images than a batch are a step"
 
 
+def test_other_exports_are_charged_for_every_model_handed_over(config: RunConfig) -> None:
+    without, one, two = (make_plan(config, IMAGES, CPU, variants=count, val_images=10) for count in (0, 1, 2))
+    assert one.handover_s - without.handover_s == pytest.approx(4 * (20 + 3 * 10 * 0.4 * STEP_S / config.batch_size))
+    assert two.handover_s - one.handover_s == pytest.approx(one.handover_s - without.handover_s)
+    timed = config.changed({"search.cost": "latency"})
+    with_lease, none = (make_plan(timed, IMAGES, CPU, variants=count).handover_s for count in (1, 0))
+    assert with_lease - none > 4 * 20, "the final lease is charged too"
+    assert "in up to 2 other exports" in two.describe() and "exports" not in without.describe()
+
+
 def test_what_exists_already_is_not_charged(config: RunConfig) -> None:
     whole = make_plan(config, IMAGES, CPU)
     assert whole.base_s > 0 and whole.pool_s > 0

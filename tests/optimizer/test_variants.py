@@ -32,7 +32,7 @@ from deploy.latency import Canary, WarmUp
 from optimizer.arch.families import base_arch
 from optimizer.arch.spec import ArchSpec, BlockSpec, FasterRCNNHead, StageSpec
 from optimizer.config import parse_config
-from optimizer.cost.base import Candidate, Measured
+from optimizer.cost.base import Candidate, CostMeter, Measured
 from optimizer.cost.latency import LatencyCost
 from optimizer.data.shapes import CLASS_NAMES, write_shapes
 from optimizer.detectors import build_detector
@@ -136,7 +136,7 @@ def store(tmp_path: Path, data: Path) -> Any:
         yield store
 
 
-def make_evaluation(store: RunStore, meter: FixedMeter, **changes: Any) -> Evaluation:
+def make_evaluation(store: RunStore, meter: CostMeter, **changes: Any) -> Evaluation:
     config = parse_config(store.config).changed(changes)
     assert config.data is not None
     train, val = read_dataset(config.data, "train"), read_dataset(config.data, "val")
@@ -290,6 +290,19 @@ def test_a_variant_that_no_engine_takes_does_not_end_the_run(store: RunStore) ->
     assert set(list_outcomes(store).values()) == {"not written or measured"}
     assert "the engine refused it" in find_front(store).reasons["base-int8"]
     assert set(find_front(store).bundles) == {0, 1}
+
+
+def test_a_real_lease_of_the_quick_protocol_judges_nothing(store: RunStore) -> None:
+    data = parse_config(store.config).data
+    assert data is not None
+    images = tuple(record.path for record in read_dataset(data, "val").records)
+    meter = LatencyCost(get_target("cpu"), images, "quick")
+    hand_over(store, make_evaluation(store, meter), meter)
+    tried = find_front(store).tried
+    assert {item.outcome for item in tried} == {"not faster"}, "of fewer than six windows nothing is called different"
+    leases = {item.latency["lease"] for item in tried if item.latency}
+    assert leases == {find_front(store).latency[number]["lease"] for number in (0, 1)} and len(leases) == 1
+    assert sorted(path.name for path in (store.folder / "bundles").iterdir()) == ["base", "student-001"]
 
 
 class Killed(BaseException):

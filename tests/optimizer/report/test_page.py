@@ -33,6 +33,13 @@ FAILED = Trial(3, Proposal(1), status="failed", error="the loss was not finite 5
 PENDING = Trial(4, Proposal(2))
 
 
+EXPORT = {
+    "name": "student-001-int8-p50", "trial": 1, "precision": "int8", "region_proposals": 50, "ap": 0.405, "ap50": 0.69,
+    "macs": 2 * 10**9, "params": 25 * 10**6, "score": 1.1, "latency_of_base_over_own": 2.0,
+    "latency_ms": {"cpu": {"median": 10.2, "ci95": [10.0, 10.4]}}, "bundle": "bundles/student-001-int8-p50",
+}  # fmt: skip
+
+
 def make_data(trials: list[Trial], **changes: Any) -> ReportData:
     done = [trial for trial in trials if trial.status == "done"]
     values: dict[str, Any] = {
@@ -109,6 +116,20 @@ def test_a_finished_run(tmp_path: Path) -> None:
     assert sum(tag == "img" for tag, _ in parsed.tags) == 2
 
 
+def test_other_exports_are_listed_with_what_became_of_the_rest(tmp_path: Path) -> None:
+    export = {**EXPORT, "on_front": True, "latency": {**RECORD, "median_ms": 10.2}}
+    content = page(tmp_path, make_data(
+        [BASE, PRUNED], front=[0], exports=[export, {**export, "name": "base-p50", "trial": 0, "on_front": False}],
+        tried="4 other exports tried: 2 kept, 2 not faster", not_kept={"base-int8": "not faster: 0.9 times as fast"},
+    ))  # fmt: skip
+    parsed, text = Text(content), str(Text(content))
+    assert "4 other exports tried: 2 kept, 2 not faster" in text and "base-int8: not faster: 0.9 times as fast" in text
+    assert "student-001-int8-p50 int8 50 0.405 0.690 10.2" in text and "-50 %" in text and "base-p50 (beaten)" in text
+    assert {"href": "bundles/student-001-int8-p50"} in [values for tag, values in parsed.tags if tag == "a"]
+    assert "prune channels (52 of 480" in text, "the lineage of the student whose other export is on the front"
+    assert "other exports" not in str(Text(page(tmp_path, make_data([BASE])))).lower()
+
+
 def test_a_trial_in_hand_is_said_to_be_in_hand(tmp_path: Path) -> None:
     assert "in hand" in str(Text(page(tmp_path, make_data([BASE, PENDING]))))
 
@@ -162,3 +183,7 @@ def test_the_table_of_the_front_fits_a_terminal_of_80_columns() -> None:
     assert max(len(line.rstrip()) for line in lines) <= 80
     assert [line.split()[0] for line in lines[2:]] == ["student-001", "base", "student-002"]
     assert "20.5 (20.1-20.9)" in lines[3] and "(beaten)" in lines[3] and "-17%" in lines[2]
+    console = Console(width=80, file=io.StringIO(), record=True)
+    console.print(front_table(trials, (2, 1), latency, {0: 1.0, 1: 1.2, 2: 1.6}, [EXPORT]))
+    last = console.export_text().splitlines()[-1]
+    assert len(last.rstrip()) <= 80 and last.split()[0] == "student-001-int8-p50" and "10.2 (10.0-10.4)" in last
