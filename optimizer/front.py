@@ -14,7 +14,7 @@ from optimizer.store.files import replace_file
 from optimizer.store.run_store import RunStore
 from optimizer.variants import KEPT, PLAIN, Tried, Variant, name_export, summarise_tried
 
-__all__ = ["Front", "describe_export", "find_front", "write_front"]
+__all__ = ["Front", "find_front", "list_exports", "write_front"]
 
 NOISE = 0.01  # costs closer than this do not evict each other from the front
 
@@ -87,21 +87,35 @@ def write_front(path: Path, store: RunStore) -> None:
     front = find_front(store)
     trials = {trial.number: trial for trial in store.history() if trial.status == "done"}
     students = {name_export(number): _describe_plain(trials[number], front) for number in front.numbers if number != 0}
-    others = {item.name: describe_export(trials[item.trial], item) for item in front.exports}
+    others = {entry["name"]: entry for entry in list_exports(front, trials)}
     content = {
         "base": _describe_plain(trials[0], front) if 0 in trials else None,
-        "base_variants": [others[item.name] for item in front.exports if item.trial == 0],
+        "base_variants": [entry for entry in others.values() if entry["trial"] == 0],
         "students": [{**students, **others}[name] for name in front.names if not name.startswith(name_export(0))],
         "variants": {"tried": summarise_tried(front.tried), "not_kept": front.reasons},
     }
     replace_file(path, lambda aside: aside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8"))
 
 
-def describe_export(trial: Trial, tried: Tried) -> dict[str, Any]:
-    """A kept variant as `front.json` has it: the keys of a plain export, with figures of its own."""
-    figures = {"ap": tried.ap, "ap50": tried.ap50, "macs": tried.macs, "flops_mmdet": tried.flops_mmdet}
-    described = _describe(trial, tried.variant, tried.latency, tried.ratio)
-    return {**described, **figures, "score": tried.score, "bundle": tried.bundle, "bundle_refused": None}
+def list_exports(front: Front, trials: Mapping[int, Trial]) -> list[dict[str, Any]]:
+    """The kept variants as `front.json` has them: the keys of a plain export with figures of their own, and `on_front`.
+
+    Args:
+        trials: by number.
+    """
+    return [
+        {
+            **_describe(trials[item.trial], item.variant, item.latency, item.ratio),
+            **{"ap": item.ap, "ap50": item.ap50, "macs": item.macs, "flops_mmdet": item.flops_mmdet},
+            **{
+                "score": item.score,
+                "bundle": item.bundle,
+                "bundle_refused": None,
+                "on_front": item.name in front.names,
+            },
+        }
+        for item in front.exports
+    ]
 
 
 def _describe_plain(trial: Trial, front: Front) -> dict[str, Any]:

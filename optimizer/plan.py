@@ -21,8 +21,9 @@ __all__ = ["Plan", "make_plan"]
 HANDED_OVER = 4  # models a front is reckoned with before it is known
 SPARE = 1.1
 TEACHER_SHARE = 1.4  # a step beside a teacher, in steps without
-VARIANT_S = 20.0  # making one other export, beside evaluating it
-EVALUATED = 3  # times the validation images pass through a model for it: itself, its source, calibration
+VARIANT_S = 10.0  # making one other export, beside passing images through it
+EVALUATED = 3  # times the validation images pass through a model for it: the gate, its source, itself
+CALIBRATED = 64  # images that ranges are found on
 EVALUATE_SHARE = 0.4  # an image through an exported model, in a training step's time for an image
 WIDE_SHARE = 1.8  # a step of a super-network, in steps of the base
 
@@ -71,6 +72,7 @@ class Plan:
             raise InputError(
                 f"a budget of {format_duration(self.budget_s)} is too short for one student: here base, teachers, "
                 f"student and handover need about {format_duration(least)}; raise --budget, or lower --epochs or --size"
+                + (", or try no other exports (--precisions fp32 --export-proposals none)" if self.variants else "")
             )
 
     def has_time_for_trial(self, elapsed_s: float, history: History) -> bool:
@@ -114,7 +116,8 @@ def make_plan(
         pool = config.pool_config()
         pool_steps = max(images // pool.batch_size, 1) * pool.epochs
         pool_s = pool_steps * step_s * WIDE_SHARE * pool.batch_size / config.batch_size + 10
-    variant_s = VARIANT_S + EVALUATED * val_images * EVALUATE_SHARE * step_s / config.batch_size + final_s
+    passes = EVALUATED * val_images + CALIBRATED
+    variant_s = VARIANT_S + passes * EVALUATE_SHARE * step_s / config.batch_size + final_s
     return Plan(
         base_s=0.0 if base_exists else step_s * steps * config.base_train.epochs + measure_s + 10,
         trial_s=step_s * steps * config.trial_train.epochs * taught + measure_s + 10,

@@ -77,7 +77,8 @@ class Workshop:
         """Another graph of the trial's weights, evaluated by the engine."""
         assert trial.arch is not None
         evaluation, arch = self.evaluation, variant.change_arch(trial.arch)
-        path = evaluation.scratch / "variant.onnx"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / "export.onnx"
         detector = evaluation.load_detector(replace(trial, arch=arch))
         source = export_model(detector, arch, path, evaluation.target.spec)
         precision = evaluate_model(source, evaluation.val_data, evaluation.target.spec.threads)

@@ -25,7 +25,7 @@ from optimizer.errors import InputError, Interrupted, RunFailed
 from optimizer.evaluation import Evaluation, build_meter
 from optimizer.export import check_export
 from optimizer.finetune import finetune_best, is_all_trained
-from optimizer.front import describe_export, find_front, write_front
+from optimizer.front import find_front, list_exports, write_front
 from optimizer.handover import hand_over
 from optimizer.jobs import choose_device
 from optimizer.plan import Plan, make_plan
@@ -219,7 +219,7 @@ def _work(
         page = _report(store, config, val_data, "finished")
     front = find_front(store)
     trials = {trial.number: trial for trial in store.history()}
-    exports = [describe_export(trials[item.trial], item) for item in front.exports]
+    exports = list_exports(front, trials)
     progress.console.print(front_table(list(trials.values()), front.numbers, front.latency, front.ratios, exports))
     if front.tried:
         progress.say(f"{summarise_tried(front.tried)} (why: front.json)")
@@ -309,7 +309,6 @@ def _report(store: RunStore, config: RunConfig, val_data: Dataset, status: str) 
     store.set_meta("status", status)
     trials = store.history()
     front = find_front(store)
-    by_number = {trial.number: trial for trial in trials}
     students = [trial for trial in trials if trial.status == "done" and trial.number > 0]
     best = max(students, key=lambda trial: trial.score or 0.0, default=None)
     page = store.folder / "report.html"
@@ -327,14 +326,7 @@ def _report(store: RunStore, config: RunConfig, val_data: Dataset, status: str) 
         latency=front.latency,
         ratios=front.ratios,
         bundles=front.bundles,
-        exports=[
-            {
-                **describe_export(by_number[item.trial], item),
-                "on_front": item.name in front.names,
-                "latency": item.latency,
-            }
-            for item in front.exports
-        ],
+        exports=list_exports(front, {trial.number: trial for trial in trials}),
         tried=summarise_tried(front.tried),
         not_kept=front.reasons,
         best=best.number if best is not None else None,

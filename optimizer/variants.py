@@ -100,7 +100,7 @@ def choose_precisions(config: RunConfig, spec: TargetSpec) -> tuple[str, ...]:
                 f"target {spec.name} names the precisions {', '.join(spec.precisions)}, not {precision!r}; choose "
                 "among these with --precisions, or add it to `precisions` in the target's file"
             )
-    return ("fp32", *(precision for precision in asked if precision != "fp32"))
+    return tuple(dict.fromkeys(("fp32", *asked)))
 
 
 def list_variants(config: RunConfig, spec: TargetSpec, arch: ArchSpec) -> tuple[Variant, ...]:

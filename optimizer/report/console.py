@@ -59,5 +59,6 @@ def front_table(
             f"{1 / export['latency_of_base_over_own'] - 1:+.0%}",
             f"{(export['params'] or 0) / 1e6:.1f} M",
             f"{export['score'] or 0:.3f}",
+            style="bold" if export["on_front"] and export["trial"] else "",
         )
     return table

@@ -39,7 +39,7 @@ class ReportData:
         latency: record of each trial as JSON, by number; the ones of the final lease where there was one.
         ratios: latency of the base divided by the trial's, in the lease of that record.
         bundles: path of each bundle relative to the page, by trial number.
-        exports: other exports that were kept, each as `front.json` has it, with its record (`latency`) and `on_front`.
+        exports: other exports that were kept, each as `front.json` has it.
         tried: how many were tried and what became of them, in a line; not_kept: why the others were not, by name.
     """
 

@@ -47,11 +47,16 @@ def test_every_training_is_charged_by_its_steps(config: RunConfig) -> None:
 
 def test_other_exports_are_charged_for_every_model_handed_over(config: RunConfig) -> None:
     without, one, two = (make_plan(config, IMAGES, CPU, variants=count, val_images=10) for count in (0, 1, 2))
-    assert one.handover_s - without.handover_s == pytest.approx(4 * (20 + 3 * 10 * 0.4 * STEP_S / config.batch_size))
+    passes = 3 * 10 + 64
+    assert one.handover_s - without.handover_s == pytest.approx(4 * (10 + passes * 0.4 * STEP_S / config.batch_size))
     assert two.handover_s - one.handover_s == pytest.approx(one.handover_s - without.handover_s)
     timed = config.changed({"search.cost": "latency"})
     with_lease, none = (make_plan(timed, IMAGES, CPU, variants=count).handover_s for count in (1, 0))
-    assert with_lease - none > 4 * 20, "the final lease is charged too"
+    assert with_lease - none > 4 * (10 + 64 * 0.4 * STEP_S / config.batch_size), "the final lease is charged too"
+    with pytest.raises(
+        InputError, match=r"too short .*, or try no other exports \(--precisions fp32 --export-proposals"
+    ):
+        make_plan(config.changed({"budget_s": 1.0}), IMAGES, CPU, variants=1).check()
     assert "in up to 2 other exports" in two.describe() and "exports" not in without.describe()
 
 

@@ -305,6 +305,19 @@ def test_a_real_lease_of_the_quick_protocol_judges_nothing(store: RunStore) -> N
     assert sorted(path.name for path in (store.folder / "bundles").iterdir()) == ["base", "student-001"]
 
 
+def test_a_run_that_was_handed_over_before_there_were_variants_stays_as_it_is(store: RunStore) -> None:
+    meter = FixedMeter(by_macs)
+    plain = {"variants.precisions": ("fp32",), "variants.region_proposals": ()}
+    hand_over(store, make_evaluation(store, meter, **plain), meter)
+    assert meter.leases == [2] and find_front(store).tried == ()
+    old = {key: value for key, value in store.get_meta("handover").items() if key != "tried"}
+    store.set_meta("handover", old)
+    before = read_front(store)
+    hand_over(store, make_evaluation(store, meter), meter)
+    assert store.get_meta("handover") == old and read_front(store) == before and meter.leases == [2]
+    assert before["base_variants"] == [] and before["variants"] == {"tried": "", "not_kept": {}}
+
+
 class Killed(BaseException):
     pass
 
