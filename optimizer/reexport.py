@@ -8,11 +8,12 @@ from pathlib import Path
 from deploy import Bundle, BundleManifest, ModelSource, open_bundle, write_bundle
 from deploy.bundle import hash_file
 from deploy.convert import convert
-from deploy.errors import CompatibilityError, DeployError, ExportError, PrecisionError
+from deploy.errors import CompatibilityError, DeployError, EngineError, ExportError, PrecisionError
+from deploy.evaluate import evaluate_artefact
 from optimizer.arch.macs import count
 from optimizer.cost.base import Candidate
 from optimizer.evaluation import Evaluation
-from optimizer.export import evaluate_model, export_model
+from optimizer.export import export_model
 from optimizer.search.base import Trial
 from optimizer.variants import NOT_WRITTEN, PLAIN, TOO_INACCURATE, Tried, Variant, name_export
 
@@ -47,7 +48,7 @@ class Workshop:
                 bundle = self._convert(source, trial, variant, self.max_ap_drop - lost)
         except PrecisionError as error:
             return Tried(trial.number, variant, TOO_INACCURATE, str(error))
-        except (ExportError, CompatibilityError) as error:
+        except (ExportError, CompatibilityError, EngineError) as error:
             return Tried(trial.number, variant, NOT_WRITTEN, str(error))
         metrics, cost = bundle.manifest.metrics, self.make_candidate(trial, variant).cost
         lost = trial.ap - metrics["ap"]
@@ -81,7 +82,10 @@ class Workshop:
         path = self.folder / "export.onnx"
         detector = evaluation.load_detector(replace(trial, arch=arch))
         source = export_model(detector, arch, path, evaluation.target.spec)
-        precision = evaluate_model(source, evaluation.val_data, evaluation.target.spec.threads)
+        dataset = evaluation.val_data
+        precision, _ = evaluate_artefact(
+            source, dataset.class_names, dataset, evaluation.judge, evaluation.progress.note
+        )
         bundle = self._write(trial, variant, source, precision.ap, precision.ap50)
         path.unlink()
         return bundle
@@ -106,7 +110,7 @@ class Workshop:
             self.data,
             self.folder / name_export(trial.number, variant),
             max_ap_drop=max_ap_drop,
-            threads=evaluation.target.spec.threads,
+            target=evaluation.judge,
             report=evaluation.progress.note,
         )[0]
 

@@ -9,10 +9,12 @@ import pytest
 
 from deploy import Bundle, LatencyRecord, Subject, TargetSpec, get_target
 from deploy.builders.compatibility import VERSIONS
+from deploy.builders.precision import PRECISIONS as CONVERSIONS
 from deploy.data.images import ImageFile
 from deploy.errors import InputError
 from deploy.protocols import MODES
 from deploy.targets import TARGETS, Condition, describe_conditions, read_target, require_working
+from deploy.targets.base import PRECISIONS
 from deploy.targets.hosts import find_hosts_file
 
 
@@ -180,3 +182,10 @@ def test_a_target_measures_and_detects(
     assert record.target == "mine"
     image = write_image()
     assert [(place, len(found)) for place, found, _ in target.detect(tiny_bundle, [ImageFile(image)])] == [(0, 2)]
+
+
+def test_targets_name_precisions_that_a_model_can_be_converted_to() -> None:
+    assert set(PRECISIONS) == {"fp32", *CONVERSIONS}
+    preferred = {name: read_target(name).precisions for name in TARGETS}
+    assert all("fp32" in precisions for precisions in preferred.values())
+    assert preferred["cpu"] == ("fp32", "int8") and preferred["jetson"] == ("fp16", "int8", "fp32")
