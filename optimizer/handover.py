@@ -145,7 +145,7 @@ class _HandOver:
             metrics={"ap": trial.ap, "ap50": trial.ap50, "macs": trial.macs, "params": trial.params, **measured},
         )
         model, path = evaluation.artefacts.path(trial.model, verify=True), self._find_place(name)
-        self._write_gated(path, evaluation.load_detector(trial), model, manifest, trial.ap)
+        self._write_gated(path, trial, model, manifest, trial.ap)
         return str(path.relative_to(self.store.folder))
 
     def _write_variants(self, by_number: Mapping[int, Trial], handed: dict[str, Any]) -> None:
@@ -175,14 +175,13 @@ class _HandOver:
         if item.variant.precision != "fp32":
             write_bundle(self._find_place(item.name), bundle.model, manifest)
             return
-        detector = self.evaluation.load_detector(replace(trial, arch=item.variant.change_arch(trial.arch)))
-        self._write_gated(self._find_place(item.name), detector, bundle.model, manifest, item.ap)
+        exported = replace(trial, arch=item.variant.change_arch(trial.arch))
+        self._write_gated(self._find_place(item.name), exported, bundle.model, manifest, item.ap)
 
-    def _write_gated(
-        self, path: Path, detector: Detector, model: Path, manifest: BundleManifest, ap: float
-    ) -> None:
-        """The gate is for the graph: it takes the AP of ONNX Runtime, and asks for it where another engine found `ap`."""
+    def _write_gated(self, path: Path, trial: Trial, model: Path, manifest: BundleManifest, ap: float) -> None:
+        """The gate is for the graph: its AP is ONNX Runtime's, asked for where another engine found `ap`."""
         by_ort = ap if self.evaluation.judge.spec.engine == "ort" else None
+        detector = self.evaluation.load_detector(trial)
         write_student(path, detector, model, manifest, self.evaluation.val_data, by_ort)
 
     def _find_place(self, name: str) -> Path:

@@ -30,7 +30,8 @@ QUICK_DISTILL = DistillConfig(feature_regions=64, teacher_canvas="student")
 def quick(data: Path | None = None) -> RunConfig:
     """The default: minutes on a CPU for the generated shapes, more for images of your own. AdamW, cosine.
 
-    On the generated shapes no teachers: a pool that is worth learning from would take longer than all the rest.
+    On the generated shapes no teachers, as a pool that is worth learning from would take longer than all the rest, and
+    only plain exports of the front.
     """
     size, region_proposals = ((160, 120), (100, 50)) if data is None else ((320, 320), (200, 100, 50))
     train = TrainConfig(epochs=5, lr=6e-4, optimizer="adamw", schedule="cosine", warmup_steps=40, weight_decay=1e-2)
@@ -59,7 +60,7 @@ def quick(data: Path | None = None) -> RunConfig:
         ),
         distill=QUICK_DISTILL,
         finetune=train.model_copy(update={"epochs": 3, "lr": 2e-4, "warmup_steps": 10, "ema_decay": 0.95}),
-        variants=VariantsConfig(precisions=None, region_proposals=None),
+        variants=VariantsConfig() if data is None else VariantsConfig(precisions=None, region_proposals=None),
     )
 
 

@@ -28,6 +28,7 @@ from deploy import (
 from deploy.data import read_dataset
 from deploy.device import read_fingerprint
 from deploy.errors import MeasurementError
+from deploy.evaluate import evaluate_artefact
 from deploy.latency import Canary, WarmUp
 from optimizer.arch.families import base_arch
 from optimizer.arch.spec import ArchSpec, BlockSpec, FasterRCNNHead, StageSpec
@@ -38,7 +39,7 @@ from optimizer.data.shapes import CLASS_NAMES, write_shapes
 from optimizer.detectors import build_detector
 from optimizer.errors import InputError
 from optimizer.evaluation import Evaluation
-from optimizer.export import evaluate_model, export_model
+from optimizer.export import export_model
 from optimizer.front import find_front, write_front
 from optimizer.handover import hand_over
 from optimizer.progress import RunProgress
@@ -59,6 +60,7 @@ from optimizer.variants import (
 SIZE = (128, 96)
 CPU = TargetSpec("cpu", precisions=("fp32", "int8"))
 ANY_DROP = 0.99
+DATA = Path("my_images")
 
 
 def make_record(ms: float, model: str = "") -> LatencyRecord:
@@ -125,7 +127,8 @@ def store(tmp_path: Path, data: Path) -> Any:
             arch = narrow_arch(40 - 10 * number)
             detector = build_detector(arch, len(CLASS_NAMES), seed=number)
             source = export_model(detector, arch, tmp_path / "model.onnx", target.spec)
-            found = evaluate_model(source, read_dataset(data, "val"), 1)
+            dataset = read_dataset(data, "val")
+            found, _ = evaluate_artefact(source, dataset.class_names, dataset, target)
             save_file(detector.state_dict(), tmp_path / "weights")
             store.record(Trial(
                 number, Proposal(None if number == 0 else 0), status="done", arch=arch, ap=found.ap, ap50=found.ap50,
@@ -157,7 +160,7 @@ def list_outcomes(store: RunStore) -> dict[str, str]:
 
 
 def test_fp32_at_each_smaller_count_comes_first() -> None:
-    config = quick().changed({"variants.region_proposals": (50, 100, 300, 1000)})
+    config = quick(DATA).changed({"variants.region_proposals": (50, 100, 300, 1000)})
     arch = base_arch("r18", (320, 320), region_proposals=300)
     assert list_variants(config, CPU, arch) == (
         Variant("fp32", 100), Variant("fp32", 50), Variant("int8"), Variant("int8", 100), Variant("int8", 50),
@@ -165,31 +168,36 @@ def test_fp32_at_each_smaller_count_comes_first() -> None:
     retinanet = base_arch("r18", (320, 320), detector="retinanet", region_proposals=None)
     assert list_variants(config, CPU, retinanet) == (Variant("int8"),)
     assert list_variants(config.changed({"search.cost": "macs"}), CPU, arch) == ()
-    assert list_variants(quick(), CPU, arch) == list_variants(
-        quick().changed({"variants.region_proposals": quick().search.space.region_proposals}), CPU, arch
+    assert list_variants(quick(DATA), CPU, arch) == list_variants(
+        quick(DATA).changed({"variants.region_proposals": quick(DATA).search.space.region_proposals}), CPU, arch
     )
 
 
 def test_a_run_tries_what_its_preset_says() -> None:
     arch = base_arch("r18", (320, 320), region_proposals=1000)
     assert list_variants(smoke(), CPU, arch) == (), "its run time does not grow"
-    assert {variant.region_proposals for variant in list_variants(quick(), CPU, arch)} == {None, 100, 50}
+    assert list_variants(quick(), CPU, arch) == (), "nor does that of the generated shapes"
+    assert {variant.region_proposals for variant in list_variants(quick(DATA), CPU, arch)} == {None, 200, 100, 50}
     assert [v.region_proposals for v in list_variants(paper(), CPU, arch)] == [300, 100, 50, None, 300, 100, 50]
 
 
 def test_precisions_are_narrowed_and_never_widened() -> None:
-    config = quick().changed({"variants.precisions": ("int8",)})
+    config = quick(DATA).changed({"variants.precisions": ("int8",)})
     assert choose_precisions(config, CPU) == ("fp32", "int8"), "the others are made from FP32"
     assert choose_precisions(config.changed({"variants.precisions": ("fp32",)}), CPU) == ("fp32",)
-    assert choose_precisions(quick(), TargetSpec("b", precisions=("fp16", "int8", "fp32"))) == ("fp32", "fp16", "int8")
+    assert choose_precisions(quick(DATA), TargetSpec("b", precisions=("fp16", "int8", "fp32"))) == (
+        "fp32",
+        "fp16",
+        "int8",
+    )
     with pytest.raises(InputError, match=r"target b names the precisions fp32, not 'int8'; choose .* --precisions"):
         choose_precisions(config, TargetSpec("b"))
     with pytest.raises(InputError, match="from 1 to 3840, not 0"):
-        quick().changed({"variants.region_proposals": (0,)})
+        quick(DATA).changed({"variants.region_proposals": (0,)})
 
 
 def test_a_run_from_before_there_were_variants_tries_none() -> None:
-    values = quick().model_dump(mode="json")
+    values = quick(DATA).model_dump(mode="json")
     del values["variants"]
     old = parse_config(values)
     assert list_variants(old, CPU, old.base_arch()) == ()
@@ -245,7 +253,8 @@ def test_a_hand_over_keeps_what_is_faster(store: RunStore) -> None:
     bundle = open_bundle(store.folder / base_variant["bundle"])
     assert bundle.manifest.name == "base-p20" and bundle.manifest.metrics["gate"]["images"] == 6
     assert bundle.manifest.arch["head"]["region_proposals"] == 20 and bundle.manifest.arch_id == base_variant["arch_id"]
-    evaluated = evaluate_model(bundle, read_dataset(parse_config(store.config).data, "val"), 1)
+    dataset = read_dataset(parse_config(store.config).data, "val")
+    evaluated, _ = evaluate_artefact(bundle, dataset.class_names, dataset, get_target("cpu"))
     assert evaluated.ap == bundle.manifest.metrics["ap"] == base_variant["ap"]
     assert sorted(path.name for path in (store.folder / "bundles").iterdir()) == [
         "base", "base-p20", "student-001", "student-001-p20",
