@@ -20,7 +20,7 @@ from deploy.bundle import hash_file
 from deploy.clocks import LOCK_CLOCKS
 from deploy.data.images import ImageFile
 from deploy.engines import ENGINES
-from deploy.errors import DeployError, InputError
+from deploy.errors import DeployError, EngineError, InputError
 from deploy.measure import measure_models
 from deploy.pipeline.decode import HEADS
 from deploy.pipeline.detector import Detector, ModelSource
@@ -60,7 +60,7 @@ def serve(cache: Path) -> None:
             timer.start()
             answer = {"ok": True, "result": REQUESTS[request["op"]](request, cache, say)}
         except DeployError as error:
-            answer = {"ok": False, "error": str(error)[:2000]}
+            answer = {"ok": False, "error": str(error)[:2000], "of_model": isinstance(error, (EngineError, InputError))}
         except Exception as error:  # a defect, or a file that no check foresaw: the client has to hear of it
             answer = {"ok": False, "error": "unexpected {}: {}".format(type(error).__name__, error)[:2000]}
         finally:

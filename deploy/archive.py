@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import zipfile
 from pathlib import Path
 from typing import List
+
+from deploy.toml import load_toml
 
 __all__ = ["list_board_files", "write_archive"]
 
@@ -28,7 +31,11 @@ def write_archive(path: Path) -> None:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
             _add(archive, "__main__.py", MAIN.encode())
             for name in names:
-                _add(archive, "deploy/" + name, (PACKAGE / name).read_bytes())
+                content = (PACKAGE / name).read_bytes()
+                _add(archive, "deploy/" + name, content)
+                if name.endswith(".toml"):  # Python before 3.11 reads JSON alone
+                    values = json.dumps(load_toml(content.decode(), name))
+                    _add(archive, "deploy/" + name.replace(".toml", ".json"), values.encode())
     path.chmod(0o755)
 
 

@@ -43,13 +43,22 @@ def _draw_tag(
     draw: Any, text: str, font: Any, colour: Colour, corner: Tuple[float, float], size: Tuple[int, int]
 ) -> None:
     """Text on a plate above the box's corner; moved inside the picture where it would leave it."""
-    left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
+    left, top, right, bottom = _find_extent(draw, text, font)
     width, height = right - left + 4, bottom - top + 4
     x = max(0.0, min(corner[0], size[0] - width))
     y = corner[1] - height if corner[1] >= height else corner[1]
     draw.rectangle((x, y, x + width, y + height), fill=colour)
     luminance = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
     draw.text((x + 2 - left, y + 2 - top), text, fill=(0, 0, 0) if luminance > 128 else (255, 255, 255), font=font)
+
+
+def _find_extent(draw: Any, text: str, font: Any) -> Tuple[int, int, int, int]:
+    """Left, top, right, bottom of a text drawn at the origin."""
+    try:
+        left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
+    except (AttributeError, ValueError):  # Pillow before 8.0 has no such thing, before 9.2 not for the font it brings
+        return (0, 0, *font.getmask(text).size)
+    return int(left), int(top), int(right), int(bottom)
 
 
 def _load_font(height_px: int) -> Any:

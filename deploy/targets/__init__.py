@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import pkgutil
 from pathlib import Path
-from typing import Callable, Dict
+from typing import Any, Callable, Dict
 
 from deploy.engines import ENGINES
 from deploy.errors import InputError
-from deploy.targets.base import NMS_VARIANTS, Target, TargetSpec, parse_target
+from deploy.targets.base import NMS_VARIANTS, Target, TargetSpec, make_target, parse_target
 from deploy.targets.examine import Condition, describe_conditions, require_working
 from deploy.targets.hosts import apply_host
 from deploy.targets.local import LocalTarget
 from deploy.targets.ssh import SshTarget
+from deploy.toml import load_toml
 
 __all__ = [
     "LINKS",
@@ -55,9 +57,7 @@ def get_target(name: str, host: str = "") -> Target:
 def read_target(name: str) -> TargetSpec:
     """What a target's file says, whether or not it can be used from here."""
     if name in TARGETS:
-        content = pkgutil.get_data(__name__, TARGETS[name])  # also out of detect.pyz
-        assert content is not None, name
-        return parse_target(content.decode(), name)
+        return make_target(_read_known(TARGETS[name]), name)
     if Path(name).suffix != ".toml":
         raise InputError(
             "unknown target {!r}; there are: {}; or give the path of a TOML file that describes one "
@@ -67,3 +67,16 @@ def read_target(name: str) -> TargetSpec:
         return parse_target(Path(name).read_text(encoding="utf-8"), name)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError("the target file {} cannot be read: {}".format(name, error)) from error
+
+
+def _read_known(path: str) -> Dict[str, Any]:
+    """The values in a file of ours; detect.pyz has it as JSON too, since Python before 3.11 reads no TOML by itself."""
+    try:
+        ready = pkgutil.get_data(__name__, path.replace(".toml", ".json"))
+    except OSError:
+        ready = None
+    if ready is not None:
+        return dict(json.loads(ready.decode()))
+    content = pkgutil.get_data(__name__, path)
+    assert content is not None, path
+    return load_toml(content.decode(), path)

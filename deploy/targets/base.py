@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Protocol, Sequence, Tuple
 
@@ -16,8 +15,9 @@ from deploy.measure import Measured, Subject
 from deploy.pipeline.detector import DetectionModel, Timings
 from deploy.protocols import MODES
 from deploy.targets.examine import Condition
+from deploy.toml import load_toml
 
-__all__ = ["NMS_VARIANTS", "Target", "TargetSpec", "load_toml", "make_target", "parse_target"]
+__all__ = ["NMS_VARIANTS", "Target", "TargetSpec", "make_target", "parse_target"]
 
 NMS_VARIANTS = ("matrix", "op", "raw")  # those of deploy.export, which a device cannot import
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -134,17 +134,3 @@ def make_target(values: Mapping[str, Any], origin: str) -> TargetSpec:
             )
         )
     return TargetSpec(**{**values, "precisions": tuple(precisions)})
-
-
-def load_toml(text: str, origin: str) -> Dict[str, Any]:
-    """The values in the text of a TOML file; an `InputError` where it is none."""
-    for name in ("tomllib", "tomli"):  # the first comes with Python 3.11
-        try:
-            module = import_module(name)
-        except ImportError:
-            continue
-        try:
-            return dict(module.loads(text))
-        except ValueError as error:
-            raise InputError("{} is no TOML file: {}".format(origin, error)) from error
-    raise InputError("reading a target needs Python 3.11, or tomli: python3 -m pip install tomli")

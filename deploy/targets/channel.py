@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Callable, Iterator, List, Mapping, Optional, Sequence
 
-from deploy.errors import BoardError
+from deploy.errors import BoardError, EngineError
 from deploy.targets.base import TargetSpec
 
 __all__ = ["Channel", "connect"]
@@ -75,7 +75,7 @@ class Channel:
         return self.read_result(limit_in_all_s, report)
 
     def read_result(self, limit_s: float, report: Report = lambda line: None) -> Any:
-        """The result in the next answer that is no note."""
+        """The result in the next answer that is no note; an `EngineError` where it is the model that fails."""
         deadline = time.monotonic() + limit_s
         while True:
             try:
@@ -87,7 +87,8 @@ class Channel:
             elif isinstance(answer, dict) and answer.get("ok") is True and "result" in answer:
                 return answer["result"]
             elif isinstance(answer, dict) and answer.get("ok") is False:
-                raise self.fail(str(answer.get("error"))[:2000])
+                failure = self.fail(str(answer.get("error"))[:2000])
+                raise EngineError(str(failure)) if answer.get("of_model") is True else failure
             else:
                 raise self.fail("an answer that makes no sense")
 

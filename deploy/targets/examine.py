@@ -25,8 +25,8 @@ STATES = ("works", "note", "missing")
 MODULES = {"ort": "onnxruntime", "trt": "tensorrt"}  # of each engine
 LEAST_FREE_MIB = 512
 INSTALL = {
-    "numpy": "python3 -m pip install numpy",
-    "PIL": "python3 -m pip install pillow",
+    "numpy": "sudo apt install python3-numpy, or in a virtual environment python3 -m pip install numpy",
+    "PIL": "sudo apt install python3-pil, or in a virtual environment python3 -m pip install pillow",
     "onnxruntime": "python3 -m pip install onnxruntime",
     "tensorrt": "on a Jetson: sudo apt install python3-libnvinfer; a virtual environment needs --system-site-packages",
     "Python 3.8": 'name a newer one in the hosts file, as python = "python3.8"',

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Dict
 
 from deploy.errors import InputError
-from deploy.targets.base import TargetSpec, load_toml, make_target
+from deploy.targets.base import TargetSpec, make_target
+from deploy.toml import load_toml
 
 __all__ = ["apply_host", "find_hosts_file"]
 

@@ -43,6 +43,17 @@ def test_the_archive_finds_objects_with_nothing_installed(
     assert [item["class"] for item in json.loads(result.stdout)["objects"]] == ["dog", "cat"]
 
 
+def test_known_targets_need_no_reader_of_toml(
+    tiny_bundle: Bundle, write_image: Callable[..., Path], tmp_path: Path
+) -> None:
+    without = "import runpy, sys; sys.modules.update(tomllib=None, tomli=None); sys.argv = sys.argv[1:]; "
+    command = [sys.executable, "-I", "-c", without + "runpy.run_path(sys.argv[0], run_name='__main__')"]
+    command += [str(tiny_bundle.folder / "detect.pyz"), "run", str(tiny_bundle.folder), str(write_image()), "--json"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert result.returncode == 0, result.stderr
+    assert len(json.loads(result.stdout)["objects"]) == 2
+
+
 def test_the_archive_runs_as_a_file_and_knows_its_targets(tiny_bundle: Bundle, tmp_path: Path) -> None:
     command = [sys.executable, "-I", str(tiny_bundle.folder / "detect.pyz"), "targets"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)

@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 from loopback import Board, find_parent, needs_sshd, wait_for
 
-from deploy import Bundle, LatencyRecord, Subject, get_target
+from deploy import Bundle, LatencyRecord, ModelSource, Preprocess, Subject, get_target
 from deploy.bundle import hash_file
 from deploy.data import Dataset, Record
 from deploy.data.images import ImageFile
-from deploy.errors import BoardError
+from deploy.errors import BoardError, EngineError
 from deploy.evaluate import evaluate_artefact
 from deploy.targets import Condition, describe_conditions
 from deploy.targets.ssh import SshTarget
@@ -91,6 +91,15 @@ def test_precision_is_that_of_the_board(
     here, missed_here = evaluate_artefact(tiny_bundle, ("cat", "dog"), data, get_target("cpu"))
     assert there == here and 0 < here.ap < 1
     assert missed == missed_here == [tmp_path / "broken.png", tmp_path / "gone.png"]
+
+
+def test_a_model_that_the_engine_refuses_is_not_the_boards_fault(
+    board: Board, write_image: Callable[..., Path], tmp_path: Path
+) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"no model")
+    source = ModelSource(tmp_path / "model.onnx", Preprocess(64, 48))
+    with pytest.raises(EngineError, match=r"detecting failed: .* is not a model that ONNX"):
+        list(board.target.detect(source, [ImageFile(write_image())]))
 
 
 def test_a_pushed_file_that_was_damaged_is_pushed_again(board: Board, tiny_bundle: Bundle) -> None:
@@ -173,7 +182,7 @@ def test_a_check_says_what_to_do(board: Board, changes: dict[str, object], words
 
 def test_a_board_without_numpy_is_told_what_to_install(board: Board, tiny_bundle: Bundle) -> None:
     bare = board.replace_python('exec $PYTHON -S "$@"')  # without site-packages
-    with pytest.raises(BoardError, match="numpy: the board's Python lacks it; python3 -m pip install numpy"):
+    with pytest.raises(BoardError, match="numpy: the board's Python lacks it; sudo apt install python3-numpy"):
         bare.measure({"a": Subject.of(tiny_bundle)}, level="quick")
     assert [item.what for item in bare.check() if item.state == "missing"] == ["numpy", "PIL"]
 
