@@ -21,7 +21,11 @@ MANY = 3000  # more than are done before a signal arrives
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", "from deploy.cli import main; main()", "run", *map(str, arguments)]
+    # a shell's background jobs ignore Ctrl-C, and their children inherit that
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from deploy.cli import main; main()"
+    )
+    command = [sys.executable, "-c", code, "run", *map(str, arguments)]
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)

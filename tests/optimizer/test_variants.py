@@ -301,17 +301,19 @@ def test_a_variant_that_no_engine_takes_does_not_end_the_run(store: RunStore) ->
     assert set(find_front(store).bundles) == {0, 1}
 
 
-def test_a_real_lease_of_the_quick_protocol_judges_nothing(store: RunStore) -> None:
+def test_a_real_lease_holds_plain_exports_and_variants(store: RunStore) -> None:
     data = parse_config(store.config).data
     assert data is not None
     images = tuple(record.path for record in read_dataset(data, "val").records)
     meter = LatencyCost(get_target("cpu"), images, "quick")
     hand_over(store, make_evaluation(store, meter), meter)
     tried = find_front(store).tried
-    assert {item.outcome for item in tried} == {"not faster"}, "of fewer than six windows nothing is called different"
+    kept = [item.name for item in tried if item.outcome == "kept"]
+    assert all(item.outcome in ("kept", "not faster") for item in tried), "which of them is the machine's to say"
     leases = {item.latency["lease"] for item in tried if item.latency}
     assert leases == {find_front(store).latency[number]["lease"] for number in (0, 1)} and len(leases) == 1
-    assert sorted(path.name for path in (store.folder / "bundles").iterdir()) == ["base", "student-001"]
+    bundles = {path.name for path in (store.folder / "bundles").iterdir()}
+    assert bundles == {"base", "student-001", *kept}
 
 
 def test_a_run_that_was_handed_over_before_there_were_variants_stays_as_it_is(store: RunStore) -> None:

@@ -14,7 +14,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from deploy import Bundle, BundleManifest, Detector, Preprocess, write_bundle
+from deploy import Bundle, BundleManifest, Detector, LatencyRecord, Preprocess, Subject, get_target, write_bundle
 from deploy.cli import main
 
 Pretend = Callable[..., Any]
@@ -89,8 +89,9 @@ def test_a_target_says_which_engine_is_built(
     target.write_text('name = "board"\nengine = "trt"\nnms = "matrix"\n')
     code, out, _ = deploy("build", bundle.folder, "--target", target)
     assert code == 0 and "fp32 by tensorrt" in out
-    code, out, _ = deploy("measure", bundle.folder, "--target", target, "--level", "quick", "--json")
-    assert code == 0 and json.loads(out)["model"]["device"]["runtime"].startswith("tensorrt 10.3.0, level 3, Orin")
+    record = get_target(str(target)).measure({"model": Subject.of(bundle)}, level="quick")["model"]
+    assert isinstance(record, LatencyRecord) and record.device.runtime.startswith("tensorrt 10.3.0, level 3, Orin")
+    assert "CUDA graph" in record.flags and record.gpu_ms is not None
 
 
 def test_a_detector_detects_by_tensorrt_what_it_detects_by_onnx_runtime(
