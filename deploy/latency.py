@@ -16,7 +16,7 @@ from deploy.sensors import Conditions, Energy
 
 __all__ = ["PROTOCOL_VERSION", "Canary", "Comparison", "LatencyRecord", "MeasurementFailure", "WarmUp", "compare"]
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2  # 2: a session of its own for every window
 Windows = Tuple[Tuple[float, ...], ...]
 
 

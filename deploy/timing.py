@@ -27,6 +27,7 @@ __all__ = ["NOISE_SEED", "Lease", "Runner", "Subject", "Timed", "make_noise", "t
 
 NOT_WARM = WarmUp(0, False)
 NOISE_SEED = 0
+FRESH_RUNS = 3
 BOTH_REACHED, CAPPED = "runs and seconds reached", "time cap"
 
 
@@ -99,16 +100,27 @@ class Runner:
         self._count = 0
         self._detector: Optional[Detector] = None
         self._preprocess = subject.preprocess if len(images) else None
+        self._opening = (subject, engine, threads, level)
+        self.open()
+        if self._detector is None:
+            self._noise = make_noise(self.engine.inputs, NOISE_SEED, subject.model.name)
+        elif not len(images):
+            assert subject.preprocess is not None
+            canvas = (subject.preprocess.height, subject.preprocess.width, 3)
+            self._images = [np.random.default_rng(NOISE_SEED).integers(0, 256, canvas, np.uint8)]
+
+    def open(self) -> None:
+        """Load the model, in memory and threads of its own."""
+        subject, engine, threads, level = self._opening
         if subject.head is not None and subject.preprocess is not None:
             source = ModelSource(subject.model, subject.preprocess, subject.head, subject.selection)
             self._detector = Detector(source, threads, engine, level)
             self.engine = self._detector.engine
-            if not len(images):
-                canvas = (subject.preprocess.height, subject.preprocess.width, 3)
-                self._images = [np.random.default_rng(NOISE_SEED).integers(0, 256, canvas, np.uint8)]
         else:
             self.engine = open_engine(subject.model, threads, engine, level)
-            self._noise = make_noise(self.engine.inputs, NOISE_SEED, subject.model.name)
+
+    def close(self) -> None:
+        self.engine.close()
 
     def run(self) -> Timings:
         self._count += 1
@@ -149,21 +161,21 @@ def time_models(
 ) -> Lease:
     """Time models in turns, in a new random order each round, so that a drifting machine treats them alike.
 
-    Every model takes part in every round, hence window i of one belongs to window i of the others. A model that cannot
-    be run has its reason in `Timed.error`, and the others go on. Where power is ``metered``, the device rests before,
-    and each model runs alone afterwards, for as long as the protocol says.
+    Every model takes part in every round, hence window i of one belongs to window i of the others, and is opened anew
+    for it. A model that cannot be run has its reason in `Timed.error`; the others go on. Where power is ``metered``,
+    the device rests before, and each model runs alone afterwards, for as long as the protocol says.
     """
     timed = {name: Timed() for name in subjects}
     order = random.Random(seed)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="canary-")))
         canary = Runner(Subject(write_canary(folder / "canary.onnx")), (), engine, threads, protocol.builder_level)
-        stack.callback(canary.engine.close)
+        stack.callback(canary.close)
         runners: Dict[str, Runner] = {}
         for name, subject in subjects.items():
             with _noting_errors(timed[name]):
                 runners[name] = Runner(subject, images, engine, threads, protocol.builder_level)
-                stack.callback(runners[name].engine.close)
+                stack.callback(runners[name].close)
                 opened = runners[name].engine
                 timed[name].runtime, timed[name].threads, timed[name].notes = (
                     opened.runtime,
@@ -214,7 +226,11 @@ def _warm_up(runner: Runner, protocol: MeasuringProtocol) -> WarmUp:
 
 
 def _add_window(timed: Timed, runner: Runner, protocol: MeasuringProtocol) -> None:
-    runner.run()  # the model before it in the round has emptied the caches
+    if timed.windows_ms:  # what a session got of the machine it keeps, good or bad: windows of one are not independent
+        runner.close()
+        runner.open()
+    for _ in range(FRESH_RUNS):  # the first in a session takes memory; the model before it has emptied the caches
+        runner.run()
     started = monotonic()
     window = _run_window(runner, protocol)
     timed.seconds += monotonic() - started

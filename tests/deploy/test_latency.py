@@ -153,7 +153,7 @@ def test_the_ratio_is_the_first_over_the_second() -> None:
     ("change", "word"),
     [
         ({"target": "jetson"}, "target"),
-        ({"protocol_version": 2}, "protocol version"),
+        ({"protocol_version": 1}, "protocol version"),
         ({"device": replace(DEVICE, threads=1)}, "device"),
         ({"device": replace(DEVICE, power_mode="15W")}, "device"),
         ({"device": replace(DEVICE, clocks_locked=True)}, "device"),
