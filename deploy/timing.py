@@ -102,10 +102,9 @@ class Runner:
         self._preprocess = subject.preprocess if len(images) else None
         self._opening = (subject, engine, threads, level)
         self.open()
-        if self._detector is None:
+        if subject.head is None or subject.preprocess is None:
             self._noise = make_noise(self.engine.inputs, NOISE_SEED, subject.model.name)
         elif not len(images):
-            assert subject.preprocess is not None
             canvas = (subject.preprocess.height, subject.preprocess.width, 3)
             self._images = [np.random.default_rng(NOISE_SEED).integers(0, 256, canvas, np.uint8)]
 
