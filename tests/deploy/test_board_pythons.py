@@ -31,7 +31,8 @@ def bare_python(request: pytest.FixtureRequest) -> str:
     """An interpreter of that version, with or without libraries."""
     name = f"python{request.param}"
     named = os.environ.get("DETOPT_PYTHON_" + request.param.replace(".", "_"))
-    for path in (named, str(ROOT / f".venv-{request.param}" / "bin" / "python"), shutil.which(name)):
+    for wanted in (named, str(ROOT / f".venv-{request.param}" / "bin" / "python"), name):
+        path = shutil.which(wanted) if wanted else None
         if path and subprocess.run([path, "-c", ""], capture_output=True, check=False).returncode == 0:
             return path
     pytest.skip(f"needs {name}: make .venv-{request.param}")
