@@ -17,7 +17,7 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)            ## search a small detector on generated images (at most 10 minutes on 2 cores)
 	$(BIN)/optimize --base r18 --target cpu --out runs/demo-$$(date +%Y%m%d-%H%M%S)
 
-test: $(STAMP)            ## the default tests (about 9 minutes on 2 cores)
+test: $(STAMP)            ## the default tests (about 14 minutes on 2 cores)
 	$(BIN)/python -m pytest
 
 test-all: $(STAMP)        ## the slow tests too

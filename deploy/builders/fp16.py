@@ -1,7 +1,6 @@
 """FP16 by casts: features and weights of chosen nodes become float16, and a Cast stands at each border.
 
-Written here, and not by a library's converter, because those that exist list what is *not* converted and put a pair of
-casts round each of it: boxes and scores then pass through float16 between two nodes that were to stay in FP32.
+No library's converter was tried. All but a named trunk stays FP32 here, what passes between two such nodes included.
 """
 
 from __future__ import annotations

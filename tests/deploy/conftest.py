@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from deploy import Bundle, BundleManifest, Preprocess, write_bundle
+from deploy.cli import main
 
 WIDTH, HEIGHT = 64, 48
 NVML = "libnvidia-ml.so.1"
@@ -104,3 +105,21 @@ def fake_nvml(built_nvml: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FAKE_WATTS", "5")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     return built_nvml
+
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def deploy(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Runs a command of `deploy`; gives exit code, stdout, stderr."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as stopped:
+            main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        assert isinstance(stopped.value.code, int)
+        return stopped.value.code, out, err
+
+    return run

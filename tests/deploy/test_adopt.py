@@ -13,26 +13,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from deploy import Preprocess, adopt_model, open_bundle, open_detector
 from deploy.adopt import COCO_CLASSES, read_class_names
-from deploy.cli import main
 from deploy.errors import InputError
 
 SIDE, CELLS = 64, 84  # grids of 8x8, 4x4 and 2x2 cells
 CLASSES = ("cat", "dog")
 Command = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def deploy(capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs a command; gives exit code, stdout, stderr."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stopped:
-            main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        assert isinstance(stopped.value.code, int)
-        return stopped.value.code, out, err
-
-    return run
 
 
 def write_yolox(path: Path, shape: list[int | str] | None = None, score: float = 0.5) -> Path:

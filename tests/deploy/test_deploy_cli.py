@@ -10,26 +10,7 @@ import pytest
 from PIL import Image
 
 from deploy import Bundle
-from deploy.cli import main
 from deploy.targets import TARGETS
-
-
-@pytest.fixture
-def deploy(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., tuple[int, str, str]]:
-    """Runs a command; gives exit code, stdout, stderr."""
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stopped:
-            main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        assert isinstance(stopped.value.code, int)
-        return stopped.value.code, out, err
-
-    return run
-
 
 Command = Callable[..., tuple[int, str, str]]
 

@@ -15,24 +15,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from deploy import Bundle, BundleManifest, Detector, LatencyRecord, Preprocess, Subject, get_target, write_bundle
-from deploy.cli import main
 
 Pretend = Callable[..., Any]
 Command = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def deploy(capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs a command; gives exit code, stdout, stderr."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stopped:
-            main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        assert isinstance(stopped.value.code, int)
-        return stopped.value.code, out, err
-
-    return run
 
 
 @pytest.fixture

@@ -11,23 +11,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from deploy import BundleManifest, Preprocess, write_bundle
-from deploy.cli import main
 
 Command = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def deploy(capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs a command; gives exit code, stdout, stderr."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stopped:
-            main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        assert isinstance(stopped.value.code, int)
-        return stopped.value.code, out, err
-
-    return run
 
 
 @pytest.fixture
