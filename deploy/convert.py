@@ -14,6 +14,7 @@ from deploy.builders.compatibility import VERSIONS, check_model, fits_release, o
 from deploy.builders.precision import PRECISIONS, Conversion, convert_model
 from deploy.builders.trunk import find_trunk
 from deploy.bundle import MODEL_FILE, Bundle, write_bundle
+from deploy.engines import ENGINES
 from deploy.errors import CompatibilityError, InputError
 from deploy.pipeline.detector import ModelSource
 from deploy.targets.base import Target, TargetSpec
@@ -51,7 +52,8 @@ def convert(
     are kept beside the new bundle, under a hash of all they depend on.
 
     Raises:
-        InputError: the bundle is not in FP32, its model cannot be converted, or `data` has other classes.
+        InputError: the bundle is not in FP32, its model cannot be converted, the target's engine gains nothing by the
+            precision, or `data` has other classes.
         PrecisionError: too much is lost; nothing is written.
         CompatibilityError: the target is TensorRT's, and its conversion does not fit a release that the source fits;
             nothing is written.
@@ -60,6 +62,11 @@ def convert(
     from deploy.evaluate import AveragePrecision, evaluate_artefact, match_classes
 
     model = _read_convertible(bundle, precision)
+    can = ENGINES[target.spec.engine].precisions
+    if precision not in can:
+        raise InputError(
+            "target {}: its engine gains by {}, not by {}".format(target.spec.name, ", ".join(can), precision)
+        )
     if out.resolve() == bundle.folder.resolve():
         raise InputError("{} is the bundle that is converted; choose another folder with --out".format(out))
     validation: Dataset = read_dataset(data, "val")

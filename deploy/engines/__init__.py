@@ -7,12 +7,17 @@ from typing import Dict, Optional, Type, Union
 
 from deploy.engines.base import Engine, TensorSpec
 from deploy.engines.ort import OrtEngine
+from deploy.engines.ort_cuda import OrtCudaEngine
 from deploy.engines.trt import TrtEngine
 from deploy.errors import InputError
 
 __all__ = ["ENGINES", "Engine", "TensorSpec", "open_engine"]
 
-ENGINES: Dict[str, Union[Type[OrtEngine], Type[TrtEngine]]] = {"ort": OrtEngine, "trt": TrtEngine}
+ENGINES: Dict[str, Union[Type[OrtEngine], Type[TrtEngine]]] = {
+    "ort": OrtEngine,
+    "ort-cuda": OrtCudaEngine,
+    "trt": TrtEngine,
+}
 
 
 def open_engine(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Dict, Mapping, NamedTuple, Optional, Tuple, Union
+from typing import ClassVar, Dict, Mapping, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 
@@ -35,7 +35,8 @@ class Engine(ABC):
         runtime: the library, its version and what it runs on, for a measurement's record.
         threads: CPU threads the runtime computes with.
         notes: what a measurement's record is to say besides, as that an engine was built short of memory.
-        last_gpu_ms: milliseconds that the GPU worked on the last `infer`, without copies; None without a GPU.
+        last_gpu_ms: milliseconds that the GPU worked on the last `infer`, without copies; None if that is not known.
+        precisions: of models that it has fast kernels for.
     """
 
     inputs: Tuple[TensorSpec, ...]
@@ -44,6 +45,7 @@ class Engine(ABC):
     threads: int
     notes: Tuple[str, ...] = ()
     last_gpu_ms: Optional[float] = None
+    precisions: ClassVar[Tuple[str, ...]] = ("fp32", "fp16", "int8")
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU."""
+"""ONNX Runtime; its CPU provider."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from deploy.errors import EngineError, InputError
 
 __all__ = ["OrtEngine"]
 
-PROVIDER = "CPUExecutionProvider"
 ERRORS_ONLY = 3
 DTYPES = {
     "tensor(float)": "float32",
@@ -40,19 +39,25 @@ class OrtEngine(Engine):
 
     Raises:
         InputError: the file is missing or is no ONNX model.
-        EngineError: ONNX Runtime is not installed, or does not run on the CPU.
+        EngineError: ONNX Runtime is not installed, or took another provider.
+
+    Attributes:
+        provider: of ONNX Runtime's, that the session is opened with. messages: least severity of what it prints.
     """
+
+    provider = "CPUExecutionProvider"
+    messages = ERRORS_ONLY
 
     def __init__(self, path: Union[str, Path], threads: Optional[int] = None, level: Optional[int] = None) -> None:
         super().__init__(check_model_file(path, "ONNX model"))
         check_threads(threads)
-        runtime = _import_runtime()
+        runtime = _import_runtime(self.messages)
         self.threads = threads if threads is not None else count_physical_cores()
-        self._session: Any = _open_session(runtime, self.path, self.threads)
+        self._session: Any = self._open(runtime)
         active = self._session.get_providers()
-        if active[:1] != [PROVIDER]:
-            raise EngineError("{} was asked of ONNX Runtime, which took {}".format(PROVIDER, active))
-        self.runtime = "onnxruntime {} {}".format(runtime.__version__, PROVIDER)
+        if active[:1] != [self.provider]:
+            raise EngineError("{} was asked of ONNX Runtime, which took {}".format(self.provider, active))
+        self.runtime = "onnxruntime {} {}".format(runtime.__version__, self.provider)
         self.inputs = tuple(_describe(node, self.path) for node in self._session.get_inputs())
         self.outputs = tuple(_describe(node, self.path) for node in self._session.get_outputs())
         self._names = [spec.name for spec in self.outputs]
@@ -67,29 +72,36 @@ class OrtEngine(Engine):
     def _release(self) -> None:
         self._session = None
 
+    def _open(self, runtime: Any) -> Any:
+        """The session that `_run` uses."""
+        return self._open_session(runtime, {})
 
-def _import_runtime() -> Any:
+    def _open_session(self, runtime: Any, entries: Mapping[str, str]) -> Any:
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
+        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.log_severity_level = self.messages
+        for name, value in entries.items():
+            options.add_session_config_entry(name, value)
+        try:
+            return runtime.InferenceSession(str(self.path), options, providers=[self.provider])
+        except Exception as error:  # as in `_run`
+            raise InputError(
+                "{} is not a model that ONNX Runtime can load: {}".format(self.path, _shorten(error))
+            ) from error
+
+
+def _import_runtime(messages: int) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
         raise EngineError(
             "ONNX Runtime is not installed ({}): python3 -m pip install onnxruntime".format(error)
         ) from error
-    onnxruntime.set_default_logger_severity(ERRORS_ONLY)
+    onnxruntime.set_default_logger_severity(messages)
     return onnxruntime
-
-
-def _open_session(runtime: Any, path: Path, threads: int) -> Any:
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
-    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.log_severity_level = ERRORS_ONLY
-    try:
-        return runtime.InferenceSession(str(path), options, providers=[PROVIDER])
-    except Exception as error:  # as above
-        raise InputError("{} is not a model that ONNX Runtime can load: {}".format(path, _shorten(error))) from error
 
 
 def _describe(node: Any, path: Path) -> TensorSpec:

@@ -37,7 +37,7 @@ def get_target(name: str, host: str = "") -> Target:
 
     Raises:
         InputError: neither exists, a board has no host, or the target asks for a link, an engine or an NMS that this
-            release does not have.
+            release does not have, or for a precision that its engine gains nothing by.
     """
     spec = apply_host(read_target(name), host)
     for what, value, known in (
@@ -50,6 +50,13 @@ def get_target(name: str, host: str = "") -> Target:
                 "target {!r} wants the {} {!r}; this release has: {}; choose another target, or write one".format(
                     name, what, value, ", ".join(sorted(known))
                 )
+            )
+    can = ENGINES[spec.engine].precisions
+    for precision in spec.precisions:
+        if precision not in can:
+            raise InputError(
+                "target {!r} names the precision {}, and its engine {!r} gains by: {}; take it out of "
+                "`precisions`".format(name, precision, spec.engine, ", ".join(can))
             )
     return LINKS[spec.link](spec)
 

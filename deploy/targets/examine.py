@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import platform
 import shutil
 import tempfile
@@ -13,7 +12,8 @@ from typing import List, NamedTuple, Optional, Sequence
 from deploy.canary import write_canary
 from deploy.device import GOVERNOR, read_fingerprint
 from deploy.engines import open_engine
-from deploy.errors import DeployError, InputError
+from deploy.engines.cuda_driver import find_cuda_device
+from deploy.errors import DeployError, EngineError, InputError
 from deploy.sensors import describe_reading, read_now
 from deploy.sensors.tegra import read_power_mode
 from deploy.timing import make_noise
@@ -22,7 +22,7 @@ from deploy.watching import uses_gpu
 __all__ = ["STATES", "Condition", "describe_conditions", "examine_machine", "require_working"]
 
 STATES = ("works", "note", "missing")
-MODULES = {"ort": "onnxruntime", "trt": "tensorrt"}  # of each engine
+MODULES = {"onnxruntime": ("ort", "ort-cuda"), "tensorrt": ("trt",)}  # and the engines that need them
 LEAST_FREE_MIB = 512
 INSTALL = {
     "numpy": "sudo apt install python3-numpy, or in a virtual environment python3 -m pip install numpy",
@@ -53,8 +53,8 @@ def examine_machine(engine: str, threads: Optional[int], folder: Path) -> List[C
         _find_module("numpy", True),
         _find_module("PIL", True),
     ]
-    for name, module in MODULES.items():
-        conditions.append(_find_module(module, name == engine))
+    for module, engines in MODULES.items():
+        conditions.append(_find_module(module, engine in engines))
     conditions += [_find_cuda(uses_gpu(engine)), _run_canary(engine, threads), _find_disk(folder), _find_governor()]
     sensors = describe_reading(read_now(uses_gpu(engine))).replace("sensors: ", "", 1)
     return [*conditions, Condition("works", "sensors", sensors), *_find_power_mode()]
@@ -103,20 +103,12 @@ def _run_canary(engine: str, threads: Optional[int]) -> Condition:
 
 
 def _find_cuda(needed: bool) -> Condition:
-    """The first CUDA device, in the driver's words; the driver's library alone is asked."""
     try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        found = "no driver (libcuda.so.1)"
+        device = find_cuda_device()
+    except EngineError as error:
+        found = str(error)
     else:
-        name, device, count = ctypes.create_string_buffer(256), ctypes.c_int(), ctypes.c_int()
-        code = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
-        if not code and count.value:
-            code = driver.cuDeviceGet(ctypes.byref(device), 0) or driver.cuDeviceGetName(name, 256, device)
-            if not code:
-                return Condition("works", "CUDA device", "{}, {} in all".format(
-                    name.value.decode(errors="replace"), count.value))  # fmt: skip
-        found = "the driver sees none (error {})".format(code)
+        return Condition("works", "CUDA device", "{}, {} in all".format(*device))
     if not needed:
         return Condition("note", "CUDA device", found + ", and not needed by this target")
     return Condition("missing", "CUDA device", found, "install NVIDIA's driver; in a container, start it with the GPU")

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from ort_cuda import pretend_ort_cuda
 
 from deploy.engines import ENGINES, Engine, TensorSpec, open_engine
 from deploy.errors import EngineError, InputError
@@ -32,9 +33,11 @@ def write_sums(path: Path, length: int | str) -> Path:
 
 @pytest.fixture(params=sorted(ENGINES))
 def name(request: pytest.FixtureRequest) -> str:
-    """Each engine; TensorRT's over a double of the library, as there is no GPU where this runs."""
+    """Each engine; those of a GPU over doubles of their libraries, as there is none where this runs."""
     if request.param == "trt":
         request.getfixturevalue("pretend_tensorrt")()
+    if request.param == "ort-cuda":
+        pretend_ort_cuda(request.getfixturevalue("monkeypatch"))
     return str(request.param)
 
 

@@ -1,0 +1,66 @@
+"""ONNX Runtime on an NVIDIA GPU, by its CUDA provider."""
+
+from __future__ import annotations
+
+import io
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any, Optional, Union
+
+from deploy.engines.cuda_driver import find_cuda_device
+from deploy.engines.ort import OrtEngine
+from deploy.errors import EngineError, InputError
+
+__all__ = ["OrtCudaEngine"]
+
+NOT_FATAL = 4  # the library prints the reasons of a refusal in colours on stderr; the error raised here has them
+ALL_ON_GPU = "session.disable_cpu_ep_fallback"
+PARTLY_ON_CPU = "some operators run on the CPU: the CUDA provider does not have them all"
+INSTALL = (
+    "python3 -m pip install 'onnxruntime-gpu[cuda,cudnn]', with the package onnxruntime taken away before: "
+    "both write the same folder"
+)
+
+
+class OrtCudaEngine(OrtEngine):
+    """An ONNX file in an ONNX Runtime session on the first GPU; images and results are copied inside each `infer`.
+
+    A session on the CPU alone is an error. One that has a few operators there says so in `notes`.
+
+    Raises:
+        InputError: the file is missing or is no ONNX model.
+        EngineError: no GPU, an ONNX Runtime without CUDA, or one whose CUDA does not load.
+    """
+
+    provider = "CUDAExecutionProvider"
+    messages = NOT_FATAL
+    precisions = ("fp32", "fp16")
+
+    def __init__(self, path: Union[str, Path], threads: Optional[int] = None, level: Optional[int] = None) -> None:
+        super().__init__(path, threads, level)
+        self._session.disable_fallback()  # a run that fails on the GPU is not done again on the CPU
+        self.runtime = "{}, {}".format(self.runtime, find_cuda_device().name)
+
+    def _open(self, runtime: Any) -> Any:
+        if self.provider not in runtime.get_available_providers():
+            raise EngineError("this ONNX Runtime is not built for CUDA: {}".format(INSTALL))
+        missing = _load_libraries(runtime)
+        try:
+            return self._open_session(runtime, {ALL_ON_GPU: "1"})
+        except InputError:  # of the model, or because an operator has no place on the GPU: the next attempt tells
+            session = self._open_session(runtime, {})
+        if session.get_providers()[:1] != [self.provider]:
+            reason = missing or "its CUDA libraries are there, so look at the driver's version and the GPU"
+            raise EngineError("ONNX Runtime's CUDA does not load: {}; install: {}".format(reason, INSTALL))
+        self.notes = (PARTLY_ON_CPU,)
+        return session
+
+
+def _load_libraries(runtime: Any) -> str:
+    """Load CUDA's and cuDNN's libraries where pip put them; the first that is not found, in the library's words."""
+    if not hasattr(runtime, "preload_dlls"):  # before ONNX Runtime 1.21
+        return ""
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        runtime.preload_dlls()
+    return next((line for line in printed.getvalue().splitlines() if "Failed" in line), "")
