@@ -86,13 +86,14 @@ CONVERT_HELP = """precisions:
   fp16  casts: convolutions, linears and what lies between them in float16;
         layers whose values exceed 10000 stay in fp32
   int8  pairs of QuantizeLinear and DequantizeLinear, symmetrical, a scale a
-        channel for weights; the heads' last layers stay in fp32
+        channel for weights; the heads' last layers stay in fp32,
+        or in fp16 where the target's engine is TensorRT
 Box decoding, softmax, TopK, NMS, inputs and outputs are fp32 in both.
 
 AP is that of the converted file, run by the engine that will run it. Where more
-than --max-ap-drop is lost, the layers that cost most go back to fp32; where that
-does not help, nothing is written. Whether it is faster, only the device says:
-deploy compare BUNDLE-int8 BUNDLE.
+than --max-ap-drop is lost, the layers that cost most go back (beside int8 on
+TensorRT to fp16, else to fp32); where that does not help, nothing is written.
+Whether it is faster, only the device says: deploy compare BUNDLE-int8 BUNDLE.
 
 examples:
   deploy convert runs/demo/bundles/student-003 --precision int8 --data my_images

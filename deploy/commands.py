@@ -147,7 +147,7 @@ def convert_bundle(options: argparse.Namespace) -> None:
     groups = _plural(conversion.groups, "group of layers", "groups of layers")
     print("  {} converted, calibrated on {}".format(groups, _plural(conversion.images, "image")))
     for name in conversion.put_back:
-        print("  back in fp32: {}".format(name))
+        print("  back in {}: {}".format(conversion.rest, name))
 
 
 def measure_model(options: argparse.Namespace) -> None:

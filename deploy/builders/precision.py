@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Sequence, Set, Tuple
 
 import numpy as np
 
@@ -28,7 +28,8 @@ class Conversion:
     Attributes:
         ap, ap_fp32, drop: average precision of the converted model, of its source, and how much less the former is.
         groups: of layers (those that share weights) that compute in the new precision, counted.
-        put_back: groups, by the name of their weights, that went back to FP32 because they cost most; worst first.
+        put_back: groups, by the name of their weights, that went back because they cost most; worst first.
+        rest: the precision of those and of all other layers: "fp16" for INT8 on TensorRT, else "fp32".
         tried: how many groups were put back at each attempt, and the drop that was left.
         calibration, images: how ranges were found, and on how many listed images (the unreadable are left out).
     """
@@ -38,6 +39,7 @@ class Conversion:
     ap_fp32: float
     groups: int
     put_back: Tuple[str, ...]
+    rest: str
     tried: Tuple[Tuple[int, float], ...]
     calibration: str
     images: int
@@ -52,12 +54,13 @@ class Conversion:
 
 @dataclass(frozen=True)
 class _Source:
-    """A model to convert, and all that is known of it."""
+    """A model to convert, and all that is known of it; `rest` is as of `Conversion`."""
 
     model: onnx.ModelProto
     trunk: Trunk
     ranges: Ranges
     engine: str
+    rest: str = "fp32"
 
 
 def _build_fp16(source: _Source, groups: Sequence[str]) -> onnx.ModelProto:
@@ -66,7 +69,26 @@ def _build_fp16(source: _Source, groups: Sequence[str]) -> onnx.ModelProto:
 
 
 def _build_int8(source: _Source, groups: Sequence[str]) -> onnx.ModelProto:
-    return quantise_to_int8(source.model, source.trunk.nodes_of(groups), source.ranges, source.engine)
+    model, trunk = source.model, source.trunk
+    integers = trunk.nodes_of(groups)
+    if source.rest == "fp16":
+        halves = {layer.node for layer in trunk.layers} - set(integers)
+        halves -= find_wide_nodes(model, trunk, source.ranges)
+        model = cast_to_fp16(model, frozenset(halves | _list_between(model, trunk, halves)))
+    return quantise_to_int8(model, integers, source.ranges, source.engine)
+
+
+def _list_between(model: onnx.ModelProto, trunk: Trunk, layers: Set[str]) -> Set[str]:
+    """Carriers that read nothing but what these layers say, one behind the other."""
+    carriers, found, features = set(trunk.carriers), set(), set()
+    constants = {entry.name for entry in model.graph.initializer}
+    for node in model.graph.node:
+        inside = node.name in carriers and all(name in features or name in constants for name in node.input if name)
+        if inside:
+            found.add(node.name)
+        if inside or node.name in layers:
+            features.update(node.output)
+    return found
 
 
 # For each precision: what makes a model of it of some groups of layers, and whether heads' last layers are among them.
@@ -74,6 +96,7 @@ PRECISIONS: Mapping[str, Tuple[Callable[[_Source, Sequence[str]], onnx.ModelProt
     "fp16": (_build_fp16, True),
     "int8": (_build_int8, False),
 }
+REST = {("int8", "trt"): "fp16"}  # of the layers that are not converted, by precision and engine; elsewhere FP32
 
 
 def convert_model(
@@ -90,7 +113,8 @@ def convert_model(
     """A model in another precision that loses at most `max_ap_drop` of average precision.
 
     Where it loses more, groups of layers are ranked by how far each alone moves what the heads say, and the worst go
-    back to FP32: one, two, four and so on, until the loss is within the bound.
+    back: one, two, four and so on, until the loss is within the bound. Beside INT8 on TensorRT they and the heads' last
+    layers are FP16; elsewhere FP32, because ONNX Runtime has no FP16 arithmetic on a CPU.
 
     Args:
         ranges: of the model's features, found on so many images by `calibrate`.
@@ -101,7 +125,7 @@ def convert_model(
         PrecisionError: the loss stays above the bound with all but one group put back; it says the least loss found.
     """
     build, with_last = PRECISIONS[precision]
-    source = _Source(model, find_trunk(model), ranges, engine)
+    source = _Source(model, find_trunk(model), ranges, engine, REST.get((precision, engine), "fp32"))
     groups = source.trunk.groups(with_last)
     if not groups:
         raise PrecisionError("the model has no layer that could be {}: no convolution or linear".format(precision))
@@ -118,7 +142,7 @@ def convert_model(
         if before - after <= max_ap_drop:
             kept = tuple(ranked[:count])
             return converted, Conversion(
-                precision, after, before, len(groups) - count, kept, tuple(tried), METHOD, images
+                precision, after, before, len(groups) - count, kept, source.rest, tuple(tried), METHOD, images
             )
         if count >= len(groups) - 1:
             raise PrecisionError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from deploy.builders.calibration import calibrate, calibrate_once, key_calibrati
 from deploy.builders.compatibility import VERSIONS, check_model, fits_release
 from deploy.builders.fp16 import cast_to_fp16, find_wide_nodes
 from deploy.builders.int8 import STYLES, quantise_to_int8
-from deploy.builders.precision import PRECISIONS, convert_model, rank_groups
+from deploy.builders.precision import PRECISIONS, _Source, convert_model, rank_groups
 from deploy.builders.trunk import find_trunk
 from deploy.errors import InputError, PrecisionError
 
@@ -198,18 +199,33 @@ def agree(model: onnx.ModelProto, canvases: list[np.ndarray], candidate: onnx.Mo
     return 1 - float(np.mean([np.abs(run(candidate, canvas)[0] - run(model, canvas)[0]).max() for canvas in canvases]))
 
 
-def test_the_layer_that_costs_most_goes_back_and_the_rest_stays() -> None:
+@pytest.mark.parametrize("engine", STYLES)
+def test_the_layer_that_costs_most_goes_back_and_the_rest_stays(engine: str) -> None:
     model, ranges, canvases = spoilt_case()
     assert rank_groups(model, "int8", ranges, canvases)[0][0] == "w1"
     tried: list[str] = []
-    converted, conversion = convert_model(
-        model, "int8", ranges, canvases, lambda candidate: agree(model, canvases, candidate), 0.2, 2, tried.append
-    )
+    judge, rest = partial(agree, model, canvases), {"trt": "fp16", "ort": "fp32"}[engine]
+    converted, conversion = convert_model(model, "int8", ranges, canvases, judge, 0.2, 2, tried.append, engine)
     assert conversion.put_back[0] == "w1" and conversion.groups == 3 - len(conversion.put_back) >= 1
+    assert conversion.rest == rest
     assert conversion.tried[0][1] > 0.2 >= conversion.drop and conversion.tried[-1][1] == conversion.drop
     assert any("ranking 3 groups" in line for line in tried)
-    kept = {entry.name for entry in converted.graph.initializer if entry.data_type == FULL}
-    assert "w1" in kept
+    types = {entry.name: entry.data_type for entry in converted.graph.initializer}
+    expected = {"w1_fp16": HALF, "w3_fp16": HALF} if rest == "fp16" else {"w1": FULL, "w3": FULL}
+    assert {name: types.get(name) for name in expected} == expected, "w3 is the head's"
+
+
+def test_what_lies_between_layers_that_went_back_is_fp16_beside_int8() -> None:
+    model = chain((1.0, 1.0, 1.0, 1.0))
+    trunk = find_trunk(model)
+    ranges = calibrate(model, trunk, canvases_for(model), 1)
+    build, _ = PRECISIONS["int8"]
+    converted = build(_Source(model, trunk, ranges, "trt", "fp16"), ["w0"])
+    types = types_of(converted)
+    read = {node.name: types[node.input[0]] for node in converted.graph.node if node.op_type in ("Conv", "Relu")}
+    assert read == {"conv0": FULL, "relu0": FULL} | dict.fromkeys(("conv1", "relu1", "conv2", "relu2", "conv3"), HALF)
+    canvas = canvases_for(model)[0]
+    assert 0 < np.abs(run(converted, canvas)[0] - run(model, canvas)[0]).max() < 0.1
 
 
 def test_a_loss_that_stays_is_refused_with_its_figure() -> None:
