@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, TextIO, Tuple
 
 from deploy.bundle import hash_file
+from deploy.child import Say, ask_child, take_stdout
 from deploy.clocks import LOCK_CLOCKS
 from deploy.data.images import ImageFile
 from deploy.engines import ENGINES
@@ -30,7 +31,7 @@ from deploy.protocols import MODES, PROTOCOLS
 from deploy.targets.examine import Condition, examine_machine
 from deploy.timing import Subject
 
-__all__ = ["AGENT_VERSION", "BOARD_LEASE", "serve"]
+__all__ = ["AGENT_VERSION", "BOARD_LEASE", "detect_here", "serve"]
 
 AGENT_VERSION = 2
 BOARD_LEASE = "cpu"  # one lock a board, whatever its clients call it; the one of `--target cpu` on the board itself
@@ -39,14 +40,14 @@ MODELS_LIMIT, IMAGES_LIMIT = 256, 4096
 TIME_LIMIT_S = 24 * 3600.0
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 DIGEST = re.compile(r"[0-9a-f]{64}\Z")
-Say = Callable[[Mapping[str, Any]], None]
+DETECTING = "deploy.agent:detect_here"
 
 
 def serve(cache: Path) -> None:
     """Answer requests one by one until stdin ends."""
     if os.getpgid(0) != os.getpid():
         os.setpgid(0, 0)  # a group of its own: what it starts ends with it
-    say = _take_stdout()
+    say = take_stdout()
     lines: "queue.Queue[str]" = queue.Queue(maxsize=4)
     threading.Thread(target=_read_lines, args=(sys.stdin, lines), daemon=True).start()
     while True:
@@ -109,7 +110,13 @@ def _measure(request: Mapping[str, Any], cache: Path, say: Say) -> Dict[str, Any
     return {name: item.to_json() for name, item in measured.items()}
 
 
-def _detect(request: Mapping[str, Any], cache: Path, say: Say) -> List[Dict[str, Any]]:
+def _detect(request: Mapping[str, Any], cache: Path, say: Say) -> Any:
+    return ask_child(DETECTING, {"request": request, "cache": str(cache)}, say)  # a model may end the process it is in
+
+
+def detect_here(asked: Mapping[str, Any], say: Say) -> List[Dict[str, Any]]:
+    """The answer to the request "detect", for a process of its own."""
+    request, cache = asked["request"], Path(asked["cache"])
     source = ModelSource(
         _find_file(cache, request.get("model")),
         Preprocess.from_json(request.get("preprocess") or {}),
@@ -206,20 +213,6 @@ def _take_number(request: Mapping[str, Any], key: str, most: float, least: float
 
 def _take_threads(request: Mapping[str, Any]) -> Optional[int]:
     return None if request.get("threads") is None else int(_take_number(request, "threads", 1024, least=1))
-
-
-def _take_stdout() -> Say:
-    """A writer of lines to stdout; whatever else prints, also from C, now goes to stderr."""
-    stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    lock = threading.Lock()
-
-    def say(answer: Mapping[str, Any]) -> None:
-        with lock:
-            stream.write(json.dumps(answer) + "\n")
-            stream.flush()
-
-    return say
 
 
 def _read_lines(stream: TextIO, lines: "queue.Queue[str]") -> None:

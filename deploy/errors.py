@@ -19,6 +19,10 @@ class EngineError(DeployError):
     """A runtime refused a model or failed while executing it."""
 
 
+class ChildError(EngineError):
+    """A process that ran a model ended without an answer, as when the system was short of memory."""
+
+
 class SourceError(DeployError):
     """A camera or a stream that was being read gave no more frames."""
 

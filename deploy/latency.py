@@ -16,7 +16,7 @@ from deploy.sensors import Conditions, Energy
 
 __all__ = ["PROTOCOL_VERSION", "Canary", "Comparison", "LatencyRecord", "MeasurementFailure", "WarmUp", "compare"]
 
-PROTOCOL_VERSION = 2  # 2: a session of its own for every window
+PROTOCOL_VERSION = 3  # 2: a session of its own for every window; 3: a process of its own for every level
 Windows = Tuple[Tuple[float, ...], ...]
 
 

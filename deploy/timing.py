@@ -156,12 +156,14 @@ def time_models(
     threads: Optional[int],
     seed: int,
     report: Callable[[str], None],
+    at: Callable[[Optional[str]], None],
     metered: bool = False,
 ) -> Lease:
     """Time models in turns, in a new random order each round, so that a drifting machine treats them alike.
 
     Every model takes part in every round, hence window i of one belongs to window i of the others, and is opened anew
-    for it. A model that cannot be run has its reason in `Timed.error`; the others go on. Where power is ``metered``,
+    for it. A model that cannot be run has its reason in `Timed.error`; the others go on. `at` takes the name of the
+    model that runs from now on, None after it: should this process end, it was that one. Where power is ``metered``,
     the device rests before, and each model runs alone afterwards, for as long as the protocol says.
     """
     timed = {name: Timed() for name in subjects}
@@ -172,7 +174,7 @@ def time_models(
         stack.callback(canary.close)
         runners: Dict[str, Runner] = {}
         for name, subject in subjects.items():
-            with _noting_errors(timed[name]):
+            with _running(name, timed[name], at):
                 runners[name] = Runner(subject, images, engine, threads, protocol.builder_level)
                 stack.callback(runners[name].close)
                 opened = runners[name].engine
@@ -185,7 +187,7 @@ def time_models(
         before = _time_canary(canary, protocol)
         for name, runner in runners.items():
             report("warming up {}".format(name))
-            with _noting_errors(timed[name]):
+            with _running(name, timed[name], at):
                 timed[name].warm_up = _warm_up(runner, protocol)
         started = monotonic()
         going = [name for name in runners if timed[name].error is None]
@@ -195,7 +197,7 @@ def time_models(
             order.shuffle(going)
             report("timing {}: round {}".format(", ".join(sorted(going)), len(timed[going[0]].windows_ms) + 1))
             for name in going:
-                with _noting_errors(timed[name]):
+                with _running(name, timed[name], at):
                     _add_window(timed[name], runners[name], protocol)
             going = [name for name in going if timed[name].error is None]
         span = Span(started, monotonic())
@@ -204,7 +206,7 @@ def time_models(
         after = _time_canary(canary, protocol) if going else before
         for name in going if idle else ():
             report("metering the energy of {}".format(name))
-            with _noting_errors(timed[name]):
+            with _running(name, timed[name], at):
                 timed[name].work = _run_for(runners[name], protocol.energy_s)
     return Lease(timed, Canary(round(before, 4), round(after, 4)), span, idle)
 
@@ -282,8 +284,11 @@ def _run_for(runner: Runner, seconds: float) -> Span:
 
 
 @contextmanager
-def _noting_errors(timed: Timed) -> Iterator[None]:
+def _running(name: str, timed: Timed, at: Callable[[Optional[str]], None]) -> Iterator[None]:
+    """Says which model runs; its errors are noted."""
+    at(name)
     try:
         yield
     except DeployError as error:
         timed.error = str(error)
+    at(None)

@@ -42,12 +42,13 @@ def watch_lease(
     threads: Optional[int],
     seed: int,
     report: Callable[[str], None],
+    at: Callable[[Optional[str]], None],
 ) -> Stay:
     """As `deploy.timing.time_models`, watched."""
     gpu = uses_gpu(engine)
     with Watch(gpu, SENSOR_INTERVAL_S["gpu" if gpu else "cpu"]) as watch:
         metered = watch.start.power_mw is not None or watch.start.energy_mj is not None
-        lease = time_models(subjects, images, protocol, engine, threads, seed, report, metered)
+        lease = time_models(subjects, images, protocol, engine, threads, seed, report, at, metered)
     conditions = Conditions.of(watch.samples, lease.span)
     energies = {
         name: None if timed.work is None else find_energy(watch.samples, timed.work, lease.idle)

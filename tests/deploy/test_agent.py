@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from deploy import Bundle, LatencyRecord
 from deploy.agent import AGENT_VERSION
@@ -24,13 +25,14 @@ MODE = {"mode": "sustained", "lock_clocks": "never"}
 class Agent:
     """An agent's process and the files in its cache."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **environment: str) -> None:
         self.cache = folder / "cache"
         self.cache.mkdir()
         write_archive(folder / "detect.pyz")
         self.process = subprocess.Popen(
             [sys.executable, "-I", str(folder / "detect.pyz"), "agent", str(self.cache)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={"TMPDIR": str(folder)},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env={"TMPDIR": str(folder), **environment},
         )  # fmt: skip
 
     def put(self, path: Path) -> str:
@@ -88,6 +90,29 @@ def test_a_malformed_request_is_refused_and_the_next_is_heard(
     answer = agent.ask(measuring(agent, tiny_bundle, **changes))
     assert not answer["ok"] and words in answer["error"]
     assert "one JSON object" in agent.ask("{")["error"]
+
+
+DEADLY = """
+import os, signal
+from deploy.engines.ort import OrtEngine
+OrtEngine._run = lambda self, feeds: os.kill(os.getpid(), signal.SIGSEGV)
+"""
+
+
+def test_a_model_that_ends_its_process_is_at_fault_and_the_agent_goes_on(tmp_path: Path, tiny_bundle: Bundle) -> None:
+    (tmp_path / "sitecustomize.py").write_text(DEADLY)
+    Image.new("RGB", (64, 48)).save(tmp_path / "image.png")
+    agent = Agent(tmp_path, PYTHONPATH=str(tmp_path))
+    try:
+        request = measuring(agent, tiny_bundle)
+        subject, image = request["subjects"]["tiny"], agent.put(tmp_path / "image.png")
+        answer = agent.ask({"op": "detect", "limit_s": 60, "engine": "ort", "images": [image], **subject})
+        assert not answer["ok"] and answer["of_model"] and "ended by SIGSEGV" in answer["error"]
+        assert "ended by SIGSEGV" in agent.ask(request)["result"]["tiny"]["error"], "by the canary already"
+        assert agent.ask({"op": "hello", "limit_s": 30})["result"] == AGENT_VERSION
+    finally:
+        agent.process.kill()
+        agent.process.wait()
 
 
 def test_a_damaged_file_is_removed_and_never_loaded(agent: Agent, tiny_bundle: Bundle) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -19,13 +20,14 @@ from deploy.engines import ENGINES, TensorSpec
 from deploy.engines.ort import OrtEngine
 from deploy.errors import InputError, MeasurementError
 from deploy.lease import lease_device
-from deploy.measure import _Job, _measure_in_child, _merge
+from deploy.measure import _measure_in_child, _merge
+from deploy.measure_job import Job, do_job
 from deploy.pipeline.preprocess import Preprocess
 from deploy.protocols import MODES
 from deploy.sensors import Conditions
 from deploy.surroundings import describe_surroundings
 from deploy.timing import make_noise
-from deploy.watching import SENSOR_INTERVAL_S
+from deploy.watching import SENSOR_INTERVAL_S, note_company
 
 
 @pytest.fixture(autouse=True)
@@ -35,8 +37,12 @@ def own_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "locks"))
 
 
-def job(subjects: dict[str, Subject]) -> _Job:
-    return _Job(subjects, (), "quick", "cpu", "ort", 1, 0, "lease", ("busy",))
+def job(subjects: dict[str, Subject], engine: str = "ort") -> Job:
+    return Job(subjects, (), "quick", "cpu", engine, 1, 0, "lease", ("busy",))
+
+
+def keep_quiet(line: str) -> None:
+    """Takes what a measurement says."""
 
 
 def test_a_bare_model_is_fed_noise_and_the_record_says_so(tiny_model: Path) -> None:
@@ -109,18 +115,54 @@ def test_nothing_to_measure_is_said() -> None:
         measure_models({})
 
 
-def test_a_child_process_answers_with_records(tiny_bundle: Bundle) -> None:
+def test_a_child_process_answers_with_records_and_says_what_it_does(tiny_bundle: Bundle) -> None:
+    said: list[str] = []
     with lease_device("toy") as lock:
-        answer = _measure_in_child(job({"tiny": Subject.of(tiny_bundle)}), lock)["tiny"]
+        answer = _measure_in_child(job({"tiny": Subject.of(tiny_bundle)}), lock, said.append)["tiny"]
     assert isinstance(answer, LatencyRecord)
     assert answer.flags[0] == "busy" and answer.lease == "lease"
+    assert said[:2] == ["warming up tiny", "timing tiny: round 1"]
 
 
 def test_a_child_that_dies_is_a_failure_of_its_models(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", "/bin/false")
     with lease_device("toy") as lock:
-        answer = _measure_in_child(job({"tiny": Subject.of(tiny_bundle)}), lock)["tiny"]
+        answer = _measure_in_child(job({"tiny": Subject.of(tiny_bundle)}), lock, keep_quiet)["tiny"]
     assert isinstance(answer, MeasurementFailure) and "ended with 1" in answer.reason
+
+
+DEADLY = """
+import os, signal
+from deploy.engines.ort import OrtEngine
+plain = OrtEngine._run
+def run(self, feeds):
+    if self.path.name == "deadly.onnx":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return plain(self, feeds)
+OrtEngine._run = run
+"""
+
+
+def test_a_model_that_ends_its_process_costs_no_other_its_latency(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(DEADLY)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    deadly = shutil.copy(tiny_model, tmp_path / "deadly.onnx")
+    subjects = {name: Subject(model) for name, model in (("a", tiny_model), ("b", deadly), ("c", tiny_model))}
+    said: list[str] = []
+    records = measure_models(subjects, level="quick", threads=1, report=said.append)
+    assert isinstance(records["a"], LatencyRecord) and isinstance(records["c"], LatencyRecord)
+    failure = records["b"]
+    assert isinstance(failure, MeasurementFailure) and "ended by SIGSEGV" in failure.reason
+    assert any("b: the process ended by SIGSEGV" in line for line in said)
+
+
+def test_an_error_in_a_child_is_raised_as_what_it_is(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"broken\.png is not an image"):
+        measure_models({"tiny": Subject.of(tiny_bundle)}, [tmp_path / "broken.png"], "quick")
 
 
 def test_processes_are_merged_in_order_and_one_failure_is_a_failure(tiny_model: Path) -> None:
@@ -135,7 +177,7 @@ def test_processes_are_merged_in_order_and_one_failure_is_a_failure(tiny_model: 
 
 def test_the_collector_is_as_it_was_afterwards(tiny_model: Path) -> None:
     assert gc.isenabled()
-    measure_models({"a": Subject(tiny_model)}, level="quick", threads=1)
+    do_job(job({"a": Subject(tiny_model)}))
     assert gc.isenabled()
 
 
@@ -149,7 +191,7 @@ def test_every_record_says_its_mode_and_what_the_device_told(tiny_model: Path) -
 def test_burst_rests_before_every_run(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(MODES, "burst", 0.01)
     started = time.monotonic()
-    record = measure_models({"a": Subject(tiny_model)}, level="quick", threads=1, mode="burst")["a"]
+    record = do_job(replace(job({"a": Subject(tiny_model)}), mode="burst"))["a"]
     assert isinstance(record, LatencyRecord) and record.mode == "burst"
     runs = len(record.samples_ms) + record.warm_up[0].runs
     assert runs >= 18 and time.monotonic() - started >= 0.01 * runs
@@ -169,7 +211,7 @@ def test_gpu_time_is_a_number_of_its_own(
 ) -> None:
     monkeypatch.setitem(ENGINES, "gpu", GpuEngine)
     subjects = {"bundle": Subject.of(tiny_bundle), "bare": Subject(tiny_model)}
-    for record in measure_models(subjects, level="quick", threads=1, engine="gpu").values():
+    for record in do_job(job(subjects, "gpu")).values():
         assert isinstance(record, LatencyRecord) and record.gpu_ms == 0.25
 
 
@@ -186,8 +228,8 @@ def test_a_gpu_is_watched_and_its_energy_metered(
 ) -> None:
     monkeypatch.setenv("FAKE_PROCESSES", "1")
     monkeypatch.setenv("FAKE_REASONS", "0x4")
-    records = measure_models({"a": Subject.of(tiny_bundle), "b": Subject(tiny_model)}, level="quick", threads=1)
-    for record in records.values():
+    subjects = {"a": Subject.of(tiny_bundle), "b": Subject(tiny_model)}
+    for record in do_job(replace(job(subjects), flags=tuple(note_company("ort")))).values():
         assert isinstance(record, LatencyRecord) and record.energy is not None
         (conditions,) = record.conditions
         assert conditions.gpu_mhz == (1410, 1410) and conditions.start_c == 61 and conditions.samples >= 2
@@ -205,13 +247,13 @@ def test_a_gpu_that_slows_itself_down_gives_no_latency(
 ) -> None:
     monkeypatch.setenv("FAKE_REASONS", "0x40")
     with pytest.raises(MeasurementError, match=r"slowed itself down .* hw thermal slowdown .*measure again"):
-        measure_models({"a": Subject(tiny_model)}, level="quick", threads=1)
+        do_job(job({"a": Subject(tiny_model)}))
 
 
 def test_energy_that_cannot_be_read_is_absent_and_said(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deploy.sensors.catalogue.SYSFS", Path("/nowhere"))
     monkeypatch.setitem(PROTOCOLS, "quick", replace(PROTOCOLS["quick"], idle_s=60, energy_s=60))
-    record = measure_models({"a": Subject(tiny_model)}, level="quick", threads=1)["a"]
+    record = do_job(job({"a": Subject(tiny_model)}))["a"]
     assert isinstance(record, LatencyRecord) and record.energy is None and record.to_json()["energy"] is None
     lines = describe_surroundings(record)
     assert "energy a frame not readable here" in lines
