@@ -4,38 +4,30 @@ from __future__ import annotations
 
 import json
 import logging
-import signal
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from deploy import Target, get_target
 from deploy.data import Dataset, read_dataset, summarise_problems
-from deploy.errors import BoardError
 from deploy.targets import require_working
 from optimizer.base_run import adopt_base, check_base
 from optimizer.config import RunConfig, parse_config
 from optimizer.data.shapes import CLASS_NAMES, write_shapes
-from optimizer.environment import describe_environment
-from optimizer.errors import InputError, Interrupted, RunFailed
+from optimizer.errors import InputError, RunFailed
 from optimizer.evaluation import Evaluation, build_meter
 from optimizer.export import check_export
 from optimizer.finetune import finetune_best, is_all_trained
-from optimizer.front import find_front, list_exports, write_front
+from optimizer.front import find_front, list_exports
 from optimizer.handover import hand_over
 from optimizer.jobs import choose_device
 from optimizer.plan import Plan, make_plan
-from optimizer.progress import RunProgress, format_duration
+from optimizer.progress import RunProgress
 from optimizer.report.console import front_table
-from optimizer.report.page import ReportData, write_report
+from optimizer.run_report import report_run
 from optimizer.search import build_strategy, search
 from optimizer.search.base import Proposal, Trial
-from optimizer.snapshots import draw_pictures
-from optimizer.store.artefacts import explain_disk_errors
+from optimizer.stopping import clocked, interruptible, logged, stoppable
 from optimizer.store.run_store import DATABASE, RunStore
 from optimizer.supernet.pool import TeacherPool
 from optimizer.teachers import choose_pool, default_pools, make_settings, prepare_pool, warn_of_weak_teachers
@@ -91,7 +83,7 @@ def train_teachers(config: RunConfig, folder: Path) -> Path:
         choice = choose_pool(config, folder, splits[0])
         if leads:
             progress = RunProgress()
-            with _interruptible("optimize teachers train, with the same options"), progress.shown():
+            with interruptible("optimize teachers train, with the same options"), progress.shown():
                 prepare_pool(choice, config, splits, config.data, progress)
     return choice.folder
 
@@ -152,7 +144,7 @@ def rewrite_report(folder: Path) -> Path:
     """`report.html` and `front.json` of a run, written again from its database; returns the page."""
     with RunStore.open(folder) as store:
         config = parse_config(store.config)
-        _report(store, config, read_data(store, config)[1], store.get_meta("status", "stopped"))
+        report_run(store, config, read_data(store, config)[1], store.get_meta("status", "stopped"))
     return folder / "report.html"
 
 
@@ -164,7 +156,7 @@ def _work(
     splits: Splits | None = None,
     teacher_pool: Path | None = None,
 ) -> Path:
-    with _logged(store.folder), _clocked(store) as clock, _stoppable(store, config, progress):
+    with logged(store.folder), clocked(store) as clock, stoppable(store):
         train_data, val_data = read_data(store, config, splits)
         for dataset, name in ((train_data, "training"), (val_data, "validation")):
             if dataset.problems:
@@ -185,7 +177,7 @@ def _work(
             if trial.status != "pending":
                 evaluation.forget(trial.number)
                 progress.trial_done(trial, config.search.trials)
-                _report(store, config, val_data, "running")
+                report_run(store, config, val_data, "running")
 
         with progress.shown():
             _train_base(store, evaluation, record)
@@ -216,7 +208,7 @@ def _work(
             hand_over(store, evaluation, build_meter(config, target, val_data, config.final_protocol, progress.note))
             clock()
         store.set_meta("status", "finished")
-        page = _report(store, config, val_data, "finished")
+        page = report_run(store, config, val_data, "finished")
     front = find_front(store)
     trials = {trial.number: trial for trial in store.history()}
     exports = list_exports(front, trials)
@@ -302,148 +294,3 @@ def _read_splits(folder: Path) -> Splits:
             f"{', '.join(val_data.class_names)}"
         )
     return train_data, val_data
-
-
-def _report(store: RunStore, config: RunConfig, val_data: Dataset, status: str) -> Path:
-    """Write `front.json` and `report.html` as things stand."""
-    store.set_meta("status", status)
-    trials = store.history()
-    front = find_front(store)
-    students = [trial for trial in trials if trial.status == "done" and trial.number > 0]
-    best = max(students, key=lambda trial: trial.score or 0.0, default=None)
-    page = store.folder / "report.html"
-    images = config.data.resolve().name if config.data else "generated shapes"
-    data = ReportData(
-        title=f"{config.base} for {Path(config.target).stem}",
-        status=f"{status}; {config.search.method} search on {images}",
-        finished=status != "running",
-        settings=_list_settings(store, config),
-        environment=describe_environment(),
-        trials=trials,
-        trials_wanted=config.search.trials,
-        elapsed=format_duration(store.elapsed_seconds),
-        front=front.numbers,
-        latency=front.latency,
-        ratios=front.ratios,
-        bundles=front.bundles,
-        exports=list_exports(front, {trial.number: trial for trial in trials}),
-        tried=summarise_tried(front.tried),
-        not_kept=front.reasons,
-        best=best.number if best is not None else None,
-        pictures=draw_pictures(store, trials[0], best, val_data) if best is not None else (),
-    )
-    with explain_disk_errors(store.folder):
-        write_front(store.folder / "front.json", store)
-        write_report(page, data)
-    return page
-
-
-def _list_settings(store: RunStore, config: RunConfig) -> dict[str, str]:
-    search_config = config.search
-    return {
-        "command": store.get_meta("command", ""),
-        "preset, seed": f"{config.preset}, {config.seed}",
-        "base canvas": "{}x{}".format(*config.input_size),
-        "searched canvases": ", ".join("{}x{}".format(*size) for size in search_config.space.sizes),
-        "region proposals": ", ".join(str(count) for count in search_config.space.region_proposals),
-        "objective": f"{search_config.objective} of AP and {search_config.cost}, alpha {config.alpha:g}, "
-        f"beta {search_config.beta:g} (a reconstruction of the papers' score)",
-        "base training": f"{config.base_train.epochs} epochs, {config.base_train.optimizer}, "
-        f"lr {config.base_train.lr:g}",
-        "each student": f"{config.trial_train.epochs} epochs, lr {config.trial_train.lr:g}, weights "
-        f"{'inherited' if search_config.inherit else 'drawn anew'}",
-        "teachers": _describe_teaching(store, config),
-        "after the search": f"{search_config.finetuned} trained on for {config.finetune.epochs} epochs"
-        if search_config.finetuned and config.finetune is not None
-        else "nothing trained on",
-        "other exports": _describe_variants(config),
-        "latency protocol": f"{config.search_protocol} in the search, {config.final_protocol} for the front",
-    }
-
-
-def _describe_variants(config: RunConfig) -> str:
-    wanted = config.variants
-    if config.search.cost != "latency":
-        return "none: operations are what is scored"
-    precisions = "the target's" if wanted.precisions is None else ", ".join(wanted.precisions) or "fp32"
-    counts = config.search.space.region_proposals if wanted.region_proposals is None else wanted.region_proposals
-    listed = ", ".join(map(str, counts)) or "as they are"
-    return f"precisions: {precisions}; region proposals: {listed}; at most {wanted.max_ap_drop:g} of AP lost"
-
-
-def _describe_teaching(store: RunStore, config: RunConfig) -> str:
-    if not config.needs_pool:
-        return "none"
-    terms = ", ".join(f"{name} {weight:g}" for name, weight in config.distill.weights.items())
-    return f"{config.search.teacher}; pool of {store.get_meta('pool', 'sub-networks')}; weights {terms}"
-
-
-@contextmanager
-def _logged(folder: Path) -> Iterator[None]:
-    """Everything said, and the traceback of what should not happen, is in `log.txt`."""
-    handler = logging.FileHandler(folder / "log.txt")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    log.setLevel(logging.INFO)
-    log.addHandler(handler)
-    try:
-        yield
-    except Exception:
-        log.exception("the run stopped")
-        raise
-    finally:
-        log.removeHandler(handler)
-        handler.close()
-
-
-@contextmanager
-def _clocked(store: RunStore) -> Iterator[Any]:
-    """Yields a function that adds the time since its last call to the run's clock and returns the sum."""
-    last = time.monotonic()
-
-    def tick() -> float:
-        nonlocal last
-        now = time.monotonic()
-        store.add_elapsed(now - last)
-        last = now
-        return store.elapsed_seconds
-
-    try:
-        yield tick
-    finally:
-        tick()
-
-
-@contextmanager
-def _stoppable(store: RunStore, config: RunConfig, progress: RunProgress) -> Iterator[None]:
-    """A run that is stopped says so in its database, and how to go on."""
-    try:
-        with _interruptible(f"optimize resume {store.folder}"):
-            yield
-    except Interrupted:
-        store.set_meta("status", "interrupted")
-        store.log_event("interrupted")
-        raise
-    except BoardError as error:
-        store.set_meta("status", "paused")
-        store.log_event("paused")
-        raise RunFailed(
-            f"{error}; nothing found is lost. When the board is back, go on with: optimize resume {store.folder}"
-        ) from error
-
-
-@contextmanager
-def _interruptible(how_to_go_on: str) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the work between two transactions, as `Interrupted`."""
-
-    def stop(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    in_main = threading.current_thread() is threading.main_thread()  # signals can be caught nowhere else
-    before = signal.signal(signal.SIGTERM, stop) if in_main else None
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        raise Interrupted(f"stopped; nothing found is lost. Go on with: {how_to_go_on}") from error
-    finally:
-        if in_main:
-            signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,91 @@
+"""How a run ends early and says so: signals, a board that vanishes, its log and its clock."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from deploy.errors import BoardError
+from optimizer.errors import Interrupted, RunFailed
+from optimizer.store.run_store import RunStore
+
+__all__ = ["clocked", "interruptible", "logged", "stoppable"]
+
+log = logging.getLogger("detopt")
+
+
+@contextmanager
+def logged(folder: Path) -> Iterator[None]:
+    """Everything said, and the traceback of what should not happen, is in `log.txt`."""
+    handler = logging.FileHandler(folder / "log.txt")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.setLevel(logging.INFO)
+    log.addHandler(handler)
+    try:
+        yield
+    except Exception:
+        log.exception("the run stopped")
+        raise
+    finally:
+        log.removeHandler(handler)
+        handler.close()
+
+
+@contextmanager
+def clocked(store: RunStore) -> Iterator[Any]:
+    """Yields a function that adds the time since its last call to the run's clock and returns the sum."""
+    last = time.monotonic()
+
+    def tick() -> float:
+        nonlocal last
+        now = time.monotonic()
+        store.add_elapsed(now - last)
+        last = now
+        return store.elapsed_seconds
+
+    try:
+        yield tick
+    finally:
+        tick()
+
+
+@contextmanager
+def stoppable(store: RunStore) -> Iterator[None]:
+    """A run that is stopped says so in its database, and how to go on."""
+    try:
+        with interruptible(f"optimize resume {store.folder}"):
+            yield
+    except Interrupted:
+        store.set_meta("status", "interrupted")
+        store.log_event("interrupted")
+        raise
+    except BoardError as error:
+        store.set_meta("status", "paused")
+        store.log_event("paused")
+        raise RunFailed(
+            f"{error}; nothing found is lost. When the board is back, go on with: optimize resume {store.folder}"
+        ) from error
+
+
+@contextmanager
+def interruptible(how_to_go_on: str) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the work between two transactions, as `Interrupted`."""
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    in_main = threading.current_thread() is threading.main_thread()  # signals can be caught nowhere else
+    before = signal.signal(signal.SIGTERM, stop) if in_main else None
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise Interrupted(f"stopped; nothing found is lost. Go on with: {how_to_go_on}") from error
+    finally:
+        if in_main:
+            signal.signal(signal.SIGTERM, before)
