@@ -86,6 +86,7 @@ def write_report(path: Path, data: ReportData) -> None:
         failed=[trial for trial in data.trials if trial.status == "failed"],
         lineages={number: trace_lineage(by_number[number], by_number) for number in shown},
         by_latency=bool(latencies),
+        shared_flags=find_shared_flags([data.latency[n] for n in {0, *data.front} if n in data.latency]),
     )
     aside = path.with_name(path.name + ".part")
     aside.write_text(text, encoding="utf-8")
@@ -98,6 +99,13 @@ def describe_edits(proposal: Proposal) -> str:
         return f"from the pool: {proposal.subnet}"
     kinds = ", ".join(action.kind for action in proposal.actions).replace("_", " ")
     return kinds or ("fine-tuned" if proposal.finetune else "trained on")
+
+
+def find_shared_flags(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What every one of several latency records warns of, in the order of the first; nothing of a single one."""
+    if len(records) < 2:
+        return []
+    return [flag for flag in records[0]["flags"] if all(flag in record["flags"] for record in records)]
 
 
 def trace_lineage(trial: Trial, by_number: Mapping[int, Trial]) -> list[Trial]:

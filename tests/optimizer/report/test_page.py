@@ -65,6 +65,15 @@ def page(tmp_path: Path, data: ReportData) -> str:
     return (tmp_path / "report.html").read_text()
 
 
+def test_what_all_latencies_are_warned_of_is_said_once(tmp_path: Path) -> None:
+    hot = {**RECORD, "flags": ["a busy machine", "it was hot"]}
+    content = page(tmp_path, make_data([BASE, PRUNED, SMALL], latency={0: RECORD, 1: hot, 2: RECORD}))
+    assert content.count("a busy machine") == 1 and content.count("it was hot") == 1
+    (tmp_path / "report.html").unlink()
+    content = page(tmp_path, make_data([BASE, PRUNED], latency={0: {**RECORD, "flags": []}, 1: hot}))
+    assert content.count("a busy machine; it was hot") == 1
+
+
 class Text(HTMLParser):
     """What a reader sees, and the tags there are."""
 
