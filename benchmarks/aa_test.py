@@ -25,6 +25,7 @@ from deploy.bundle import hash_file
 from deploy.canary import write_canary
 from deploy.device import read_fingerprint
 from deploy.errors import MeasurementError
+from deploy.latency import PROTOCOL_VERSION
 
 REPORTS = Path(__file__).parent / "reports"
 WANTED = 0.05
@@ -38,6 +39,7 @@ def main() -> None:
             "model": model.name,
             "sha256": hash_file(model),
             "level": arguments.level,
+            "protocol": PROTOCOL_VERSION,
             "threads": arguments.threads,
         }
         tries = read_tries(arguments.state, question)

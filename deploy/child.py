@@ -2,76 +2,108 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
+import traceback
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Sequence
+from typing import IO, Any, Callable, Dict, Iterator, List, Mapping, Sequence
 
 from deploy import errors
 from deploy.errors import ChildError, DeployError
 
-__all__ = ["Say", "answer", "ask_child", "describe_child", "describe_environment", "take_stdout"]
+__all__ = ["Say", "answer", "ask_child", "become_expendable", "describe_child", "describe_environment", "take_stdout"]
 
 SILENCE_S = 2 * 3600.0  # an engine may be built without a word, for at most half of it
+LAST_S = 10.0  # to end in, once stdout is closed
+PR_SET_PDEATHSIG = 1
 Say = Callable[[Mapping[str, Any]], None]
 
 
-def ask_child(task: str, request: Any, hear: Callable[[Mapping[str, Any]], None], pass_fds: Sequence[int] = ()) -> Any:
+def ask_child(task: str, request: Any, hear: Say, pass_fds: Sequence[int] = ()) -> Any:
     """What a function of this package answers to a request, in a fresh process that may crash where this must not.
 
     The function, named as ``module:function``, takes the request and a `Say` for what is to be heard meanwhile; all
-    of that is JSON. A `DeployError` there is raised here as what it is.
+    of that is JSON. Warnings that it logs are heard as ``{"note": line}``. Its temporary files go with the process, and
+    so does the process with this one.
 
     Raises:
+        DeployError, OSError: raised by the function; here as what they were there.
+        RuntimeError: the function failed in another way; the text is the traceback.
         ChildError: the process ended without an answer, by a signal as the system's when memory is short, or said
             nothing for hours.
     """
-    with tempfile.TemporaryFile() as complaints:
+    with tempfile.TemporaryDirectory(prefix="child-") as scratch, tempfile.TemporaryFile() as complaints:
         process = subprocess.Popen(
             describe_child("from deploy.child import answer; answer({!r})".format(task)),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=complaints,
-            env=describe_environment(),
+            env={**describe_environment(), "TMPDIR": scratch},
             pass_fds=pass_fds,
         )
+        assert process.stdin is not None and process.stdout is not None
         try:
-            assert process.stdin is not None and process.stdout is not None
-            try:
+            with suppress(BrokenPipeError):  # it has ended already; its exit code says how
                 process.stdin.write(json.dumps(request).encode())
                 process.stdin.close()
-            except BrokenPipeError:
-                pass  # it has ended already; its exit code says how
             for line in _read_lines(process):
                 message = json.loads(line.decode())
                 if "answer" in message:
                     return message["answer"]
                 if "error" in message:
-                    raise _find_kind(message["kind"])(message["error"])
+                    raise _make_error(message)
                 hear(message)
-            raise ChildError(_explain(process.wait(), complaints))
+            raise ChildError(_explain(process, complaints))
         finally:
             process.kill()
             process.wait()
-            for stream in (process.stdin, process.stdout):
-                if stream is not None:
-                    stream.close()
+            process.stdout.close()
+            with suppress(BrokenPipeError):
+                process.stdin.close()
 
 
 def answer(task: str) -> None:
     """A child's whole life: the request on stdin, messages and the answer on stdout as JSON lines."""
+    become_expendable()
     say = take_stdout()
+    logging.getLogger().addHandler(_Notes(say))
     module, function = task.split(":")
     try:
         say({"answer": getattr(import_module(module), function)(json.load(sys.stdin), say)})
     except DeployError as error:
         say({"error": str(error), "kind": type(error).__name__})
+    except OSError as error:
+        say({"error": str(error), "kind": "OSError", "errno": error.errno})
+    except Exception:  # a defect: the parent has to hear of it, and whose fault it is not
+        say({"error": traceback.format_exc(), "kind": "RuntimeError"})
+
+
+def become_expendable() -> None:
+    """This process ends with its parent, and is the one to go should the system be short of memory."""
+    with suppress(OSError, AttributeError):  # not on Linux
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    with suppress(OSError):  # a container may forbid it
+        Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+class _Notes(logging.Handler):
+    """Says what is logged as a warning or worse."""
+
+    def __init__(self, say: Say) -> None:
+        super().__init__(logging.WARNING)
+        self._say = say
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._say({"note": record.getMessage()})
 
 
 def take_stdout() -> Say:
@@ -90,7 +122,8 @@ def take_stdout() -> Say:
 
 def describe_child(statement: str, *arguments: str) -> List[str]:
     """The command line that executes a Python statement in a fresh process; the arguments become `sys.argv[1:]`."""
-    return [sys.executable, "-c", statement, *arguments]
+    own = "import sys; sys.path[:] = [place for place in sys.path if place]; "  # nothing out of the current folder
+    return [sys.executable, "-c", own + statement, *arguments]
 
 
 def describe_environment() -> Dict[str, str]:
@@ -100,29 +133,45 @@ def describe_environment() -> Dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
-def _read_lines(process: "subprocess.Popen[bytes]") -> Any:
+def _read_lines(process: "subprocess.Popen[bytes]") -> Iterator[bytes]:
     """Lines of its stdout; it is ended where none comes for too long."""
     assert process.stdout is not None
+    silent = threading.Event()
+
+    def end() -> None:
+        silent.set()
+        process.kill()
+
     while True:
-        timer = threading.Timer(SILENCE_S, process.kill)
+        timer = threading.Timer(SILENCE_S, end)
         timer.daemon = True
         timer.start()
         try:
             line = process.stdout.readline()
         finally:
             timer.cancel()
+        if silent.is_set():
+            raise ChildError("the process was ended: it said nothing for {:g} s".format(SILENCE_S))
         if not line.endswith(b"\n"):
             return
         yield line
 
 
-def _find_kind(name: str) -> Any:
-    kind = getattr(errors, name, DeployError)
-    return kind if isinstance(kind, type) and issubclass(kind, DeployError) else DeployError
+def _make_error(message: Mapping[str, Any]) -> Exception:
+    kind = getattr(errors, message["kind"], None)
+    if isinstance(kind, type) and issubclass(kind, DeployError):
+        return kind(message["error"])
+    if message["kind"] == "OSError":
+        return OSError(message["errno"], message["error"])
+    return RuntimeError(message["error"])
 
 
-def _explain(code: int, complaints: Any) -> str:
+def _explain(process: "subprocess.Popen[bytes]", complaints: IO[bytes]) -> str:
     """How a process ended, and the last line that it wrote on stderr."""
+    try:
+        code = process.wait(LAST_S)
+    except subprocess.TimeoutExpired:
+        return "the process closed its output and did not end"
     ended = "with {}".format(code)
     if code < 0:
         try:

@@ -86,8 +86,8 @@ CONVERT_HELP = """precisions:
   fp16  casts: convolutions, linears and what lies between them in float16;
         layers whose values exceed 10000 stay in fp32
   int8  pairs of QuantizeLinear and DequantizeLinear, symmetrical, a scale a
-        channel for weights; the heads' last layers stay in fp32,
-        or in fp16 where the target's engine is TensorRT
+        channel for weights; the heads' last layers stay in fp32. For
+        TensorRT what is not int8 is as in fp16
 Box decoding, softmax, TopK, NMS, inputs and outputs are fp32 in both.
 
 AP is that of the converted file, run by the engine that will run it. Where more

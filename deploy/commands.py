@@ -147,7 +147,8 @@ def convert_bundle(options: argparse.Namespace) -> None:
     groups = _plural(conversion.groups, "group of layers", "groups of layers")
     print("  {} converted, calibrated on {}".format(groups, _plural(conversion.images, "image")))
     for name in conversion.put_back:
-        print("  back in {}: {}".format(conversion.rest, name))
+        rest = conversion.rest if conversion.rest == "fp32" else conversion.rest + " (fp32 if its values are wide)"
+        print("  back in {}: {}".format(rest, name))
 
 
 def measure_model(options: argparse.Namespace) -> None:

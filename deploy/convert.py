@@ -52,7 +52,7 @@ def convert(
     are kept beside the new bundle, under a hash of all they depend on.
 
     Raises:
-        InputError: the bundle is not in FP32, its model cannot be converted, the target's engine gains nothing by the
+        InputError: the bundle is not in FP32, its model cannot be converted, the target's engine does not take the
             precision, or `data` has other classes.
         PrecisionError: too much is lost; nothing is written.
         CompatibilityError: the target is TensorRT's, and its conversion does not fit a release that the source fits;
@@ -64,9 +64,7 @@ def convert(
     model = _read_convertible(bundle, precision)
     can = ENGINES[target.spec.engine].precisions
     if precision not in can:
-        raise InputError(
-            "target {}: its engine gains by {}, not by {}".format(target.spec.name, ", ".join(can), precision)
-        )
+        raise InputError("target {}: its engine takes {}, not {}".format(target.spec.name, ", ".join(can), precision))
     if out.resolve() == bundle.folder.resolve():
         raise InputError("{} is the bundle that is converted; choose another folder with --out".format(out))
     validation: Dataset = read_dataset(data, "val")

@@ -11,7 +11,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from deploy.child import ask_child
 from deploy.clocks import check_clocks, cool_down, hold_clocks
-from deploy.errors import ChildError, InputError
+from deploy.errors import ChildError, InputError, MeasurementError
 from deploy.latency import LatencyRecord, MeasurementFailure
 from deploy.lease import lease_device
 from deploy.measure_job import Job, Measured, find_median, parse_measured
@@ -53,8 +53,8 @@ def measure_models(
     Raises:
         InputError: the level is unknown, a model file or every image is missing, or clocks are required to be locked
             and cannot be; before any work.
-        MeasurementError: another process keeps the device for longer than `lease_timeout_s`, or the device's hardware
-            slowed itself down in each try.
+        MeasurementError: another process keeps the device for longer than `lease_timeout_s`, the device's hardware
+            slowed itself down in each try, or the engine ended its process before it ran any of the models.
     """
     protocol = get_protocol(level, mode)
     check_clocks(lock_clocks)
@@ -70,19 +70,24 @@ def measure_models(
         flags = tuple(flag for flag in (protocol.caveat, clocks.note, *note_company(engine)) if flag)
         start_c = read_now(on_gpu).temperature_c
         job = Job(subjects, files, level, target, engine, threads, seed, lease, flags, mode, clocks.locked, start_c)
-        parts = []
+        parts: List[Dict[str, Measured]] = []
+        failed: Dict[str, Measured] = {}
         for index in range(protocol.processes):
             if protocol.processes > 1:
                 report("process {} of {}".format(index + 1, protocol.processes))
             if index:
                 cool_down(start_c, on_gpu, report)
-            parts.append(_measure_in_child(replace(job, seed=seed + index), lock, report))
-    return {name: _merge([part[name] for part in parts]) for name in subjects}
+            _measure_in_child(replace(job, seed=seed + index), lock, parts, failed, report)
+    return {**failed, **{name: _merge([part[name] for part in parts]) for name in subjects if name not in failed}}
 
 
-def _measure_in_child(job: Job, lock: int, report: Report) -> Dict[str, Measured]:
-    """The job in a fresh process; a model that ends it is a failure, and the others are measured without it."""
-    failed: Dict[str, Measured] = {}
+def _measure_in_child(
+    job: Job, lock: int, parts: List[Dict[str, Measured]], failed: Dict[str, Measured], report: Report
+) -> None:
+    """Add to `parts` what a fresh process measures; a model that ends it is added to `failed`, and has no further try.
+
+    The others are measured again without it.
+    """
     while len(failed) < len(job.subjects):
         going = {name: subject for name, subject in job.subjects.items() if name not in failed}
         running: Optional[str] = None
@@ -95,14 +100,17 @@ def _measure_in_child(job: Job, lock: int, report: Report) -> Dict[str, Measured
                 running = message["runs"]
 
         try:
-            # should this process be killed, the device stays taken until the child has ended
             answer = ask_child(TASK, replace(job, subjects=going).to_json(), hear, (lock,))
-            return {**failed, **{name: parse_measured(value) for name, value in answer.items()}}
         except ChildError as error:
-            for name in going if running is None else [running]:
-                failed[name] = MeasurementFailure(job.level, str(job.subjects[name].model), job.target, str(error))
-                report("{}: {}".format(name, error))
-    return failed
+            if running is None:
+                raise MeasurementError("no model was running, and {}".format(error)) from error
+            report("{}: {}".format(running, error))
+            model = str(job.subjects[running].model)
+            failed[running] = MeasurementFailure(job.level, model, job.target, str(error))
+            cool_down(job.start_c, job.on_gpu, report)
+        else:
+            parts.append({name: parse_measured(value) for name, value in answer.items()})
+            return
 
 
 def _merge(parts: Sequence[Measured]) -> Measured:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,8 +34,6 @@ from optimizer.team import assemble_team
 from optimizer.variants import choose_precisions, list_variants, summarise_tried
 
 __all__ = ["read_data", "resume_run", "rewrite_report", "run_or_resume", "start_run", "train_teachers"]
-
-log = logging.getLogger("detopt")
 
 Splits = tuple[Dataset, Dataset]  # training, validation
 

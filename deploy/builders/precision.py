@@ -29,7 +29,8 @@ class Conversion:
         ap, ap_fp32, drop: average precision of the converted model, of its source, and how much less the former is.
         groups: of layers (those that share weights) that compute in the new precision, counted.
         put_back: groups, by the name of their weights, that went back because they cost most; worst first.
-        rest: the precision of those and of all other layers: "fp16" for INT8 on TensorRT, else "fp32".
+        rest: the precision of those and of all other layers: "fp16" for INT8 on TensorRT, where their values allow it,
+            else "fp32".
         tried: how many groups were put back at each attempt, and the drop that was left.
         calibration, images: how ranges were found, and on how many listed images (the unreadable are left out).
     """
@@ -72,15 +73,15 @@ def _build_int8(source: _Source, groups: Sequence[str]) -> onnx.ModelProto:
     model, trunk = source.model, source.trunk
     integers = trunk.nodes_of(groups)
     if source.rest == "fp16":
-        halves = {layer.node for layer in trunk.layers} - set(integers)
-        halves -= find_wide_nodes(model, trunk, source.ranges)
-        model = cast_to_fp16(model, frozenset(halves | _list_between(model, trunk, halves)))
+        wide = find_wide_nodes(model, trunk, source.ranges)
+        halves = {layer.node for layer in trunk.layers} - set(integers) - wide
+        model = cast_to_fp16(model, frozenset(halves | _list_between(model, set(trunk.carriers) - wide, halves)))
     return quantise_to_int8(model, integers, source.ranges, source.engine)
 
 
-def _list_between(model: onnx.ModelProto, trunk: Trunk, layers: Set[str]) -> Set[str]:
-    """Carriers that read nothing but what these layers say, one behind the other."""
-    carriers, found, features = set(trunk.carriers), set(), set()
+def _list_between(model: onnx.ModelProto, carriers: Set[str], layers: Set[str]) -> Set[str]:
+    """Those carriers that read nothing but what these layers say, one behind the other."""
+    found, features = set(), set()
     constants = {entry.name for entry in model.graph.initializer}
     for node in model.graph.node:
         inside = node.name in carriers and all(name in features or name in constants for name in node.input if name)

@@ -7,18 +7,16 @@ so the builder is allowed what the file holds, and nothing else.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import resource
-import signal
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Dict, FrozenSet, List, Mapping, Optional
 
 from deploy.builders.inspector import count_precisions, judge_precisions, name_precision
 from deploy.builders.known_bad import find_known_bad
 from deploy.builders.plans import write_private
+from deploy.child import become_expendable
 from deploy.device import read_available_bytes
 from deploy.engines.cuda import open_cuda
 from deploy.engines.tensorrt_library import MessageLog, import_tensorrt, make_logger
@@ -27,7 +25,6 @@ from deploy.errors import DeployError, EngineError, InputError
 __all__ = ["answer_request", "build_engine", "limit_workspace"]
 
 GIB = 1 << 30
-PR_SET_PDEATHSIG = 1
 
 
 class BuildError(EngineError):
@@ -36,8 +33,7 @@ class BuildError(EngineError):
 
 def answer_request() -> None:
     """The child's whole life: a request on stdin, the plan and the answer in the files that it names."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # no build outlives who asked for it
-    _offer_to_the_oom_killer()
+    become_expendable()
     request = json.loads(sys.stdin.read())
     try:
         answer = build_engine(request)
@@ -209,12 +205,6 @@ def read_device_memory(engine: Any) -> Optional[int]:
         if size is not None:
             return int(size)
     return None
-
-
-def _offer_to_the_oom_killer() -> None:
-    """Should memory run out all the same, this process is to go, not who waits for it."""
-    with suppress(OSError):  # a container may forbid it; the parent's watch remains
-        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def _last(messages: List[str]) -> str:

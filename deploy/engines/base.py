@@ -36,7 +36,7 @@ class Engine(ABC):
         threads: CPU threads the runtime computes with.
         notes: what a measurement's record is to say besides, as that an engine was built short of memory.
         last_gpu_ms: milliseconds that the GPU worked on the last `infer`, without copies; None if that is not known.
-        precisions: of models that it has fast kernels for.
+        precisions: that models for it may be in.
     """
 
     inputs: Tuple[TensorSpec, ...]

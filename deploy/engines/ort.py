@@ -43,15 +43,17 @@ class OrtEngine(Engine):
 
     Attributes:
         provider: of ONNX Runtime's, that the session is opened with. messages: least severity of what it prints.
+        install: the command that brings it.
     """
 
     provider = "CPUExecutionProvider"
     messages = ERRORS_ONLY
+    install = "python3 -m pip install onnxruntime"
 
     def __init__(self, path: Union[str, Path], threads: Optional[int] = None, level: Optional[int] = None) -> None:
         super().__init__(check_model_file(path, "ONNX model"))
         check_threads(threads)
-        runtime = _import_runtime(self.messages)
+        runtime = _import_runtime(self.messages, self.install)
         self.threads = threads if threads is not None else count_physical_cores()
         self._session: Any = self._open(runtime)
         active = self._session.get_providers()
@@ -86,20 +88,18 @@ class OrtEngine(Engine):
         for name, value in entries.items():
             options.add_session_config_entry(name, value)
         try:
-            return runtime.InferenceSession(str(self.path), options, providers=[self.provider])
+            return runtime.InferenceSession(str(self.path), options, providers=[self.provider], enable_fallback=0)
         except Exception as error:  # as in `_run`
             raise InputError(
                 "{} is not a model that ONNX Runtime can load: {}".format(self.path, _shorten(error))
             ) from error
 
 
-def _import_runtime(messages: int) -> Any:
+def _import_runtime(messages: int, install: str) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise EngineError(
-            "ONNX Runtime is not installed ({}): python3 -m pip install onnxruntime".format(error)
-        ) from error
+        raise EngineError("ONNX Runtime is not installed ({}): {}".format(error, install)) from error
     onnxruntime.set_default_logger_severity(messages)
     return onnxruntime
 

@@ -13,13 +13,9 @@ from deploy.errors import EngineError, InputError
 
 __all__ = ["OrtCudaEngine"]
 
-NOT_FATAL = 4  # the library prints the reasons of a refusal in colours on stderr; the error raised here has them
+FATAL_ONLY = 4  # the library prints the reasons of a refusal in colours on stderr; the error raised here has them
 ALL_ON_GPU = "session.disable_cpu_ep_fallback"
-PARTLY_ON_CPU = "some operators run on the CPU: the CUDA provider does not have them all"
-INSTALL = (
-    "python3 -m pip install 'onnxruntime-gpu[cuda,cudnn]', with the package onnxruntime taken away before: "
-    "both write the same folder"
-)
+PARTLY_ON_CPU = "ONNX Runtime placed some operators on the CPU"
 
 
 class OrtCudaEngine(OrtEngine):
@@ -33,17 +29,20 @@ class OrtCudaEngine(OrtEngine):
     """
 
     provider = "CUDAExecutionProvider"
-    messages = NOT_FATAL
+    messages = FATAL_ONLY
+    install = (
+        "python3 -m pip install 'onnxruntime-gpu[cuda,cudnn]', with the package onnxruntime taken away before: "
+        "both write the same folder"
+    )
     precisions = ("fp32", "fp16")
 
     def __init__(self, path: Union[str, Path], threads: Optional[int] = None, level: Optional[int] = None) -> None:
         super().__init__(path, threads, level)
-        self._session.disable_fallback()  # a run that fails on the GPU is not done again on the CPU
         self.runtime = "{}, {}".format(self.runtime, find_cuda_device().name)
 
     def _open(self, runtime: Any) -> Any:
         if self.provider not in runtime.get_available_providers():
-            raise EngineError("this ONNX Runtime is not built for CUDA: {}".format(INSTALL))
+            raise EngineError("this ONNX Runtime is not built for CUDA: {}".format(self.install))
         missing = _load_libraries(runtime)
         try:
             return self._open_session(runtime, {ALL_ON_GPU: "1"})
@@ -51,7 +50,7 @@ class OrtCudaEngine(OrtEngine):
             session = self._open_session(runtime, {})
         if session.get_providers()[:1] != [self.provider]:
             reason = missing or "its CUDA libraries are there, so look at the driver's version and the GPU"
-            raise EngineError("ONNX Runtime's CUDA does not load: {}; install: {}".format(reason, INSTALL))
+            raise EngineError("ONNX Runtime's CUDA does not load: {}; install: {}".format(reason, self.install))
         self.notes = (PARTLY_ON_CPU,)
         return session
 

@@ -37,7 +37,7 @@ def get_target(name: str, host: str = "") -> Target:
 
     Raises:
         InputError: neither exists, a board has no host, or the target asks for a link, an engine or an NMS that this
-            release does not have, or for a precision that its engine gains nothing by.
+            release does not have, or for a precision that its engine does not take.
     """
     spec = apply_host(read_target(name), host)
     for what, value, known in (
@@ -55,8 +55,9 @@ def get_target(name: str, host: str = "") -> Target:
     for precision in spec.precisions:
         if precision not in can:
             raise InputError(
-                "target {!r} names the precision {}, and its engine {!r} gains by: {}; take it out of "
-                "`precisions`".format(name, precision, spec.engine, ", ".join(can))
+                "target {!r} names the precision {}, and its engine {!r} takes: {}; take it out of `precisions`".format(
+                    name, precision, spec.engine, ", ".join(can)
+                )
             )
     return LINKS[spec.link](spec)
 

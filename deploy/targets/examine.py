@@ -7,28 +7,33 @@ import shutil
 import tempfile
 from importlib import import_module
 from pathlib import Path
-from typing import List, NamedTuple, Optional, Sequence
+from typing import Any, List, Mapping, NamedTuple, Optional, Sequence
 
 from deploy.canary import write_canary
+from deploy.child import Say, ask_child
 from deploy.device import GOVERNOR, read_fingerprint
 from deploy.engines import open_engine
 from deploy.engines.cuda_driver import find_cuda_device
+from deploy.engines.ort import OrtEngine
+from deploy.engines.ort_cuda import OrtCudaEngine
 from deploy.errors import DeployError, EngineError, InputError
 from deploy.sensors import describe_reading, read_now
 from deploy.sensors.tegra import read_power_mode
 from deploy.timing import make_noise
 from deploy.watching import uses_gpu
 
-__all__ = ["STATES", "Condition", "describe_conditions", "examine_machine", "require_working"]
+__all__ = ["STATES", "Condition", "describe_conditions", "examine_machine", "require_working", "run_canary"]
 
 STATES = ("works", "note", "missing")
-MODULES = {"onnxruntime": ("ort", "ort-cuda"), "tensorrt": ("trt",)}  # and the engines that need them
+MODULES = {"ort": "onnxruntime", "ort-cuda": "onnxruntime", "trt": "tensorrt"}  # of each engine
+CANARY = "deploy.targets.examine:run_canary"
 LEAST_FREE_MIB = 512
 INSTALL = {
     "numpy": "sudo apt install python3-numpy, or in a virtual environment python3 -m pip install numpy",
     "PIL": "sudo apt install python3-pil, or in a virtual environment python3 -m pip install pillow",
-    "onnxruntime": "python3 -m pip install onnxruntime",
-    "tensorrt": "on a Jetson: sudo apt install python3-libnvinfer; a virtual environment needs --system-site-packages",
+    "ort": OrtEngine.install,
+    "ort-cuda": OrtCudaEngine.install,
+    "trt": "on a Jetson: sudo apt install python3-libnvinfer; a virtual environment needs --system-site-packages",
     "Python 3.8": 'name a newer one in the hosts file, as python = "python3.8"',
 }
 
@@ -50,11 +55,11 @@ def examine_machine(engine: str, threads: Optional[int], folder: Path) -> List[C
     conditions = [
         Condition("works", "machine", "{} {}".format(platform.system(), platform.machine())),
         Condition("works", "Python", platform.python_version()),
-        _find_module("numpy", True),
-        _find_module("PIL", True),
+        _find_module("numpy", True, INSTALL["numpy"]),
+        _find_module("PIL", True, INSTALL["PIL"]),
     ]
-    for module, engines in MODULES.items():
-        conditions.append(_find_module(module, engine in engines))
+    for module in dict.fromkeys(MODULES.values()):
+        conditions.append(_find_module(module, MODULES[engine] == module, INSTALL[engine]))
     conditions += [_find_cuda(uses_gpu(engine)), _run_canary(engine, threads), _find_disk(folder), _find_governor()]
     sensors = describe_reading(read_now(uses_gpu(engine))).replace("sensors: ", "", 1)
     return [*conditions, Condition("works", "sensors", sensors), *_find_power_mode()]
@@ -78,28 +83,34 @@ def require_working(name: str, conditions: Sequence[Condition]) -> None:
             )
 
 
-def _find_module(name: str, needed: bool) -> Condition:
+def _find_module(name: str, needed: bool, install: str) -> Condition:
     try:
         return Condition("works", name, str(getattr(import_module(name), "__version__", "of unknown version")))
     except ImportError as error:
         if not needed:
             return Condition("note", name, "not found, and not needed by this target")
-        return Condition("missing", name, str(error), INSTALL[name])
+        return Condition("missing", name, str(error), install)
 
 
 def _run_canary(engine: str, threads: Optional[int]) -> Condition:
-    """Whether the engine executes a small model."""
+    """Whether the engine executes a small model, in a process that it may end."""
     what = "engine {}".format(engine)
+    try:
+        runtime, opened, cpu, cores = ask_child(CANARY, {"engine": engine, "threads": threads}, lambda message: None)
+    except DeployError as error:
+        return Condition("missing", what, str(error))
+    return Condition("works", what, "{} ran a small model, {} threads; {}, {} physical cores".format(
+        runtime, opened, cpu, cores))  # fmt: skip
+
+
+def run_canary(request: Mapping[str, Any], say: Say) -> List[Any]:
+    """Run the canary by an engine: the runtime's name, its threads, the CPU and its cores."""
     with tempfile.TemporaryDirectory(prefix="canary-") as folder:
         model = write_canary(Path(folder) / "canary.onnx")
-        try:
-            with open_engine(model, threads, engine) as opened:
-                opened.infer(make_noise(opened.inputs, 0, model.name))
-                device = read_fingerprint(opened.runtime, opened.threads)
-        except DeployError as error:
-            return Condition("missing", what, str(error))
-    return Condition("works", what, "{} ran a small model, {} threads; {}, {} physical cores".format(
-        device.runtime, device.threads, device.cpu, device.cores))  # fmt: skip
+        with open_engine(model, request["threads"], request["engine"]) as opened:
+            opened.infer(make_noise(opened.inputs, 0, model.name))
+            device = read_fingerprint(opened.runtime, opened.threads)
+    return [device.runtime, device.threads, device.cpu, device.cores]
 
 
 def _find_cuda(needed: bool) -> Condition:

@@ -20,7 +20,7 @@ from deploy.engines import ENGINES, TensorSpec
 from deploy.engines.ort import OrtEngine
 from deploy.errors import InputError, MeasurementError
 from deploy.lease import lease_device
-from deploy.measure import _measure_in_child, _merge
+from deploy.measure import _merge
 from deploy.measure_job import Job, do_job
 from deploy.pipeline.preprocess import Preprocess
 from deploy.protocols import MODES
@@ -115,20 +115,18 @@ def test_nothing_to_measure_is_said() -> None:
         measure_models({})
 
 
-def test_a_child_process_answers_with_records_and_says_what_it_does(tiny_bundle: Bundle) -> None:
+def test_what_a_measurement_does_is_said(tiny_bundle: Bundle) -> None:
     said: list[str] = []
-    with lease_device("toy") as lock:
-        answer = _measure_in_child(job({"tiny": Subject.of(tiny_bundle)}), lock, said.append)["tiny"]
-    assert isinstance(answer, LatencyRecord)
-    assert answer.flags[0] == "busy" and answer.lease == "lease"
+    measure_models({"tiny": Subject.of(tiny_bundle)}, level="quick", threads=1, report=said.append)
     assert said[:2] == ["warming up tiny", "timing tiny: round 1"]
 
 
-def test_a_child_that_dies_is_a_failure_of_its_models(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_that_ends_its_process_before_any_model_is_no_models_fault(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("sys.executable", "/bin/false")
-    with lease_device("toy") as lock:
-        answer = _measure_in_child(job({"tiny": Subject.of(tiny_bundle)}), lock, keep_quiet)["tiny"]
-    assert isinstance(answer, MeasurementFailure) and "ended with 1" in answer.reason
+    with pytest.raises(MeasurementError, match="no model was running, and the process ended with 1: no message"):
+        measure_models({"tiny": Subject(tiny_model)}, level="quick")
 
 
 DEADLY = """
@@ -152,11 +150,13 @@ def test_a_model_that_ends_its_process_costs_no_other_its_latency(
     deadly = shutil.copy(tiny_model, tmp_path / "deadly.onnx")
     subjects = {name: Subject(model) for name, model in (("a", tiny_model), ("b", deadly), ("c", tiny_model))}
     said: list[str] = []
+    monkeypatch.setitem(PROTOCOLS, "quick", replace(PROTOCOLS["quick"], processes=2))
     records = measure_models(subjects, level="quick", threads=1, report=said.append)
     assert isinstance(records["a"], LatencyRecord) and isinstance(records["c"], LatencyRecord)
     failure = records["b"]
     assert isinstance(failure, MeasurementFailure) and "ended by SIGSEGV" in failure.reason
-    assert any("b: the process ended by SIGSEGV" in line for line in said)
+    assert [line for line in said if "SIGSEGV" in line] == [f"b: {failure.reason}"], "it is not tried again"
+    assert len(records["a"].warm_up) == 2 and not list((tmp_path / "locks").glob("c*")), "nothing is left behind"
 
 
 def test_an_error_in_a_child_is_raised_as_what_it_is(tiny_bundle: Bundle, tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_an_error_in_a_child_is_raised_as_what_it_is(tiny_bundle: Bundle, tmp_pa
 
 
 def test_processes_are_merged_in_order_and_one_failure_is_a_failure(tiny_model: Path) -> None:
-    records = [measure_models({"a": Subject(tiny_model)}, level="quick", threads=1)["a"] for _ in range(2)]
+    records = [do_job(job({"a": Subject(tiny_model)}))["a"] for _ in range(2)]
     merged = _merge(records)
     assert isinstance(merged, LatencyRecord)
     assert merged.windows_ms == records[0].windows_ms + records[1].windows_ms  # type: ignore[union-attr]

@@ -120,7 +120,7 @@ def test_a_file_describes_a_target(tmp_path: Path) -> None:
         ('name = "x"\nthreads = true', "threads is a positive"),
         ('name = "x"\nprecisions = []', "precisions is a list"),
         ('name = "x"\nprecisions = ["fp8"]', "unknown precision 'fp8'; there are: fp32, fp16, int8"),
-        ('name = "x"\nengine = "ort-cuda"\nprecisions = ["int8"]', "its engine 'ort-cuda' gains by: fp32, fp16;"),
+        ('name = "x"\nengine = "ort-cuda"\nprecisions = ["int8"]', "its engine 'ort-cuda' takes: fp32, fp16;"),
         ('name = "x"\nnms = 1', "nms is a text"),
         ('name = "x"\nmode = "fast"', "mode is one of sustained, burst, not 'fast'"),
         ('name = "x"\nlock_clocks = true', "lock_clocks is one of auto, never, require, not True"),

@@ -27,7 +27,7 @@ def pretend_ort_cuda(
     real = onnxruntime.InferenceSession
 
     class Session:
-        def __init__(self, path: str, options: Any, providers: list[str]) -> None:
+        def __init__(self, path: str, options: Any, providers: list[str], enable_fallback: int = 1) -> None:
             if providers == [CPU]:
                 self.on, self.real = [CPU], real(path, options, providers=providers)
                 return
@@ -41,14 +41,11 @@ def pretend_ort_cuda(
             plain.log_severity_level = options.log_severity_level
             self.real = real(path, plain, providers=[CPU])
             self.on = [CUDA, CPU] if loads else [CPU]
-            self.falls_back = True
+            self.falls_back = bool(enable_fallback)
             opened.append(self)
 
         def get_providers(self) -> list[str]:
             return self.on
-
-        def disable_fallback(self) -> None:
-            self.falls_back = False
 
         def __getattr__(self, name: str) -> Any:
             return getattr(self.real, name)

@@ -226,6 +226,8 @@ def test_what_lies_between_layers_that_went_back_is_fp16_beside_int8() -> None:
     assert read == {"conv0": FULL, "relu0": FULL} | dict.fromkeys(("conv1", "relu1", "conv2", "relu2", "conv3"), HALF)
     canvas = canvases_for(model)[0]
     assert 0 < np.abs(run(converted, canvas)[0] - run(model, canvas)[0]).max() < 0.1
+    wide = types_of(build(_Source(model, trunk, {**ranges, "r1": (0.0, 2e4)}, "trt", "fp16"), ["w0"]))
+    assert "c1_fp16" in wide and not {"r1_fp16", "c2_fp16"} & set(wide), "who writes or reads what is wide is FP32"
 
 
 def test_a_loss_that_stays_is_refused_with_its_figure() -> None:

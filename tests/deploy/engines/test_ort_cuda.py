@@ -30,7 +30,7 @@ def test_the_record_names_the_provider_and_the_gpu(monkeypatch: pytest.MonkeyPat
 def test_operators_left_to_the_cpu_are_said(monkeypatch: pytest.MonkeyPatch, model: Path) -> None:
     pretend_ort_cuda(monkeypatch, has_all=False)
     with open_engine(model, 1, "ort-cuda") as engine:
-        assert engine.notes == ("some operators run on the CPU: the CUDA provider does not have them all",)
+        assert engine.notes == ("ONNX Runtime placed some operators on the CPU",)
 
 
 @pytest.mark.parametrize(

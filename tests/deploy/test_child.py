@@ -1,0 +1,122 @@
+"""A function of the package in a process of its own: what comes back, whatever becomes of the process."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.child import Say, ask_child, describe_environment
+from deploy.errors import ChildError, InputError
+
+TASKS = Path(__file__).stem  # this very file, which a child imports
+
+
+@pytest.fixture
+def ask(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Asks a function below, with what it says in the second place."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+
+    def ask(task: str, request: Any = None) -> tuple[Any, list[Any]]:
+        heard: list[Any] = []
+        return ask_child(f"{TASKS}:{task}", request, heard.append), heard
+
+    return ask
+
+
+def echo(request: Any, say: Say) -> Any:
+    print("what a library prints is no message")
+    say({"note": "working"})
+    logging.getLogger("deploy.anything").warning("odd")
+    return request
+
+
+def refuse(request: Any, say: Say) -> Any:
+    raise InputError("not like this")
+
+
+def fill_disk(request: Any, say: Say) -> Any:
+    raise OSError(28, "No space left on device")
+
+
+def stumble(request: Any, say: Say) -> Any:
+    return {}["defect"]
+
+
+def die(request: Any, say: Say) -> Any:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def keep_silent(request: Any, say: Say) -> Any:
+    time.sleep(60)
+
+
+def tell_pid(request: Any, say: Say) -> Any:
+    Path(request).write_text(str(os.getpid()))
+    time.sleep(60)
+
+
+def test_messages_warnings_and_the_answer_come_back(ask: Callable[..., Any]) -> None:
+    request = {"text": "ä" * 300_000, "list": [1, None]}
+    assert ask("echo", request) == (request, [{"note": "working"}, {"note": "odd"}])
+
+
+@pytest.mark.parametrize(
+    ("task", "error", "words"),
+    [
+        ("refuse", InputError, "^not like this$"),
+        ("fill_disk", OSError, "No space left"),
+        ("stumble", RuntimeError, "Traceback.*KeyError: 'defect'"),
+        ("die", ChildError, "ended by SIGKILL: no message"),
+    ],
+)
+def test_errors_are_what_they_were(ask: Callable[..., Any], task: str, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=f"(?s){words}"):
+        ask(task)
+
+
+def test_the_disk_that_is_full_keeps_its_number(ask: Callable[..., Any]) -> None:
+    with pytest.raises(OSError) as caught:
+        ask("fill_disk")
+    assert caught.value.errno == 28
+
+
+def test_one_that_says_nothing_for_too_long_is_ended(ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deploy.child.SILENCE_S", 2.0)
+    with pytest.raises(ChildError, match="it said nothing for 2 s"):
+        ask("keep_silent")
+
+
+def test_a_package_in_the_current_folder_is_not_taken_for_ours(
+    ask: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "deploy").mkdir()
+    (tmp_path / "deploy" / "__init__.py").write_text("raise SystemExit('another deploy')")
+    monkeypatch.chdir(tmp_path)
+    assert ask("echo", 1)[0] == 1
+
+
+def test_it_ends_with_its_parent(ask: Callable[..., Any], tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    statement = f"from deploy.child import ask_child; ask_child('{TASKS}:tell_pid', {str(pid)!r}, print)"
+    parent = subprocess.Popen([sys.executable, "-c", statement], env=describe_environment())
+    until = time.monotonic() + 20
+    while not (pid.exists() and pid.read_text()):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    parent.kill()
+    parent.wait()
+    until = time.monotonic() + 10
+    while Path("/proc", pid.read_text(), "stat").exists():
+        if Path("/proc", pid.read_text(), "stat").read_text().split(")")[1].split()[0] == "Z":
+            return  # it has ended, and nobody has asked for its exit code
+        assert time.monotonic() < until
+        time.sleep(0.05)
