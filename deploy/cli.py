@@ -19,6 +19,7 @@ from deploy.engines import ENGINES
 from deploy.errors import DeployError
 from deploy.pipeline.decode import HEADS
 from deploy.protocols import PROTOCOLS
+from deploy.terminal import show_progress
 
 __all__ = ["build_parser", "main"]
 
@@ -245,7 +246,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _stop(text: str, code: int) -> NoReturn:
-    commands.show_progress("")
+    show_progress("")
     print("deploy: {}".format(text), file=sys.stderr)
     sys.exit(code)
 

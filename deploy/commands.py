@@ -9,26 +9,34 @@ from contextlib import ExitStack, closing
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Dict, Optional, Sequence, Tuple
+from typing import Any, Dict, Sequence, Tuple
 
 from deploy.adopt import adopt_model, find_canvas_size, read_class_names, require_trust
 from deploy.builders.compatibility import VERSIONS, check_model, fits_release, opset_of, read_model
 from deploy.builders.compatibility_report import describe_findings, findings_json
 from deploy.builders.plans import LEVELS
 from deploy.bundle import Bundle, open_bundle
-from deploy.detections import Detections
 from deploy.engines import open_engine
 from deploy.engines.base import check_model_file
 from deploy.engines.trt import TrtEngine
 from deploy.errors import CompatibilityError, InputError, MeasurementError
-from deploy.latency import Comparison, LatencyRecord, compare
+from deploy.latency import LatencyRecord, compare
 from deploy.pipeline.annotate import AnnotatedFolder
 from deploy.pipeline.decode import get_head
-from deploy.pipeline.detector import Detector, Timings
+from deploy.pipeline.detector import Detector
 from deploy.pipeline.preprocess import Preprocess
-from deploy.pipeline.sources import SourceFrame, iterate_frames, list_sources
-from deploy.surroundings import describe_surroundings
+from deploy.pipeline.sources import iterate_frames, list_sources
 from deploy.targets import LINKS, TARGETS, Target, describe_conditions, get_target, read_target, require_working
+from deploy.terminal import (
+    comparison_json,
+    describe_comparison,
+    describe_frame,
+    plural,
+    print_record,
+    report_line,
+    show_progress,
+    show_steps,
+)
 from deploy.timing import Subject
 
 __all__ = [
@@ -43,8 +51,6 @@ __all__ = [
     "measure_model",
     "run_bundle",
     "serve_requests",
-    "show_progress",
-    "show_steps",
 ]
 
 
@@ -66,7 +72,7 @@ def adopt_bundle(options: argparse.Namespace) -> None:
     bundle = adopt_model(options.model, options.out, options.head, names, prepare, options.trust)
     preprocess = bundle.preprocess
     print("{}: head {}, {}x{} {}, {}".format(bundle.folder, bundle.head, preprocess.width, preprocess.height,
-          preprocess.order, _plural(len(names), "class", "classes")))  # fmt: skip
+          preprocess.order, plural(len(names), "class", "classes")))  # fmt: skip
 
 
 def run_bundle(options: argparse.Namespace) -> None:
@@ -82,16 +88,16 @@ def run_bundle(options: argparse.Namespace) -> None:
         )
     with ExitStack() as stack:
         detector = stack.enter_context(Detector(bundle, spec.threads, spec.engine))
-        frames = stack.enter_context(closing(iterate_frames(sources, _report_line, options.every)))
+        frames = stack.enter_context(closing(iterate_frames(sources, report_line, options.every)))
         drawn = None
         if options.out is not None:
-            drawn = stack.enter_context(AnnotatedFolder(options.out, bundle.class_names, _report_line, options.every))
+            drawn = stack.enter_context(AnnotatedFolder(options.out, bundle.class_names, report_line, options.every))
         for frame in islice(frames, options.max_frames):
             found, timings = detector.detect_timed(frame.image)
             found = found.above(options.score)
             if drawn is not None:
                 drawn.write(frame, found)
-            print(_describe_frame(frame, found, timings, bundle, options.json), flush=True)
+            print(describe_frame(frame, found, timings, bundle, options.json), flush=True)
             del frame  # one at a time: before the next one is decoded
 
 
@@ -118,7 +124,7 @@ def evaluate_bundle(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps({"bundle": str(bundle.folder), **counts, **values, "by_class": by_class}, indent=2))
         return
-    print("{} of {} ({})".format(_plural(len(dataset.records), "image"), options.data, options.split))
+    print("{} of {} ({})".format(plural(len(dataset.records), "image"), options.data, options.split))
     for name, value in [*values.items(), *(("ap of " + name, value) for name, value in by_class.items())]:
         print("  {:<24} {}".format(name, "no such object" if value is None else "{:.4f}".format(value)))
 
@@ -144,8 +150,8 @@ def convert_bundle(options: argparse.Namespace) -> None:
         return
     print("{}: {}, AP {:.4f} beside {:.4f} in fp32 ({:+.4f})".format(
         written.folder, conversion.precision, conversion.ap, conversion.ap_fp32, -conversion.drop))  # fmt: skip
-    groups = _plural(conversion.groups, "group of layers", "groups of layers")
-    print("  {} converted, calibrated on {}".format(groups, _plural(conversion.images, "image")))
+    groups = plural(conversion.groups, "group of layers", "groups of layers")
+    print("  {} converted, calibrated on {}".format(groups, plural(conversion.images, "image")))
     for name in conversion.put_back:
         rest = conversion.rest if conversion.rest == "fp32" else conversion.rest + " (fp32 if its values are wide)"
         print("  back in {}: {}".format(rest, name))
@@ -158,12 +164,12 @@ def measure_model(options: argparse.Namespace) -> None:
     comparison = compare(records["model"], records["base"]) if options.base else None
     if options.json:
         output: Dict[str, Any] = {name: record.to_json() for name, record in records.items()}
-        print(json.dumps({**output, "ratio_to_base": _comparison_json(comparison)}, indent=2))
+        print(json.dumps({**output, "ratio_to_base": comparison_json(comparison)}, indent=2))
         return
     for name, path in models:
-        _print_record(path, records[name])
+        print_record(path, records[name])
     if comparison:
-        print(_describe_comparison(comparison, "the base's"))
+        print(describe_comparison(comparison, "the base's"))
 
 
 def compare_bundles(options: argparse.Namespace) -> None:
@@ -177,7 +183,7 @@ def compare_bundles(options: argparse.Namespace) -> None:
                    "metrics": dict(bundle.manifest.metrics), "latency": records[name].to_json()}
             for name, bundle in bundles.items()
         }  # fmt: skip
-        print(json.dumps({**output, "ratio": _comparison_json(comparison)}, indent=2))
+        print(json.dumps({**output, "ratio": comparison_json(comparison)}, indent=2))
         return
     rows = [["", *(bundle.manifest.name for bundle in bundles.values())]]
     rows.append(["canvas", *("{0.width}x{0.height}".format(bundle.preprocess) for bundle in bundles.values())])
@@ -189,7 +195,7 @@ def compare_bundles(options: argparse.Namespace) -> None:
     rows.append(["median, ms", *("{:.2f}".format(records[name].median_ms) for name in bundles)])
     for row in rows:
         print("{:<14} {:>20} {:>20}".format(*row))
-    print(_describe_comparison(comparison, "the second's"))
+    print(describe_comparison(comparison, "the second's"))
 
 
 def check_compatibility(options: argparse.Namespace) -> None:
@@ -204,7 +210,7 @@ def check_compatibility(options: argparse.Namespace) -> None:
         about = {"model": options.model, "opset": opset, "nodes": nodes}
         print(json.dumps({**about, "tensorrt": findings_json(findings)}, indent=2))
     else:
-        title = "{}: opset {}, {}".format(options.model, opset, _plural(nodes, "node"))
+        title = "{}: opset {}, {}".format(options.model, opset, plural(nodes, "node"))
         print(describe_findings(title, findings))
     refusing = [version for version, found in findings.items() if not fits_release(found)]
     if refusing:
@@ -274,21 +280,6 @@ def serve_requests(options: argparse.Namespace) -> None:
     serve(options.cache)
 
 
-def show_progress(line: str) -> None:
-    """Put a line on a terminal in the place of the last one; empty clears it."""
-    if sys.stderr.isatty():
-        print("\r\033[K{}".format(line[:100]), end="", file=sys.stderr, flush=True)
-
-
-def show_steps(line: str) -> None:
-    """A line for each step on stderr; images within a step only on a terminal, in place."""
-    if line.startswith("image "):
-        show_progress(line)
-        return
-    show_progress("")
-    print("deploy: {}".format(line), file=sys.stderr, flush=True)
-
-
 def _choose_target(options: argparse.Namespace) -> Target:
     """The target that is named, on as many threads as are asked for."""
     target = get_target(options.target, options.host)
@@ -347,75 +338,3 @@ def _open_runnable(path: str) -> Bundle:
             "outputs mean: say so once with deploy adopt {}, or time it with deploy measure {}".format(path, path, path)
         )
     return open_bundle(path)
-
-
-def _report_line(line: str) -> None:
-    print("deploy: {}".format(line), file=sys.stderr, flush=True)
-
-
-def _describe_frame(frame: SourceFrame, found: Detections, timings: Timings, bundle: Bundle, as_json: bool) -> str:
-    objects = found.to_json(bundle.class_names)
-    time_ms = frame.timestamp_ms
-    if as_json:
-        height, width = frame.image.shape[:2]
-        content: Dict[str, Any] = {
-            "source": frame.source.name,
-            "frame": frame.number,
-            "timestamp_ms": None if time_ms is None else round(time_ms, 3),
-            "width": width,
-            "height": height,
-            "objects": objects,
-            "pre_ms": round(timings.pre_ms, 3),
-            "infer_ms": round(timings.infer_ms, 3),
-        }
-        return json.dumps(content)
-    place = frame.source.name
-    if frame.source.kind != "image":
-        place += " frame {}{}".format(frame.number, "" if time_ms is None else " at {:.2f} s".format(time_ms / 1000))
-    lines = ["{}: {} ({:.1f} ms, preprocessing {:.1f} ms)".format(
-        place, _plural(len(objects), "object"), timings.infer_ms, timings.pre_ms)]  # fmt: skip
-    for item in objects:
-        corners = ", ".join("{:g}".format(value) for value in item["box_xyxy"])
-        lines.append("  {} {:.2f} at [{}]".format(item["class"], item["score"], corners))
-    return "\n".join(lines)
-
-
-def _print_record(path: str, record: LatencyRecord) -> None:
-    low, high = record.ci95_ms
-    least, p90, p99, most = (record.percentile_ms(percent) for percent in (0, 90, 99, 100))
-    device, warm_up = record.device, sum(item.runs for item in record.warm_up)
-    drift = max(item.drift for item in record.canaries)
-    lines = ["{}: median {:.3f} ms, 95 % interval {:.3f} to {:.3f}".format(path, record.median_ms, low, high)]
-    lines.append("min {:.3f}, mean {:.3f}, p90 {:.3f}, p99 {:.3f}, max {:.3f}".format(
-        least, record.mean_ms, p90, p99, most))  # fmt: skip
-    if record.pre_ms is not None and record.total_ms is not None:
-        lines.append("preprocessing {:.3f} ms, in all {:.3f} ms".format(record.pre_ms, record.total_ms))
-    if record.gpu_ms is not None:
-        lines.append("of it the GPU {:.3f} ms".format(record.gpu_ms))
-    lines.append("{} in {} after {} of warm-up; level {}, ended by: {}".format(
-        _plural(len(record.samples_ms), "run"), _plural(len(record.windows_ms), "window"), warm_up, record.level,
-        record.bound))  # fmt: skip
-    lines.append("fed with {}; {}, {}; {}".format(
-        record.feeds, device.runtime, _plural(device.threads, "thread"), device.cpu))  # fmt: skip
-    lines.append("canary drift {:.1%}; {}; {}".format(
-        drift, record.mode, "clocks locked" if device.clocks_locked else "clocks not locked"))  # fmt: skip
-    lines += describe_surroundings(record)
-    print("\n  ".join(lines + ["note: " + flag for flag in record.flags]))
-
-
-def _comparison_json(comparison: Optional[Comparison]) -> Optional[Dict[str, Any]]:
-    if comparison is None:
-        return None
-    interval = [round(value, 4) for value in comparison.ci95]
-    return {"ratio": round(comparison.ratio, 4), "ci95": interval, "different": comparison.different}
-
-
-def _describe_comparison(comparison: Comparison, other: str) -> str:
-    verdict = "they differ" if comparison.different else "no difference can be claimed"
-    return "latency is {:.3f} of {} (95 % interval {:.3f} to {:.3f}): {}".format(
-        comparison.ratio, other, comparison.ci95[0], comparison.ci95[1], verdict
-    )
-
-
-def _plural(count: int, noun: str, many: str = "") -> str:
-    return "{} {}".format(count, noun if count == 1 else many or noun + "s")
