@@ -1,13 +1,14 @@
 """Joint-DetNAS against its parts: one row a way of searching, at equal total epochs.
 
     python benchmarks/joint_detnas.py run --data DATA --out OUT [--seeds 1,2] [--jobs 2]
+    python benchmarks/joint_detnas.py teachers --out OUT
     python benchmarks/joint_detnas.py table --out OUT
 
 `run` trains a teacher pool once, the base once for each seed, then every row from that base (trials of one epoch each,
 the best of them fine-tuned), and the base alone for as many epochs. It may be killed and started again. With several
 jobs, each trains on its share of the cores, and one that measures latency stops the others meanwhile. `table` measures
-the best student of every row and seed beside the base in one lease, asks every teacher that was used for its own AP,
-and writes OUT/table.json and OUT/table.md.
+the best student of every row and seed beside the base in one lease, asks every teacher that was used for its own AP
+(`teachers` does so ahead), and writes OUT/table.json and OUT/table.md.
 """
 
 from __future__ import annotations
@@ -33,7 +34,6 @@ import numpy as np
 from deploy import MeasurementFailure
 from deploy.data import read_dataset
 from optimizer import run as run_module
-from optimizer.arch.pool import Subnet
 from optimizer.config import RunConfig, VariantsConfig, parse_config, parse_size
 from optimizer.cost.base import Candidate, CostMeter, Measured
 from optimizer.evaluation import build_meter
@@ -54,8 +54,10 @@ ROWS: dict[str, dict[str, object]] = {
     "random": {"search.method": "random"},
     "no-inheritance": {"search.inherit": False},
 }
+ALONE = ("base", "brief")  # rows without a search
 WORDS = {
     "base": "base, trained as long",
+    "brief": "base, trained as long as such a student",
     "random": "random search",
     "pruning": "pruning only",
     "distillation": "distillation only",
@@ -99,10 +101,12 @@ def make_row(arguments: argparse.Namespace, row: str, seed: int) -> tuple[RunCon
     """Configuration and folder of one row; "start" is the base that the others start from."""
     config = make_config(arguments, seed)
     folder = arguments.out / f"{row}-{seed}"
-    if row in ("start", "base"):
+    if row in ("start", *ALONE):
         epochs = arguments.base_epochs
         if row == "base":
             epochs += arguments.trials + arguments.finetune_epochs
+        elif row == "brief":  # a student of the second generation: the base's, two of its own, fine-tuning
+            epochs += 2 + arguments.finetune_epochs
         alone = {"search.trials": 0, "search.teacher": "none", "base_train.epochs": epochs}
         return config.changed(alone), folder
     return config.changed({**ROWS[row], "base_run": (arguments.out / f"start-{seed}").resolve()}), folder
@@ -197,10 +201,12 @@ def do_run(arguments: argparse.Namespace) -> None:
         for name in ("base", "size", "base_epochs", "trials", "finetune_epochs", "pool_epochs", "data", "seeds")
     }
     (arguments.out / "settings.json").write_text(json.dumps(settings, indent=2) + "\n")
-    seeds = [int(seed) for seed in arguments.seeds.split(",")]
+    seeds, rows = [int(seed) for seed in arguments.seeds.split(",")], arguments.rows.split(",")
+    if unknown := [row for row in rows if row not in WORDS]:
+        sys.exit(f"there is no row {unknown[0]!r}; there are: {', '.join(WORDS)}")
     starts = [("start", seed) for seed in seeds]
-    untaught = [("pool", 0), *((row, seed) for seed in seeds for row in ("base", "pruning"))]
-    taught = [(row, seed) for seed in seeds for row in ROWS if row != "pruning"]
+    untaught = [("pool", 0), *((row, seed) for seed in seeds for row in rows if row in (*ALONE, "pruning"))]
+    taught = [(row, seed) for seed in seeds for row in rows if row not in (*ALONE, "pruning")]
     for batch in (starts, untaught, taught):
         with ThreadPoolExecutor(arguments.jobs) as workers:
             codes = list(workers.map(lambda item: start_row(arguments, *item), batch))
@@ -220,22 +226,19 @@ def start_row(arguments: argparse.Namespace, row: str, seed: int) -> int:
         return subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, env=environment).returncode
 
 
+def do_teachers(arguments: argparse.Namespace) -> None:
+    """Ask every teacher that was used so far for its AP, which is kept for the table; needs no quiet."""
+    starts, runs = read_rows(arguments.out)
+    list_pairs(arguments.out, next(iter(starts.values())), {key: trials for key, (_, trials) in runs.items()})
+
+
 def do_table(arguments: argparse.Namespace) -> None:
     """Measure the best of every row together, and write the tables."""
     settings = json.loads((arguments.out / "settings.json").read_text())
-    seeds = [int(seed) for seed in settings["seeds"].split(",")]
-    starts, runs = {}, {}
-    for seed in seeds:
-        for row in ("start", "base", *ROWS):
-            folder = arguments.out / f"{row}-{seed}"
-            if (folder / DATABASE).exists():
-                with RunStore.open(folder, writable=False) as store:
-                    if row == "start":
-                        starts[seed] = parse_config(store.config)
-                    elif store.get_meta("status") == "finished":
-                        runs[row, seed] = (folder, store.history())
+    starts, runs = read_rows(arguments.out)
+    first = next(iter(starts.values()))
     best = {key: pick_best(key[0], trials) for key, (_, trials) in runs.items()}
-    ratios, records = measure_together(starts[seeds[0]], {key: (runs[key][0], trial) for key, trial in best.items()})
+    ratios, records = measure_together(first, {key: (runs[key][0], trial) for key, trial in best.items()})
     lines = []
     for (row, seed), trial in best.items():
         base = best["base", seed]
@@ -251,7 +254,7 @@ def do_table(arguments: argparse.Namespace) -> None:
                 "arch": trial.arch.to_json(), "failed": sum(t.status == "failed" for t in trials),
             }
         )  # fmt: skip
-    pairs = list_pairs(starts[seeds[0]], {key: trials for key, (_, trials) in runs.items()})
+    pairs = list_pairs(arguments.out, first, {key: trials for key, (_, trials) in runs.items()})
     shares = {f"{row}-{seed}": share_outside(folder) for (row, seed), (folder, _) in runs.items()}
     result = {
         "settings": settings, "rows": lines, "observations": observe(pairs, lines), "pairs": pairs,
@@ -263,9 +266,31 @@ def do_table(arguments: argparse.Namespace) -> None:
     print(text)
 
 
+def read_rows(out: Path) -> tuple[dict[int, RunConfig], dict[tuple[str, int], tuple[Path, list[Trial]]]]:
+    """Configuration of each seed's first base; folder and trials of each complete row, by its name and seed."""
+    seeds = [int(seed) for seed in json.loads((out / "settings.json").read_text())["seeds"].split(",")]
+    starts, runs = {}, {}
+    for seed in seeds:
+        for row in ("start", *ALONE, *ROWS):
+            folder = out / f"{row}-{seed}"
+            if (folder / DATABASE).exists():
+                with RunStore.open(folder, writable=False) as store:
+                    if row == "start":
+                        starts[seed] = parse_config(store.config)
+                    elif is_complete(row, store.history()):
+                        runs[row, seed] = (folder, store.history())
+    return starts, runs
+
+
+def is_complete(row: str, trials: list[Trial]) -> bool:
+    """Whether a row has all its trials; the table needs none of what a run does after them."""
+    wanted = trials[0] if row in ALONE else next((trial for trial in trials if trial.proposal.finetune), None)
+    return wanted is not None and wanted.status == "done"
+
+
 def pick_best(row: str, trials: list[Trial]) -> Trial:
-    """The student a row found: that of the best score; of the base's own row the base."""
-    done = [trial for trial in trials if trial.status == "done" and (trial.number > 0 or row == "base")]
+    """The student a row found: that of the best score; of the base's own rows the base."""
+    done = [trial for trial in trials if trial.status == "done" and (trial.number > 0 or row in ALONE)]
     return max(done, key=lambda trial: trial.score or 0.0)
 
 
@@ -297,12 +322,26 @@ def measure_together(
     )
 
 
-def list_pairs(config: RunConfig, runs: Mapping[tuple[str, int], list[Trial]]) -> list[dict[str, Any]]:
+class TeacherScores:
+    """AP and number of parameters of teachers, kept in a file as they are found: each takes a while."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.scores: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.exists() else {}
+
+    def add(self, teacher: str, score: dict[str, Any]) -> None:
+        self.scores[teacher] = score
+        aside = self.path.with_suffix(".new")
+        aside.write_text(json.dumps(self.scores, indent=1) + "\n")
+        aside.replace(self.path)
+
+
+def list_pairs(out: Path, config: RunConfig, runs: Mapping[tuple[str, int], list[Trial]]) -> list[dict[str, Any]]:
     """Every taught student with its teacher's own AP and size, and how much AP it gained on its parent."""
     assert config.data is not None and config.teacher_pool is not None
     train_data, val_data = read_dataset(config.data, "train"), read_dataset(config.data, "val")
     pool = open_pool(find_pool(config.teacher_pool, config.pool_config(), train_data)[0], train_data)
-    known: dict[Subnet, dict[str, Any]] = {}
+    known = TeacherScores(out / "teachers.json")
     pairs = []
     for (row, seed), trials in runs.items():
         by_number = {trial.number: trial for trial in trials}
@@ -310,14 +349,15 @@ def list_pairs(config: RunConfig, runs: Mapping[tuple[str, int], list[Trial]]) -
             teacher, parent = trial.proposal.teacher, trial.proposal.parent
             if trial.status != "done" or teacher is None or parent is None:
                 continue
-            if teacher not in known:
+            if str(teacher) not in known.scores:
                 detector = pool.extract(teacher, choose_device())
                 params = sum(parameter.numel() for parameter in detector.parameters())
-                known[teacher] = {"ap": evaluate_teacher(detector, val_data, choose_device()), "params": params}
+                known.add(str(teacher), {"ap": evaluate_teacher(detector, val_data, choose_device()), "params": params})
+            score = known.scores[str(teacher)]
             pairs.append(
                 {
                     "row": row, "seed": seed, "trial": trial.number, "teacher": str(teacher),
-                    "teacher_ap": known[teacher]["ap"], "teacher_params": known[teacher]["params"],
+                    "teacher_ap": score["ap"], "teacher_params": score["params"],
                     "student_ap": trial.ap, "student_params": trial.params, "score": trial.score,
                     "actions": [action.kind for action in trial.proposal.actions],
                     "ap_gain_on_parent": (trial.ap or 0) - (by_number[parent].ap or 0),
@@ -378,7 +418,7 @@ def share_outside(folder: Path) -> float:
 
 def describe(lines: list[dict[str, Any]]) -> str:
     """The table as markdown: means over seeds, each seed's value in brackets."""
-    out = ["| row | AP | AP50 | GMAC | latency / base | score | minutes |", "|---|---|---|---|---|---|---|"]
+    out = ["| row | AP | AP50 | GMAC | latency / base | score | epochs of the student | minutes |", "|---" * 8 + "|"]
     for row in WORDS:
         mine = [line for line in lines if line["row"] == row]
         if not mine:
@@ -386,7 +426,8 @@ def describe(lines: list[dict[str, Any]]) -> str:
         cells = [WORDS[row]]
         columns: tuple[tuple[str, Callable[[float], str]], ...] = (
             ("ap", "{:.3f}".format), ("ap50", "{:.3f}".format), ("macs", lambda value: f"{value / 1e9:.2f}"),
-            ("latency_over_base", "{:.2f}".format), ("score", "{:.3f}".format), ("minutes", "{:.1f}".format),
+            ("latency_over_base", "{:.2f}".format), ("score", "{:.3f}".format), ("epochs_of_student", "{:g}".format),
+            ("minutes", "{:.1f}".format),
         )  # fmt: skip
         for name, show in columns:
             values = [line[name] for line in mine]
@@ -398,11 +439,11 @@ def describe(lines: list[dict[str, Any]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
-    for name, function in (("run", do_run), ("row", do_row), ("table", do_table)):
+    for name, function in (("run", do_run), ("row", do_row), ("teachers", do_teachers), ("table", do_table)):
         command = commands.add_parser(name)
         command.set_defaults(function=function)
         command.add_argument("--out", type=Path, required=True)
-        if name == "table":
+        if name in ("teachers", "table"):
             continue
         command.add_argument("--data", type=Path, required=True)
         command.add_argument("--base", default="r18")
@@ -419,6 +460,7 @@ def main() -> None:
             command.add_argument("--seed", type=int, required=True)
         else:
             command.add_argument("--seeds", default="1,2")
+            command.add_argument("--rows", default=",".join((*ALONE, *ROWS)), help="default: all of them, %(default)s")
             command.add_argument("--jobs", type=int, default=2)
     arguments = parser.parse_args()
     arguments.out = arguments.out.resolve()
