@@ -107,7 +107,8 @@ def test_a_package_in_the_current_folder_is_not_taken_for_ours(
 def test_it_ends_with_its_parent(ask: Callable[..., Any], tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     statement = f"from deploy.child import ask_child; ask_child('{TASKS}:tell_pid', {str(pid)!r}, print)"
-    parent = subprocess.Popen([sys.executable, "-c", statement], env=describe_environment())
+    environment = {**describe_environment(), "TMPDIR": str(tmp_path)}
+    parent = subprocess.Popen([sys.executable, "-c", statement], env=environment)
     until = time.monotonic() + 20
     while not (pid.exists() and pid.read_text()):
         assert time.monotonic() < until
