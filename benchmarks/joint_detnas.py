@@ -402,12 +402,12 @@ def rank(values: list[float]) -> list[float]:
 def share_outside(folder: Path) -> float:
     """Share of a search's time that is not training, export, evaluation or measuring; NaN if it was interrupted."""
     with RunStore.open(folder, writable=False) as store:
-        trials = [trial for trial in store.history() if trial.status == "done" and trial.number > 0]
+        trials = [t for t in store.history() if t.status == "done" and t.number > 0 and not t.proposal.finetune]
     text = (folder / "log.txt").read_text()
     times = [
         datetime.strptime(line.split(",")[0], "%Y-%m-%d %H:%M:%S")
         for line in text.splitlines()
-        if "trial 1: train" in line or "search ended" in line
+        if "trial 1: train (" in line or "search ended" in line
     ]
     if len(times) != 2 or not all("seconds" in trial.details for trial in trials):
         return float("nan")
