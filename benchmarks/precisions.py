@@ -103,10 +103,10 @@ def main() -> None:
         lines = [
             f"# FP16 and INT8 on {arguments.target} ({date})",
             "",
-            "Question: what do FP16 and INT8 cost in average precision, and what do they gain? Wanted: INT8 within 0.01.",
+            "Question: what do FP16 and INT8 cost in average precision, and gain in time? Wanted: INT8 within 0.01.",
             "",
-            f"{device.cpu}, {device.cores} physical cores; {device.runtime}, {device.threads} threads. All in one lease",
-            f"at level `{arguments.level}`, on images of the data set; AP is that of each artefact by the same engine.",
+            f"{device.cpu}, {device.cores} physical cores; {device.runtime}, {device.threads} threads. All in one",
+            f"lease at level `{arguments.level}`, on images of the data set; AP is each artefact's by the same engine.",
             "",
             "    python benchmarks/precisions.py --bundle STUDENT --base BASE --data DATA",
             "",
