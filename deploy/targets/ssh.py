@@ -126,7 +126,8 @@ class SshTarget:
             "lock_clocks": self.spec.lock_clocks,
             "lease_s": LEASE_S,
         }
-        limit_s = LEASE_S + protocol.processes * (1 + protocol.retries) * (SETUP_S + MODEL_S * len(subjects))
+        passes = protocol.processes * (1 + protocol.retries) + 1  # one more without a model that ended its process
+        limit_s = LEASE_S + passes * (SETUP_S + MODEL_S * len(subjects))
         with self._open_agent({**files, **dict(zip(shown, paths))}, report) as agent:
             answer = agent.ask(request, limit_s, "measuring", report)
             if not isinstance(answer, dict) or set(answer) != set(subjects):
