@@ -13,21 +13,8 @@ import pytest
 from onnx import helper, numpy_helper
 
 from deploy import Bundle, BundleManifest, open_bundle, write_bundle
-from deploy.cli import main
 
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stopped:
-            main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        assert isinstance(stopped.value.code, int)
-        return stopped.value.code, out, err
-
-    return call
+Command = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -73,45 +60,45 @@ def data(tmp_path: Path, write_image: Callable[..., Path]) -> Path:
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
 def test_a_bundle_is_written_with_the_ap_of_that_artefact(
-    run: Run, layered_bundle: Bundle, data: Path, precision: str
+    deploy: Command, layered_bundle: Bundle, data: Path, precision: str
 ) -> None:
-    code, out, err = run("convert", layered_bundle.folder, "--precision", precision, "--data", data, "--json")
+    code, out, err = deploy("convert", layered_bundle.folder, "--precision", precision, "--data", data, "--json")
     assert code == 0, err
     told = json.loads(out)
     written = open_bundle(told["bundle"])
     assert written.folder.name == f"layered-{precision}" and written.manifest.precision == precision
     assert written.manifest.metrics["latency"] is None
     assert "calibrating on 2 images" in err
-    code, out, _ = run("evaluate", written.folder, "--data", data, "--json")
+    code, out, _ = deploy("evaluate", written.folder, "--data", data, "--json")
     assert json.loads(out)["ap"] == pytest.approx(written.manifest.metrics["ap"]) == told["ap"] > 0.9
 
 
 def test_what_is_converted_already_is_refused(
-    run: Run, tmp_path: Path, tiny_model: Path, manifest: BundleManifest, data: Path
+    deploy: Command, tmp_path: Path, tiny_model: Path, manifest: BundleManifest, data: Path
 ) -> None:
     bundle = write_bundle(tmp_path / "done", tiny_model, replace(manifest, precision="int8"))
-    code, _, err = run("convert", bundle.folder, "--precision", "fp16", "--data", data)
+    code, _, err = deploy("convert", bundle.folder, "--precision", "fp16", "--data", data)
     assert code == 2 and "is in int8 already" in err
 
 
-def test_a_model_without_layers_is_refused(run: Run, tiny_bundle: Bundle, data: Path) -> None:
-    code, _, err = run("convert", tiny_bundle.folder, "--precision", "int8", "--data", data)
+def test_a_model_without_layers_is_refused(deploy: Command, tiny_bundle: Bundle, data: Path) -> None:
+    code, _, err = deploy("convert", tiny_bundle.folder, "--precision", "int8", "--data", data)
     assert code == 2 and "holds no layer that could be int8" in err
 
 
 def test_missing_data_and_its_own_folder_are_refused(
-    run: Run, layered_bundle: Bundle, data: Path, tmp_path: Path
+    deploy: Command, layered_bundle: Bundle, data: Path, tmp_path: Path
 ) -> None:
-    code, _, err = run("convert", layered_bundle.folder, "--precision", "int8", "--data", tmp_path / "none")
+    code, _, err = deploy("convert", layered_bundle.folder, "--precision", "int8", "--data", tmp_path / "none")
     assert code == 2 and "there is no data set folder" in err
     own = layered_bundle.folder
-    code, _, err = run("convert", own, "--precision", "int8", "--data", data, "--out", own)
+    code, _, err = deploy("convert", own, "--precision", "int8", "--data", data, "--out", own)
     assert code == 2 and "choose another folder" in err
 
 
 def test_classes_that_the_bundle_lacks_are_refused(
-    run: Run, tmp_path: Path, layered_bundle: Bundle, manifest: BundleManifest, data: Path
+    deploy: Command, tmp_path: Path, layered_bundle: Bundle, manifest: BundleManifest, data: Path
 ) -> None:
     bundle = write_bundle(tmp_path / "cows", layered_bundle.model, replace(manifest, class_names=("cow", "dog")))
-    code, _, err = run("convert", bundle.folder, "--precision", "int8", "--data", data)
+    code, _, err = deploy("convert", bundle.folder, "--precision", "int8", "--data", data)
     assert code == 2 and "classes that the bundle does not detect: cat" in err
