@@ -21,11 +21,11 @@ from pathlib import Path
 import numpy as np
 
 from deploy import PROTOCOLS, LatencyRecord, Subject, compare, measure_models
-from deploy.bundle import hash_file
-from deploy.canary import write_canary
-from deploy.device import read_fingerprint
+from deploy.bundles.bundle import hash_file
 from deploy.errors import MeasurementError
-from deploy.latency import PROTOCOL_VERSION
+from deploy.measuring.canary import write_canary
+from deploy.measuring.device import read_fingerprint
+from deploy.measuring.record import PROTOCOL_VERSION
 
 REPORTS = Path(__file__).parent / "reports"
 WANTED = 0.05

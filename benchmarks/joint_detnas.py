@@ -36,13 +36,13 @@ from deploy.data import read_dataset
 from optimizer import run as run_module
 from optimizer.config import RunConfig, VariantsConfig, parse_config, parse_size
 from optimizer.cost.base import Candidate, CostMeter, Measured
-from optimizer.evaluation import build_meter
-from optimizer.jobs import choose_device
 from optimizer.recipes import PAPER_ACTIONS, quick, scaled_sizes
 from optimizer.search.base import Trial
 from optimizer.search.objective import OBJECTIVES
 from optimizer.store.run_store import DATABASE, RunStore
 from optimizer.supernet.pool import evaluate_teacher, find_pool, open_pool
+from optimizer.trials.evaluation import build_meter
+from optimizer.trials.jobs import choose_device
 
 PRUNING = ("prune_channels", "prune_layer", "prune_fpn", "prune_rpn", "prune_box_head")
 ROWS: dict[str, dict[str, object]] = {

@@ -19,15 +19,15 @@ from pathlib import Path
 from deploy import get_target
 from optimizer.config import parse_config
 from optimizer.cost.macs import MacsCost
-from optimizer.evaluation import Evaluation
-from optimizer.front import find_front
-from optimizer.jobs import choose_device
+from optimizer.handover.front import find_front
 from optimizer.progress import RunProgress
 from optimizer.report.page import trace_lineage
-from optimizer.run import read_data
+from optimizer.run.run import read_data
 from optimizer.search.base import Proposal, Trial
 from optimizer.store.artefacts import ArtefactStore
 from optimizer.store.run_store import RunStore
+from optimizer.trials.evaluation import Evaluation
+from optimizer.trials.jobs import choose_device
 
 LESS_LATENCY = 0.15
 

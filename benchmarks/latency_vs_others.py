@@ -26,11 +26,11 @@ from time import perf_counter_ns
 import numpy as np
 import onnxruntime
 
-from deploy.bundle import hash_file
-from deploy.canary import write_canary
-from deploy.device import count_physical_cores, read_fingerprint
-from deploy.intervals import find_median_interval
-from deploy.timing import NOISE_SEED, Runner, Subject, make_noise
+from deploy.bundles.bundle import hash_file
+from deploy.measuring.canary import write_canary
+from deploy.measuring.device import count_physical_cores, read_fingerprint
+from deploy.measuring.intervals import find_median_interval
+from deploy.measuring.timing import NOISE_SEED, Runner, Subject, make_noise
 
 REPORTS = Path(__file__).parent / "reports"
 WANTED = 0.03

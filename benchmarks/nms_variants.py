@@ -29,7 +29,7 @@ from deploy import Bundle, BundleManifest, Preprocess, Subject, measure_models, 
 from deploy.data import Dataset, read_dataset, read_image
 from deploy.errors import InputError, ParityError
 from deploy.export import NMS, GraphReport, check_parity, export_onnx
-from deploy.latency import LatencyRecord
+from deploy.measuring.record import LatencyRecord
 from deploy.pipeline.decode import count_unsettled, get_head
 from optimizer.arch.families import base_arch
 from optimizer.detectors import Detector, build_detector

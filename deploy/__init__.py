@@ -7,20 +7,19 @@ average precision is computed by `deploy.evaluate`, models are exported by `depl
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Optional, Union
 
-from deploy.adopt import adopt_model
-from deploy.bundle import Bundle, BundleManifest, open_bundle, write_bundle
+from deploy.bundles.adopt import adopt_model
+from deploy.bundles.bundle import Bundle, BundleManifest, open_bundle, write_bundle
 from deploy.detections import Detections
 from deploy.engines import Engine, TensorSpec, open_engine
-from deploy.latency import Comparison, LatencyRecord, MeasurementFailure, compare
-from deploy.measure import Measured, measure_models
+from deploy.measuring.measure import Measured, measure_models
+from deploy.measuring.protocols import PROTOCOLS, MeasuringProtocol
+from deploy.measuring.record import Comparison, LatencyRecord, MeasurementFailure, compare
+from deploy.measuring.timing import Subject
 from deploy.pipeline.detector import Detector, ModelSource, Timings
 from deploy.pipeline.nms import Selection, parse_selection
 from deploy.pipeline.preprocess import Placement, Preprocess
-from deploy.protocols import PROTOCOLS, MeasuringProtocol
 from deploy.targets import Target, TargetSpec, get_target
-from deploy.timing import Subject
 
 __all__ = [
     "PROTOCOLS",
@@ -55,6 +54,6 @@ __all__ = [
 ]
 
 
-def open_detector(bundle: Union[str, Path], threads: Optional[int] = None) -> Detector:
+def open_detector(bundle: str | Path, threads: int | None = None) -> Detector:
     """The detector of a bundle's folder: ``with open_detector("student") as detector: detector("street.jpg")``."""
     return Detector(open_bundle(bundle), threads)

@@ -14,22 +14,22 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional, TextIO, Tuple
+from typing import Any, Callable, Mapping, TextIO
 
-from deploy.bundle import hash_file
+from deploy.bundles.bundle import hash_file
 from deploy.child import Say, ask_child, take_stdout
-from deploy.clocks import LOCK_CLOCKS
 from deploy.data.images import ImageFile
 from deploy.engines import ENGINES
 from deploy.errors import DeployError, EngineError, InputError
-from deploy.measure import measure_models
+from deploy.measuring.clocks import LOCK_CLOCKS
+from deploy.measuring.measure import measure_models
+from deploy.measuring.protocols import MODES, PROTOCOLS
+from deploy.measuring.timing import Subject
 from deploy.pipeline.decode import HEADS
 from deploy.pipeline.detector import Detector, ModelSource
 from deploy.pipeline.nms import Selection, parse_selection
 from deploy.pipeline.preprocess import Preprocess
-from deploy.protocols import MODES, PROTOCOLS
 from deploy.targets.examine import Condition, examine_machine
-from deploy.timing import Subject
 
 __all__ = ["AGENT_VERSION", "BOARD_LEASE", "detect_here", "serve"]
 
@@ -48,11 +48,11 @@ def serve(cache: Path) -> None:
     if os.getpgid(0) != os.getpid():
         os.setpgid(0, 0)  # a group of its own: what it starts ends with it
     say = take_stdout()
-    lines: "queue.Queue[str]" = queue.Queue(maxsize=4)
+    lines: queue.Queue[str] = queue.Queue(maxsize=4)
     threading.Thread(target=_read_lines, args=(sys.stdin, lines), daemon=True).start()
     while True:
         line = lines.get()
-        timer: Optional[threading.Timer] = None
+        timer: threading.Timer | None = None
         try:
             request = _parse_request(line)
             limit_s = _take_number(request, "limit_s", TIME_LIMIT_S)
@@ -63,7 +63,7 @@ def serve(cache: Path) -> None:
         except DeployError as error:
             answer = {"ok": False, "error": str(error)[:2000], "of_model": isinstance(error, (EngineError, InputError))}
         except Exception as error:  # a defect, or a file that no check foresaw: the client has to hear of it
-            answer = {"ok": False, "error": "unexpected {}: {}".format(type(error).__name__, error)[:2000]}
+            answer = {"ok": False, "error": f"unexpected {type(error).__name__}: {error}"[:2000]}
         finally:
             if timer is not None:
                 timer.cancel()
@@ -74,18 +74,18 @@ def _hello(request: Mapping[str, Any], cache: Path, say: Say) -> int:
     return AGENT_VERSION
 
 
-def _examine(request: Mapping[str, Any], cache: Path, say: Say) -> List[Condition]:
+def _examine(request: Mapping[str, Any], cache: Path, say: Say) -> list[Condition]:
     return examine_machine(_take_choice(request, "engine", ENGINES), _take_threads(request), cache)
 
 
-def _measure(request: Mapping[str, Any], cache: Path, say: Say) -> Dict[str, Any]:
+def _measure(request: Mapping[str, Any], cache: Path, say: Say) -> dict[str, Any]:
     subjects = {}
     stated = request.get("subjects")
     if not isinstance(stated, dict) or not 0 < len(stated) <= MODELS_LIMIT:
-        raise InputError("subjects names 1 to {} models".format(MODELS_LIMIT))
+        raise InputError(f"subjects names 1 to {MODELS_LIMIT} models")
     for name, item in stated.items():
         if not NAME.match(name) or not isinstance(item, dict):
-            raise InputError("{!r} is no model's name".format(name))
+            raise InputError(f"{name!r} is no model's name")
         preprocess = item.get("preprocess")
         head = None if item.get("head") is None else _take_choice(item, "head", HEADS)
         subjects[name] = Subject(
@@ -114,7 +114,7 @@ def _detect(request: Mapping[str, Any], cache: Path, say: Say) -> Any:
     return ask_child(DETECTING, {"request": request, "cache": str(cache)}, say)  # a model may end the process it is in
 
 
-def detect_here(asked: Mapping[str, Any], say: Say) -> List[Dict[str, Any]]:
+def detect_here(asked: Mapping[str, Any], say: Say) -> list[dict[str, Any]]:
     """The answer to the request "detect", for a process of its own."""
     request, cache = asked["request"], Path(asked["cache"])
     source = ModelSource(
@@ -126,7 +126,7 @@ def detect_here(asked: Mapping[str, Any], say: Say) -> List[Dict[str, Any]]:
     images = _find_images(request, cache)
     sizes = [_parse_size(value) for value in request.get("sizes") or [None] * len(images)]
     if len(sizes) != len(images):
-        raise InputError("there are {} images, and sizes of {}".format(len(images), len(sizes)))
+        raise InputError(f"there are {len(images)} images, and sizes of {len(sizes)}")
     files = [ImageFile(path, size) for path, size in zip(images, sizes)]
     found = []
     with Detector(source, _take_threads(request), _take_choice(request, "engine", ENGINES)) as detector:
@@ -144,7 +144,7 @@ def detect_here(asked: Mapping[str, Any], say: Say) -> List[Dict[str, Any]]:
     return found
 
 
-REQUESTS: Dict[str, Callable[[Mapping[str, Any], Path, Say], Any]] = {
+REQUESTS: dict[str, Callable[[Mapping[str, Any], Path, Say], Any]] = {
     "hello": _hello,
     "examine": _examine,
     "measure": _measure,
@@ -152,11 +152,11 @@ REQUESTS: Dict[str, Callable[[Mapping[str, Any], Path, Say], Any]] = {
 }
 
 
-def _parse_request(line: str) -> Dict[str, Any]:
+def _parse_request(line: str) -> dict[str, Any]:
     try:
         request = json.loads(line)
     except ValueError as error:
-        raise InputError("a request is one JSON object a line: {}".format(error)) from error
+        raise InputError(f"a request is one JSON object a line: {error}") from error
     if not isinstance(request, dict) or request.get("op") not in tuple(REQUESTS):
         raise InputError("unknown request; there are: {}".format(", ".join(REQUESTS)))
     return request
@@ -165,28 +165,28 @@ def _parse_request(line: str) -> Dict[str, Any]:
 def _find_file(cache: Path, digest: Any) -> Path:
     """A pushed file, checked against the hash that names it."""
     if not isinstance(digest, str) or not DIGEST.match(digest):
-        raise InputError("{!r} is no SHA-256".format(digest))
+        raise InputError(f"{digest!r} is no SHA-256")
     path = cache / digest
     if path.is_symlink() or not path.is_file():
-        raise InputError("the file {} was not pushed".format(digest[:12]))
+        raise InputError(f"the file {digest[:12]} was not pushed")
     if hash_file(path) != digest:
         path.unlink()
-        raise InputError("the file {} was damaged on this machine; push it again".format(digest[:12]))
+        raise InputError(f"the file {digest[:12]} was damaged on this machine; push it again")
     return path
 
 
-def _find_images(request: Mapping[str, Any], cache: Path) -> List[Path]:
+def _find_images(request: Mapping[str, Any], cache: Path) -> list[Path]:
     images = request.get("images")
     if not isinstance(images, list) or len(images) > IMAGES_LIMIT:
-        raise InputError("images is a list of at most {}".format(IMAGES_LIMIT))
+        raise InputError(f"images is a list of at most {IMAGES_LIMIT}")
     return [_find_file(cache, digest) for digest in images]
 
 
-def _parse_size(value: Any) -> Optional[Tuple[int, int]]:
+def _parse_size(value: Any) -> tuple[int, int] | None:
     if value is None:
         return None
     if not isinstance(value, list) or len(value) != 2 or not all(type(side) is int and side > 0 for side in value):
-        raise InputError("{!r} is no width and height".format(value))
+        raise InputError(f"{value!r} is no width and height")
     return value[0], value[1]
 
 
@@ -197,25 +197,25 @@ def _take_choice(request: Mapping[str, Any], key: str, known: Mapping[str, Any])
     return value
 
 
-def _take_selection(request: Mapping[str, Any]) -> Optional[Selection]:
+def _take_selection(request: Mapping[str, Any]) -> Selection | None:
     try:
         return parse_selection(request.get("selection"))
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError("selection is no thresholds and a count: {!r}".format(error)) from error
+        raise InputError(f"selection is no thresholds and a count: {error!r}") from error
 
 
 def _take_number(request: Mapping[str, Any], key: str, most: float, least: float = 0.01) -> float:
     value = request.get(key)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
-        raise InputError("{} is a number from {:g} to {:g}, not {!r}".format(key, least, most, value))
+        raise InputError(f"{key} is a number from {least:g} to {most:g}, not {value!r}")
     return float(value)
 
 
-def _take_threads(request: Mapping[str, Any]) -> Optional[int]:
+def _take_threads(request: Mapping[str, Any]) -> int | None:
     return None if request.get("threads") is None else int(_take_number(request, "threads", 1024, least=1))
 
 
-def _read_lines(stream: TextIO, lines: "queue.Queue[str]") -> None:
+def _read_lines(stream: TextIO, lines: queue.Queue[str]) -> None:
     """Hand lines on; at the end of the stream, or of our patience, everything ends."""
     while True:
         line = stream.readline(LINE_LIMIT)
@@ -226,6 +226,6 @@ def _read_lines(stream: TextIO, lines: "queue.Queue[str]") -> None:
 
 def _give_up(say: Say, limit_s: float) -> None:
     try:
-        say({"ok": False, "error": "the request took longer than its limit of {:g} s".format(limit_s)})
+        say({"ok": False, "error": f"the request took longer than its limit of {limit_s:g} s"})
     finally:
         os.killpg(0, signal.SIGKILL)

@@ -15,7 +15,7 @@ import traceback
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import IO, Any, Callable, Dict, Iterator, List, Mapping, Sequence
+from typing import IO, Any, Callable, Iterator, Mapping, Sequence
 
 from deploy import errors
 from deploy.errors import ChildError, DeployError
@@ -43,7 +43,7 @@ def ask_child(task: str, request: Any, hear: Say, pass_fds: Sequence[int] = ()) 
     """
     with tempfile.TemporaryDirectory(prefix="child-") as scratch, tempfile.TemporaryFile() as complaints:
         process = subprocess.Popen(
-            describe_child("from deploy.child import answer; answer({!r})".format(task)),
+            describe_child(f"from deploy.child import answer; answer({task!r})"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=complaints,
@@ -120,20 +120,20 @@ def take_stdout() -> Say:
     return say
 
 
-def describe_child(statement: str, *arguments: str) -> List[str]:
+def describe_child(statement: str, *arguments: str) -> list[str]:
     """The command line that executes a Python statement in a fresh process; the arguments become `sys.argv[1:]`."""
     own = "import sys; sys.path[:] = [place for place in sys.path if place]; "  # nothing out of the current folder
     return [sys.executable, "-c", own + statement, *arguments]
 
 
-def describe_environment() -> Dict[str, str]:
+def describe_environment() -> dict[str, str]:
     """This process's environment, in which a child finds this very package."""
     package = str(Path(__file__).parents[1])  # a folder, or detect.pyz itself
     paths = [package] + [path for path in (os.environ.get("PYTHONPATH"),) if path]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
-def _read_lines(process: "subprocess.Popen[bytes]") -> Iterator[bytes]:
+def _read_lines(process: subprocess.Popen[bytes]) -> Iterator[bytes]:
     """Lines of its stdout; it is ended where none comes for too long."""
     assert process.stdout is not None
     silent = threading.Event()
@@ -151,7 +151,7 @@ def _read_lines(process: "subprocess.Popen[bytes]") -> Iterator[bytes]:
         finally:
             timer.cancel()
         if silent.is_set():
-            raise ChildError("the process was ended: it said nothing for {:g} s".format(SILENCE_S))
+            raise ChildError(f"the process was ended: it said nothing for {SILENCE_S:g} s")
         if not line.endswith(b"\n"):
             return
         yield line
@@ -166,19 +166,19 @@ def _make_error(message: Mapping[str, Any]) -> Exception:
     return RuntimeError(message["error"])
 
 
-def _explain(process: "subprocess.Popen[bytes]", complaints: IO[bytes]) -> str:
+def _explain(process: subprocess.Popen[bytes], complaints: IO[bytes]) -> str:
     """How a process ended, and the last line that it wrote on stderr."""
     try:
         code = process.wait(LAST_S)
     except subprocess.TimeoutExpired:
         return "the process closed its output and did not end"
-    ended = "with {}".format(code)
+    ended = f"with {code}"
     if code < 0:
         try:
-            ended = "by {}".format(signal.Signals(-code).name)
+            ended = f"by {signal.Signals(-code).name}"
         except ValueError:
-            ended = "by signal {}".format(-code)
+            ended = f"by signal {-code}"
     complaints.seek(0)
     lines = complaints.read()[-(1 << 16) :].decode(errors="replace").split("\n")
     last = next((line.strip() for line in reversed(lines) if line.strip()), "no message")
-    return "the process ended {}: {}".format(ended, last[:500])
+    return f"the process ended {ended}: {last[:500]}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from deploy.builders.calibration import calibrate_once, key_calibration
 from deploy.builders.compatibility import VERSIONS, check_model, fits_release, opset_of, read_model
 from deploy.builders.precision import PRECISIONS, Conversion, convert_model
 from deploy.builders.trunk import find_trunk
-from deploy.bundle import MODEL_FILE, Bundle, write_bundle
+from deploy.bundles.bundle import MODEL_FILE, Bundle, write_bundle
 from deploy.engines import ENGINES
 from deploy.errors import CompatibilityError, InputError
 from deploy.pipeline.detector import ModelSource
@@ -45,7 +45,7 @@ def convert(
     images: int = 64,
     target: Target = CPU,
     report: Report = lambda line: None,
-) -> Tuple[Bundle, Conversion]:
+) -> tuple[Bundle, Conversion]:
     """Write the bundle of a bundle's model in another precision, unless it loses more than `max_ap_drop`.
 
     Ranges are found on the training images, average precision on the validation images of `data`, on the target. Ranges
@@ -66,16 +66,16 @@ def convert(
     if precision not in can:
         raise InputError("target {}: its engine takes {}, not {}".format(target.spec.name, ", ".join(can), precision))
     if out.resolve() == bundle.folder.resolve():
-        raise InputError("{} is the bundle that is converted; choose another folder with --out".format(out))
+        raise InputError(f"{out} is the bundle that is converted; choose another folder with --out")
     validation: Dataset = read_dataset(data, "val")
     match_classes(bundle.class_names, validation)
     records = list_calibration_images(read_dataset(data, "train").records, images)
     key = key_calibration(bundle.model, [record.path for record in records], bundle.preprocess.to_json())
-    report("calibrating on {} images".format(len(records)))
+    report(f"calibrating on {len(records)} images")
     canvases = _iterate_canvases(bundle, records, report)
     ranges = calibrate_once(out.resolve().parent / CACHE, key, model, find_trunk(model), canvases, target.spec.threads)
     few = list(_iterate_canvases(bundle, records[:RANKING_IMAGES], report))
-    found: List[AveragePrecision] = []
+    found: list[AveragePrecision] = []
     with tempfile.TemporaryDirectory(prefix="convert-") as folder:
         path = Path(folder) / MODEL_FILE
 
@@ -92,7 +92,7 @@ def convert(
         if target.spec.engine == "trt":
             _check_converted(model, converted, precision)
         assert path.read_bytes() == converted.SerializeToString(deterministic=True), "the artefact that was evaluated"
-        metrics: Dict[str, Any] = {
+        metrics: dict[str, Any] = {
             **{name: bundle.manifest.metrics[name] for name in KEPT_METRICS if name in bundle.manifest.metrics},
             "ap": conversion.ap,
             "ap50": found[-1].ap50,
@@ -103,12 +103,12 @@ def convert(
                 "source": bundle.manifest.files[MODEL_FILE],
             },
         }
-        name = "{}-{}".format(bundle.manifest.name, precision)
+        name = f"{bundle.manifest.name}-{precision}"
         manifest = replace(bundle.manifest, name=name, precision=precision, metrics=metrics)
         return write_bundle(out, path, manifest), conversion
 
 
-def list_calibration_images(records: Sequence[Record], count: int) -> List[Record]:
+def list_calibration_images(records: Sequence[Record], count: int) -> list[Record]:
     """So many records at even distances, always the same ones for the same list."""
     count = min(count, len(records))
     return [records[index * len(records) // count] for index in range(count)]
@@ -119,22 +119,20 @@ def _read_convertible(bundle: Bundle, precision: str) -> onnx.ModelProto:
         raise InputError("no precision {!r} to convert to; there are: {}".format(precision, ", ".join(PRECISIONS)))
     if bundle.manifest.precision != "fp32":
         raise InputError(
-            "{} is in {} already; convert the bundle in fp32 that it was made from".format(
-                bundle.folder, bundle.manifest.precision
-            )
+            f"{bundle.folder} is in {bundle.manifest.precision} already; convert the bundle in fp32 that it was "
+            "made from"
         )
     model = read_model(bundle.model)
     if opset_of(model) < LEAST_OPSET:
         raise InputError(
-            "{} is written in opset {}; a conversion needs {} or newer: export it with opset 17".format(
-                bundle.model, opset_of(model), LEAST_OPSET
-            )
+            f"{bundle.model} is written in opset {opset_of(model)}; a conversion needs {LEAST_OPSET} or newer: "
+            "export it with opset 17"
         )
     types = {node.op_type for node in model.graph.node}
     if "QuantizeLinear" in types or "DequantizeLinear" in types:
-        raise InputError("{} says fp32, but its model is quantised already".format(bundle.folder))
+        raise InputError(f"{bundle.folder} says fp32, but its model is quantised already")
     if not find_trunk(model).groups(PRECISIONS[precision][1]):
-        raise InputError("{} holds no layer that could be {}".format(bundle.model, precision))
+        raise InputError(f"{bundle.model} holds no layer that could be {precision}")
     return model
 
 
@@ -143,11 +141,11 @@ def _iterate_canvases(bundle: Bundle, records: Sequence[Record], report: Report)
     from deploy.data import read_image
 
     for index, record in enumerate(records):
-        report("image {} of {}".format(index + 1, len(records)))
+        report(f"image {index + 1} of {len(records)}")
         try:
             image = read_image(record.path, (record.width, record.height))
         except InputError as error:
-            report("{} (left out)".format(error))
+            report(f"{error} (left out)")
             continue
         yield bundle.preprocess(image)[0]
 
@@ -160,7 +158,6 @@ def _check_converted(source: onnx.ModelProto, converted: onnx.ModelProto, precis
             if not fits_release(findings):
                 first = next(finding for finding in findings if finding.level in ("refused", "dynamic"))
                 raise CompatibilityError(
-                    "the model in {} does not fit TensorRT {} any more: {} {}: {}".format(
-                        precision, version, first.op, first.node, first.reason
-                    )
+                    f"the model in {precision} does not fit TensorRT {version} any more: {first.op} {first.node}: "
+                    f"{first.reason}"
                 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Dict, List, Sequence
+from typing import Any, Sequence
 
 import numpy as np
 
@@ -28,20 +28,19 @@ class Detections:
         count = len(self.scores)
         if self.boxes_xyxy.shape != (count, 4) or self.labels.shape != (count,) or self.scores.ndim != 1:
             raise ValueError(
-                "Detections wants boxes (N, 4), scores (N,), labels (N,); got {}, {}, {}".format(
-                    self.boxes_xyxy.shape, self.scores.shape, self.labels.shape
-                )
+                f"Detections wants boxes (N, 4), scores (N,), labels (N,); got {self.boxes_xyxy.shape}, "
+                f"{self.scores.shape}, {self.labels.shape}"
             )
 
     def __len__(self) -> int:
         return len(self.scores)
 
-    def above(self, score_threshold: float) -> "Detections":
+    def above(self, score_threshold: float) -> Detections:
         """The detections whose score is at least ``score_threshold``."""
         keep = self.scores >= score_threshold
         return Detections(self.boxes_xyxy[keep], self.scores[keep], self.labels[keep])
 
-    def to_json(self, class_names: Sequence[str]) -> List[Dict[str, Any]]:
+    def to_json(self, class_names: Sequence[str]) -> list[dict[str, Any]]:
         """One plain dictionary an object: box_xyxy (pixels), score, label (index), class (name)."""
         return [
             {
@@ -53,7 +52,7 @@ class Detections:
             for box, score, label in zip(self.boxes_xyxy, self.scores, self.labels)
         ]
 
-    def to_supervision(self, class_names: Sequence[str] = ()) -> Dict[str, Any]:
+    def to_supervision(self, class_names: Sequence[str] = ()) -> dict[str, Any]:
         """Arguments of `supervision.Detections`: ``supervision.Detections(**found.to_supervision(names))``.
 
         xyxy (N, 4) float32, confidence (N,) float32, class_id (N,) int, each a copy; data holds "class_name" (N,) where
@@ -68,5 +67,5 @@ class Detections:
         }
 
     @staticmethod
-    def empty() -> "Detections":
+    def empty() -> Detections:
         return Detections(np.zeros((0, 4), np.float32), np.zeros((0,), np.float32), np.zeros((0,), np.int64))

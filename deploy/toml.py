@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any, Dict
+from typing import Any
 
 from deploy.errors import InputError
 
 __all__ = ["load_toml"]
 
 
-def load_toml(text: str, origin: str) -> Dict[str, Any]:
+def load_toml(text: str, origin: str) -> dict[str, Any]:
     """The values in the text of a TOML file; an `InputError` where it is none."""
     for name in ("tomllib", "tomli"):  # the first comes with Python 3.11
         try:
@@ -20,5 +20,5 @@ def load_toml(text: str, origin: str) -> Dict[str, Any]:
         try:
             return dict(module.loads(text))
         except ValueError as error:
-            raise InputError("{} is no TOML file: {}".format(origin, error)) from error
+            raise InputError(f"{origin} is no TOML file: {error}") from error
     raise InputError("reading a target needs Python 3.11, or tomli: python3 -m pip install tomli")

@@ -33,7 +33,7 @@ def optimize(config: RunConfig, out: str | Path) -> dict[str, Any]:
         optimizer.errors.InputError: something is wrong with the request, or `out` holds another run or other things.
         optimizer.errors.RunFailed, optimizer.errors.Interrupted: call it again to go on.
     """
-    from optimizer.run import run_or_resume
+    from optimizer.run.run import run_or_resume
 
     return run_or_resume(config, Path(out))
 

@@ -153,7 +153,7 @@ def optimize(
     config = _change_recipe(preset, data, changes, teacher_epochs)
     folder = out or Path("runs") / f"{base}-{time.strftime('%Y%m%d-%H%M%S')}"
 
-    from optimizer.run import start_run
+    from optimizer.run.run import start_run
 
     start_run(config, folder, shlex.join(["optimize", *sys.argv[1:]]))
 
@@ -209,7 +209,7 @@ def resume(
     host: Annotated[str, typer.Option(help="Where its board is now, if that has moved: user@board.")] = "",
 ) -> None:
     """Go on with a run; nothing found so far is lost."""
-    from optimizer.run import resume_run
+    from optimizer.run.run import resume_run
 
     resume_run(run, teacher_pool, host)
 
@@ -217,7 +217,7 @@ def resume(
 @app.command()
 def report(run: Annotated[Path, typer.Argument(help="Folder of a run, finished or not.")]) -> None:
     """Write report.html and front.json again from the database."""
-    from optimizer.run import rewrite_report
+    from optimizer.run.run import rewrite_report
 
     typer.echo(str(rewrite_report(run)))
 
@@ -291,7 +291,7 @@ def teachers_train(
     changes |= _read_canvases(None, size, sizes, region_proposals)
     config = _change_recipe(preset, data, changes, teacher_epochs)
 
-    from optimizer.run import train_teachers
+    from optimizer.run.run import train_teachers
 
     typer.echo(str(train_teachers(config, out)))
 

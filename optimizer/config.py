@@ -100,7 +100,8 @@ class RunConfig(_Value):
         distill: what a teacher teaches.
         finetune: training of the students that are trained on after the search.
         variants: other precisions and numbers of region proposals that the front is exported with.
-        search_protocol, final_protocol: how latency is measured for a trial and for the front (`deploy.measure`).
+        search_protocol, final_protocol: how latency is measured for a trial and for the front
+            (`deploy.measuring.measure`).
     """
 
     preset: str

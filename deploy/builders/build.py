@@ -13,7 +13,7 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
+from typing import Any, Mapping
 
 from deploy.builders.plans import (
     SEARCH_LEVEL,
@@ -27,9 +27,9 @@ from deploy.builders.plans import (
     read_plan,
     write_plan,
 )
-from deploy.bundle import hash_file
-from deploy.device import read_available_bytes
+from deploy.bundles.bundle import hash_file
 from deploy.errors import EngineError, InputError
+from deploy.measuring.device import read_available_bytes
 from deploy.sensors.tegra import read_power_mode
 
 __all__ = ["BuildLimits", "build_plan", "open_plan"]
@@ -58,8 +58,8 @@ class BuildLimits:
 def open_plan(
     model: Path,
     platform: Platform,
-    level: Optional[int] = None,
-    folder: Optional[Union[str, Path]] = None,
+    level: int | None = None,
+    folder: str | Path | None = None,
     limits: BuildLimits = BuildLimits(),
 ) -> Plan:
     """The plan of a model for this platform: one that fits, or a new one.
@@ -88,7 +88,7 @@ def open_plan(
 
 def build_plan(model: Path, key: PlanKey, folder: Path, limits: BuildLimits = BuildLimits()) -> Plan:
     """Build a plan and keep it; a second try, in a fresh process, asks for less effort. Raises as `open_plan` does."""
-    attempts: List[Dict[str, Any]] = []
+    attempts: list[dict[str, Any]] = []
     for level in (key.settings.level, max(0, key.settings.level - LOWER_BY)):
         with tempfile.TemporaryDirectory(prefix="build-", dir=str(folder)) as scratch:
             attempt = _try_build(model, replace(key.settings, level=level), key.platform, Path(scratch), limits)
@@ -100,7 +100,7 @@ def build_plan(model: Path, key: PlanKey, folder: Path, limits: BuildLimits = Bu
                 if level != key.settings.level:
                     record["labels"] = [
                         *record["labels"],
-                        "built at level {}, not {}".format(level, key.settings.level),
+                        f"built at level {level}, not {key.settings.level}",
                     ]
                 for label in record["labels"]:
                     logger.warning("%s: %s", model.name, label)
@@ -117,15 +117,15 @@ def build_plan(model: Path, key: PlanKey, folder: Path, limits: BuildLimits = Bu
     )
 
 
-def name_timing_cache(platform: Platform, power_mode: Optional[str]) -> str:
+def name_timing_cache(platform: Platform, power_mode: str | None) -> str:
     """The file of timings that hold on one device, with one TensorRT, in one power mode."""
     text = json.dumps([asdict(platform), power_mode], sort_keys=True)
-    return "timing-{}.cache".format(hashlib.sha256(text.encode()).hexdigest()[:16])
+    return f"timing-{hashlib.sha256(text.encode()).hexdigest()[:16]}.cache"
 
 
 def _try_build(
     model: Path, settings: BuildSettings, platform: Platform, scratch: Path, limits: BuildLimits
-) -> Dict[str, Any]:
+) -> dict[str, Any]:
     """One child's life: its outcome ("built" or what went wrong), its answer, and what was seen of the machine."""
     request = {
         "model": str(model.resolve()),
@@ -150,12 +150,12 @@ def _try_build(
             fault, lowest = _watch(child, json.dumps(request).encode(), limits, available)
         finally:
             _end(child)
-    answer: Dict[str, Any] = {}
+    answer: dict[str, Any] = {}
     if fault is None:
         try:
             answer = json.loads((scratch / "answer.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            fault = "the building process {}".format(_describe_exit(child.returncode))
+            fault = f"the building process {_describe_exit(child.returncode)}"
     return {
         "level": settings.level,
         "outcome": fault or answer.get("error", "built"),
@@ -166,9 +166,7 @@ def _try_build(
     }
 
 
-def _watch(
-    child: Any, request: bytes, limits: BuildLimits, lowest: Optional[int]
-) -> Tuple[Optional[str], Optional[int]]:
+def _watch(child: Any, request: bytes, limits: BuildLimits, lowest: int | None) -> tuple[str | None, int | None]:
     """Wait for a child to end; why it is to be ended instead, or None, and the least memory that was available."""
     deadline = time.monotonic() + limits.seconds
     try:
@@ -181,12 +179,11 @@ def _watch(
         if available is not None and lowest is not None:
             lowest = min(lowest, available)
             if available < limits.reserve_bytes:
-                fault = "the build was ended: it left {} MiB of memory, and {} are to stay free".format(
-                    available // MIB, limits.reserve_bytes // MIB
-                )
+                left, reserve = available // MIB, limits.reserve_bytes // MIB
+                fault = f"the build was ended: it left {left} MiB of memory, and {reserve} are to stay free"
                 return fault, lowest
         if time.monotonic() >= deadline:
-            return "the build was ended: it took longer than {:g} s".format(limits.seconds), lowest
+            return f"the build was ended: it took longer than {limits.seconds:g} s", lowest
         time.sleep(POLL_S)
     return None, lowest
 
@@ -200,10 +197,10 @@ def _end(child: Any) -> None:
 
 def _describe_exit(code: int) -> str:
     if code >= 0:
-        return "ended with {} and no answer".format(code)
+        return f"ended with {code} and no answer"
     names = {item.value: item.name for item in signal.Signals}
     hint = ": the system may have run out of memory" if -code == signal.SIGKILL else ""
-    return "was killed by {}{}".format(names.get(-code, "signal {}".format(-code)), hint)
+    return "was killed by {}{}".format(names.get(-code, f"signal {-code}"), hint)
 
 
 def _keep_log(scratch: Path, folder: Path, attempt: Mapping[str, Any], first: bool) -> None:

@@ -6,12 +6,12 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Iterable, Mapping, Sequence, Tuple
 
 import numpy as np
 
 from deploy.builders.trunk import Trunk
-from deploy.bundle import hash_file
+from deploy.bundles.bundle import hash_file
 from deploy.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ METHOD = "minmax-1"  # of every image's least and greatest value; another number
 Ranges = Mapping[str, Tuple[float, float]]
 
 
-def calibrate(model: onnx.ModelProto, trunk: Trunk, canvases: Iterable[np.ndarray], threads: Optional[int]) -> Ranges:
+def calibrate(model: onnx.ModelProto, trunk: Trunk, canvases: Iterable[np.ndarray], threads: int | None) -> Ranges:
     """Least and greatest value of every tensor that the trunk reads or writes, over canvases as the model takes them.
 
     Raises:
@@ -35,14 +35,14 @@ def calibrate(model: onnx.ModelProto, trunk: Trunk, canvases: Iterable[np.ndarra
     probe.CopyFrom(model)
     members = {layer.node for layer in trunk.layers} | set(trunk.carriers)
     constants = {entry.name for entry in probe.graph.initializer}
-    names: List[str] = []
+    names: list[str] = []
     for node in probe.graph.node:
         if node.name in members:
             names.extend(name for name in (node.input[0], *node.output) if name not in constants)
     names = list(dict.fromkeys(names))
     for index, name in enumerate(names):
         for op, kind in (("ReduceMin", "least"), ("ReduceMax", "most")):  # in the graph, so that features are not kept
-            output = "calibration_{}_{}".format(kind, index)
+            output = f"calibration_{kind}_{index}"
             probe.graph.node.append(onnx.helper.make_node(op, [name], [output], keepdims=0))
             probe.graph.output.append(onnx.helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, []))
     session = load_session(probe, threads)
@@ -54,7 +54,7 @@ def calibrate(model: onnx.ModelProto, trunk: Trunk, canvases: Iterable[np.ndarra
     least, most = np.min([row[:, 0] for row in rows], axis=0), np.max([row[:, 1] for row in rows], axis=0)
     for name, low, high in zip(names, least, most):
         if not np.isfinite([low, high]).all():
-            raise InputError("{} takes values from {} to {}: the model is broken".format(name, low, high))
+            raise InputError(f"{name} takes values from {low} to {high}: the model is broken")
     return {name: (float(low), float(high)) for name, low, high in zip(names, least, most)}
 
 
@@ -70,25 +70,25 @@ def key_calibration(model: Path, images: Sequence[Path], preprocess: Mapping[str
 
 
 def calibrate_once(
-    cache: Path, key: str, model: onnx.ModelProto, trunk: Trunk, canvases: Iterable[np.ndarray], threads: Optional[int]
+    cache: Path, key: str, model: onnx.ModelProto, trunk: Trunk, canvases: Iterable[np.ndarray], threads: int | None
 ) -> Ranges:
     """`calibrate`, or what it found before for the very same key; a file that cannot be read is written again."""
-    file = cache / "{}.json".format(key)
+    file = cache / f"{key}.json"
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         if content["key"] == key:
             return {str(name): (float(low), float(high)) for name, (low, high) in content["ranges"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass
-    ranges: Dict[str, Tuple[float, float]] = dict(calibrate(model, trunk, canvases, threads))
+    ranges: dict[str, tuple[float, float]] = dict(calibrate(model, trunk, canvases, threads))
     cache.mkdir(parents=True, exist_ok=True)
-    aside = file.with_name("{}.{}.part".format(file.name, os.getpid()))
+    aside = file.with_name(f"{file.name}.{os.getpid()}.part")
     aside.write_text(json.dumps({"key": key, "method": METHOD, "ranges": ranges}), encoding="utf-8")
     aside.replace(file)
     return ranges
 
 
-def load_session(model: onnx.ModelProto, threads: Optional[int]) -> Any:
+def load_session(model: onnx.ModelProto, threads: int | None) -> Any:
     """An ONNX Runtime session of a model in memory, on the CPU."""
     import onnxruntime
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BLOCKING", "LEVELS", "VERSIONS", "Finding", "check_model", "fits_release", "opset_of", "read_model"]
 
-VERSIONS: Tuple[str, ...] = tuple(RELEASES)
+VERSIONS: tuple[str, ...] = tuple(RELEASES)
 LEVELS: Mapping[str, str] = {
     "refused": "the parser or a layer does not take it, or computes something else",
     "dynamic": "taken, but of a size that varies; engines here are of fixed shapes",
@@ -55,7 +55,7 @@ class Finding:
     level: str = "refused"
 
 
-def check_model(model: Union[str, Path, onnx.ModelProto], version: str) -> List[Finding]:
+def check_model(model: str | Path | onnx.ModelProto, version: str) -> list[Finding]:
     """What a release does not take of a model, in the order of the graph; the model is not changed.
 
     A finding of level "unknown" is no all-clear, and no finding at all is no promise: nothing is built.
@@ -84,19 +84,19 @@ def fits_release(findings: Sequence[Finding]) -> bool:
     return not any(finding.level in BLOCKING for finding in findings)
 
 
-def read_model(path: Union[str, Path]) -> onnx.ModelProto:
+def read_model(path: str | Path) -> onnx.ModelProto:
     """The model in a file, without weights that lie in other files. Raises `InputError` as `check_model` does."""
     path = check_model_file(path, "ONNX model")
     try:
         import onnx
     except ImportError as error:
-        raise InputError("checking a model needs onnx ({}): python3 -m pip install onnx".format(error)) from error
+        raise InputError(f"checking a model needs onnx ({error}): python3 -m pip install onnx") from error
     try:
         model = onnx.load(str(path), load_external_data=False)
     except Exception as error:  # protobuf's errors share no base class below Exception
-        raise InputError("{} is not an ONNX model, or is cut short: {}".format(path, error)) from error
+        raise InputError(f"{path} is not an ONNX model, or is cut short: {error}") from error
     if not model.graph.node or not model.opset_import:
-        raise InputError("{} is not an ONNX model, or is cut short: it has no graph or no opset".format(path))
+        raise InputError(f"{path} is not an ONNX model, or is cut short: it has no graph or no opset")
     return model
 
 
@@ -110,11 +110,11 @@ def _check_opset(model: onnx.ModelProto, release: Release) -> Iterator[Problem]:
     if not opset:
         yield Problem("unknown", "the model names no opset of ONNX", "export it again, with opset 17")
     elif not low <= opset <= high:
-        reason = "opset {}; its parser reads {} to {}".format(opset, low, high)
+        reason = f"opset {opset}; its parser reads {low} to {high}"
         yield Problem("refused", reason, "export with opset 17, which all of these releases read")
 
 
-def _infer(model: onnx.ModelProto) -> Tuple[onnx.ModelProto, List[Problem]]:
+def _infer(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[Problem]]:
     """The model with the types and shapes that can be inferred, and what could not be."""
     import onnx
 
@@ -138,15 +138,14 @@ def _check_structure(graph: onnx.GraphProto, opset: int) -> None:
                 continue
             if len(node.input) < least:
                 raise InputError(
-                    "not a valid ONNX model: {} {} has {} of {} inputs".format(
-                        node.op_type, label_of(node, place), len(node.input), least
-                    )
+                    f"not a valid ONNX model: {node.op_type} {label_of(node, place)} has {len(node.input)} of "
+                    f"{least} inputs"
                 )
         for _, body in bodies_of(node):
             _check_structure(body, opset)
 
 
-def _check_borders(facts: GraphFacts, release: Release) -> Iterator[Tuple[str, str, Problem]]:
+def _check_borders(facts: GraphFacts, release: Release) -> Iterator[tuple[str, str, Problem]]:
     """Inputs and outputs of the network."""
     for kind, entries in (("input", facts.graph.input), ("output", facts.graph.output)):
         for entry in entries:
@@ -165,17 +164,17 @@ def _check_border_type(element_type: int, kind: str, release: Release) -> Iterat
     if not element_type:
         yield Problem("unknown", "its type is not in the file", "export it again")
     elif element_type == INT64 and not release.native_int64:
-        yield Problem("note", "int64 is cast down: the engine's {} is int32".format(kind), "read it by its own type")
+        yield Problem("note", f"int64 is cast down: the engine's {kind} is int32", "read it by its own type")
     elif element_type == UINT8 and letter not in release.network_types:
         reason = "uint8 for inputs and outputs: the changelog names it, the parser's list of types does not"
         yield Problem("unknown", reason, "feed float32")
     elif not letter or letter not in release.network_types:
-        yield Problem("refused", "{} is no type of an {}".format(name, kind), "use float32, float16 or int32")
+        yield Problem("refused", f"{name} is no type of an {kind}", "use float32, float16 or int32")
 
 
 def _check_graph(
-    facts: GraphFacts, release: Release, functions: FrozenSet[str], prefix: str
-) -> Iterator[Tuple[str, str, Problem]]:
+    facts: GraphFacts, release: Release, functions: frozenset[str], prefix: str
+) -> Iterator[tuple[str, str, Problem]]:
     untyped = 0
     for place, node in enumerate(facts.graph.node):
         label = prefix + label_of(node, place)
@@ -183,17 +182,17 @@ def _check_graph(
             yield label, node.op_type, problem
         untyped += any(name and name not in facts.types for name in node.input)
         for name, body in bodies_of(node):
-            inside = "{}/{}/".format(label, name)
+            inside = f"{label}/{name}/"
             yield from _check_graph(GraphFacts(body, facts), release, functions, inside)
     if untyped:
-        reason = "{} of {} nodes read tensors whose type cannot be inferred; it was not checked".format(
-            untyped, len(facts.graph.node)
+        reason = (
+            f"{untyped} of {len(facts.graph.node)} nodes read tensors whose type cannot be inferred; it was not checked"
         )
         yield prefix, "model", Problem("unknown", reason, "run onnx.shape_inference, and look where it stops")
 
 
 def _check_node(
-    facts: GraphFacts, node: onnx.NodeProto, place: int, release: Release, functions: FrozenSet[str]
+    facts: GraphFacts, node: onnx.NodeProto, place: int, release: Release, functions: frozenset[str]
 ) -> Iterator[Problem]:
     if node.domain not in STANDARD_DOMAINS or node.op_type in functions:
         yield from _check_foreign(node, release, functions)
@@ -212,7 +211,7 @@ def _check_node(
         yield from RULES[node.op_type](facts, node, release)
 
 
-def _check_foreign(node: onnx.NodeProto, release: Release, functions: FrozenSet[str]) -> Iterator[Problem]:
+def _check_foreign(node: onnx.NodeProto, release: Release, functions: frozenset[str]) -> Iterator[Problem]:
     if node.op_type in functions:
         if release.native_int64:
             yield Problem("unknown", "a function of the model, whose body was not looked into", "inline it")
@@ -221,7 +220,7 @@ def _check_foreign(node: onnx.NodeProto, release: Release, functions: FrozenSet[
     elif node.op_type in release.dropped_plugins:
         yield Problem("refused", "this plugin was removed", "use NonMaxSuppression, padded to a fixed count")
     elif node.op_type not in release.plugins:
-        reason = "no operator of ONNX ({}): taken only where a plugin of that name is registered".format(node.domain)
+        reason = f"no operator of ONNX ({node.domain}): taken only where a plugin of that name is registered"
         yield Problem("unknown", reason, "use operators of ONNX")
 
 
@@ -239,7 +238,7 @@ def _check_types(facts: GraphFacts, node: onnx.NodeProto, allowed: str, release:
             continue  # a constant of float64 is cast down to float32
         letter = release.letter_of(element_type)
         if not letter or letter not in allowed:
-            reason = "{} is not among the types it is listed with".format(TYPE_NAMES.get(element_type, element_type))
+            reason = f"{TYPE_NAMES.get(element_type, element_type)} is not among the types it is listed with"
             yield Problem("refused", reason, CAST_INSTEAD.get(node.op_type, CAST))
 
 
@@ -249,7 +248,7 @@ def _check_sizes(facts: GraphFacts, node: onnx.NodeProto, place: int, release: R
     elif node.op_type == "NonMaxSuppression":
         reader = facts.escapes.get(place)
         if reader is not None:
-            reason = "its rows, as many as boxes were kept, are not padded before they are read by {}".format(reader)
+            reason = f"its rows, as many as boxes were kept, are not padded before they are read by {reader}"
             yield Problem("dynamic", reason, "concatenate K zeros and gather the first K rows right after it")
         else:
             reason = "padded at once, but counted on the device: an engine with it may not go into a CUDA graph"
@@ -269,7 +268,7 @@ def _check_control_flow(facts: GraphFacts, node: onnx.NodeProto, release: Releas
         yield Problem("dynamic", "which nodes run depends on the data", "export without branches and loops on data")
 
 
-def _differ(one: Optional[List[int]], other: Optional[List[int]], release: Release) -> bool:
+def _differ(one: list[int] | None, other: list[int] | None, release: Release) -> bool:
     """Whether a release cannot join the outputs of two branches: by rank, on 8.6 by every size (0: not known)."""
     if one is None or other is None:
         return False
@@ -278,7 +277,7 @@ def _differ(one: Optional[List[int]], other: Optional[List[int]], release: Relea
     return not release.native_int64 and any(a and b and a != b and 1 not in (a, b) for a, b in zip(one, other))
 
 
-def _sides_of(entry: onnx.ValueInfoProto) -> Optional[List[int]]:
+def _sides_of(entry: onnx.ValueInfoProto) -> list[int] | None:
     known = entry.type.HasField("tensor_type") and entry.type.tensor_type.HasField("shape")
     return [side.dim_value for side in entry.type.tensor_type.shape.dim] if known else None
 

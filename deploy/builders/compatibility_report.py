@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections import Counter
 from dataclasses import asdict
-from typing import Any, Dict, List, Mapping, Sequence, Tuple
+from typing import Any, Mapping, Sequence
 
 from deploy.builders.compatibility import BLOCKING, LEVELS, Finding, fits_release
 from deploy.builders.releases import RELEASES
@@ -24,7 +24,7 @@ def describe_findings(title: str, findings: Mapping[str, Sequence[Finding]]) -> 
         counts = Counter(finding.level for finding in found)
         numbers = [str(counts[level]) for level in LEVELS]
         lines.append(_row(version, RELEASES[version].runs_on, *numbers, "yes" if fits_release(found) else "no"))
-    blocks: Dict[Tuple[str, str, str, str], Dict[str, List[str]]] = {}
+    blocks: dict[tuple[str, str, str, str], dict[str, list[str]]] = {}
     for found in findings.values():
         for finding in found:
             key = (finding.level, finding.op, finding.reason, finding.advice)
@@ -39,7 +39,7 @@ def describe_findings(title: str, findings: Mapping[str, Sequence[Finding]]) -> 
     return "\n".join(part for line in lines for part in _wrap(line, 9 if line.split(":")[0] in LEVELS else 0))
 
 
-def findings_json(findings: Mapping[str, Sequence[Finding]]) -> Dict[str, Any]:
+def findings_json(findings: Mapping[str, Sequence[Finding]]) -> dict[str, Any]:
     """By release: whether it fits, and every finding."""
     return {
         version: {"fits": fits_release(found), "findings": [asdict(finding) for finding in found]}
@@ -49,7 +49,7 @@ def findings_json(findings: Mapping[str, Sequence[Finding]]) -> Dict[str, Any]:
 
 def summarise_blocking(findings: Sequence[Finding]) -> str:
     """One line of what is in the way: releases, nodes, why, and what to do; empty where nothing is."""
-    blocks: Dict[Tuple[str, str, str], Dict[str, List[str]]] = {}
+    blocks: dict[tuple[str, str, str], dict[str, list[str]]] = {}
     for finding in findings:
         if finding.level in BLOCKING:
             nodes = blocks.setdefault((finding.op, finding.reason, finding.advice), {})
@@ -60,7 +60,7 @@ def summarise_blocking(findings: Sequence[Finding]) -> str:
         names = [name for name in nodes if name]
         shown = ", ".join(names[:NAMED])
         if len(names) > NAMED:
-            shown += " and {} more".format(len(names) - NAMED)
+            shown += f" and {len(names) - NAMED} more"
         parts.append(
             "TensorRT {}: {}: {}; {}".format(", ".join(versions), " ".join((op, shown)).strip(), reason, advice)
         )
@@ -68,23 +68,23 @@ def summarise_blocking(findings: Sequence[Finding]) -> str:
 
 
 def _row(version: str, runs_on: str, *cells: str) -> str:
-    return "{:<9}{:<28}{}".format(version, runs_on, "".join("{:>8}".format(cell) for cell in cells))
+    return "{:<9}{:<28}{}".format(version, runs_on, "".join(f"{cell:>8}" for cell in cells))
 
 
-def _describe_block(key: Tuple[str, str, str, str], nodes: Mapping[str, Sequence[str]]) -> List[str]:
+def _describe_block(key: tuple[str, str, str, str], nodes: Mapping[str, Sequence[str]]) -> list[str]:
     level, op, reason, advice = key
     versions = [version for version in RELEASES if any(version in found for found in nodes.values())]
-    count = "" if len(nodes) == 1 else " ({} nodes)".format(len(nodes))
+    count = "" if len(nodes) == 1 else f" ({len(nodes)} nodes)"
     head = "{:<8} {}{}, on {}".format(level, op, count, ", ".join(versions))
     lines = ["", head]
     names = [name for name in nodes if name]
     for label, text in (("node", ", ".join(names)), ("why", reason), ("do", advice)):
         if text:
-            lines.append("\n".join(_wrap("  {:<6} {}".format(label, text), 9)))
+            lines.append("\n".join(_wrap(f"  {label:<6} {text}", 9)))
     return lines
 
 
-def _wrap(text: str, indent: int) -> List[str]:
+def _wrap(text: str, indent: int) -> list[str]:
     """Lines of at most `COLUMNS`; a name longer than that is broken."""
     if "\n" in text or len(text) <= COLUMNS:
         return [text]

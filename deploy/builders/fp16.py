@@ -5,7 +5,7 @@ No library's converter was tried. All but a named trunk stays FP32 here, what pa
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, FrozenSet, List, Mapping, Set, Tuple
+from typing import TYPE_CHECKING, Mapping
 
 import numpy as np
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 __all__ = ["WIDE", "cast_to_fp16", "find_wide_nodes"]
 
 WIDE = 1e4  # magnitudes above it stay in FP32; float16 ends at 65504
-FP32_INPUTS: Mapping[str, Tuple[int, ...]] = {
+FP32_INPUTS: Mapping[str, tuple[int, ...]] = {
     "Resize": (1, 2)
 }  # region and scales: float32 by the operator's definition
 
 
-def cast_to_fp16(model: onnx.ModelProto, nodes: FrozenSet[str]) -> onnx.ModelProto:
+def cast_to_fp16(model: onnx.ModelProto, nodes: frozenset[str]) -> onnx.ModelProto:
     """A copy of a model whose nodes of these names compute in float16; the model's inputs and outputs stay FP32."""
     import onnx
 
@@ -33,9 +33,9 @@ def cast_to_fp16(model: onnx.ModelProto, nodes: FrozenSet[str]) -> onnx.ModelPro
         for entry in (*inferred.input, *inferred.value_info, *inferred.output)
     }
     constants = {entry.name: entry for entry in model.graph.initializer}
-    written: List[onnx.NodeProto] = []
+    written: list[onnx.NodeProto] = []
     known = set(constants) | {entry.name for entry in model.graph.input}
-    halves: List[onnx.TensorProto] = []
+    halves: list[onnx.TensorProto] = []
 
     def have(name: str, other: str, to: int) -> str:
         """That tensor, cast from the other where it does not exist yet."""
@@ -74,11 +74,11 @@ def cast_to_fp16(model: onnx.ModelProto, nodes: FrozenSet[str]) -> onnx.ModelPro
     return _assemble(model, written, halves)
 
 
-def find_wide_nodes(model: onnx.ModelProto, trunk: Trunk, ranges: Ranges) -> FrozenSet[str]:
+def find_wide_nodes(model: onnx.ModelProto, trunk: Trunk, ranges: Ranges) -> frozenset[str]:
     """Nodes of the trunk that read or write a feature, or read a weight, of a magnitude above `WIDE`."""
     import onnx
 
-    wide: Set[str] = {name for name, (low, high) in ranges.items() if max(-low, high) > WIDE}
+    wide: set[str] = {name for name, (low, high) in ranges.items() if max(-low, high) > WIDE}
     for entry in model.graph.initializer:
         if entry.data_type == onnx.TensorProto.FLOAT:
             values = onnx.numpy_helper.to_array(entry)
@@ -97,7 +97,7 @@ def _half(name: str) -> str:
 
 
 def _assemble(
-    model: onnx.ModelProto, nodes: List[onnx.NodeProto], constants: List[onnx.TensorProto]
+    model: onnx.ModelProto, nodes: list[onnx.NodeProto], constants: list[onnx.TensorProto]
 ) -> onnx.ModelProto:
     """The model with other nodes, and of old and new constants those that are read."""
     import onnx

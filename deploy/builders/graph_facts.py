@@ -5,7 +5,7 @@ The `onnx` package is needed when a graph is looked at, not when this module is 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import TYPE_CHECKING, Any, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -17,7 +17,7 @@ __all__ = ["CONTROL_FLOW", "SIZE_INPUTS", "GraphFacts", "attribute_of", "bodies_
 CONTROL_FLOW = ("If", "Loop", "Scan")
 DATA_SIZED = frozenset((*CONTROL_FLOW, "NonZero", "NonMaxSuppression", "Unique", "Compress"))
 # The inputs that say how large an output is; the rest of the graph is of fixed size when these are constant.
-SIZE_INPUTS: Mapping[str, Tuple[int, ...]] = {
+SIZE_INPUTS: Mapping[str, tuple[int, ...]] = {
     "ConstantOfShape": (0,),
     "Expand": (1,),
     "OneHot": (1,),
@@ -52,23 +52,23 @@ class GraphFacts:
             fixed count; those that are padded at once are absent.
     """
 
-    def __init__(self, graph: onnx.GraphProto, outer: Optional[GraphFacts] = None) -> None:
+    def __init__(self, graph: onnx.GraphProto, outer: GraphFacts | None = None) -> None:
         self.graph = graph
-        self.types: Dict[str, int] = dict(outer.types) if outer else {}
-        self.shapes: Dict[str, Tuple[Optional[int], ...]] = dict(outer.shapes) if outer else {}
-        self.constants: Dict[str, onnx.TensorProto] = dict(outer.constants) if outer else {}
-        self.static: Set[str] = set(outer.static) if outer else set()
-        self.data_sized: Set[str] = set(outer.data_sized) if outer else set()
-        self.escapes: Dict[int, str] = {}
-        self._roots: Dict[str, FrozenSet[int]] = {}  # of a tensor with unpadded rows: the NonMaxSuppressions it is from
-        self._rows: Dict[str, int] = {}  # and how many rows it has at least
+        self.types: dict[str, int] = dict(outer.types) if outer else {}
+        self.shapes: dict[str, tuple[int | None, ...]] = dict(outer.shapes) if outer else {}
+        self.constants: dict[str, onnx.TensorProto] = dict(outer.constants) if outer else {}
+        self.static: set[str] = set(outer.static) if outer else set()
+        self.data_sized: set[str] = set(outer.data_sized) if outer else set()
+        self.escapes: dict[int, str] = {}
+        self._roots: dict[str, frozenset[int]] = {}  # of a tensor with unpadded rows: the NonMaxSuppressions it is from
+        self._rows: dict[str, int] = {}  # and how many rows it has at least
         self._read_declarations()
         for place, node in enumerate(graph.node):
             self._read_node(place, node)
         for output in graph.output:
-            self._escape(self._roots.get(output.name, frozenset()), "the output {}".format(output.name))
+            self._escape(self._roots.get(output.name, frozenset()), f"the output {output.name}")
 
-    def value_of(self, name: str) -> Optional[np.ndarray]:
+    def value_of(self, name: str) -> np.ndarray | None:
         """The value of a constant; None where the tensor is none, or lies in another file."""
         import onnx
 
@@ -77,7 +77,7 @@ class GraphFacts:
             return None
         return np.asarray(onnx.numpy_helper.to_array(tensor))
 
-    def free_inputs(self, node: onnx.NodeProto) -> List[str]:
+    def free_inputs(self, node: onnx.NodeProto) -> list[str]:
         """Those inputs that set the size of the node's outputs and are not known when the engine is built."""
         found = (node.input[index] for index in SIZE_INPUTS.get(node.op_type, ()) if index < len(node.input))
         return [name for name in found if name and name not in self.static]
@@ -147,17 +147,17 @@ class GraphFacts:
         if taken is not None:
             if taken <= least:
                 return True
-            self._escape(roots, "{} {}, which needs {} rows".format(node.op_type, label_of(node, place), taken))
+            self._escape(roots, f"{node.op_type} {label_of(node, place)}, which needs {taken} rows")
             return False
         if node.op_type == "Concat" and self._axis_of(node) == 0:
             least = sum(self._rows[name] if name in self._roots else self._first_side(name) for name in node.input)
         elif not self._keeps_rows(node):
-            self._escape(roots, "{} {}".format(node.op_type, label_of(node, place)))
+            self._escape(roots, f"{node.op_type} {label_of(node, place)}")
             return False
         self._set_rows(node.output, roots, least)
         return False
 
-    def _rows_taken(self, node: onnx.NodeProto) -> Optional[int]:
+    def _rows_taken(self, node: onnx.NodeProto) -> int | None:
         """How many of its rows a node picks, where that count is constant: the node then ends the padding."""
         name = node.input[0]
         if name not in self._roots:
@@ -198,11 +198,11 @@ class GraphFacts:
         sides = self.shapes.get(name)
         return (sides[0] or 0) if sides else 0
 
-    def _set_rows(self, names: Sequence[str], roots: FrozenSet[int], least: int) -> None:
+    def _set_rows(self, names: Sequence[str], roots: frozenset[int], least: int) -> None:
         for name in names:
             self._roots[name], self._rows[name] = roots, least
 
-    def _escape(self, roots: FrozenSet[int], reader: str) -> None:
+    def _escape(self, roots: frozenset[int], reader: str) -> None:
         for place in roots:
             self.escapes.setdefault(place, reader)
 
@@ -220,10 +220,10 @@ def attribute_of(node: onnx.NodeProto, name: str, default: Any) -> Any:
 
 def label_of(node: onnx.NodeProto, place: int) -> str:
     """What a user finds the node by: its name, else its first output, else its place in the graph."""
-    return node.name or next(iter(node.output), "") or "#{}".format(place)
+    return node.name or next(iter(node.output), "") or f"#{place}"
 
 
-def bodies_of(node: onnx.NodeProto) -> Iterator[Tuple[str, onnx.GraphProto]]:
+def bodies_of(node: onnx.NodeProto) -> Iterator[tuple[str, onnx.GraphProto]]:
     """The graphs inside of an If, Loop or Scan, by the name of the attribute."""
     import onnx
 

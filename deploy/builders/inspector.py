@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any, FrozenSet, Iterator, List, Mapping, Optional
+from typing import Any, Iterator, Mapping
 
 from deploy.errors import EngineError
 
@@ -53,7 +53,7 @@ def count_precisions(information: str) -> Histogram:
     )
 
 
-def judge_precisions(asked: FrozenSet[str], found: Histogram) -> Optional[str]:
+def judge_precisions(asked: frozenset[str], found: Histogram) -> str | None:
     """What is doubtful about an engine, for a label; None where its layers are what was asked.
 
     Args:
@@ -67,27 +67,27 @@ def judge_precisions(asked: FrozenSet[str], found: Histogram) -> Optional[str]:
     low = frozenset(found.layers) & LOW
     missing, surplus = asked - low, low - asked
     if missing or surplus:
-        parts = ["no layer is {}".format(name) for name in sorted(missing)]
-        parts += ["{} layers are {}, unasked".format(found.layers[name], name) for name in sorted(surplus)]
+        parts = [f"no layer is {name}" for name in sorted(missing)]
+        parts += [f"{found.layers[name]} layers are {name}, unasked" for name in sorted(surplus)]
         raise EngineError(
             "the engine is not of the precision of its graph: {}; layers by type: {}".format(
                 ", ".join(parts), _describe(found.layers)
             )
         )
     if asked and sum(found.weighted.get(name, 0) for name in LOW) < found.weighted.get("fp32", 0):
-        return "most convolutions and matrix products are fp32, not {}: {}".format(
-            name_precision(asked), _describe(found.weighted)
+        return (
+            f"most convolutions and matrix products are fp32, not {name_precision(asked)}: {_describe(found.weighted)}"
         )
     return None
 
 
-def name_precision(precisions: FrozenSet[str]) -> str:
+def name_precision(precisions: frozenset[str]) -> str:
     """The lowest of the precisions, which a model is called by: "int8" of fp16 and int8."""
     return "int8" if "int8" in precisions else "fp16" if "fp16" in precisions else "fp32"
 
 
 def _describe(histogram: Mapping[str, int]) -> str:
-    return ", ".join("{} {}".format(count, name) for name, count in sorted(histogram.items()))
+    return ", ".join(f"{count} {name}" for name, count in sorted(histogram.items()))
 
 
 def _list_layers(information: str) -> Iterator[Mapping[str, Any]]:
@@ -99,9 +99,9 @@ def _list_layers(information: str) -> Iterator[Mapping[str, Any]]:
     yield from (layer for layer in layers if isinstance(layer, dict))
 
 
-def _precision_of(layer: Mapping[str, Any]) -> Optional[str]:
+def _precision_of(layer: Mapping[str, Any]) -> str | None:
     """The lowest type it computes in; of one that handles only integers or bits, theirs."""
-    types: List[str] = []
+    types: list[str] = []
     for tensor in [*(layer.get("Outputs") or ()), *(layer.get("Inputs") or ())]:
         if isinstance(tensor, dict):
             text = " ".join(str(tensor.get(key, "")) for key in ("DataType", "Datatype", "Format/Datatype")).lower()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Mapping, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Mapping, Sequence
 
 import numpy as np
 
@@ -21,7 +21,7 @@ UNSIGNED = ("ort",)  # engines whose features are uint8
 
 
 def quantise_to_int8(
-    model: onnx.ModelProto, nodes: Sequence[str], ranges: Mapping[str, Tuple[float, float]], engine: str = "trt"
+    model: onnx.ModelProto, nodes: Sequence[str], ranges: Mapping[str, tuple[float, float]], engine: str = "trt"
 ) -> onnx.ModelProto:
     """A copy of a model whose nodes of these names read and write int8: a scale a tensor, for weights one a channel.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import re
 from dataclasses import dataclass
-from typing import FrozenSet, Optional, Tuple
+from typing import Tuple
 
 __all__ = ["KNOWN_BAD", "KnownBad", "find_known_bad", "parse_version"]
 
@@ -30,11 +30,11 @@ class KnownBad:
     source: str
     machine: str = ""
     cuda: int = 0
-    holds: FrozenSet[str] = frozenset()
-    holds_any: FrozenSet[str] = frozenset()
+    holds: frozenset[str] = frozenset()
+    holds_any: frozenset[str] = frozenset()
 
 
-KNOWN_BAD: Tuple[KnownBad, ...] = (
+KNOWN_BAD: tuple[KnownBad, ...] = (
     KnownBad(
         (10, 2), (10, 3),
         "releases 10.2 are known to build engines that fail",
@@ -60,9 +60,7 @@ KNOWN_BAD: Tuple[KnownBad, ...] = (
 )  # fmt: skip
 
 
-def find_known_bad(
-    tensorrt: str, cuda: str, holds: FrozenSet[str], machine: Optional[str] = None
-) -> Optional[KnownBad]:
+def find_known_bad(tensorrt: str, cuda: str, holds: frozenset[str], machine: str | None = None) -> KnownBad | None:
     """The first entry that a release, a machine and a graph fall under; None where nothing is known against them."""
     version, major = parse_version(tensorrt), parse_version(cuda)[:1]
     for entry in KNOWN_BAD:

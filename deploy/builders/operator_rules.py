@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable, Dict, Iterable, Iterator, NamedTuple, Tuple
+from typing import TYPE_CHECKING, Callable, Iterable, Iterator, NamedTuple
 
 import numpy as np
 
@@ -20,7 +20,7 @@ UINT8 = 2
 ROI_COORDINATES = ("half_pixel", "output_half_pixel")
 RESIZE_COORDINATES = ("half_pixel", "pytorch_half_pixel", "tf_half_pixel_for_nn", "asymmetric", "align_corners")
 RESIZE_NEAREST = ("floor", "ceil", "round_prefer_floor", "round_prefer_ceil")
-RESIZE_ATTRIBUTES: Tuple[Tuple[str, object, Tuple[object, ...]], ...] = (  # name, ONNX's default, what is known
+RESIZE_ATTRIBUTES: tuple[tuple[str, object, tuple[object, ...]], ...] = (  # name, ONNX's default, what is known
     ("coordinate_transformation_mode", "half_pixel", RESIZE_COORDINATES),
     ("nearest_mode", "round_prefer_floor", RESIZE_NEAREST),
     ("keep_aspect_ratio_policy", "stretch", ("stretch",)),
@@ -46,12 +46,12 @@ def _check_topk(facts: GraphFacts, node: onnx.NodeProto, release: Release) -> It
         value = facts.value_of(node.input[1])
         count = int(value.item()) if value is not None and value.size == 1 else 0
         if value is None and node.input[1] in facts.static:
-            reason = "K is computed from sizes; whether it is at most {} was not checked".format(MAX_TOPK)
+            reason = f"K is computed from sizes; whether it is at most {MAX_TOPK} was not checked"
             yield Problem("unknown", reason, "fold the constants of the graph")
     if count > MAX_TOPK:
-        yield Problem("refused", "K is {}; it takes at most {}".format(count, MAX_TOPK), advice)
+        yield Problem("refused", f"K is {count}; it takes at most {MAX_TOPK}", advice)
     elif count == MAX_TOPK:
-        yield Problem("unknown", "K is {0}: one document says up to {0}, another less".format(MAX_TOPK), advice)
+        yield Problem("unknown", f"K is {MAX_TOPK}: one document says up to {MAX_TOPK}, another less", advice)
     if not attribute_of(node, "sorted", 1):
         level = "refused" if release.native_int64 else "unknown"
         yield Problem(level, "sorted is 0; it is listed with 1 alone", "export with sorted=True")
@@ -60,8 +60,8 @@ def _check_topk(facts: GraphFacts, node: onnx.NodeProto, release: Release) -> It
 def _check_nms(facts: GraphFacts, node: onnx.NodeProto, release: Release) -> Iterator[Problem]:
     sides = facts.shapes.get(node.input[1], ()) if len(node.input) > 1 else ()
     if len(sides) == 3 and sides[1] and sides[2] and sides[1] * sides[2] > MAX_NMS_CANDIDATES:
-        reason = "{} candidates; beyond the best {} of all classes none is looked at".format(
-            sides[1] * sides[2], MAX_NMS_CANDIDATES
+        reason = (
+            f"{sides[1] * sides[2]} candidates; beyond the best {MAX_NMS_CANDIDATES} of all classes none is looked at"
         )
         advice = "choose a score threshold that leaves fewer, and compare average precision on the device"
         yield Problem("note", reason, advice)
@@ -74,7 +74,7 @@ def _check_roi_align(facts: GraphFacts, node: onnx.NodeProto, release: Release) 
         reason = "coordinate_transformation_mode {}; it knows {}".format(coordinates, " and ".join(ROI_COORDINATES))
         yield Problem("refused", reason, "export with output_half_pixel (aligned=False) or half_pixel (aligned=True)")
     if mode not in ("avg", "max"):
-        yield Problem("refused", "mode {}; it knows avg and max".format(mode), "export with avg")
+        yield Problem("refused", f"mode {mode}; it knows avg and max", "export with avg")
     if attribute_of(node, "sampling_ratio", None) is None:
         reason = "no sampling_ratio: ONNX means 0 (by the size of the box), the parser reads 1"
         level = "refused" if release.version == "10.16" else "unknown"
@@ -91,13 +91,13 @@ def _check_resize(facts: GraphFacts, node: onnx.NodeProto, release: Release) -> 
     if mode == "cubic":
         yield Problem("unknown", "cubic: the parser reads it, its list leaves it out", "resize with linear")
     elif mode not in ("nearest", "linear"):
-        yield Problem("refused", "mode {}; it knows nearest and linear".format(mode), "resize with linear")
+        yield Problem("refused", f"mode {mode}; it knows nearest and linear", "resize with linear")
 
 
 def _check_pool(facts: GraphFacts, node: onnx.NodeProto, release: Release) -> Iterator[Problem]:
     dilations = attribute_of(node, "dilations", ())
     if any(step != 1 for step in dilations):
-        yield Problem("refused", "dilations {}; it takes none".format(dilations), "pool without dilation")
+        yield Problem("refused", f"dilations {dilations}; it takes none", "pool without dilation")
     if node.op_type == "MaxPool" and len(node.output) > 1 and node.output[1]:
         yield Problem("refused", "the output of indices is not supported", "find the indices another way")
 
@@ -107,7 +107,7 @@ def _check_quantisation(facts: GraphFacts, node: onnx.NodeProto, release: Releas
         found = facts.types.get(node.output[0], UINT8)  # what ONNX makes of one without a zero point
         letter = release.letter_of(found)
         if not letter or letter not in (release.operators["DequantizeLinear"] or ""):
-            reason = "quantises to {}, which no layer reads".format(TYPE_NAMES.get(found, found))
+            reason = f"quantises to {TYPE_NAMES.get(found, found)}, which no layer reads"
             yield Problem("refused", reason, "quantise to int8, symmetrically")
     if len(node.input) > 2 and node.input[2]:
         zero = facts.value_of(node.input[2])
@@ -134,7 +134,7 @@ def _check_training(facts: GraphFacts, node: onnx.NodeProto, release: Release) -
         yield Problem("refused", "it is in training mode", "export the model in evaluation mode")
 
 
-RULES: Dict[str, Rule] = {
+RULES: dict[str, Rule] = {
     "AveragePool": _check_pool,
     "BatchNormalization": _check_training,
     "DequantizeLinear": _check_quantisation,

@@ -14,9 +14,9 @@ import stat
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Iterator, Mapping, Optional, Tuple, Union
+from typing import Any, Iterator, Mapping
 
-from deploy.bundle import hash_file
+from deploy.bundles.bundle import hash_file
 from deploy.errors import EngineError
 
 __all__ = [
@@ -73,7 +73,7 @@ class PlanKey:
     platform: Platform
     settings: BuildSettings = field(default_factory=BuildSettings)
 
-    def to_json(self) -> Dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
@@ -91,7 +91,7 @@ class Plan:
     record: Mapping[str, Any] = field(repr=False)
 
 
-def plan_folder(folder: Optional[Union[str, Path]] = None) -> Path:
+def plan_folder(folder: str | Path | None = None) -> Path:
     """Where plans are kept: the folder given, ``DETOPT_PLANS``, or the user's cache. Made if it is not there.
 
     Raises:
@@ -103,16 +103,17 @@ def plan_folder(folder: Optional[Union[str, Path]] = None) -> Path:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = path.stat()
     except OSError as error:
-        raise EngineError("the folder of plans {} cannot be made: {}".format(path, error)) from error
+        raise EngineError(f"the folder of plans {path} cannot be made: {error}") from error
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
         raise EngineError(
-            "plans run as they are loaded, and {} may be written by others; chmod 700 it, or name another folder in "
-            "{}".format(path, PLANS_VARIABLE)
+            f"plans run as they are loaded, and {path} may be written by others; chmod 700 it, or name another "
+            "folder in "
+            f"{PLANS_VARIABLE}"
         )
     return path
 
 
-def find_plan(folder: Path, key: PlanKey) -> Tuple[Optional[Plan], str]:
+def find_plan(folder: Path, key: PlanKey) -> tuple[Plan | None, str]:
     """The plan in a folder that fits a key, or None and why there is none; ("none is there yet" is no fault)."""
     place = _place_of(folder, key)
     if not (place / MANIFEST_FILE).is_file():
@@ -125,7 +126,7 @@ def find_plan(folder: Path, key: PlanKey) -> Tuple[Optional[Plan], str]:
         for name, wanted in _flatten(key.to_json()):
             found = dict(_flatten(content["key"])).get(name)
             if found != wanted:
-                return None, "it is of {} {}, and this is {}".format(name, found, wanted)
+                return None, f"it is of {name} {found}, and this is {wanted}"
         blob = (place / PLAN_FILE).read_bytes()
         record = dict(content["record"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -153,11 +154,11 @@ def write_plan(folder: Path, key: PlanKey, blob: bytes, record: Mapping[str, Any
         write_private(place / PLAN_FILE, blob)
         write_private(place / MANIFEST_FILE, json.dumps(manifest, indent=1, sort_keys=True).encode())
     except OSError as error:
-        raise EngineError("the plan {} could not be written: {}".format(place / PLAN_FILE, error)) from error
+        raise EngineError(f"the plan {place / PLAN_FILE} could not be written: {error}") from error
     return Plan(place / PLAN_FILE, blob, key, dict(record))
 
 
-def read_plan(folder: Path, model: Path, platform: Platform) -> Optional[Plan]:
+def read_plan(folder: Path, model: Path, platform: Platform) -> Plan | None:
     """The best plan there is of a model for this platform: of the highest level; None where none fits."""
     digest = hash_file(model)
     for level in sorted(set(LEVELS.values()), reverse=True):
@@ -191,10 +192,10 @@ def write_private(path: Path, content: bytes) -> None:
 def _place_of(folder: Path, key: PlanKey) -> Path:
     """A folder for each model and settings; another device or TensorRT takes its place, and rebuilds."""
     tf32 = "" if key.settings.allow_tf32 else "-notf32"
-    return folder / "{}-level{}{}".format(key.onnx_sha256[:24], key.settings.level, tf32)
+    return folder / f"{key.onnx_sha256[:24]}-level{key.settings.level}{tf32}"
 
 
-def _flatten(value: Mapping[str, Any], prefix: str = "") -> Iterator[Tuple[str, Any]]:
+def _flatten(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, item in value.items():
         if isinstance(item, Mapping):
             yield from _flatten(item, prefix + name + ".")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Sequence, Set, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -39,9 +39,9 @@ class Conversion:
     ap: float
     ap_fp32: float
     groups: int
-    put_back: Tuple[str, ...]
+    put_back: tuple[str, ...]
     rest: str
-    tried: Tuple[Tuple[int, float], ...]
+    tried: tuple[tuple[int, float], ...]
     calibration: str
     images: int
 
@@ -49,7 +49,7 @@ class Conversion:
     def drop(self) -> float:
         return self.ap_fp32 - self.ap
 
-    def to_json(self) -> Dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "drop": self.drop}
 
 
@@ -79,7 +79,7 @@ def _build_int8(source: _Source, groups: Sequence[str]) -> onnx.ModelProto:
     return quantise_to_int8(model, integers, source.ranges, source.engine)
 
 
-def _list_between(model: onnx.ModelProto, carriers: Set[str], layers: Set[str]) -> Set[str]:
+def _list_between(model: onnx.ModelProto, carriers: set[str], layers: set[str]) -> set[str]:
     """Those carriers that read nothing but what these layers say, one behind the other."""
     found, features = set(), set()
     constants = {entry.name for entry in model.graph.initializer}
@@ -93,7 +93,7 @@ def _list_between(model: onnx.ModelProto, carriers: Set[str], layers: Set[str]) 
 
 
 # For each precision: what makes a model of it of some groups of layers, and whether heads' last layers are among them.
-PRECISIONS: Mapping[str, Tuple[Callable[[_Source, Sequence[str]], onnx.ModelProto], bool]] = {
+PRECISIONS: Mapping[str, tuple[Callable[[_Source, Sequence[str]], onnx.ModelProto], bool]] = {
     "fp16": (_build_fp16, True),
     "int8": (_build_int8, False),
 }
@@ -110,7 +110,7 @@ def convert_model(
     images: int,
     report: Callable[[str], None] = lambda line: None,
     engine: str = "trt",
-) -> Tuple[onnx.ModelProto, Conversion]:
+) -> tuple[onnx.ModelProto, Conversion]:
     """A model in another precision that loses at most `max_ap_drop` of average precision.
 
     Where it loses more, groups of layers are ranked by how far each alone moves what the heads say, and the worst go
@@ -129,14 +129,14 @@ def convert_model(
     source = _Source(model, find_trunk(model), ranges, engine, REST.get((precision, engine), "fp32"))
     groups = source.trunk.groups(with_last)
     if not groups:
-        raise PrecisionError("the model has no layer that could be {}: no convolution or linear".format(precision))
+        raise PrecisionError(f"the model has no layer that could be {precision}: no convolution or linear")
     report("average precision in fp32")
     before = evaluate(model)
-    ranked: List[str] = []
-    tried: List[Tuple[int, float]] = []
+    ranked: list[str] = []
+    tried: list[tuple[int, float]] = []
     count = 0
     while True:
-        report("average precision in {}, {} of {} groups of layers put back".format(precision, count, len(groups)))
+        report(f"average precision in {precision}, {count} of {len(groups)} groups of layers put back")
         converted = build(source, [group for group in groups if group not in ranked[:count]])
         after = evaluate(converted)
         tried.append((count, before - after))
@@ -147,20 +147,19 @@ def convert_model(
             )
         if count >= len(groups) - 1:
             raise PrecisionError(
-                "{} loses at least {:.4f} of AP {:.4f}, more than {}: with {} of {} groups of layers put back; allow "
-                "more with --max-ap-drop, or stay with fp32".format(
-                    precision, min(drop for _, drop in tried), before, max_ap_drop, count, len(groups)
-                )
+                f"{precision} loses at least {min(drop for _, drop in tried):.4f} of AP {before:.4f}, more than "
+                f"{max_ap_drop}: with {count} of {len(groups)} groups of layers put back; allow "
+                "more with --max-ap-drop, or stay with fp32"
             )
         if not ranked:
-            report("ranking {} groups of layers".format(len(groups)))
+            report(f"ranking {len(groups)} groups of layers")
             ranked = [group for group, _ in rank_groups(model, precision, ranges, canvases, engine)]
         count = min(max(1, 2 * count), len(groups) - 1)
 
 
 def rank_groups(
     model: onnx.ModelProto, precision: str, ranges: Ranges, canvases: Sequence[np.ndarray], engine: str = "trt"
-) -> List[Tuple[str, float]]:
+) -> list[tuple[str, float]]:
     """Groups of layers, worst first, each with how far it alone in that precision moves the outputs of the last layers.
 
     That is the squared error over the squared values, a mean over layers and canvases. Regions that features are
@@ -184,7 +183,7 @@ def rank_groups(
     return sorted(errors, key=lambda item: -item[1])
 
 
-def _fix_rois(model: onnx.ModelProto, trunk: Trunk) -> Tuple[onnx.ModelProto, Mapping[str, str]]:
+def _fix_rois(model: onnx.ModelProto, trunk: Trunk) -> tuple[onnx.ModelProto, Mapping[str, str]]:
     """The model whose outputs are those of the last layers and whose RoIAligns take their boxes from inputs.
 
     Also the tensor of the model that each such input stands for, by the input's name.
@@ -193,12 +192,12 @@ def _fix_rois(model: onnx.ModelProto, trunk: Trunk) -> Tuple[onnx.ModelProto, Ma
 
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
-    rois: Dict[str, str] = {}
+    rois: dict[str, str] = {}
     last = {layer.node for layer in trunk.layers if layer.is_last}
     del probe.graph.output[:]
     for node in probe.graph.node:
         if node.op_type == "RoiAlign":
-            name = "{}_{}".format(FIXED_ROIS, len(rois))
+            name = f"{FIXED_ROIS}_{len(rois)}"
             rois[name] = node.input[1]
             node.input[1] = name
             probe.graph.input.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None, 4]))
@@ -209,7 +208,7 @@ def _fix_rois(model: onnx.ModelProto, trunk: Trunk) -> Tuple[onnx.ModelProto, Ma
 
 def _feed(
     model: onnx.ModelProto, rois: Mapping[str, str], canvases: Sequence[np.ndarray]
-) -> List[Dict[str, np.ndarray]]:
+) -> list[dict[str, np.ndarray]]:
     """What the probe is fed for each canvas: the canvas, and the regions that the model finds on it."""
     import onnx
 
@@ -227,6 +226,6 @@ def _feed(
     ]
 
 
-def _run(model: onnx.ModelProto, feeds: Sequence[Mapping[str, np.ndarray]]) -> List[List[np.ndarray]]:
+def _run(model: onnx.ModelProto, feeds: Sequence[Mapping[str, np.ndarray]]) -> list[list[np.ndarray]]:
     session = load_session(model, None)
     return [session.run(None, dict(feed)) for feed in feeds]

@@ -12,16 +12,16 @@ no source says is None here, and "unknown" to whoever asks:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict, FrozenSet, Mapping, Optional, Tuple
+from typing import Mapping
 
 __all__ = ["ANY_TYPE", "RELEASES", "TYPE_NAMES", "Release"]
 
 # One letter a type, by the number ONNX gives it (TensorProto.DataType).
 # fmt: off
-TYPE_LETTERS: Dict[int, str] = {
+TYPE_LETTERS: dict[int, str] = {
     1: "f", 2: "u", 3: "q", 6: "i", 7: "l", 9: "o", 10: "h", 11: "d", 16: "b", 17: "8", 22: "4", 23: "e",
 }
-TYPE_NAMES: Dict[int, str] = {
+TYPE_NAMES: dict[int, str] = {
     1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 8: "string", 9: "bool",
     10: "float16", 11: "float64", 12: "uint32", 13: "uint64", 14: "complex64", 15: "complex128", 16: "bfloat16",
     17: "float8e4m3fn", 18: "float8e4m3fnuz", 19: "float8e5m2", 20: "float8e5m2fnuz", 21: "uint4", 22: "int4",
@@ -33,7 +33,7 @@ ANY_TYPE = "*"
 # Types in 8.6, types in 10.x, operators ("" where that release does not take them, "?" where its list has no such row).
 # Not from the lists: reductions of integers on 8.6 and NonZero of bool and int32 are in the layer reference, and
 # ConstantOfShape of more than float32 on 8.6 is in the parser's source, which refuses uint8 alone.
-_TABLE: Tuple[Tuple[str, str, str], ...] = (
+_TABLE: tuple[tuple[str, str, str], ...] = (
     ("fhi", "fhbil", "Abs Add ArgMax ArgMin DepthToSpace Div Equal Greater GreaterOrEqual IsNaN Less LessOrEqual Max "
      "Mean Min Mod Mul Neg Range ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin "
      "ReduceProd ReduceSum ReduceSumSquare Shrink SpaceToDepth Sub Sum TopK"),
@@ -102,11 +102,11 @@ class Release:
     runs_on: str
     lowest_opset: int
     highest_opset: int
-    operators: Mapping[str, Optional[str]]
+    operators: Mapping[str, str | None]
     native_int64: bool
     network_types: str
-    plugins: FrozenSet[str]
-    dropped_plugins: FrozenSet[str] = frozenset()
+    plugins: frozenset[str]
+    dropped_plugins: frozenset[str] = frozenset()
 
     def letter_of(self, element_type: int) -> str:
         """The letter of an ONNX type as this release computes with it; "" for one that it does not have."""
@@ -114,11 +114,11 @@ class Release:
         return "i" if letter == "l" and not self.native_int64 else letter
 
 
-def _operators(version: str) -> Dict[str, Optional[str]]:
-    operators: Dict[str, Optional[str]] = {}
+def _operators(version: str) -> dict[str, str | None]:
+    operators: dict[str, str | None] = {}
     for types_8_6, types_10, names in _TABLE:
         for name in names.split():
-            types: Optional[str] = types_8_6 if version == "8.6" else types_10
+            types: str | None = types_8_6 if version == "8.6" else types_10
             if version == "10.3":
                 types = "" if name in _AFTER_10_3 else None if name in _WHEN_IS_NOT_KNOWN else types
                 types = "fhb" if name == "Pow" else types  # integers came with 10.8 and 10.12

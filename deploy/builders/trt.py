@@ -11,16 +11,16 @@ import json
 import resource
 import sys
 from pathlib import Path
-from typing import Any, Dict, FrozenSet, List, Mapping, Optional
+from typing import Any, Mapping
 
 from deploy.builders.inspector import count_precisions, judge_precisions, name_precision
 from deploy.builders.known_bad import find_known_bad
 from deploy.builders.plans import write_private
 from deploy.child import become_expendable
-from deploy.device import read_available_bytes
 from deploy.engines.cuda import open_cuda
 from deploy.engines.tensorrt_library import MessageLog, import_tensorrt, make_logger
 from deploy.errors import DeployError, EngineError, InputError
+from deploy.measuring.device import read_available_bytes
 
 __all__ = ["answer_request", "build_engine", "limit_workspace"]
 
@@ -43,7 +43,7 @@ def answer_request() -> None:
     write_private(Path(request["answer"]), json.dumps(answer).encode())
 
 
-def build_engine(request: Mapping[str, Any]) -> Dict[str, Any]:
+def build_engine(request: Mapping[str, Any]) -> dict[str, Any]:
     """Build what a request asks for, check it, and write the plan and the timing cache.
 
     Args:
@@ -81,18 +81,18 @@ def build_engine(request: Mapping[str, Any]) -> Dict[str, Any]:
     cache = give_timing_cache(config, Path(request["timing_cache"]))
     serialized = builder.build_serialized_network(network, config)
     if serialized is None:
-        raise BuildError("TensorRT built no engine: {}".format(_last(log.errors)))
+        raise BuildError(f"TensorRT built no engine: {_last(log.errors)}")
     content = bytes(memoryview(serialized))
     engine = tensorrt.Runtime(logger).deserialize_cuda_engine(content)
     if engine is None:
-        raise BuildError("TensorRT does not load what it built: {}".format(_last(log.errors)))
+        raise BuildError(f"TensorRT does not load what it built: {_last(log.errors)}")
     inspector = engine.create_engine_inspector()
     histogram = count_precisions(inspector.get_engine_information(tensorrt.LayerInformationFormat.JSON))
     asked = holds & frozenset(("fp16", "int8"))
     doubt = judge_precisions(asked, histogram)
-    labels: List[str] = [doubt] if doubt else []
+    labels: list[str] = [doubt] if doubt else []
     if log.skipped_tactics:
-        labels.append("degraded: {} tactics were left out for lack of memory".format(log.skipped_tactics))
+        labels.append(f"degraded: {log.skipped_tactics} tactics were left out for lack of memory")
     saved = config.get_timing_cache()
     if saved is not None:
         write_private(Path(request["timing_cache"]), bytes(memoryview(saved.serialize())))
@@ -132,20 +132,17 @@ def parse_model(tensorrt: Any, network: Any, logger: Any, model: Path) -> None:
     parser = tensorrt.OnnxParser(network, logger)
     if not parser.parse_from_file(str(model)):
         reasons = [" ".join(parser.get_error(place).desc().split()) for place in range(parser.num_errors)]
-        raise InputError(
-            "{} is not a model that TensorRT {} takes: {}".format(model, tensorrt.__version__, _last(reasons))
-        )
+        raise InputError(f"{model} is not a model that TensorRT {tensorrt.__version__} takes: {_last(reasons)}")
     for place in range(network.num_inputs):
         shape = tuple(network.get_input(place).shape)
         if any(side < 0 for side in shape):
             raise InputError(
-                "{} has an input of free size, {}; a plan is of fixed shapes: export the model with them".format(
-                    model, list(shape)
-                )
+                f"{model} has an input of free size, {list(shape)}; a plan is of fixed shapes: export the model "
+                "with them"
             )
 
 
-def list_contents(tensorrt: Any, network: Any) -> FrozenSet[str]:
+def list_contents(tensorrt: Any, network: Any) -> frozenset[str]:
     """What a network holds that decides how it is built: "fp16", "int8", "topk", "nms"."""
     kinds = {
         tensorrt.LayerType.QUANTIZE: "int8",
@@ -163,7 +160,7 @@ def list_contents(tensorrt: Any, network: Any) -> FrozenSet[str]:
     return frozenset(found)
 
 
-def make_config(tensorrt: Any, builder: Any, holds: FrozenSet[str], workspace: int, request: Mapping[str, Any]) -> Any:
+def make_config(tensorrt: Any, builder: Any, holds: frozenset[str], workspace: int, request: Mapping[str, Any]) -> Any:
     """The builder's settings: memory, effort, and on a network without types of its own, what may be used."""
     config = builder.create_builder_config()
     config.set_memory_pool_limit(tensorrt.MemoryPoolType.WORKSPACE, workspace)
@@ -198,7 +195,7 @@ def limit_workspace(free_bytes: int) -> int:
     return min(GIB, free_bytes // 4)
 
 
-def read_device_memory(engine: Any) -> Optional[int]:
+def read_device_memory(engine: Any) -> int | None:
     """Bytes of activations an engine needs on the device; None where this release does not say."""
     for name in ("device_memory_size_v2", "device_memory_size"):
         size = getattr(engine, name, None)
@@ -207,7 +204,7 @@ def read_device_memory(engine: Any) -> Optional[int]:
     return None
 
 
-def _last(messages: List[str]) -> str:
+def _last(messages: list[str]) -> str:
     return messages[-1] if messages else "it gave no reason"
 
 

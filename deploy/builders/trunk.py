@@ -7,7 +7,7 @@ whose boxes need FP32: the network continues behind it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Dict, List, Mapping, Sequence, Set, Tuple
+from typing import TYPE_CHECKING, Mapping, Sequence
 
 if TYPE_CHECKING:
     import onnx
@@ -46,14 +46,14 @@ class Trunk:
         carriers: names of the nodes that hand features on between layers, and compute in any precision.
     """
 
-    layers: Tuple[Layer, ...]
-    carriers: Tuple[str, ...]
+    layers: tuple[Layer, ...]
+    carriers: tuple[str, ...]
 
-    def groups(self, with_last: bool) -> Tuple[str, ...]:
+    def groups(self, with_last: bool) -> tuple[str, ...]:
         """Groups of layers in the order of the graph, with or without those whose layers are last."""
         return tuple(dict.fromkeys(layer.group for layer in self.layers if with_last or not layer.is_last))
 
-    def nodes_of(self, groups: Sequence[str]) -> Tuple[str, ...]:
+    def nodes_of(self, groups: Sequence[str]) -> tuple[str, ...]:
         """Names of the layers of some groups."""
         return tuple(layer.node for layer in self.layers if layer.group in groups)
 
@@ -61,17 +61,17 @@ class Trunk:
 def find_trunk(model: onnx.ModelProto) -> Trunk:
     """The layers of a graph and what lies between them; nodes without a name get one, in place."""
     nodes = model.graph.node
-    taken: Set[str] = set()
+    taken: set[str] = set()
     for place, node in enumerate(nodes):
         if not node.name or node.name in taken:
-            node.name = "{}_{}_{}".format(node.op_type, place, len(nodes))
+            node.name = f"{node.op_type}_{place}_{len(nodes)}"
         taken.add(node.name)
     constants = {entry.name for entry in model.graph.initializer}
-    readers: Dict[str, List[int]] = {}
+    readers: dict[str, list[int]] = {}
     for place, node in enumerate(nodes):
         for name in _features_of(node):
             readers.setdefault(name, []).append(place)
-    leads: Dict[int, bool] = {}  # whether a layer comes after a node, by its place
+    leads: dict[int, bool] = {}  # whether a layer comes after a node, by its place
     for place in reversed(range(len(nodes))):
         following = [reader for name in nodes[place].output for reader in readers.get(name, ())]
         leads[place] = any(_is_layer(nodes[reader], constants) or leads[reader] for reader in following)
@@ -89,7 +89,7 @@ def find_trunk(model: onnx.ModelProto) -> Trunk:
     return Trunk(layers, carriers)
 
 
-def _is_layer(node: onnx.NodeProto, constants: Set[str]) -> bool:
+def _is_layer(node: onnx.NodeProto, constants: set[str]) -> bool:
     return node.op_type in LAYERS and len(node.input) > 1 and node.input[1] in constants
 
 
@@ -100,10 +100,10 @@ def _features_of(node: onnx.NodeProto) -> Sequence[str]:
     return list(node.input[:1]) if node.op_type in LAYERS | ONE_INPUT | STAYS_FP32 else []
 
 
-def _reach(model: onnx.ModelProto, constants: Set[str]) -> Mapping[int, bool]:
+def _reach(model: onnx.ModelProto, constants: set[str]) -> Mapping[int, bool]:
     """Places of the nodes that a layer's output reaches through nothing but the trunk."""
-    features: Set[str] = set()
-    reached: Dict[int, bool] = {}
+    features: set[str] = set()
+    reached: dict[int, bool] = {}
     for place, node in enumerate(model.graph.node):
         inside = _is_layer(node, constants) or any(name in features for name in _features_of(node))
         if inside:

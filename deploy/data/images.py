@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -22,7 +22,7 @@ class ImageFile(NamedTuple):
     """An image and, where its labels state one, their (width, height); `read_image` says what that decides."""
 
     path: Path
-    labelled_size: Optional[Tuple[int, int]] = None
+    labelled_size: tuple[int, int] | None = None
 
 
 def read_image(path: Path, labelled_size: tuple[int, int] | None = None) -> np.ndarray:

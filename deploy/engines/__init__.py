@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Dict, Optional, Type, Union
 
 from deploy.engines.base import Engine, TensorSpec
 from deploy.engines.ort import OrtEngine
@@ -13,16 +12,14 @@ from deploy.errors import InputError
 
 __all__ = ["ENGINES", "Engine", "TensorSpec", "open_engine"]
 
-ENGINES: Dict[str, Union[Type[OrtEngine], Type[TrtEngine]]] = {
+ENGINES: dict[str, type[OrtEngine] | type[TrtEngine]] = {
     "ort": OrtEngine,
     "ort-cuda": OrtCudaEngine,
     "trt": TrtEngine,
 }
 
 
-def open_engine(
-    path: Union[str, Path], threads: Optional[int] = None, engine: str = "ort", level: Optional[int] = None
-) -> Engine:
+def open_engine(path: str | Path, threads: int | None = None, engine: str = "ort", level: int | None = None) -> Engine:
     """A loaded model, ready to `infer`; use it in a with block, or close it.
 
     The engine is named, not read off the file's ending: stored models are named by their content. ``level`` is the

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import ClassVar, Dict, Mapping, NamedTuple, Optional, Tuple, Union
+from typing import ClassVar, Mapping, NamedTuple
 
 import numpy as np
 
@@ -17,12 +17,12 @@ class TensorSpec(NamedTuple):
     """An input or output: its shape holds None where a dimension is free; dtype is numpy's name ("float32")."""
 
     name: str
-    shape: Tuple[Optional[int], ...]
+    shape: tuple[int | None, ...]
     dtype: str
 
     def __str__(self) -> str:
         sides = ", ".join("?" if side is None else str(side) for side in self.shape)
-        return "{!r} [{}] {}".format(self.name, sides, self.dtype)
+        return f"{self.name!r} [{sides}] {self.dtype}"
 
 
 class Engine(ABC):
@@ -39,27 +39,27 @@ class Engine(ABC):
         precisions: that models for it may be in.
     """
 
-    inputs: Tuple[TensorSpec, ...]
-    outputs: Tuple[TensorSpec, ...]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
     runtime: str
     threads: int
-    notes: Tuple[str, ...] = ()
-    last_gpu_ms: Optional[float] = None
-    precisions: ClassVar[Tuple[str, ...]] = ("fp32", "fp16", "int8")
+    notes: tuple[str, ...] = ()
+    last_gpu_ms: float | None = None
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "int8")
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._closed = False
 
     @abstractmethod
-    def _run(self, feeds: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
+    def _run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Outputs by name, in memory of their own. Raises `EngineError`."""
 
     @abstractmethod
     def _release(self) -> None:
         """Let go of the model and its memory."""
 
-    def infer(self, feeds: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
+    def infer(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Outputs by name. They belong to the caller: a later call does not change them.
 
         Raises:
@@ -67,7 +67,7 @@ class Engine(ABC):
             EngineError: the engine is closed, or the runtime failed.
         """
         if self._closed:
-            raise EngineError("{} is closed: open the engine again".format(self.path.name))
+            raise EngineError(f"{self.path.name} is closed: open the engine again")
         self._check(feeds)
         return self._run(feeds)
 
@@ -77,7 +77,7 @@ class Engine(ABC):
             self._closed = True
             self._release()
 
-    def __enter__(self) -> "Engine":
+    def __enter__(self) -> Engine:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -86,37 +86,31 @@ class Engine(ABC):
     def _check(self, feeds: Mapping[str, np.ndarray]) -> None:
         wanted = [spec.name for spec in self.inputs]
         if set(feeds) != set(wanted):
-            raise InputError(
-                "{} wants the inputs {}; got {}".format(self.path.name, sorted(wanted), sorted(map(str, feeds)))
-            )
+            raise InputError(f"{self.path.name} wants the inputs {sorted(wanted)}; got {sorted(map(str, feeds))}")
         for spec in self.inputs:
             array = feeds[spec.name]
             if not isinstance(array, np.ndarray):
-                raise InputError(
-                    "{} wants {} as a numpy array, not {}".format(self.path.name, spec, type(array).__name__)
-                )
+                raise InputError(f"{self.path.name} wants {spec} as a numpy array, not {type(array).__name__}")
             fits = len(array.shape) == len(spec.shape) and all(
                 side is None or side == size for side, size in zip(spec.shape, array.shape)
             )
             if not fits or array.dtype.name != spec.dtype:
-                raise InputError(
-                    "{} wants {}; got {} {}".format(self.path.name, spec, list(array.shape), array.dtype.name)
-                )
+                raise InputError(f"{self.path.name} wants {spec}; got {list(array.shape)} {array.dtype.name}")
 
 
-def check_threads(threads: Optional[int]) -> None:
+def check_threads(threads: int | None) -> None:
     """An `InputError` for a number of threads that nothing computes with; None leaves it to the engine."""
     if threads is not None and threads < 1:
-        raise InputError("an engine computes with at least one thread, not {}".format(threads))
+        raise InputError(f"an engine computes with at least one thread, not {threads}")
 
 
-def check_model_file(path: Union[str, Path], kind: str) -> Path:
+def check_model_file(path: str | Path, kind: str) -> Path:
     """The path, if it is a file with something in it; an `InputError` otherwise."""
     path = Path(path)
     if path.is_dir():
-        raise InputError("{} is a folder; a {} was wanted".format(path, kind))
+        raise InputError(f"{path} is a folder; a {kind} was wanted")
     if not path.is_file():
-        raise InputError("there is no {} {}".format(kind, path))
+        raise InputError(f"there is no {kind} {path}")
     if path.stat().st_size == 0:
-        raise InputError("{} is empty; a {} was wanted".format(path, kind))
+        raise InputError(f"{path} is empty; a {kind} was wanted")
     return path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Callable, List, Tuple
+from typing import Any, Callable
 
 import numpy as np
 
@@ -47,7 +47,7 @@ class Cuda(ABC):
     def read_device(self) -> CudaDevice: ...
 
     @abstractmethod
-    def read_memory(self) -> Tuple[int, int]:
+    def read_memory(self) -> tuple[int, int]:
         """Bytes free and in all, of the device."""
 
     @abstractmethod
@@ -58,7 +58,7 @@ class Cuda(ABC):
     def free(self, pointer: int) -> None: ...
 
     @abstractmethod
-    def allocate_pinned(self, shape: Tuple[int, ...], dtype: str) -> np.ndarray:
+    def allocate_pinned(self, shape: tuple[int, ...], dtype: str) -> np.ndarray:
         """An array in host memory that the device copies from and to without a detour; valid until `free_pinned`."""
 
     @abstractmethod
@@ -123,12 +123,12 @@ def open_cuda() -> Cuda:
     from deploy.engines.cuda_pycuda import PyCuda
     from deploy.engines.cuda_runtime import BindingsLibrary, RuntimeCuda, SharedLibrary
 
-    attempts: Tuple[Tuple[str, Callable[[], Cuda]], ...] = (
+    attempts: tuple[tuple[str, Callable[[], Cuda]], ...] = (
         ("cuda-python", lambda: RuntimeCuda(BindingsLibrary())),
         ("libcudart", lambda: RuntimeCuda(SharedLibrary())),
         ("pycuda", PyCuda),
     )
-    missing: List[str] = []
+    missing: list[str] = []
     for name, attempt in attempts:
         try:
             return attempt()

@@ -24,11 +24,11 @@ def find_cuda_device() -> CudaDevice:
     try:
         driver = ctypes.CDLL(DRIVER)
     except OSError as error:
-        raise EngineError("no driver ({})".format(DRIVER)) from error
+        raise EngineError(f"no driver ({DRIVER})") from error
     name, device, count = ctypes.create_string_buffer(256), ctypes.c_int(), ctypes.c_int()
     code = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
     if not code and count.value:
         code = driver.cuDeviceGet(ctypes.byref(device), 0) or driver.cuDeviceGetName(name, 256, device)
         if not code:
             return CudaDevice(name.value.decode(errors="replace"), count.value)
-    raise EngineError("the driver sees none (error {})".format(code))
+    raise EngineError(f"the driver sees none (error {code})")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import Any, Callable, Iterator, Tuple
+from typing import Any, Callable, Iterator
 
 import numpy as np
 
@@ -30,7 +30,7 @@ class PyCuda(Cuda):
             self._device: Any = driver.Device(0)
             self._context: Any = self._device.retain_primary_context()  # TensorRT's own; another would be a second one
             self._context.push()
-        self.library = "pycuda {}".format(pycuda.VERSION_TEXT)
+        self.library = f"pycuda {pycuda.VERSION_TEXT}"
 
     def read_device(self) -> CudaDevice:
         with self._naming("Device"):
@@ -40,7 +40,7 @@ class PyCuda(Cuda):
             version = "{}.{}".format(*self._driver.get_version()[:2])
             return CudaDevice(self._device.name(), capability, bool(integrated), version)
 
-    def read_memory(self) -> Tuple[int, int]:
+    def read_memory(self) -> tuple[int, int]:
         with self._naming("mem_get_info"):
             free, total = self._driver.mem_get_info()
             return free, total
@@ -55,7 +55,7 @@ class PyCuda(Cuda):
         with self._naming("DeviceAllocation.free"):
             self._allocations.pop(pointer).free()
 
-    def allocate_pinned(self, shape: Tuple[int, ...], dtype: str) -> np.ndarray:
+    def allocate_pinned(self, shape: tuple[int, ...], dtype: str) -> np.ndarray:
         with self._naming("pagelocked_empty"):
             whole = self._driver.pagelocked_empty(max(1, int(np.prod(shape, dtype=np.int64))), np.dtype(dtype))
         self._arrays[whole.ctypes.data] = whole
@@ -123,4 +123,4 @@ class PyCuda(Cuda):
         try:
             yield
         except self._driver.Error as error:
-            raise EngineError("{} of pycuda failed: {}".format(call, error)) from error
+            raise EngineError(f"{call} of pycuda failed: {error}") from error

@@ -7,7 +7,7 @@ import ctypes.util
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Protocol, Tuple
+from typing import Any, Callable, Iterator, Protocol
 
 import numpy as np
 
@@ -76,7 +76,7 @@ class SharedLibrary:
     long, f float; a capital is a result, which C writes through a pointer.
     """
 
-    TYPES: Dict[str, Any] = {
+    TYPES: dict[str, Any] = {
         "p": ctypes.c_void_p,
         "z": ctypes.c_size_t,
         "i": ctypes.c_int,
@@ -157,17 +157,17 @@ class RuntimeCuda(Cuda):
             if ALREADY_ACTIVE not in str(error):  # releases before 12 refuse what another engine here has set already
                 raise
         version = self._call("cudaRuntimeGetVersion")
-        self._version = "{}.{}".format(version // 1000, version % 1000 // 10)
+        self._version = f"{version // 1000}.{version % 1000 // 10}"
         self._read_name = library.read_name
-        self.library = "{} {}".format(library.name, self._version)
+        self.library = f"{library.name} {self._version}"
 
     def read_device(self) -> CudaDevice:
         major, minor, integrated = (
             self._call("cudaDeviceGetAttribute", attribute, DEVICE) for attribute in (MAJOR, MINOR, INTEGRATED)
         )
-        return CudaDevice(self._read_name(), "{}.{}".format(major, minor), bool(integrated), self._version)
+        return CudaDevice(self._read_name(), f"{major}.{minor}", bool(integrated), self._version)
 
-    def read_memory(self) -> Tuple[int, int]:
+    def read_memory(self) -> tuple[int, int]:
         free, total = self._call("cudaMemGetInfo")
         return free, total
 
@@ -177,7 +177,7 @@ class RuntimeCuda(Cuda):
     def free(self, pointer: int) -> None:
         self._call("cudaFree", pointer)
 
-    def allocate_pinned(self, shape: Tuple[int, ...], dtype: str) -> np.ndarray:
+    def allocate_pinned(self, shape: tuple[int, ...], dtype: str) -> np.ndarray:
         count = int(np.prod(shape, dtype=np.int64))
         size = max(1, count * np.dtype(dtype).itemsize)
         memory: Any = (ctypes.c_ubyte * size).from_address(int(self._call("cudaHostAlloc", size, 0)))
@@ -271,7 +271,7 @@ def list_candidates() -> Iterator[str]:
 
 
 def _load_first(candidates: Iterator[str]) -> Any:
-    tried: List[str] = []
+    tried: list[str] = []
     for name in candidates:
         try:
             return ctypes.CDLL(name)
@@ -282,4 +282,4 @@ def _load_first(candidates: Iterator[str]) -> Any:
 
 def _failure(function: str, code: int, name: str) -> EngineError:
     hint = ": there is no NVIDIA GPU, or its driver is too old" if code in NO_DEVICE else ""
-    return EngineError("{} failed: {} ({}){}".format(function, name, code, hint))
+    return EngineError(f"{function} failed: {name} ({code}){hint}")

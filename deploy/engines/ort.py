@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional, Tuple, Union
+from typing import Any, Mapping
 
 import numpy as np
 
-from deploy.device import count_physical_cores
 from deploy.engines.base import Engine, TensorSpec, check_model_file, check_threads
 from deploy.errors import EngineError, InputError
+from deploy.measuring.device import count_physical_cores
 
 __all__ = ["OrtEngine"]
 
@@ -50,7 +50,7 @@ class OrtEngine(Engine):
     messages = ERRORS_ONLY
     install = "python3 -m pip install onnxruntime"
 
-    def __init__(self, path: Union[str, Path], threads: Optional[int] = None, level: Optional[int] = None) -> None:
+    def __init__(self, path: str | Path, threads: int | None = None, level: int | None = None) -> None:
         super().__init__(check_model_file(path, "ONNX model"))
         check_threads(threads)
         runtime = _import_runtime(self.messages, self.install)
@@ -58,17 +58,17 @@ class OrtEngine(Engine):
         self._session: Any = self._open(runtime)
         active = self._session.get_providers()
         if active[:1] != [self.provider]:
-            raise EngineError("{} was asked of ONNX Runtime, which took {}".format(self.provider, active))
-        self.runtime = "onnxruntime {} {}".format(runtime.__version__, self.provider)
+            raise EngineError(f"{self.provider} was asked of ONNX Runtime, which took {active}")
+        self.runtime = f"onnxruntime {runtime.__version__} {self.provider}"
         self.inputs = tuple(_describe(node, self.path) for node in self._session.get_inputs())
         self.outputs = tuple(_describe(node, self.path) for node in self._session.get_outputs())
         self._names = [spec.name for spec in self.outputs]
 
-    def _run(self, feeds: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
+    def _run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         try:
             results = self._session.run(self._names, dict(feeds))
         except Exception as error:  # the runtime's errors share no base class below Exception
-            raise EngineError("{} failed in ONNX Runtime: {}".format(self.path.name, _shorten(error))) from error
+            raise EngineError(f"{self.path.name} failed in ONNX Runtime: {_shorten(error)}") from error
         return dict(zip(self._names, results))
 
     def _release(self) -> None:
@@ -90,24 +90,22 @@ class OrtEngine(Engine):
         try:
             return runtime.InferenceSession(str(self.path), options, providers=[self.provider], enable_fallback=0)
         except Exception as error:  # as in `_run`
-            raise InputError(
-                "{} is not a model that ONNX Runtime can load: {}".format(self.path, _shorten(error))
-            ) from error
+            raise InputError(f"{self.path} is not a model that ONNX Runtime can load: {_shorten(error)}") from error
 
 
 def _import_runtime(messages: int, install: str) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise EngineError("ONNX Runtime is not installed ({}): {}".format(error, install)) from error
+        raise EngineError(f"ONNX Runtime is not installed ({error}): {install}") from error
     onnxruntime.set_default_logger_severity(messages)
     return onnxruntime
 
 
 def _describe(node: Any, path: Path) -> TensorSpec:
     if node.type not in DTYPES:
-        raise InputError("{}: {} is of type {}, and only plain tensors can be fed".format(path, node.name, node.type))
-    shape: Tuple[Optional[int], ...] = tuple(side if isinstance(side, int) else None for side in node.shape or ())
+        raise InputError(f"{path}: {node.name} is of type {node.type}, and only plain tensors can be fed")
+    shape: tuple[int | None, ...] = tuple(side if isinstance(side, int) else None for side in node.shape or ())
     return TensorSpec(node.name, shape, DTYPES[node.type])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any
 
 from deploy.engines.cuda_driver import find_cuda_device
 from deploy.engines.ort import OrtEngine
@@ -36,13 +36,13 @@ class OrtCudaEngine(OrtEngine):
     )
     precisions = ("fp32", "fp16")
 
-    def __init__(self, path: Union[str, Path], threads: Optional[int] = None, level: Optional[int] = None) -> None:
+    def __init__(self, path: str | Path, threads: int | None = None, level: int | None = None) -> None:
         super().__init__(path, threads, level)
-        self.runtime = "{}, {}".format(self.runtime, find_cuda_device().name)
+        self.runtime = f"{self.runtime}, {find_cuda_device().name}"
 
     def _open(self, runtime: Any) -> Any:
         if self.provider not in runtime.get_available_providers():
-            raise EngineError("this ONNX Runtime is not built for CUDA: {}".format(self.install))
+            raise EngineError(f"this ONNX Runtime is not built for CUDA: {self.install}")
         missing = _load_libraries(runtime)
         try:
             return self._open_session(runtime, {ALL_ON_GPU: "1"})
@@ -50,7 +50,7 @@ class OrtCudaEngine(OrtEngine):
             session = self._open_session(runtime, {})
         if session.get_providers()[:1] != [self.provider]:
             reason = missing or "its CUDA libraries are there, so look at the driver's version and the GPU"
-            raise EngineError("ONNX Runtime's CUDA does not load: {}; install: {}".format(reason, self.install))
+            raise EngineError(f"ONNX Runtime's CUDA does not load: {reason}; install: {self.install}")
         self.notes = (PARTLY_ON_CPU,)
         return session
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 from pathlib import Path
-from typing import Any, Dict, List, Optional, TextIO
+from typing import Any, TextIO
 
 from deploy.builders.plans import Platform
 from deploy.engines.cuda import CudaDevice
@@ -36,7 +36,7 @@ def import_tensorrt() -> Any:
         else:
             advice = "python3 -m pip install tensorrt (it needs an NVIDIA GPU and its driver)"
         reason = " ".join(str(error).split())
-        raise EngineError("TensorRT is not installed ({}): {}".format(reason, advice)) from error
+        raise EngineError(f"TensorRT is not installed ({reason}): {advice}") from error
 
 
 def is_jetson() -> bool:
@@ -61,7 +61,7 @@ def numpy_name(tensorrt: Any, dtype: Any) -> str:
     for name, numpy in NUMPY_NAMES.items():
         if dtype == getattr(tensorrt.DataType, name, None):
             return numpy
-    raise EngineError("a tensor of TensorRT's type {} cannot be fed or read".format(dtype))
+    raise EngineError(f"a tensor of TensorRT's type {dtype} cannot be fed or read")
 
 
 class MessageLog:
@@ -70,10 +70,10 @@ class MessageLog:
     ``echo`` gets everything, as a log that a user can read.
     """
 
-    def __init__(self, echo: Optional[TextIO] = None) -> None:
+    def __init__(self, echo: TextIO | None = None) -> None:
         self._echo = echo
-        self.warnings: List[str] = []
-        self.errors: List[str] = []
+        self.warnings: list[str] = []
+        self.errors: list[str] = []
         self.warning_count = 0
         self._skipped = 0
         self._requested = 0
@@ -93,7 +93,7 @@ class MessageLog:
         if len(kept) < KEPT_MESSAGES:
             kept.append(" ".join(message.split())[:MESSAGE_LENGTH])
 
-    def to_json(self) -> Dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         return {
             "warnings": self.warnings,
             "warning_count": self.warning_count,

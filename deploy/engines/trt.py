@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple, Union
+from typing import Any, Mapping, NamedTuple
 
 import numpy as np
 
@@ -47,10 +47,10 @@ class TrtEngine(Engine):
 
     def __init__(
         self,
-        path: Union[str, Path],
-        threads: Optional[int] = None,
-        level: Optional[int] = None,
-        plans: Optional[Union[str, Path]] = None,
+        path: str | Path,
+        threads: int | None = None,
+        level: int | None = None,
+        plans: str | Path | None = None,
     ) -> None:
         super().__init__(check_model_file(path, "ONNX model"))
         check_threads(threads)
@@ -68,10 +68,10 @@ class TrtEngine(Engine):
             stack.callback(self._forget)
             self._engine: Any = self._runtime.deserialize_cuda_engine(self.plan.content)
             if self._engine is None:
-                raise EngineError("TensorRT does not load the plan {}: {}".format(self.plan.path, _last(self._log)))
+                raise EngineError(f"TensorRT does not load the plan {self.plan.path}: {_last(self._log)}")
             self._context: Any = self._engine.create_execution_context()
             if self._context is None:
-                raise EngineError("{}: no room to execute it: {}".format(self.path.name, _last(self._log)))
+                raise EngineError(f"{self.path.name}: no room to execute it: {_last(self._log)}")
             self._stream: Any = self._cuda.create_stream()
             stack.callback(self._cuda.destroy_stream, self._stream)
             self._start, self._stop = (self._make_event(stack) for _ in range(2))
@@ -85,7 +85,7 @@ class TrtEngine(Engine):
             )
             self._stack = stack.pop_all()
 
-    def _run(self, feeds: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
+    def _run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         for buffer in self._inputs:
             np.copyto(buffer.host, feeds[buffer.spec.name])
             self._cuda.copy_to_device(buffer.pointer, buffer.host, self._stream)
@@ -106,45 +106,45 @@ class TrtEngine(Engine):
 
     def _enqueue(self) -> None:
         if not self._context.execute_async_v3(self._cuda.handle_of(self._stream)):
-            raise EngineError("{} failed in TensorRT: {}".format(self.path.name, _last(self._log)))
+            raise EngineError(f"{self.path.name} failed in TensorRT: {_last(self._log)}")
 
     def _make_event(self, stack: ExitStack) -> Any:
         event = self._cuda.create_event()
         stack.callback(self._cuda.destroy_event, event)
         return event
 
-    def _make_buffers(self, tensorrt: Any, stack: ExitStack) -> Tuple[List[Buffer], List[Buffer]]:
+    def _make_buffers(self, tensorrt: Any, stack: ExitStack) -> tuple[list[Buffer], list[Buffer]]:
         """Memory for every tensor, known to the context: inputs, outputs."""
-        found: Tuple[List[Buffer], List[Buffer]] = ([], [])
+        found: tuple[list[Buffer], list[Buffer]] = ([], [])
         for place in range(self._engine.num_io_tensors):
             name = self._engine.get_tensor_name(place)
             shape = tuple(int(side) for side in self._engine.get_tensor_shape(name))
             spec = TensorSpec(name, shape, numpy_name(tensorrt, self._engine.get_tensor_dtype(name)))
             if any(side < 0 for side in shape):
-                raise EngineError("{}: {} is of a size that depends on the data".format(self.path.name, spec))
+                raise EngineError(f"{self.path.name}: {spec} is of a size that depends on the data")
             host = self._cuda.allocate_pinned(shape, spec.dtype)
             stack.callback(self._cuda.free_pinned, host)
             host.fill(0)
             pointer = self._cuda.allocate(host.nbytes)
             stack.callback(self._cuda.free, pointer)
             if not self._context.set_tensor_address(name, pointer):
-                raise EngineError("{}: TensorRT refused the memory of {}".format(self.path.name, spec))
+                raise EngineError(f"{self.path.name}: TensorRT refused the memory of {spec}")
             is_output = self._engine.get_tensor_mode(name) == tensorrt.TensorIOMode.OUTPUT
             found[is_output].append(Buffer(spec, host, pointer))
         return found
 
-    def _capture(self, stack: ExitStack) -> Tuple[Any, str]:
+    def _capture(self, stack: ExitStack) -> tuple[Any, str]:
         """A CUDA graph of the network and how it went, after one run as TensorRT wants it."""
         for buffer in self._inputs:
             self._cuda.copy_to_device(buffer.pointer, buffer.host, self._stream)
         self._enqueue()
         self._cuda.synchronize(self._stream)
         if not self._cuda.captures:
-            return None, "no CUDA graph ({} has none)".format(self._cuda.library)
+            return None, f"no CUDA graph ({self._cuda.library} has none)"
         try:
             graph = self._cuda.capture(self._stream, self._enqueue)
         except EngineError as error:
-            return None, "no CUDA graph ({})".format(error)
+            return None, f"no CUDA graph ({error})"
         stack.callback(self._cuda.destroy_graph, graph)
         return graph, "CUDA graph"
 

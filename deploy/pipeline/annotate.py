@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Callable, Dict, Optional, Sequence, Tuple
+from typing import Callable, Sequence
 
 from deploy.detections import Detections
 from deploy.errors import DeployError
@@ -26,9 +26,9 @@ class AnnotatedFolder:
 
     def __init__(self, folder: Path, class_names: Sequence[str], report: Callable[[str], None], every: int = 1) -> None:
         self._folder, self._class_names, self._report, self._every = folder, class_names, report, every
-        self._taken: Dict[str, int] = {}
-        self._writer: Optional[VideoWriter] = None
-        self._content: Optional[Tuple[Source, Tuple[int, ...]]] = None  # of the video being written
+        self._taken: dict[str, int] = {}
+        self._writer: VideoWriter | None = None
+        self._content: tuple[Source, tuple[int, ...]] | None = None  # of the video being written
 
     def write(self, frame: SourceFrame, found: Detections) -> None:
         """Draw one frame. `DeployError` if the file cannot be written."""
@@ -44,7 +44,7 @@ class AnnotatedFolder:
                 Image.fromarray(drawn).save(str(self._name_file(frame.source, ".png")))
                 return
         except OSError as error:
-            raise DeployError("the picture of {} could not be written: {}".format(frame.source.name, error)) from error
+            raise DeployError(f"the picture of {frame.source.name} could not be written: {error}") from error
         if self._writer is None:
             self._writer, self._content = self._open_video(frame), content
         self._writer.write(drawn)
@@ -55,7 +55,7 @@ class AnnotatedFolder:
         if writer is not None:
             writer.close()
 
-    def __enter__(self) -> "AnnotatedFolder":
+    def __enter__(self) -> AnnotatedFolder:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -65,9 +65,8 @@ class AnnotatedFolder:
         path = self._name_file(frame.source, ".mp4")
         if frame.fps is None:
             self._report(
-                "{}: its frame rate is not known; {} has {:g} frames a second".format(
-                    frame.source.name, path, USUAL_FPS / self._every
-                )
+                f"{frame.source.name}: its frame rate is not known; {path} has {USUAL_FPS / self._every:g} frames "
+                "a second"
             )
         height, width = frame.image.shape[:2]
         return find_library().open_writer(path, width, height, (frame.fps or USUAL_FPS) / self._every)
@@ -76,4 +75,4 @@ class AnnotatedFolder:
         stem = Path(source.name).stem if source.kind in ("image", "video") else source.name.split("://")[-1]
         name = re.sub(r"[^\w.-]+", "-", stem).strip("-") if source.kind in ("camera", "stream") else stem
         number = self._taken[name + suffix] = self._taken.get(name + suffix, 0) + 1
-        return self._folder / (name + suffix if number == 1 else "{}-{}{}".format(name, number, suffix))
+        return self._folder / (name + suffix if number == 1 else f"{name}-{number}{suffix}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict, Iterator, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Iterator, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -35,8 +35,8 @@ class BatchLayout:
     """
 
     images: int
-    shapes: Optional[Mapping[str, Shape]]
-    class_count: Optional[int]
+    shapes: Mapping[str, Shape] | None
+    class_count: int | None
 
     def split(self, outputs: Mapping[str, np.ndarray]) -> Iterator[Mapping[str, np.ndarray]]:
         """The outputs of each image, in the order that the images were given."""
@@ -47,7 +47,7 @@ class BatchLayout:
             yield {name: outputs[name][image].reshape(shape) for name, shape in self.shapes.items()}
 
 
-def find_image_input(inputs: Sequence[TensorSpec]) -> Optional[ImageInput]:
+def find_image_input(inputs: Sequence[TensorSpec]) -> ImageInput | None:
     """Of a model with these inputs; None if it is not fed with [images, 3, height, width] float32 of fixed shape."""
     shape = inputs[0].shape if len(inputs) == 1 and inputs[0].dtype == "float32" else ()
     if len(shape) != 4 or shape[1] != 3:
@@ -62,7 +62,7 @@ def find_layout(head: Head, outputs: Sequence[TensorSpec], images: int, size: Si
     Raises:
         InputError: the outputs are not those of the head, or do not all lead with the number of images.
     """
-    plain: Optional[InputError] = None
+    plain: InputError | None = None
     if images == 1:
         try:
             return BatchLayout(1, None, head.count_classes(outputs, size))
@@ -75,9 +75,9 @@ def find_layout(head: Head, outputs: Sequence[TensorSpec], images: int, size: Si
             )
         )
     rest = {spec.name: spec.shape[1:] or (1,) for spec in outputs}
-    shapes: Dict[str, Shape] = {name: (1, *shape) if head.leads else shape for name, shape in rest.items()}
+    shapes: dict[str, Shape] = {name: (1, *shape) if head.leads else shape for name, shape in rest.items()}
     try:
         count = head.count_classes([spec._replace(shape=shapes[spec.name]) for spec in outputs], size)
     except InputError as error:
-        raise plain or InputError("of one image of {}: {}".format(images, error)) from error
+        raise plain or InputError(f"of one image of {images}: {error}") from error
     return BatchLayout(images, shapes, count)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Mapping, Optional, Sequence, Tuple
+from typing import Mapping, Sequence
 
 import numpy as np
 
@@ -17,7 +17,7 @@ OUTPUTS = ("boxes", "scores", "labels")
 USUAL_SELECTION = Selection(score_threshold=0.05, iou_threshold=0.5, max_detections=100)  # torchvision's of R-CNNs
 
 
-def check_candidates(outputs: Sequence[TensorSpec], size: Tuple[int, int]) -> None:
+def check_candidates(outputs: Sequence[TensorSpec], size: tuple[int, int]) -> None:
     """Check that a model leaves the selection to its user; its outputs do not say among how many classes.
 
     Raises:
@@ -39,7 +39,7 @@ def check_candidates(outputs: Sequence[TensorSpec], size: Tuple[int, int]) -> No
 
 
 def decode_candidates(
-    outputs: Mapping[str, np.ndarray], size: Tuple[int, int], selection: Optional[Selection] = None
+    outputs: Mapping[str, np.ndarray], size: tuple[int, int], selection: Selection | None = None
 ) -> Detections:
     """Of boxes (K, 4), scores (K,), labels (K,), in any order: those above the threshold, NMS class by class, the best.
 
@@ -59,7 +59,7 @@ def decode_candidates(
     return Detections(boxes[kept], scores[kept], labels[kept].astype(np.int64))
 
 
-def count_cut(outputs: Mapping[str, np.ndarray], found: Detections, selection: Optional[Selection]) -> int:
+def count_cut(outputs: Mapping[str, np.ndarray], found: Detections, selection: Selection | None) -> int:
     """1 where NMS of more candidates might have given more: all of them were above the threshold and too few remain.
 
     Greedy NMS of the best is the beginning of greedy NMS of all, so nothing is lost where it gives `max_detections`.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Callable, Collection, Dict, Mapping, Optional, Protocol, Sequence, Tuple
+from typing import Callable, Collection, Mapping, Protocol, Sequence, Tuple
 
 import numpy as np
 
@@ -24,7 +24,7 @@ class Decode(Protocol):
     """Outputs by name to detections on a canvas; a pure function, of a selection where the graph does not select."""
 
     def __call__(
-        self, outputs: Mapping[str, np.ndarray], size: Size, selection: Optional[Selection] = None
+        self, outputs: Mapping[str, np.ndarray], size: Size, selection: Selection | None = None
     ) -> Detections: ...
 
 
@@ -42,7 +42,7 @@ class Head:
     """
 
     summary: str
-    count_classes: Callable[[Sequence[TensorSpec], Size], Optional[int]]
+    count_classes: Callable[[Sequence[TensorSpec], Size], int | None]
     decode: Decode
     order: str = "rgb"
     leads: bool = False
@@ -69,9 +69,7 @@ def check_detections(outputs: Sequence[TensorSpec], size: Size) -> None:
         )
 
 
-def decode_detections(
-    outputs: Mapping[str, np.ndarray], size: Size, selection: Optional[Selection] = None
-) -> Detections:
+def decode_detections(outputs: Mapping[str, np.ndarray], size: Size, selection: Selection | None = None) -> Detections:
     """Of a graph that selects by itself: the first ``count`` rows of boxes (K, 4), scores (K,), labels (K,).
 
     Rows from ``count`` on are padding and never read. There is nothing left to select.
@@ -87,7 +85,7 @@ def decode_detections(
     )
 
 
-HEADS: Dict[str, Head] = {
+HEADS: dict[str, Head] = {
     "detections": Head("boxes, scores, labels and their count, selected in the graph", check_detections,
                        decode_detections),
     "candidates": Head("boxes, scores and labels before NMS, which is numpy's then", check_candidates,
@@ -105,7 +103,7 @@ def get_head(name: str) -> Head:
 
 
 def count_unsettled(
-    outputs: Mapping[str, np.ndarray], found: Detections, head: str, selection: Optional[Selection] = None
+    outputs: Mapping[str, np.ndarray], found: Detections, head: str, selection: Selection | None = None
 ) -> int:
     """How many sets of boxes of one image may differ from greedy NMS's: what the graph counted, and what was cut."""
     counted = int(outputs["unsettled"][0]) if "unsettled" in outputs else 0

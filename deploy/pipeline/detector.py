@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter_ns
-from typing import Callable, Iterator, List, Mapping, NamedTuple, Optional, Protocol, Sequence, Tuple, Union
+from typing import Callable, Iterator, Mapping, NamedTuple, Protocol, Sequence, Union
 
 import numpy as np
 
-from deploy.bundle import Bundle, open_bundle
+from deploy.bundles.bundle import Bundle, open_bundle
 from deploy.data.images import ImageFile, read_image
 from deploy.detections import Detections
 from deploy.engines import open_engine
@@ -38,7 +38,7 @@ class DetectionModel(Protocol):
     def head(self) -> str: ...
 
     @property
-    def selection(self) -> Optional[Selection]: ...
+    def selection(self) -> Selection | None: ...
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class ModelSource:
     model: Path
     preprocess: Preprocess
     head: str = "detections"
-    selection: Optional[Selection] = None
+    selection: Selection | None = None
 
 
 class Timings(NamedTuple):
@@ -60,7 +60,7 @@ class Timings(NamedTuple):
 
     pre_ms: float
     infer_ms: float
-    gpu_ms: Optional[float] = None
+    gpu_ms: float | None = None
 
     @property
     def total_ms(self) -> float:
@@ -86,9 +86,9 @@ class Detector:
     def __init__(
         self,
         source: DetectionModel,
-        threads: Optional[int] = None,
+        threads: int | None = None,
         engine: str = "ort",
-        level: Optional[int] = None,
+        level: int | None = None,
     ) -> None:
         head = get_head(source.head)
         self._decode, self._selection = head.decode, source.selection
@@ -99,13 +99,14 @@ class Detector:
             taken = find_image_input(self.engine.inputs)
             if taken is None or taken[1:] != size:
                 raise InputError(
-                    "should have one input of shape [1, 3, {}, {}] (or a fixed number of images), as its preprocessing "
-                    "says; it has {}".format(size[1], size[0], [list(spec.shape) for spec in self.engine.inputs])
+                    f"should have one input of shape [1, 3, {size[1]}, {size[0]}] (or a fixed number of images), "
+                    "as its preprocessing "
+                    f"says; it has {[list(spec.shape) for spec in self.engine.inputs]}"
                 )
             self._layout = find_layout(head, self.engine.outputs, taken.images, size)
         except InputError as error:
             self.engine.close()
-            raise InputError("{}: {}".format(source.model.name, error)) from error
+            raise InputError(f"{source.model.name}: {error}") from error
         self._input = self.engine.inputs[0].name
         self._size = size
         self.images = taken.images
@@ -115,31 +116,31 @@ class Detector:
         """Objects in an (H, W, 3) uint8 RGB image or an image file, in its pixels, best first."""
         return self.detect_timed(image)[0]
 
-    def detect_batch(self, images: Sequence[ImageLike]) -> List[Detections]:
+    def detect_batch(self, images: Sequence[ImageLike]) -> list[Detections]:
         """Objects in each of any number of images, in their order, by as few calls of the engine as its size allows."""
-        found: List[Detections] = []
+        found: list[Detections] = []
         for start in range(0, len(images), self.images):
             found += self._detect(images[start : start + self.images])[0]
         return found
 
-    def detect_timed(self, image: ImageLike) -> Tuple[Detections, Timings]:
+    def detect_timed(self, image: ImageLike) -> tuple[Detections, Timings]:
         """The same, and how long it took; every latency of a detector in this project is read off these clocks."""
         found, timings = self._detect([image])
         return found[0], timings
 
     def detect_files(
         self, images: Sequence[ImageFile], report: Callable[[str], None] = lambda line: None
-    ) -> Iterator[Tuple[int, Detections, Timings]]:
+    ) -> Iterator[tuple[int, Detections, Timings]]:
         """The position of each file that can be read, and what is in it, one image at a time; others are reported."""
         for position, file in enumerate(images):
             try:
                 image = read_image(*file)
             except InputError as error:
-                report("{} (skipped)".format(error))
+                report(f"{error} (skipped)")
                 continue
             yield (position, *self.detect_timed(image))
 
-    def _detect(self, images: Sequence[ImageLike]) -> Tuple[List[Detections], Timings]:
+    def _detect(self, images: Sequence[ImageLike]) -> tuple[list[Detections], Timings]:
         pixels = [image if isinstance(image, np.ndarray) else read_image(Path(image)) for image in images]
         started = perf_counter_ns()
         prepared = [self._preprocess(image) for image in pixels]
@@ -159,13 +160,13 @@ class Detector:
         """Release the engine; closing twice is allowed."""
         self.engine.close()
 
-    def __enter__(self) -> "Detector":
+    def __enter__(self) -> Detector:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
 
 
-def open_detector(bundle: Union[Bundle, Path, str], threads: Optional[int] = None) -> Detector:
+def open_detector(bundle: Bundle | Path | str, threads: int | None = None) -> Detector:
     """The detector of a bundle, whose hashes are checked; use it in a `with` statement, or close it."""
     return Detector(bundle if isinstance(bundle, Bundle) else open_bundle(bundle), threads)

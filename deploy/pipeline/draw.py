@@ -28,7 +28,7 @@ def draw_detections(image: np.ndarray, detections: Detections, class_names: Sequ
         colour = choose_colour(label)
         x1, y1, x2, y2 = (float(value) for value in detections.boxes_xyxy[index])
         draw.rectangle((x1, y1, x2, y2), outline=colour, width=line)
-        text = "{} {:.2f}".format(class_names[label], float(detections.scores[index]))
+        text = f"{class_names[label]} {float(detections.scores[index]):.2f}"
         _draw_tag(draw, text, font, colour, (x1, y1), picture.size)
     return np.asarray(picture)
 
@@ -40,7 +40,7 @@ def choose_colour(label: int) -> Colour:
 
 
 def _draw_tag(
-    draw: Any, text: str, font: Any, colour: Colour, corner: Tuple[float, float], size: Tuple[int, int]
+    draw: Any, text: str, font: Any, colour: Colour, corner: tuple[float, float], size: tuple[int, int]
 ) -> None:
     """Text on a plate above the box's corner; moved inside the picture where it would leave it."""
     left, top, right, bottom = _find_extent(draw, text, font)
@@ -52,7 +52,7 @@ def _draw_tag(
     draw.text((x + 2 - left, y + 2 - top), text, fill=(0, 0, 0) if luminance > 128 else (255, 255, 255), font=font)
 
 
-def _find_extent(draw: Any, text: str, font: Any) -> Tuple[int, int, int, int]:
+def _find_extent(draw: Any, text: str, font: Any) -> tuple[int, int, int, int]:
     """Left, top, right, bottom of a text drawn at the origin."""
     try:
         left, top, right, bottom = draw.textbbox((0, 0), text, font=font)

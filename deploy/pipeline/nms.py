@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Mapping
 
 import numpy as np
 
@@ -24,17 +24,17 @@ class Selection:
     iou_threshold: float
     max_detections: int
 
-    def to_json(self) -> Dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def parse_selection(value: Optional[Mapping[str, Any]]) -> Optional[Selection]:
+def parse_selection(value: Mapping[str, Any] | None) -> Selection | None:
     """The inverse of `Selection.to_json`; None stays None. A `ValueError`, `KeyError` or `TypeError` otherwise."""
     if value is None:
         return None
     score, iou, most = float(value["score_threshold"]), float(value["iou_threshold"]), int(value["max_detections"])
     if not (0 <= score < 1 and 0 < iou <= 1 and most > 0):
-        raise ValueError("a selection has thresholds in 0..1 and a positive number of detections: {}".format(value))
+        raise ValueError(f"a selection has thresholds in 0..1 and a positive number of detections: {value}")
     return Selection(score, iou, most)
 
 
@@ -50,7 +50,7 @@ def select_best(
     area = (boxes_xyxy[:, 2] - boxes_xyxy[:, 0]) * (boxes_xyxy[:, 3] - boxes_xyxy[:, 1])
     left = {label: order[labels[order] == label] for label in np.unique(labels).tolist()}  # of each class, best first
     dropped = np.zeros(len(scores), bool)
-    kept: List[int] = []
+    kept: list[int] = []
     for best in order.tolist():
         if len(kept) == limit:
             break

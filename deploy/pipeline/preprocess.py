@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from dataclasses import dataclass
-from typing import Any, Dict, Mapping, NamedTuple, Tuple
+from typing import Any, Mapping, NamedTuple
 
 import numpy as np
 
@@ -37,29 +37,26 @@ class Preprocess:
     width: int
     height: int
     order: str = "rgb"
-    mean: Tuple[float, ...] = (0.0, 0.0, 0.0)
-    std: Tuple[float, ...] = (1.0, 1.0, 1.0)
-    pad: Tuple[int, ...] = (114, 114, 114)
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+    pad: tuple[int, ...] = (114, 114, 114)
     antialias: bool = False
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.height < 1 or self.order not in ("rgb", "bgr"):
             raise InputError(
-                "preprocessing needs a positive canvas and the order rgb or bgr; got {}x{}, {!r}".format(
-                    self.width, self.height, self.order
-                )
+                f"preprocessing needs a positive canvas and the order rgb or bgr; got {self.width}x{self.height}, "
+                f"{self.order!r}"
             )
         if not len(self.mean) == len(self.std) == len(self.pad) == 3:
             raise InputError("preprocessing needs three means, three deviations and three pad values")
         if not all(map(math.isfinite, self.mean + self.std)) or min(self.std) <= 0:
-            raise InputError(
-                "preprocessing needs finite means and positive deviations; got {}, {}".format(self.mean, self.std)
-            )
+            raise InputError(f"preprocessing needs finite means and positive deviations; got {self.mean}, {self.std}")
         if min(self.pad) < 0 or max(self.pad) > 255:
-            raise InputError("preprocessing needs pad values in 0..255; got {}".format(self.pad))
+            raise InputError(f"preprocessing needs pad values in 0..255; got {self.pad}")
 
     @staticmethod
-    def imagenet(width: int, height: int) -> "Preprocess":
+    def imagenet(width: int, height: int) -> Preprocess:
         """What torchvision's models are trained with; the padding is the mean colour."""
         mean = (0.485 * 255, 0.456 * 255, 0.406 * 255)
         std = (0.229 * 255, 0.224 * 255, 0.225 * 255)
@@ -69,7 +66,7 @@ class Preprocess:
         """Where an image of this size will lie."""
         return Placement(min(self.width / width, self.height / height), width, height)
 
-    def content_size(self, place: Placement) -> Tuple[int, int]:
+    def content_size(self, place: Placement) -> tuple[int, int]:
         """(width, height) in whole canvas pixels of the part that the image covers; the rest is padding.
 
         Rounding moves its right and lower edge only: pixels are sampled, and boxes are scaled, by the exact scale.
@@ -81,7 +78,7 @@ class Preprocess:
     def canvas(self, image: np.ndarray) -> np.ndarray:
         """(height, width, 3) uint8 canvas, in the network's channel order, of an (H, W, 3) uint8 RGB image."""
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
-            raise InputError("an image is (H, W, 3) uint8 RGB; got {} {}".format(image.shape, image.dtype))
+            raise InputError(f"an image is (H, W, 3) uint8 RGB; got {image.shape} {image.dtype}")
         place = self.place(image.shape[1], image.shape[0])
         width, height = self.content_size(place)
         resize = _resize_antialiased if self.antialias and place.scale < 1 else _resize
@@ -101,7 +98,7 @@ class Preprocess:
         planes += shift[:, None, None]
         return planes
 
-    def __call__(self, image: np.ndarray) -> Tuple[np.ndarray, Placement]:
+    def __call__(self, image: np.ndarray) -> tuple[np.ndarray, Placement]:
         """(1, 3, height, width) float32 network input of an (H, W, 3) uint8 RGB image, and where the image lies."""
         return self.normalise(self.canvas(image))[None], self.place(image.shape[1], image.shape[0])
 
@@ -114,7 +111,7 @@ class Preprocess:
         limit = np.array((place.width, place.height, place.width, place.height), np.float32)
         return np.clip(boxes_xyxy / np.float32(place.scale), 0, limit).astype(np.float32)
 
-    def to_json(self) -> Dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         return {
             "width": self.width,
             "height": self.height,
@@ -126,7 +123,7 @@ class Preprocess:
         }
 
     @staticmethod
-    def from_json(value: Mapping[str, Any]) -> "Preprocess":
+    def from_json(value: Mapping[str, Any]) -> Preprocess:
         """The inverse of `to_json`; an `InputError` says what is wrong."""
         try:
             return Preprocess(
@@ -139,7 +136,7 @@ class Preprocess:
                 bool(operator.index(value.get("antialias", False))),  # absent in the first bundles
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise InputError("not a preprocessing description: {!r}".format(error)) from error
+            raise InputError(f"not a preprocessing description: {error!r}") from error
 
 
 def _resize(image: np.ndarray, width: int, height: int, scale: float) -> np.ndarray:
@@ -184,7 +181,7 @@ def _blend(first: np.ndarray, second: np.ndarray, weight: np.ndarray) -> np.ndar
     return first
 
 
-def _list_samples(count: int, limit: int, scale: float) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _list_samples(count: int, limit: int, scale: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """For each of `count` output pixels the two input pixels around it and the weight of the second."""
     position = np.clip((np.arange(count) + 0.5) / scale - 0.5, 0, limit - 1)
     first = np.floor(position).astype(np.int64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Callable, Generator, Iterator, List, NamedTuple, Optional, Sequence, Union
+from typing import Callable, Generator, Iterator, NamedTuple, Sequence
 
 import numpy as np
 
@@ -56,12 +56,12 @@ class SourceFrame(NamedTuple):
 
     source: Source
     number: int
-    timestamp_ms: Optional[float]
-    fps: Optional[float]
+    timestamp_ms: float | None
+    fps: float | None
     image: np.ndarray
 
 
-def list_sources(names: Sequence[Union[str, Path]]) -> List[Source]:
+def list_sources(names: Sequence[str | Path]) -> list[Source]:
     """What each name stands for: an image or video file, a folder of images, a camera, or a stream's URL.
 
     A whole number N is the camera /dev/videoN. A file's ending decides whether it is a video.
@@ -71,14 +71,14 @@ def list_sources(names: Sequence[Union[str, Path]]) -> List[Source]:
     """
     if not names:
         raise InputError("no image was named")
-    found: List[Source] = []
+    found: list[Source] = []
     for name in map(str, names):
         if URL.match(name):
             found.append(Source(LOGIN.sub("//", name), "stream", name))
         elif name.isdigit() or Path(name).parent == DEVICES:
             found.append(_find_camera(DEVICES / ("video" + name) if name.isdigit() else Path(name)))
         elif not Path(name).exists():
-            raise InputError("there is no image, video or folder {}".format(name))
+            raise InputError(f"there is no image, video or folder {name}")
         elif Path(name).is_file() and Path(name).suffix.lower() in VIDEO_SUFFIXES:
             found.append(Source(name, "video", name))
         else:
@@ -107,13 +107,13 @@ def iterate_frames(sources: Sequence[Source], report: Report, every: int = 1) ->
         except InputError as error:
             first_problem = first_problem or str(error)
             if len(sources) > 1:
-                report("{} (skipped)".format(error))
+                report(f"{error} (skipped)")
     if not readable:
-        rest = "" if len(sources) == 1 else " (and none of the other {})".format(len(sources) - 1)
+        rest = "" if len(sources) == 1 else f" (and none of the other {len(sources) - 1})"
         raise InputError(first_problem + rest)
 
 
-def list_images(paths: Sequence[Path]) -> List[Path]:
+def list_images(paths: Sequence[Path]) -> list[Path]:
     """The image files named, and those inside the folders named (at any depth, by name).
 
     Raises:
@@ -121,7 +121,7 @@ def list_images(paths: Sequence[Path]) -> List[Path]:
     """
     if not paths:
         raise InputError("no image was named")
-    found: List[Path] = []
+    found: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
             inside = sorted(item for item in path.rglob("*") if item.suffix.lower() in SUFFIXES and item.is_file())
@@ -131,7 +131,7 @@ def list_images(paths: Sequence[Path]) -> List[Path]:
         elif path.exists():
             found.append(path)
         else:
-            raise InputError("there is no image or folder {}".format(path))
+            raise InputError(f"there is no image or folder {path}")
     return found
 
 

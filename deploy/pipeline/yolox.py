@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Mapping, Optional, Sequence, Tuple
+from typing import Mapping, Sequence
 
 import numpy as np
 
@@ -21,7 +21,7 @@ USUAL_SELECTION = Selection(score_threshold=0.001, iou_threshold=0.65, max_detec
 MAX_LOG_SIZE = 16.0  # exp(16) cells are no box on any canvas
 
 
-def count_yolox_classes(outputs: Sequence[TensorSpec], size: Tuple[int, int]) -> int:
+def count_yolox_classes(outputs: Sequence[TensorSpec], size: tuple[int, int]) -> int:
     """Classes of a model with these outputs on a canvas of (width, height).
 
     Raises:
@@ -43,7 +43,7 @@ def count_yolox_classes(outputs: Sequence[TensorSpec], size: Tuple[int, int]) ->
 
 
 def decode_yolox(
-    outputs: Mapping[str, np.ndarray], size: Tuple[int, int], selection: Optional[Selection] = None
+    outputs: Mapping[str, np.ndarray], size: tuple[int, int], selection: Selection | None = None
 ) -> Detections:
     """Of rows x, y, log width, log height in cells, objectness, a probability for each class (Ge et al. 2021).
 
@@ -69,7 +69,7 @@ def decode_yolox(
 
 
 @lru_cache(maxsize=8)
-def _lay_grid(size: Tuple[int, int]) -> Tuple[np.ndarray, np.ndarray]:
+def _lay_grid(size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """(N, 2) column and row of each cell in its grid, and (N, 1) its side in pixels; finest grid first, row by row."""
     corners, strides = [], []
     for stride in STRIDES:
@@ -83,12 +83,14 @@ def _check_values(rows: np.ndarray) -> None:
     low, high = rows[:, 4:].min(), rows[:, 4:].max()
     if not (low >= 0 and high <= 1):  # written so that NaN is refused
         raise InputError(
-            "this model's scores go from {:.3g} to {:.3g}; a yolox head wants probabilities: export it with its "
-            "sigmoids".format(low, high)
+            f"this model's scores go from {low:.3g} to {high:.3g}; a yolox head wants probabilities: export it "
+            "with its "
+            "sigmoids"
         )
     largest = rows[:, 2:4].max()
     if not largest <= MAX_LOG_SIZE:
         raise InputError(
-            "this model's box sizes reach {:.3g}, where a yolox head has logarithms: export it without decoding its "
-            "boxes".format(largest)
+            f"this model's box sizes reach {largest:.3g}, where a yolox head has logarithms: export it without "
+            "decoding its "
+            "boxes"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Protocol, Sequence, Tuple
+from typing import Any, Iterable, Mapping, NamedTuple, Protocol, Sequence, Tuple
 
 __all__ = [
     "REJECTING",
@@ -34,13 +34,13 @@ class Reading(NamedTuple):
         throttle: what limits the clocks now, other than idling; empty where it can be told that nothing does.
     """
 
-    temperature_c: Optional[float] = None
-    cpu_mhz: Optional[float] = None
-    gpu_mhz: Optional[float] = None
-    memory_mhz: Optional[float] = None
-    power_mw: Optional[float] = None
-    energy_mj: Optional[float] = None
-    throttle: Optional[Tuple[str, ...]] = None
+    temperature_c: float | None = None
+    cpu_mhz: float | None = None
+    gpu_mhz: float | None = None
+    memory_mhz: float | None = None
+    power_mw: float | None = None
+    energy_mj: float | None = None
+    throttle: tuple[str, ...] | None = None
 
 
 class Sample(NamedTuple):
@@ -88,16 +88,16 @@ class Conditions:
         throttle: every reason seen meanwhile for clocks lower than they could be. samples: how many readings that is.
     """
 
-    start_c: Optional[float] = None
-    end_c: Optional[float] = None
-    cpu_mhz: Optional[Range] = None
-    gpu_mhz: Optional[Range] = None
-    memory_mhz: Optional[Range] = None
-    throttle: Optional[Tuple[str, ...]] = None
+    start_c: float | None = None
+    end_c: float | None = None
+    cpu_mhz: Range | None = None
+    gpu_mhz: Range | None = None
+    memory_mhz: Range | None = None
+    throttle: tuple[str, ...] | None = None
     samples: int = 0
 
     @staticmethod
-    def of(samples: Sequence[Sample], timed: Span) -> "Conditions":
+    def of(samples: Sequence[Sample], timed: Span) -> Conditions:
         """Temperatures of all samples; clocks and throttling of those in the span."""
         inside = [sample.reading for sample in samples if timed.start_s <= sample.at_s <= timed.end_s]
         temperatures = _list_values([sample.reading for sample in samples], "temperature_c")
@@ -112,7 +112,7 @@ class Conditions:
         )
 
     @property
-    def gpu_clock_variation(self) -> Optional[float]:
+    def gpu_clock_variation(self) -> float | None:
         """Highest to lowest GPU clock, less 1."""
         return None if not self.gpu_mhz or self.gpu_mhz[0] <= 0 else self.gpu_mhz[1] / self.gpu_mhz[0] - 1
 
@@ -120,12 +120,12 @@ class Conditions:
         return asdict(self)
 
     @staticmethod
-    def from_json(value: Mapping[str, Any]) -> "Conditions":
-        values: Dict[str, Any] = {key: tuple(item) if isinstance(item, list) else item for key, item in value.items()}
+    def from_json(value: Mapping[str, Any]) -> Conditions:
+        values: dict[str, Any] = {key: tuple(item) if isinstance(item, list) else item for key, item in value.items()}
         return Conditions(**values)
 
 
-def find_slowdown(conditions: Conditions) -> Optional[str]:
+def find_slowdown(conditions: Conditions) -> str | None:
     """Why what was timed under these conditions is no measurement of the model; None where it is one."""
     reasons = [reason for reason in conditions.throttle or () if reason in REJECTING]
     if not reasons:
@@ -135,7 +135,7 @@ def find_slowdown(conditions: Conditions) -> Optional[str]:
     )
 
 
-def note_conditions(conditions: Conditions) -> Tuple[str, ...]:
+def note_conditions(conditions: Conditions) -> tuple[str, ...]:
     """What a reader has to know before trusting what was timed under these conditions."""
     notes = []
     limits = [reason for reason in conditions.throttle or () if reason not in SETTINGS]
@@ -143,7 +143,7 @@ def note_conditions(conditions: Conditions) -> Tuple[str, ...]:
         notes.append("clocks were limited: {}".format(", ".join(limits)))
     variation = conditions.gpu_clock_variation
     if variation is not None and variation > CLOCK_LIMIT:
-        notes.append("the GPU's clock varied by more than {:.0%}".format(CLOCK_LIMIT))
+        notes.append(f"the GPU's clock varied by more than {CLOCK_LIMIT:.0%}")
     return tuple(notes)
 
 
@@ -155,20 +155,20 @@ def describe_reading(reading: Reading) -> str:
         ("GPU", reading.gpu_mhz, "MHz"),
         ("power", reading.power_mw, "mW"),
     )
-    known = ["{} {:.0f} {}".format(name, value, unit) for name, value, unit in values if value is not None]
+    known = [f"{name} {value:.0f} {unit}" for name, value, unit in values if value is not None]
     missing = [name for name, value, _ in values if value is None]
     return "sensors: " + ", ".join(known + (["not readable here: " + ", ".join(missing)] if missing else []))
 
 
-def _list_values(readings: Iterable[Reading], name: str) -> List[float]:
+def _list_values(readings: Iterable[Reading], name: str) -> list[float]:
     values = (getattr(reading, name) for reading in readings)
     return [value for value in values if value is not None]
 
 
-def _find_range(readings: Iterable[Reading], name: str) -> Optional[Range]:
+def _find_range(readings: Iterable[Reading], name: str) -> Range | None:
     values = _list_values(readings, name)
     return (min(values), max(values)) if values else None
 
 
-def _describe(temperature_c: Optional[float]) -> str:
-    return "an unknown temperature" if temperature_c is None else "{:.0f} C".format(temperature_c)
+def _describe(temperature_c: float | None) -> str:
+    return "an unknown temperature" if temperature_c is None else f"{temperature_c:.0f} C"

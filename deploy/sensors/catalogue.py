@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import List, Optional
 
 from deploy.sensors.base import Sensor
 from deploy.sensors.nvml import NvmlSensor
@@ -16,9 +15,9 @@ __all__ = ["count_gpu_processes", "open_sensors"]
 SYSFS = Path("/sys")
 
 
-def open_sensors(gpu: bool, interval_s: float) -> List[Sensor]:
+def open_sensors(gpu: bool, interval_s: float) -> list[Sensor]:
     """What can be read here, the most exact first; ``gpu`` is whether models are timed on one."""
-    sensors: List[Sensor] = []
+    sensors: list[Sensor] = []
     nvml = _open_nvml() if gpu else None
     if nvml is not None:
         sensors.append(nvml)
@@ -30,7 +29,7 @@ def open_sensors(gpu: bool, interval_s: float) -> List[Sensor]:
     return sensors
 
 
-def count_gpu_processes() -> Optional[int]:
+def count_gpu_processes() -> int | None:
     """Processes that compute on the GPU now; None where no driver tells."""
     nvml = _open_nvml()
     if nvml is None:
@@ -41,7 +40,7 @@ def count_gpu_processes() -> Optional[int]:
         nvml.close()
 
 
-def _open_nvml() -> Optional[NvmlSensor]:
+def _open_nvml() -> NvmlSensor | None:
     try:
         return NvmlSensor()
     except (OSError, AttributeError):  # no driver here, or one older than the names used

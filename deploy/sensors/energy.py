@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Dict, Mapping, Optional, Sequence
+from typing import Any, Mapping, Sequence
 
 import numpy as np
 
@@ -25,20 +25,20 @@ class Energy:
     """
 
     gross_mj: float
-    net_mj: Optional[float]
-    idle_mw: Optional[float]
+    net_mj: float | None
+    idle_mw: float | None
     frames: int
     seconds: float
 
-    def to_json(self) -> Dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
     @staticmethod
-    def from_json(value: Mapping[str, Any]) -> "Energy":
+    def from_json(value: Mapping[str, Any]) -> Energy:
         return Energy(**value)
 
 
-def find_energy(samples: Sequence[Sample], work: Span, idle: Optional[Span]) -> Optional[Energy]:
+def find_energy(samples: Sequence[Sample], work: Span, idle: Span | None) -> Energy | None:
     """The energy of a span's frames; None where no power could be read in it."""
     spent_mj = _integrate(samples, work)
     if spent_mj is None or not work.frames:
@@ -55,7 +55,7 @@ def find_energy(samples: Sequence[Sample], work: Span, idle: Optional[Span]) -> 
     )
 
 
-def merge_energies(parts: Sequence[Optional[Energy]]) -> Optional[Energy]:
+def merge_energies(parts: Sequence[Energy | None]) -> Energy | None:
     """Of several processes, a frame counting as a frame; None if one of them has none."""
     known = [part for part in parts if part is not None]
     if not known or len(known) < len(parts):
@@ -74,7 +74,7 @@ def merge_energies(parts: Sequence[Optional[Energy]]) -> Optional[Energy]:
     )
 
 
-def _integrate(samples: Sequence[Sample], span: Span) -> Optional[float]:
+def _integrate(samples: Sequence[Sample], span: Span) -> float | None:
     """Millijoules in a span: the counter's difference where there is one, else power over time."""
     for name, is_counter in (("energy_mj", True), ("power_mw", False)):
         found = [(sample.at_s, getattr(sample.reading, name)) for sample in samples]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from typing import Any, Dict, Optional, Tuple
+from typing import Any
 
 from deploy.sensors.base import Reading
 
@@ -17,7 +17,7 @@ LIBRARY = "libnvidia-ml.so.1"
 SUCCESS, INSUFFICIENT_SIZE = 0, 7
 SM_CLOCK, MEMORY_CLOCK, GPU_TEMPERATURE = 1, 2, 0
 IDLE = 0x1  # the one reason that is no limit
-REASONS: Dict[int, str] = {
+REASONS: dict[int, str] = {
     0x2: "application clocks",
     0x4: "sw power cap",
     0x8: "hw slowdown",
@@ -39,7 +39,7 @@ class NvmlSensor:
         OSError: there is no NVML on this machine, or it has no such GPU.
     """
 
-    def __init__(self, library: Optional[Any] = None) -> None:
+    def __init__(self, library: Any | None = None) -> None:
         self._nvml: Any = library if library is not None else ctypes.CDLL(LIBRARY)
         if self._nvml.nvmlInit_v2() != SUCCESS:
             raise OSError("the NVIDIA driver does not answer NVML")
@@ -51,7 +51,7 @@ class NvmlSensor:
             status = self._nvml.nvmlDeviceGetHandleByUUID(first.encode(), ctypes.byref(self._device))
         if status != SUCCESS:
             self.close()
-            raise OSError("NVML has no GPU {}".format(first))
+            raise OSError(f"NVML has no GPU {first}")
 
     def read(self) -> Reading:
         """Clocks, temperature, power and its counter; what this GPU does not support is None."""
@@ -64,7 +64,7 @@ class NvmlSensor:
             throttle=self._read_throttle(),
         )
 
-    def count_processes(self) -> Optional[int]:
+    def count_processes(self) -> int | None:
         """Processes that compute on the GPU now; None where the driver does not tell."""
         for name in ("_v3", "_v2", ""):
             function = getattr(self._nvml, "nvmlDeviceGetComputeRunningProcesses" + name, None)
@@ -78,13 +78,13 @@ class NvmlSensor:
     def close(self) -> None:
         self._nvml.nvmlShutdown()
 
-    def _read_throttle(self) -> Optional[Tuple[str, ...]]:
+    def _read_throttle(self) -> tuple[str, ...] | None:
         bits = self._ask("nvmlDeviceGetCurrentClocksThrottleReasons", ctypes.c_ulonglong)
         if bits is None:
             bits = self._ask("nvmlDeviceGetCurrentClocksEventReasons", ctypes.c_ulonglong)
         return None if bits is None else name_reasons(int(bits))
 
-    def _ask(self, name: str, kind: Any, *arguments: int) -> Optional[float]:
+    def _ask(self, name: str, kind: Any, *arguments: int) -> float | None:
         function = getattr(self._nvml, name, None)
         if function is None:
             return None
@@ -93,8 +93,8 @@ class NvmlSensor:
         return float(value.value) if status == SUCCESS else None
 
 
-def name_reasons(bits: int) -> Tuple[str, ...]:
+def name_reasons(bits: int) -> tuple[str, ...]:
     """Why the clocks are not higher, idling aside; a bit that this release does not know is named by its number."""
     unknown = bits & ~(sum(REASONS) | IDLE)
     names = [name for bit, name in REASONS.items() if bits & bit]
-    return tuple(names + (["reason 0x{:x}".format(unknown)] if unknown else []))
+    return tuple(names + ([f"reason 0x{unknown:x}"] if unknown else []))

@@ -8,7 +8,6 @@ Performance".
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Dict, List, Optional, Tuple
 
 from deploy.sensors.base import Reading
 
@@ -31,12 +30,10 @@ class SysfsSensor:
     def __init__(self, root: Path = Path("/sys")) -> None:
         self._cpu_clocks = sorted(root.glob("devices/system/cpu/cpu[0-9]*/cpufreq/scaling_cur_freq"))
         self._temperatures = _find_temperatures(root)
-        self._gpu_clocks = [
-            path for name in GPUS for path in sorted(root.glob("class/devfreq/{}/cur_freq".format(name)))
-        ]
+        self._gpu_clocks = [path for name in GPUS for path in sorted(root.glob(f"class/devfreq/{name}/cur_freq"))]
         self._rail = _find_rail(root)
         self._counters = {path: reason for pattern, reason in COUNTERS.items() for path in sorted(root.glob(pattern))}
-        self._counts: Dict[Path, float] = {}
+        self._counts: dict[Path, float] = {}
 
     def read(self) -> Reading:
         """What the files say now; a counter that went up since the last reading is a reason for throttling."""
@@ -53,13 +50,13 @@ class SysfsSensor:
     def close(self) -> None:
         """Nothing is held open."""
 
-    def _read_power(self) -> Optional[float]:
+    def _read_power(self) -> float | None:
         if self._rail is None:
             return None
         millivolts, milliamperes = map(_read_number, self._rail)
         return None if millivolts is None or milliamperes is None else millivolts * milliamperes / 1000
 
-    def _read_throttle(self) -> Optional[Tuple[str, ...]]:
+    def _read_throttle(self) -> tuple[str, ...] | None:
         counts = {
             path: count for path, count in ((path, _read_number(path)) for path in self._counters) if count is not None
         }
@@ -70,7 +67,7 @@ class SysfsSensor:
         return tuple(dict.fromkeys(risen))
 
 
-def _find_temperatures(root: Path) -> List[Path]:
+def _find_temperatures(root: Path) -> list[Path]:
     """Of the parts that compute, where they are named; else of all thermal zones."""
     zones = {path: _read_text(path.parent / "type") for path in sorted(root.glob("class/thermal/thermal_zone*/temp"))}
     known = [path for path, kind in zones.items() if kind in ZONES]
@@ -80,23 +77,23 @@ def _find_temperatures(root: Path) -> List[Path]:
     return known or list(zones)
 
 
-def _find_rail(root: Path) -> Optional[Tuple[Path, Path]]:
+def _find_rail(root: Path) -> tuple[Path, Path] | None:
     """Files of millivolts and milliamperes of the rail that feeds the whole module."""
     labels = {_read_text(path): path for path in sorted(root.glob("class/hwmon/hwmon*/in*_label"))}
     for name in INPUT_RAILS:
         if name in labels:
             number = labels[name].name[len("in") : -len("_label")]
             folder = labels[name].parent
-            return folder / "in{}_input".format(number), folder / "curr{}_input".format(number)
+            return folder / f"in{number}_input", folder / f"curr{number}_input"
     return None
 
 
-def _find_highest(paths: List[Path], per_mhz: float) -> Optional[float]:
+def _find_highest(paths: list[Path], per_mhz: float) -> float | None:
     values = [value for value in map(_read_number, paths) if value is not None]
     return max(values) / per_mhz if values else None
 
 
-def _read_number(path: Path) -> Optional[float]:
+def _read_number(path: Path) -> float | None:
     try:
         return float(path.read_text())
     except (OSError, ValueError):

@@ -10,7 +10,6 @@ import re
 import select
 import shutil
 import subprocess
-from typing import Optional
 
 from deploy.sensors.base import Reading
 from deploy.sensors.sysfs import INPUT_RAILS
@@ -89,7 +88,7 @@ def parse_tegrastats(line: str) -> Reading:
     )
 
 
-def read_power_mode() -> Optional[str]:
+def read_power_mode() -> str | None:
     """The mode that `nvpmodel -q` names; None where there is no such program, or it does not say."""
     program = shutil.which("nvpmodel")
     if program is None:
@@ -97,28 +96,28 @@ def read_power_mode() -> Optional[str]:
     try:
         answer = subprocess.run(
             [program, "-q"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            universal_newlines=True, timeout=NVPMODEL_TIMEOUT_S, check=False,
+            text=True, timeout=NVPMODEL_TIMEOUT_S, check=False,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
         return None
     return parse_power_mode(answer.stdout)
 
 
-def parse_power_mode(text: str) -> Optional[str]:
+def parse_power_mode(text: str) -> str | None:
     """The name in the answer of `nvpmodel -q`."""
     found = POWER_MODE.search(text)
     return found.group(1).strip() if found else None
 
 
-def _find_power(line: str) -> Optional[float]:
+def _find_power(line: str) -> float | None:
     """Milliwatts now, the first of "now/average"; older releases leave the unit out."""
     for rail in INPUT_RAILS:
-        found = re.search(r"\b{} (\d+)(?:mW)?/\d+".format(rail), line)
+        found = re.search(rf"\b{rail} (\d+)(?:mW)?/\d+", line)
         if found:
             return float(found.group(1))
     return None
 
 
-def _find_number(pattern: "re.Pattern[str]", line: str) -> Optional[float]:
+def _find_number(pattern: re.Pattern[str], line: str) -> float | None:
     found = pattern.search(line)
     return float(found.group(1)) if found else None

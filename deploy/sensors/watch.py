@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from time import monotonic
-from typing import IO, List, Optional
+from typing import IO
 
 from deploy.child import describe_child, describe_environment
 from deploy.sensors.base import Reading, Sample, merge_readings
@@ -29,13 +29,13 @@ class Watch:
     def __init__(self, gpu: bool, interval_s: float) -> None:
         self._arguments = ("gpu" if gpu else "cpu", str(interval_s))
         self.start = read_now(gpu)
-        self.samples: List[Sample] = []
-        self.note: Optional[str] = None
-        self._child: Optional["subprocess.Popen[bytes]"] = None
-        self._output: Optional[IO[bytes]] = None
-        self._errors: Optional[IO[bytes]] = None
+        self.samples: list[Sample] = []
+        self.note: str | None = None
+        self._child: subprocess.Popen[bytes] | None = None
+        self._output: IO[bytes] | None = None
+        self._errors: IO[bytes] | None = None
 
-    def __enter__(self) -> "Watch":
+    def __enter__(self) -> Watch:
         if self.start == Reading():
             return self
         self._output, self._errors = tempfile.TemporaryFile(), tempfile.TemporaryFile()
@@ -66,7 +66,7 @@ class Watch:
         self.samples = parse_samples(self._output.read().decode(errors="replace"))
         if status != 0:
             last = (self._errors.read().decode(errors="replace").strip().splitlines() or ["no message"])[-1]
-            self.note = "the sensors stopped early: {}".format(last)
+            self.note = f"the sensors stopped early: {last}"
         self._output.close()
         self._errors.close()
 
@@ -81,7 +81,7 @@ def read_now(gpu: bool) -> Reading:
             sensor.close()
 
 
-def parse_samples(text: str) -> List[Sample]:
+def parse_samples(text: str) -> list[Sample]:
     """A child's lines; a last one that was cut off is left out."""
     samples = []
     for line in text.split("\n")[:-1]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pkgutil
 from pathlib import Path
-from typing import Any, Callable, Dict
+from typing import Any, Callable
 
 from deploy.engines import ENGINES
 from deploy.errors import InputError
@@ -28,8 +28,8 @@ __all__ = [
     "require_working",
 ]
 
-TARGETS: Dict[str, str] = {name: "known/{}.toml".format(name) for name in ("cpu", "cuda", "tensorrt", "jetson")}
-LINKS: Dict[str, Callable[[TargetSpec], Target]] = {"local": LocalTarget, "ssh": SshTarget}
+TARGETS: dict[str, str] = {name: f"known/{name}.toml" for name in ("cpu", "cuda", "tensorrt", "jetson")}
+LINKS: dict[str, Callable[[TargetSpec], Target]] = {"local": LocalTarget, "ssh": SshTarget}
 
 
 def get_target(name: str, host: str = "") -> Target:
@@ -74,10 +74,10 @@ def read_target(name: str) -> TargetSpec:
     try:
         return parse_target(Path(name).read_text(encoding="utf-8"), name)
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError("the target file {} cannot be read: {}".format(name, error)) from error
+        raise InputError(f"the target file {name} cannot be read: {error}") from error
 
 
-def _read_known(path: str) -> Dict[str, Any]:
+def _read_known(path: str) -> dict[str, Any]:
     """The values in a file of ours; detect.pyz has it as JSON too, since Python before 3.11 reads no TOML by itself."""
     try:
         ready = pkgutil.get_data(__name__, path.replace(".toml", ".json"))

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any, Mapping
 
 import numpy as np
 
 from deploy.agent import BOARD_LEASE
 from deploy.detections import Detections
 from deploy.errors import InputError
-from deploy.latency import PROTOCOL_VERSION, LatencyRecord, MeasurementFailure
-from deploy.measure import Measured
+from deploy.measuring.measure import Measured
+from deploy.measuring.protocols import get_protocol
+from deploy.measuring.record import PROTOCOL_VERSION, LatencyRecord, MeasurementFailure
 from deploy.pipeline.detector import Timings
-from deploy.protocols import get_protocol
 from deploy.targets.base import TargetSpec
 from deploy.targets.examine import STATES, Condition
 
@@ -33,11 +33,11 @@ def parse_measured(value: Any, digest: str, model: str, level: str, target: Targ
         _check_record(record, digest, level, target.mode)
         json.dumps(record.to_json(), allow_nan=False)
     except (InputError, ArithmeticError, AssertionError, AttributeError, LookupError, TypeError) as error:
-        raise ValueError("not a latency record: {}".format(error)) from error
+        raise ValueError(f"not a latency record: {error}") from error
     return replace(record, target=target.name)
 
 
-def parse_detected(answer: Any, images: int) -> List[Tuple[int, Detections, Timings]]:
+def parse_detected(answer: Any, images: int) -> list[tuple[int, Detections, Timings]]:
     """Objects in each of so many images that could be read, with its position."""
     try:
         found = [_parse_image(item) for item in answer]
@@ -46,10 +46,10 @@ def parse_detected(answer: Any, images: int) -> List[Tuple[int, Detections, Timi
             raise ValueError("it answers for other images than it was asked for")
         return found
     except (KeyError, TypeError, OverflowError) as error:
-        raise ValueError("not a list of detections: {!r}".format(error)) from error
+        raise ValueError(f"not a list of detections: {error!r}") from error
 
 
-def parse_conditions(answer: Any) -> List[Condition]:
+def parse_conditions(answer: Any) -> list[Condition]:
     """What an agent found on its machine."""
     if not isinstance(answer, list) or not 0 < len(answer) <= CONDITIONS_LIMIT:
         raise ValueError("not a list of conditions")
@@ -73,7 +73,7 @@ def _check_record(record: LatencyRecord, digest: str, level: str, mode: str) -> 
     numbers = np.array([*record.samples_ms, *canaries, *medians], np.float64)
     if not np.all(np.isfinite(numbers)) or numbers.min() <= 0 or numbers.max() > LATENCY_LIMIT_MS:
         raise ValueError("its milliseconds are no latencies")
-    counts: Dict[str, Tuple[int, int]] = {
+    counts: dict[str, tuple[int, int]] = {
         "canaries": (len(record.canaries), protocol.processes),
         "warm-ups": (len(record.warm_up), protocol.processes),
         "windows": (len(record.windows_ms), protocol.processes),
@@ -81,7 +81,7 @@ def _check_record(record: LatencyRecord, digest: str, level: str, mode: str) -> 
     }
     for what, (found, least) in counts.items():
         if found < least:
-            raise ValueError("it holds {} {}, and {} takes {} at least".format(found, what, level, least))
+            raise ValueError(f"it holds {found} {what}, and {level} takes {least} at least")
     texts = (record.lease, record.measured_at, record.bound, record.feeds, record.device.cpu, record.device.runtime)
     if not all(isinstance(text, str) and len(text) < 1000 for text in (*texts, *record.flags)):
         raise ValueError("its texts are none")
@@ -89,7 +89,7 @@ def _check_record(record: LatencyRecord, digest: str, level: str, mode: str) -> 
         raise ValueError("its device is none")
 
 
-def _parse_image(item: Mapping[str, Any]) -> Tuple[int, Detections, Timings]:
+def _parse_image(item: Mapping[str, Any]) -> tuple[int, Detections, Timings]:
     found = Detections(
         np.array(item["boxes_xyxy"], np.float32).reshape(-1, 4),
         np.array(item["scores"], np.float32),

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Protocol, Sequence, Tuple
+from typing import Any, Callable, Iterator, Mapping, Protocol, Sequence
 
 from deploy.builders.releases import RELEASES
-from deploy.clocks import LOCK_CLOCKS
 from deploy.data.images import ImageFile
 from deploy.detections import Detections
 from deploy.errors import InputError
-from deploy.measure import Measured, Subject
+from deploy.measuring.clocks import LOCK_CLOCKS
+from deploy.measuring.measure import Measured, Subject
+from deploy.measuring.protocols import MODES
 from deploy.pipeline.detector import DetectionModel, Timings
-from deploy.protocols import MODES
 from deploy.targets.examine import Condition
 from deploy.toml import load_toml
 
@@ -37,29 +37,29 @@ class TargetSpec:
         host: of the link "ssh", as `ssh` takes it: a name of the user's configuration, or ``user@board``.
         python, cache: the board's interpreter, and the folder there for pushed files.
         ssh_config, port, key: given to `ssh` as -F, -p and -i; None leaves them to the user's configuration.
-        mode: "sustained" or "burst" (`deploy.protocols`). lock_clocks: "never", "auto" (where it can be done) or
-            "require" (`deploy.clocks`); it needs root on the device.
+        mode: "sustained" or "burst" (`deploy.measuring.protocols`). lock_clocks: "never", "auto" (where it can be
+            done) or "require" (`deploy.measuring.clocks`); it needs root on the device.
     """
 
     name: str
     link: str = "local"
     engine: str = "ort"
-    threads: Optional[int] = None
+    threads: int | None = None
     nms: str = "op"
-    precisions: Tuple[str, ...] = ("fp32",)
+    precisions: tuple[str, ...] = ("fp32",)
     description: str = ""
-    tensorrt: Optional[str] = None
+    tensorrt: str | None = None
     host: str = ""
     python: str = "python3"
     cache: str = "~/.cache/detopt"
-    ssh_config: Optional[str] = None
-    port: Optional[int] = None
-    key: Optional[str] = None
+    ssh_config: str | None = None
+    port: int | None = None
+    key: str | None = None
     mode: str = "sustained"
     lock_clocks: str = "never"
 
     @property
-    def releases(self) -> Tuple[str, ...]:
+    def releases(self) -> tuple[str, ...]:
         """TensorRT releases that have to take an export for this target."""
         if self.tensorrt is not None:
             return (self.tensorrt,)
@@ -72,7 +72,7 @@ class Target(Protocol):
     @property
     def spec(self) -> TargetSpec: ...
 
-    def check(self) -> List[Condition]:
+    def check(self) -> list[Condition]:
         """What was found there, and what a measurement would lack; never raises for what is missing."""
         ...
 
@@ -83,13 +83,13 @@ class Target(Protocol):
         level: str = "screen",
         seed: int = 0,
         report: Callable[[str], None] = lambda line: None,
-    ) -> Dict[str, Measured]:
-        """As `deploy.measure.measure_models`, on this device."""
+    ) -> dict[str, Measured]:
+        """As `deploy.measuring.measure.measure_models`, on this device."""
         ...
 
     def detect(
         self, source: DetectionModel, images: Sequence[ImageFile], report: Callable[[str], None] = lambda line: None
-    ) -> Iterator[Tuple[int, Detections, Timings]]:
+    ) -> Iterator[tuple[int, Detections, Timings]]:
         """As `Detector.detect_files`, on this device."""
         ...
 
@@ -112,18 +112,18 @@ def make_target(values: Mapping[str, Any], origin: str) -> TargetSpec:
         raise InputError("{} does not describe a target: {}; its keys are {}".format(origin, found, ", ".join(known)))
     for key in ("link", "engine", "nms", "description", "tensorrt", "host", "python", "cache", "ssh_config", "key"):
         if not isinstance(values.get(key, ""), str):
-            raise InputError("{}: {} is a text, not {!r}".format(origin, key, values[key]))
+            raise InputError(f"{origin}: {key} is a text, not {values[key]!r}")
     threads, precisions = values.get("threads"), values.get("precisions", ["fp32"])
     if threads is not None and (type(threads) is not int or threads < 1):
-        raise InputError("{}: threads is a positive whole number, not {!r}".format(origin, threads))
+        raise InputError(f"{origin}: threads is a positive whole number, not {threads!r}")
     port = values.get("port")
     if port is not None and (type(port) is not int or not 0 < port < 65536):
-        raise InputError("{}: port is a number from 1 to 65535, not {!r}".format(origin, port))
+        raise InputError(f"{origin}: port is a number from 1 to 65535, not {port!r}")
     for key, known_values in (("mode", tuple(MODES)), ("lock_clocks", LOCK_CLOCKS)):
         if values.get(key, known_values[0]) not in known_values:
             raise InputError("{}: {} is one of {}, not {!r}".format(origin, key, ", ".join(known_values), values[key]))
     if not isinstance(precisions, list) or not precisions or not all(isinstance(item, str) for item in precisions):
-        raise InputError("{}: precisions is a list of names, not {!r}".format(origin, precisions))
+        raise InputError(f"{origin}: precisions is a list of names, not {precisions!r}")
     strange = [item for item in precisions if item not in PRECISIONS]
     if strange:
         raise InputError("{}: unknown precision {!r}; there are: {}".format(origin, strange[0], ", ".join(PRECISIONS)))

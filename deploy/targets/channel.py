@@ -11,7 +11,7 @@ import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Callable, Iterator, List, Mapping, Optional, Sequence
+from typing import IO, Any, Callable, Iterator, Mapping, Sequence
 
 from deploy.errors import BoardError, EngineError
 from deploy.targets.base import TargetSpec
@@ -24,13 +24,13 @@ Report = Callable[[str], None]
 
 
 @contextmanager
-def connect(spec: TargetSpec, words: Sequence[str]) -> Iterator["Channel"]:
+def connect(spec: TargetSpec, words: Sequence[str]) -> Iterator[Channel]:
     """Run a fixed list of words on the board; the connection ends with the block.
 
     The user's own configuration counts. A host whose key is not known is refused, and no password is asked for.
     """
     command = ["ssh", "-T", "-x", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes",
-               "-o", "ConnectTimeout={}".format(CONNECT_S), "-o", "ServerAliveInterval=10",
+               "-o", f"ConnectTimeout={CONNECT_S}", "-o", "ServerAliveInterval=10",
                "-o", "ServerAliveCountMax=3", "-o", "ClearAllForwardings=yes"]  # fmt: skip
     for option, value in (("-F", spec.ssh_config), ("-p", spec.port), ("-i", spec.key)):
         if value is not None:
@@ -58,14 +58,14 @@ class Channel:
         exit_code: of `ssh`, once it ended: 255 is its own, any other the board's.
     """
 
-    def __init__(self, host: str, process: "subprocess.Popen[bytes]", errors: IO[bytes]) -> None:
+    def __init__(self, host: str, process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
         assert process.stdin is not None and process.stdout is not None
         self._host, self._process, self._errors = host, process, errors
         self._input, self._output = process.stdin, process.stdout
         os.set_blocking(self._input.fileno(), False)
         self._rest = b""
         self.step = "connecting"
-        self.exit_code: Optional[int] = None
+        self.exit_code: int | None = None
 
     def ask(self, request: Mapping[str, Any], limit_s: float, step: str, report: Report = lambda line: None) -> Any:
         """The result of a request; `report` takes what the board says meanwhile."""
@@ -104,7 +104,7 @@ class Channel:
 
     def fail(self, reason: str) -> BoardError:
         """The error to raise."""
-        return BoardError("{}: {} failed: {}".format(self._host, self.step, reason))
+        return BoardError(f"{self._host}: {self.step} failed: {reason}")
 
     def _read_line(self, deadline: float) -> bytes:
         parts, size = [self._rest], len(self._rest)
@@ -116,11 +116,11 @@ class Channel:
             parts.append(part)
             size += len(part)
             if size > REPLY_LIMIT:
-                raise self.fail("an answer of more than {} MiB".format(REPLY_LIMIT >> 20))
+                raise self.fail(f"an answer of more than {REPLY_LIMIT >> 20} MiB")
         line, self._rest = b"".join(parts).split(b"\n", 1)
         return line
 
-    def _wait(self, readers: List[Any], writers: List[Any], deadline: float) -> None:
+    def _wait(self, readers: list[Any], writers: list[Any], deadline: float) -> None:
         ready = select.select(readers, writers, [], max(0.0, deadline - time.monotonic()))
         if not any(ready):
             raise self.fail("no answer in time")
@@ -134,4 +134,4 @@ class Channel:
         self._errors.seek(0)
         lines = [line for line in self._errors.read(1 << 16).decode(errors="replace").splitlines() if line.strip()]
         words = "".join(char for char in (lines or ["no message"])[-1] if char.isprintable())[:500]
-        return "the connection ended with {}: {}".format(self.exit_code, words)
+        return f"the connection ended with {self.exit_code}: {words}"

@@ -7,20 +7,20 @@ import shutil
 import tempfile
 from importlib import import_module
 from pathlib import Path
-from typing import Any, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Mapping, NamedTuple, Sequence
 
-from deploy.canary import write_canary
 from deploy.child import Say, ask_child
-from deploy.device import GOVERNOR, read_fingerprint
 from deploy.engines import open_engine
 from deploy.engines.cuda_driver import find_cuda_device
 from deploy.engines.ort import OrtEngine
 from deploy.engines.ort_cuda import OrtCudaEngine
 from deploy.errors import DeployError, EngineError, InputError
+from deploy.measuring.canary import write_canary
+from deploy.measuring.device import GOVERNOR, read_fingerprint
+from deploy.measuring.timing import make_noise
+from deploy.measuring.watching import uses_gpu
 from deploy.sensors import describe_reading, read_now
 from deploy.sensors.tegra import read_power_mode
-from deploy.timing import make_noise
-from deploy.watching import uses_gpu
 
 __all__ = ["STATES", "Condition", "describe_conditions", "examine_machine", "require_working", "run_canary"]
 
@@ -50,10 +50,10 @@ class Condition(NamedTuple):
         return "{:<8} {}: {}{}".format(self.state, self.what, self.found, self.advice and "; " + self.advice)
 
 
-def examine_machine(engine: str, threads: Optional[int], folder: Path) -> List[Condition]:
+def examine_machine(engine: str, threads: int | None, folder: Path) -> list[Condition]:
     """This machine, for a target with this engine; its free disk is that of ``folder``."""
     conditions = [
-        Condition("works", "machine", "{} {}".format(platform.system(), platform.machine())),
+        Condition("works", "machine", f"{platform.system()} {platform.machine()}"),
         Condition("works", "Python", platform.python_version()),
         _find_module("numpy", True, INSTALL["numpy"]),
         _find_module("PIL", True, INSTALL["PIL"]),
@@ -65,11 +65,11 @@ def examine_machine(engine: str, threads: Optional[int], folder: Path) -> List[C
     return [*conditions, Condition("works", "sensors", sensors), *_find_power_mode()]
 
 
-def describe_conditions(name: str, conditions: Sequence[Condition]) -> List[str]:
+def describe_conditions(name: str, conditions: Sequence[Condition]) -> list[str]:
     """A line that says whether the target works, and one for each condition."""
     lacks = sum(condition.state == "missing" for condition in conditions)
-    verdict = "works" if not lacks else "cannot be measured on, {} missing".format(lacks)
-    return ["target {}: {}".format(name, verdict), *map(str, conditions)]
+    verdict = "works" if not lacks else f"cannot be measured on, {lacks} missing"
+    return [f"target {name}: {verdict}", *map(str, conditions)]
 
 
 def require_working(name: str, conditions: Sequence[Condition]) -> None:
@@ -92,18 +92,17 @@ def _find_module(name: str, needed: bool, install: str) -> Condition:
         return Condition("missing", name, str(error), install)
 
 
-def _run_canary(engine: str, threads: Optional[int]) -> Condition:
+def _run_canary(engine: str, threads: int | None) -> Condition:
     """Whether the engine executes a small model, in a process that it may end."""
-    what = "engine {}".format(engine)
+    what = f"engine {engine}"
     try:
         runtime, opened, cpu, cores = ask_child(CANARY, {"engine": engine, "threads": threads}, lambda message: None)
     except DeployError as error:
         return Condition("missing", what, str(error))
-    return Condition("works", what, "{} ran a small model, {} threads; {}, {} physical cores".format(
-        runtime, opened, cpu, cores))  # fmt: skip
+    return Condition("works", what, (f"{runtime} ran a small model, {opened} threads; {cpu}, {cores} physical cores"))
 
 
-def run_canary(request: Mapping[str, Any], say: Say) -> List[Any]:
+def run_canary(request: Mapping[str, Any], say: Say) -> list[Any]:
     """Run the canary by an engine: the runtime's name, its threads, the CPU and its cores."""
     with tempfile.TemporaryDirectory(prefix="canary-") as folder:
         model = write_canary(Path(folder) / "canary.onnx")
@@ -128,9 +127,8 @@ def _find_cuda(needed: bool) -> Condition:
 def _find_disk(folder: Path) -> Condition:
     free = shutil.disk_usage(str(folder)).free >> 20
     if free >= LEAST_FREE_MIB:
-        return Condition("works", "disk", "{} MiB free".format(free))
-    return Condition("missing", "disk", "{} MiB free at {}".format(free, folder), "free {} MiB at least".format(
-        LEAST_FREE_MIB))  # fmt: skip
+        return Condition("works", "disk", f"{free} MiB free")
+    return Condition("missing", "disk", f"{free} MiB free at {folder}", (f"free {LEAST_FREE_MIB} MiB at least"))
 
 
 def _find_governor() -> Condition:
@@ -141,11 +139,11 @@ def _find_governor() -> Condition:
     if governor == "performance":
         return Condition("works", "CPU clocks", "governor performance")
     return Condition(
-        "note", "CPU clocks", "governor {}".format(governor), "steadier: sudo cpupower frequency-set -g performance"
+        "note", "CPU clocks", f"governor {governor}", "steadier: sudo cpupower frequency-set -g performance"
     )
 
 
-def _find_power_mode() -> List[Condition]:
+def _find_power_mode() -> list[Condition]:
     """Of a Jetson; elsewhere there is nothing to say."""
     mode = read_power_mode()
     return [] if mode is None else [Condition("works", "power mode", mode, "latencies hold for this one")]

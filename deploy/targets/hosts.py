@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any
 
 from deploy.errors import InputError
 from deploy.targets.base import TargetSpec, make_target
@@ -30,9 +30,7 @@ def apply_host(spec: TargetSpec, host: str = "") -> TargetSpec:
     """
     if spec.link != "ssh":
         if host:
-            raise InputError(
-                "target {!r} is this machine; --host goes with a target that ssh reaches".format(spec.name)
-            )
+            raise InputError(f"target {spec.name!r} is this machine; --host goes with a target that ssh reaches")
         return spec
     if host:
         spec = replace(spec, host=host)
@@ -40,20 +38,21 @@ def apply_host(spec: TargetSpec, host: str = "") -> TargetSpec:
         spec = replace(spec, **_read_host(spec.name))
     if not spec.host:
         raise InputError(
-            "target {!r} is a board, and no host is named: give --host user@board, or write into {}: "
-            '[{}] and, on the next line, host = "user@board"'.format(spec.name, find_hosts_file(), spec.name)
+            f"target {spec.name!r} is a board, and no host is named: give --host user@board, or write into "
+            f"{find_hosts_file()}: "
+            f'[{spec.name}] and, on the next line, host = "user@board"'
         )
     return spec
 
 
-def _read_host(name: str) -> Dict[str, Any]:
+def _read_host(name: str) -> dict[str, Any]:
     path = find_hosts_file()
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError("the hosts file {} cannot be read: {}".format(path, error)) from error
+        raise InputError(f"the hosts file {path} cannot be read: {error}") from error
     tables = load_toml(text, str(path))
     for table, values in tables.items():
         if not isinstance(values, dict) or not set(values) <= set(KEYS):
@@ -63,5 +62,5 @@ def _read_host(name: str) -> Dict[str, Any]:
                 )
             )
     values = dict(tables.get(name, {}))
-    make_target({"name": name, **values}, "{}, {}".format(path, name))  # for its errors
+    make_target({"name": name, **values}, f"{path}, {name}")  # for its errors
     return values

@@ -5,11 +5,11 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, Mapping, Sequence, Tuple
+from typing import Callable, Iterator, Mapping, Sequence
 
 from deploy.data.images import ImageFile
 from deploy.detections import Detections
-from deploy.measure import Measured, Subject, measure_models
+from deploy.measuring.measure import Measured, Subject, measure_models
 from deploy.pipeline.detector import DetectionModel, Detector, Timings
 from deploy.targets.base import TargetSpec
 from deploy.targets.examine import Condition, examine_machine
@@ -23,7 +23,7 @@ class LocalTarget:
 
     spec: TargetSpec
 
-    def check(self) -> List[Condition]:
+    def check(self) -> list[Condition]:
         """What this machine is, and whether the engine runs a small model."""
         return examine_machine(self.spec.engine, self.spec.threads, Path(tempfile.gettempdir()))
 
@@ -34,8 +34,8 @@ class LocalTarget:
         level: str = "screen",
         seed: int = 0,
         report: Callable[[str], None] = lambda line: None,
-    ) -> Dict[str, Measured]:
-        """As `deploy.measure.measure_models`."""
+    ) -> dict[str, Measured]:
+        """As `deploy.measuring.measure.measure_models`."""
         return measure_models(
             subjects,
             images,
@@ -51,7 +51,7 @@ class LocalTarget:
 
     def detect(
         self, source: DetectionModel, images: Sequence[ImageFile], report: Callable[[str], None] = lambda line: None
-    ) -> Iterator[Tuple[int, Detections, Timings]]:
+    ) -> Iterator[tuple[int, Detections, Timings]]:
         """As `Detector.detect_files`."""
         with Detector(source, self.spec.threads, self.spec.engine) as detector:
             yield from detector.detect_files(images, report)

@@ -16,7 +16,7 @@ import re
 import shutil
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, NoReturn
+from typing import Any, NoReturn
 
 OURS = re.compile(r"[0-9a-f]{64}(\.[0-9]+\.part)?\Z")
 SPARE = 16 << 20  # bytes of the disk that stay free
@@ -27,7 +27,7 @@ def main(folder: Path, archive: str, bound: int) -> NoReturn:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(str(folder / ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
-        wanted: Dict[str, int] = json.loads(_read_line())["files"]
+        wanted: dict[str, int] = json.loads(_read_line())["files"]
         _prune_alone(lock, folder, wanted, bound)
         fcntl.flock(lock, fcntl.LOCK_SH)  # from here on, and as long as the agent lives, nobody prunes
         missing = [digest for digest in wanted if not _is_intact(folder / digest)]
@@ -35,18 +35,19 @@ def main(folder: Path, archive: str, bound: int) -> NoReturn:
         size = sum(wanted[digest] for digest in missing)
         free = shutil.disk_usage(str(folder)).free
         if size and size + SPARE > free:
-            sys.exit("the files cannot be stored: they are {} MiB, and {} MiB of {} are free".format(
-                size >> 20, free >> 20, folder))  # fmt: skip
+            sys.exit(
+                f"the files cannot be stored: they are {size >> 20} MiB, and {free >> 20} MiB of {folder} are free"
+            )
         for digest in missing:
             _receive(folder / digest, wanted[digest])
         _say("stored")
     except OSError as error:
-        sys.exit("the files cannot be stored: {}".format(error))
+        sys.exit(f"the files cannot be stored: {error}")
     os.set_inheritable(lock, True)
     os.execv(sys.executable, [sys.executable, "-E", str(folder / archive), "agent", str(folder)])
 
 
-def _prune_alone(lock: int, folder: Path, wanted: Dict[str, int], bound: int) -> None:
+def _prune_alone(lock: int, folder: Path, wanted: dict[str, int], bound: int) -> None:
     """Remove the files used longest ago until those that come fit into the bound; nothing while another client is here.
 
     Files of `wanted`, and what is not named like a file of ours, stay.
@@ -78,7 +79,7 @@ def _is_intact(path: Path) -> bool:
 
 
 def _receive(path: Path, size: int) -> None:
-    aside = path.with_name("{}.{}.part".format(path.name, os.getpid()))
+    aside = path.with_name(f"{path.name}.{os.getpid()}.part")
     total = hashlib.sha256()
     try:
         with aside.open("wb") as file:
@@ -99,7 +100,7 @@ def _receive(path: Path, size: int) -> None:
             aside.unlink()
 
 
-def _list_lacking() -> List[str]:
+def _list_lacking() -> list[str]:
     lacks = [] if sys.version_info >= (3, 8) else ["Python 3.8"]
     return lacks + [name for name in ("numpy", "PIL") if importlib.util.find_spec(name) is None]
 

@@ -9,18 +9,18 @@ import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Sequence, Tuple
+from typing import Any, Callable, Iterator, Mapping, Sequence
 
 from deploy.agent import AGENT_VERSION
-from deploy.archive import write_archive
-from deploy.bundle import hash_file
+from deploy.bundles.archive import write_archive
+from deploy.bundles.bundle import hash_file
 from deploy.data.images import ImageFile
 from deploy.detections import Detections
 from deploy.errors import BoardError, InputError
-from deploy.measure import Measured, Subject
+from deploy.measuring.measure import Measured, Subject
+from deploy.measuring.protocols import get_protocol
 from deploy.pipeline.detector import DetectionModel, Timings
 from deploy.pipeline.sources import list_images
-from deploy.protocols import get_protocol
 from deploy.targets.answers import parse_conditions, parse_detected, parse_measured
 from deploy.targets.base import TargetSpec
 from deploy.targets.channel import Channel, connect
@@ -53,18 +53,18 @@ class SshTarget:
     def __post_init__(self) -> None:
         spec = self.spec
         if not spec.host:
-            raise InputError("target {!r} is reached by ssh and has no host: give --host user@board".format(spec.name))
+            raise InputError(f"target {spec.name!r} is reached by ssh and has no host: give --host user@board")
         for what, value, pattern in (
             ("host", spec.host, HOST),
             ("python", spec.python, WORD),
             ("cache", spec.cache, WORD),
         ):
             if not pattern.match(value):
-                raise InputError("target {!r}: {!r} is not taken as {}".format(spec.name, value, what))
+                raise InputError(f"target {spec.name!r}: {value!r} is not taken as {what}")
         if shutil.which("ssh") is None:
-            raise InputError("target {!r} needs the program ssh; install OpenSSH's client".format(spec.name))
+            raise InputError(f"target {spec.name!r} needs the program ssh; install OpenSSH's client")
 
-    def check(self) -> List[Condition]:
+    def check(self) -> list[Condition]:
         """What the way there and the board are; where one step fails, the later ones are not tried."""
         spec, conditions = self.spec, []
         with tempfile.TemporaryDirectory(prefix="agent-") as folder, self._connect(Path(folder)) as (channel, archive):
@@ -94,14 +94,14 @@ class SshTarget:
         level: str = "screen",
         seed: int = 0,
         report: Report = lambda line: None,
-    ) -> Dict[str, Measured]:
-        """As `deploy.measure.measure_models`, in one lease of the board; a `BoardError` where the board fails."""
+    ) -> dict[str, Measured]:
+        """As `deploy.measuring.measure.measure_models`, in a lease of the board; a `BoardError` where it fails."""
         protocol = get_protocol(level, self.spec.mode)
         if not subjects:
             raise InputError("there is no model to measure")
         for subject in subjects.values():
             if not subject.model.is_file():
-                raise InputError("there is no model {}".format(subject.model))
+                raise InputError(f"there is no model {subject.model}")
         digests = {name: hash_file(subject.model) for name, subject in subjects.items()}
         paths = list_images(images)[: protocol.images] if images else []
         files = {digests[name]: subject.model for name, subject in subjects.items()}
@@ -142,14 +142,14 @@ class SshTarget:
 
     def detect(
         self, source: DetectionModel, images: Sequence[ImageFile], report: Report = lambda line: None
-    ) -> Iterator[Tuple[int, Detections, Timings]]:
+    ) -> Iterator[tuple[int, Detections, Timings]]:
         """As `Detector.detect_files`, found on the board."""
         there = []
         for position, image in enumerate(images):
             if image.path.is_file():
                 there.append((position, image, hash_file(image.path)))
             else:
-                report("there is no image {} (skipped)".format(image.path))
+                report(f"there is no image {image.path} (skipped)")
         model = hash_file(source.model)
         files = {digest: image.path for _, image, digest in there}
         with self._open_agent({model: source.model, **files}, report) as agent:
@@ -183,7 +183,7 @@ class SshTarget:
             yield channel
 
     @contextmanager
-    def _connect(self, folder: Path) -> Iterator[Tuple[Channel, Dict[str, Path]]]:
+    def _connect(self, folder: Path) -> Iterator[tuple[Channel, dict[str, Path]]]:
         """A connection to a board that waits for files, and the first of them: this package, written in `folder`."""
         archive, script = folder / "detect.pyz", pkgutil.get_data(__name__, "receive.py")
         assert script is not None
@@ -195,7 +195,7 @@ class SshTarget:
         with connect(self.spec, words) as channel:
             yield channel, {hash_file(archive): archive}
 
-    def _push(self, channel: Channel, files: Mapping[str, Path], report: Report) -> Dict[str, Any]:
+    def _push(self, channel: Channel, files: Mapping[str, Path], report: Report) -> dict[str, Any]:
         """Ask which of the files the board has, and send the others; what it says of its Python."""
         sizes = {digest: path.stat().st_size for digest, path in files.items()}
         hello = channel.ask({"files": sizes}, START_S, "connecting")
@@ -211,8 +211,8 @@ class SshTarget:
         return hello
 
     def _send(self, channel: Channel, path: Path, report: Report) -> None:
-        channel.step = "pushing {}".format(path.name)
-        report("pushing {} to {}".format(path.name, self.spec.host))
+        channel.step = f"pushing {path.name}"
+        report(f"pushing {path.name} to {self.spec.host}")
         with path.open("rb") as file:
             for block in iter(lambda: file.read(1 << 16), b""):
                 channel.write(block, STALL_S)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Dict, Type
-
 from deploy.errors import InputError
 from deploy.video.base import VideoFrame, VideoLibrary, VideoReader, VideoWriter
 from deploy.video.opencv import OpenCvLibrary
@@ -12,7 +10,7 @@ from deploy.video.pyav import PyAvLibrary
 __all__ = ["LIBRARIES", "VideoFrame", "VideoLibrary", "VideoReader", "VideoWriter", "find_library"]
 
 # By the module's name; the first one installed is taken. PyAV tells the end of a video from a damage.
-LIBRARIES: Dict[str, Type[VideoLibrary]] = {"av": PyAvLibrary, "cv2": OpenCvLibrary}
+LIBRARIES: dict[str, type[VideoLibrary]] = {"av": PyAvLibrary, "cv2": OpenCvLibrary}
 
 
 def find_library() -> VideoLibrary:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from pathlib import Path
 from time import monotonic
-from typing import Callable, Iterator, NamedTuple, Optional, Tuple
+from typing import Callable, Iterator, NamedTuple
 
 import numpy as np
 
@@ -25,7 +25,7 @@ class VideoFrame(NamedTuple):
     """An upright (H, W, 3) uint8 RGB image, its number in the video from 0, and milliseconds since the first frame."""
 
     number: int
-    timestamp_ms: Optional[float]
+    timestamp_ms: float | None
     image: np.ndarray
 
 
@@ -43,7 +43,7 @@ class VideoReader(ABC):
         announced: how many frames the file says it has, 0 where it does not say.
     """
 
-    fps: Optional[float] = None
+    fps: float | None = None
     announced: int = 0
 
     def __init__(self, name: str, kind: str) -> None:
@@ -63,7 +63,7 @@ class VideoReader(ABC):
         """The present frame, upright, in memory of its own. Raises `BrokenFrameError`."""
 
     @abstractmethod
-    def _position_ms(self) -> Optional[float]:
+    def _position_ms(self) -> float | None:
         """The time of the present frame on the file's own clock."""
 
     @abstractmethod
@@ -81,7 +81,7 @@ class VideoReader(ABC):
             SourceError: a camera gave no more frames, or a stream broke off.
         """
         number = damaged = 0
-        first_ms: Optional[float] = None
+        first_ms: float | None = None
         reason = ""
         while True:
             try:
@@ -95,7 +95,7 @@ class VideoReader(ABC):
             except BrokenFrameError as problem:
                 damaged += 1
                 if damaged == 1:
-                    report("{}: frame {} is damaged: {} (left out)".format(self.name, number, problem))
+                    report(f"{self.name}: frame {number} is damaged: {problem} (left out)")
             except SourceError as error:
                 reason = str(error)
                 break
@@ -104,20 +104,20 @@ class VideoReader(ABC):
 
     def _report_end(self, report: Report, good: int, damaged: int, reason: str) -> None:
         if damaged > 1:
-            report("{}: {} frames in all were damaged and left out".format(self.name, damaged))
+            report(f"{self.name}: {damaged} frames in all were damaged and left out")
         because = ": " + reason if reason else ""
         if self.kind == "camera" or (self.kind == "stream" and (reason or not good)):
-            raise SourceError("the {} {} gave no more frames after {}{}".format(self.kind, self.name, good, because))
+            raise SourceError(f"the {self.kind} {self.name} gave no more frames after {good}{because}")
         if not good:
-            raise InputError("{} holds no frame that can be decoded{}".format(self.name, because))
+            raise InputError(f"{self.name} holds no frame that can be decoded{because}")
         if self.kind == "stream":
-            report("{}: the stream ended after {} frames".format(self.name, good))
+            report(f"{self.name}: the stream ended after {good} frames")
         elif reason:
-            report("{}: the video breaks off after {} frames{}".format(self.name, good, because))
+            report(f"{self.name}: the video breaks off after {good} frames{because}")
         elif good + damaged < COMPLETE * self.announced:
-            report("{}: {} of about {} frames could be read".format(self.name, good, self.announced))
+            report(f"{self.name}: {good} of about {self.announced} frames could be read")
 
-    def __enter__(self) -> "VideoReader":
+    def __enter__(self) -> VideoReader:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -141,7 +141,7 @@ class VideoWriter(ABC):
         self._write(np.pad(image, [*odd, (0, 0)], mode="edge") if any(map(any, odd)) else image)
 
     @staticmethod
-    def even_size(width: int, height: int) -> Tuple[int, int]:
+    def even_size(width: int, height: int) -> tuple[int, int]:
         """What a video of such images measures."""
         return width + width % 2, height + height % 2
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any
 
 import numpy as np
 
@@ -39,11 +39,11 @@ class _OpenCvReader(VideoReader):
         super().__init__(name, kind)
         self._cv2 = cv2
         number = address[len(CAMERA) :] if kind == "camera" and address.startswith(CAMERA) else ""
-        where: Union[int, str] = int(number) if number.isdigit() else address
+        where: int | str = int(number) if number.isdigit() else address
         self._capture: Any = cv2.VideoCapture(where)
         if not self._capture.isOpened():
             self._capture.release()
-            raise InputError("{} is not a {} that OpenCV can open".format(name, kind))
+            raise InputError(f"{name} is not a {kind} that OpenCV can open")
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = float(rate) if rate and rate > 0 else None
         count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT) if kind == "video" else 0
@@ -58,7 +58,7 @@ class _OpenCvReader(VideoReader):
             raise BrokenFrameError("OpenCV could not decode it")
         return np.ascontiguousarray(image[:, :, ::-1])  # upright: OpenCV turns it itself
 
-    def _position_ms(self) -> Optional[float]:
+    def _position_ms(self) -> float | None:
         return float(self._capture.get(self._cv2.CAP_PROP_POS_MSEC))
 
     def close(self) -> None:
@@ -72,7 +72,7 @@ class _OpenCvWriter(VideoWriter):
         )
         if not self._writer.isOpened():
             self._writer.release()
-            raise DeployError("the video {} could not be written: this OpenCV does not write MP4".format(path))
+            raise DeployError(f"the video {path} could not be written: this OpenCV does not write MP4")
 
     def _write(self, image: np.ndarray) -> None:
         self._writer.write(np.ascontiguousarray(image[:, :, ::-1]))

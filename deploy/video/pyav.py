@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Iterator
 
 import numpy as np
 
@@ -38,7 +38,7 @@ class _PyAvReader(VideoReader):
     def __init__(self, av: Any, address: str, name: str, kind: str) -> None:
         super().__init__(name, kind)
         self._errors: Any = av.error
-        options: Dict[str, Any] = {} if kind == "video" else {"timeout": PATIENCE_S}
+        options: dict[str, Any] = {} if kind == "video" else {"timeout": PATIENCE_S}
         if kind == "camera":
             options["format"] = "v4l2"
         if address.startswith("rtsp"):
@@ -46,17 +46,17 @@ class _PyAvReader(VideoReader):
         try:
             self._container: Any = av.open(address, **options)
         except (self._errors.FFmpegError, OSError, ValueError) as error:
-            raise InputError("{} is not a {} that can be opened: {}".format(name, kind, _explain(error))) from error
+            raise InputError(f"{name} is not a {kind} that can be opened: {_explain(error)}") from error
         if not self._container.streams.video:
             self._container.close()
-            raise InputError("{} holds no video".format(name))
+            raise InputError(f"{name} holds no video")
         self._stream: Any = self._container.streams.video[0]
         rate = self._stream.average_rate
         self.fps = float(rate) if rate else None
         seconds = (self._container.duration or 0) / 1e6
         self.announced = 0 if kind != "video" else self._stream.frames or round(seconds * (self.fps or 0))
         self._packets: Iterator[Any] = self._container.demux(self._stream)
-        self._decoded: List[Any] = []
+        self._decoded: list[Any] = []
         self._frame: Any = None
 
     def _advance(self) -> bool:
@@ -84,7 +84,7 @@ class _PyAvReader(VideoReader):
         self._frame = None
         return np.ascontiguousarray(np.rot90(image, turns)) if turns % 4 else image
 
-    def _position_ms(self) -> Optional[float]:
+    def _position_ms(self) -> float | None:
         seconds = self._frame.time
         return None if seconds is None else float(seconds) * 1000
 
@@ -143,7 +143,7 @@ class _PyAvWriter(VideoWriter):
             raise self._failure(error) from error
 
     def _failure(self, error: Exception) -> DeployError:
-        return DeployError("the video {} could not be written: {}".format(self._path, _explain(error)))
+        return DeployError(f"the video {self._path} could not be written: {_explain(error)}")
 
 
 def _has_encoder(av: Any, name: str) -> bool:
@@ -157,6 +157,6 @@ def _has_encoder(av: Any, name: str) -> bool:
 def _explain(error: Exception) -> str:
     """The reason alone: PyAV's errors repeat the address, which may hold a password."""
     if type(error).__name__ == "ExitError":  # PyAV's, when its own patience ends
-        return "nothing came for {:g} s".format(PATIENCE_S)
+        return f"nothing came for {PATIENCE_S:g} s"
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(str(text).split())

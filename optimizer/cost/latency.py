@@ -15,7 +15,7 @@ __all__ = ["LatencyCost"]
 
 @dataclass(frozen=True)
 class LatencyCost:
-    """Scores by latency on a target, fed with `images`, at a level of rigour (`deploy.protocols`).
+    """Scores by latency on a target, fed with `images`, at a level of rigour (`deploy.measuring.protocols`).
 
     `report` takes a line of text at each step. A latency that cannot be established raises `MeasurementError`; it never
     becomes a number.

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from deploy import Bundle, BundleManifest, Preprocess, write_bundle
-from deploy.cli import main
+from deploy.cli.parser import main
 
 WIDTH, HEIGHT = 64, 48
 NVML = "libnvidia-ml.so.1"

@@ -14,7 +14,7 @@ from loopback import Board, needs_sshd
 
 from deploy import Bundle, LatencyRecord, Subject
 from deploy.agent import AGENT_VERSION
-from deploy.archive import list_board_files, write_archive
+from deploy.bundles.archive import list_board_files, write_archive
 from deploy.targets import describe_conditions
 
 ROOT = Path(__file__).resolve().parents[2]

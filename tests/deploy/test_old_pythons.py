@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from deploy import Bundle
-from deploy.archive import list_board_files
+from deploy.bundles.archive import list_board_files
 
 PACKAGE = Path(__file__).resolve().parents[2] / "deploy"
 NEEDED = "numpy, PIL, onnxruntime"

@@ -23,7 +23,8 @@ MANY = 3000  # more than are done before a signal arrives
 def start(*arguments: object) -> subprocess.Popen[str]:
     # a shell's background jobs ignore Ctrl-C, and their children inherit that
     code = (
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from deploy.cli import main; main()"
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from deploy.cli.parser import main; main()"
     )
     command = [sys.executable, "-c", code, "run", *map(str, arguments)]
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]

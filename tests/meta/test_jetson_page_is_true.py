@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from deploy.builders.known_bad import find_known_bad
 from deploy.builders.releases import RELEASES
-from deploy.cli import build_parser
+from deploy.cli.parser import build_parser
 from deploy.targets import read_target
 from deploy.targets.base import parse_target
 from deploy.targets.examine import examine_machine

@@ -12,8 +12,8 @@ import pytest
 import optimizer
 from optimizer.config import RunConfig, parse_config, parse_duration, parse_size
 from optimizer.errors import InputError
-from optimizer.plan import Plan
 from optimizer.recipes import RECIPES, paper, quick, scaled_sizes
+from optimizer.run.plan import Plan
 from optimizer.search.base import Proposal, Trial
 from optimizer.store import RunStore
 

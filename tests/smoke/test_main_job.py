@@ -87,7 +87,7 @@ def test_front_json_has_what_the_readme_promises(finished: tuple[Path, str]) -> 
 def test_the_ap_in_front_json_is_that_of_the_artefact(finished: tuple[Path, str]) -> None:
     run, _ = finished
     base = read_front(run)["base"]
-    result = call("deploy.cli", "evaluate", str(run / base["bundle"]), "--data", str(run / "data"), "--json")
+    result = call("deploy.cli.parser", "evaluate", str(run / base["bundle"]), "--data", str(run / "data"), "--json")
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["ap"] == pytest.approx(base["ap"], abs=1e-9)
 
@@ -113,7 +113,7 @@ def test_an_altered_bundle_is_refused(finished: tuple[Path, str], tmp_path: Path
     for file in (run / "bundles" / "base").iterdir():
         content = file.read_bytes()
         (altered / file.name).write_bytes(content[:-1] + b"?" if file.name == "model.onnx" else content)
-    result = call("deploy.cli", "run", str(altered), str(image))
+    result = call("deploy.cli.parser", "run", str(altered), str(image))
     assert result.returncode == 2 and "model.onnx" in result.stderr and "Traceback" not in result.stderr
 
 

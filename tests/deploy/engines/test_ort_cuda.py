@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from ort_cuda import pretend_ort_cuda
 
-from deploy.canary import write_canary
 from deploy.engines import open_engine
 from deploy.engines.cuda_driver import find_cuda_device
 from deploy.errors import EngineError
-from deploy.timing import make_noise
+from deploy.measuring.canary import write_canary
+from deploy.measuring.timing import make_noise
 
 
 @pytest.fixture

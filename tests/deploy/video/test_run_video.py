@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from deploy import Bundle
-from deploy.cli import main
+from deploy.cli.parser import main
 
 Command = Callable[..., tuple[int, str, str]]
 

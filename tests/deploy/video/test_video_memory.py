@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from deploy import Bundle
-from deploy.cli import main
+from deploy.cli.parser import main
 from deploy.pipeline.sources import iterate_frames, list_sources
 
 FRAMES, HEIGHT, WIDTH = 120, 240, 320

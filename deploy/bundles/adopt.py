@@ -1,0 +1,150 @@
+"""A model from elsewhere made a bundle: what its file does not say is stated once, and checked against it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Callable, Sequence
+
+import numpy as np
+
+from deploy.bundles.bundle import Bundle, BundleManifest, hash_file, write_bundle
+from deploy.engines import TensorSpec, open_engine
+from deploy.engines.base import check_model_file
+from deploy.errors import DeployError, InputError
+from deploy.pipeline.batch import find_image_input
+from deploy.pipeline.decode import get_head
+from deploy.pipeline.detector import Detector, ModelSource
+from deploy.pipeline.preprocess import Preprocess
+
+__all__ = ["COCO_CLASSES", "adopt_model", "find_canvas_size", "read_class_names", "require_trust"]
+
+# By category id, which is the order that models have them in.
+# fmt: off
+COCO_CLASSES: tuple[str, ...] = (
+    "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
+    "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow",
+    "elephant", "bear", "zebra", "giraffe", "backpack", "umbrella", "handbag", "tie", "suitcase", "frisbee", "skis",
+    "snowboard", "sports ball", "kite", "baseball bat", "baseball glove", "skateboard", "surfboard",
+    "tennis racket", "bottle", "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple", "sandwich",
+    "orange", "broccoli", "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch", "potted plant", "bed",
+    "dining table", "toilet", "tv", "laptop", "mouse", "remote", "keyboard", "cell phone", "microwave", "oven",
+    "toaster", "sink", "refrigerator", "book", "clock", "vase", "scissors", "teddy bear", "hair drier",
+    "toothbrush",
+)
+# fmt: on
+
+
+def adopt_model(
+    model: Path,
+    folder: str | Path,
+    head: str,
+    class_names: Sequence[str],
+    prepare: Callable[[int, int], Preprocess] | None = None,
+    trust: bool = False,
+) -> Bundle:
+    """The bundle of an ONNX model that was not exported here; afterwards it is one like any other.
+
+    The model is loaded from a copy, alone in a folder, and detects in one image of noise: what would fail later fails
+    here, and no bundle is written.
+
+    Args:
+        prepare: the preprocessing for the (width, height) of the model's input; None is what models with this head are
+            usually fed with.
+        trust: whether the caller vouches for where the file is from.
+
+    Raises:
+        InputError: the file is not trusted, does not take images of a fixed number and size, keeps weights in other
+            files, or its outputs are not those of the head or of this number of classes.
+    """
+    model = check_model_file(model, "ONNX model")
+    kind = get_head(head)
+    require_trust(model, trust)
+    with tempfile.TemporaryDirectory(prefix="adopt-") as aside:
+        copy = Path(aside) / model.name
+        shutil.copyfile(str(model), str(copy))
+        width, height = _read_canvas_size(copy, model)
+        preprocess = (prepare or kind.usual_preprocess)(width, height)
+        with Detector(ModelSource(copy, preprocess, head), 1) as detector:
+            count = detector.class_count
+            if count is not None and count != len(class_names):
+                raise InputError(f"{model.name} tells {count} classes apart, but {len(class_names)} are named")
+            noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+            try:
+                labels = detector(noise).labels
+            except DeployError as error:
+                raise InputError(f"{model.name} cannot be run: {error}") from error
+        if len(labels) and not 0 <= labels.min() <= labels.max() < len(class_names):
+            raise InputError(f"{model.name} answers with class {labels.max()}, but {len(class_names)} are named")
+        digest = hash_file(copy)
+        manifest = BundleManifest(
+            name=model.stem,
+            arch_id=digest[:12],
+            arch={"adopted": model.name, "sha256": digest},
+            class_names=tuple(class_names),
+            preprocess=preprocess,
+            head=head,
+            precision="as adopted",
+            nms="as adopted",
+        )
+        return write_bundle(folder, copy, manifest)
+
+
+def require_trust(model: Path, trust: bool) -> None:
+    """Refuse a model that nobody vouches for; an `InputError` says how to."""
+    if not trust:
+        raise InputError(
+            f"{model} is from no bundle, so nothing is known of who made it; a runtime's reader of models is no "
+            "sandbox: add "
+            "--trust if you know its source"
+        )
+
+
+def find_canvas_size(inputs: Sequence[TensorSpec]) -> tuple[int, int] | None:
+    """(width, height) of the one image that a model with these inputs takes; None if it takes something else."""
+    taken = find_image_input(inputs)
+    return (taken.width, taken.height) if taken is not None and taken.images == 1 else None
+
+
+def read_class_names(source: str) -> tuple[str, ...]:
+    """The names in a text file, one a line, in the order of the model's labels; "coco" is COCO's eighty.
+
+    Raises:
+        InputError: the file cannot be read, is empty, or names a class twice.
+    """
+    if source == "coco":
+        return COCO_CLASSES
+    try:
+        lines = Path(source).read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise InputError(f"the class names {source} cannot be read: {error}") from error
+    names: list[str] = [line.strip() for line in lines if line.strip()]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if not names or twice:
+        reason = "names twice: " + ", ".join(twice) if twice else "is empty"
+        raise InputError(f"the file of class names {source} {reason}; one name a line is wanted")
+    return tuple(names)
+
+
+def _read_canvas_size(copy: Path, model: Path) -> tuple[int, int]:
+    """Of a copy that lies alone; errors speak of the model it is a copy of."""
+    try:
+        inputs = _list_inputs(copy)
+    except InputError as error:
+        _list_inputs(model)  # says what is wrong with the model itself
+        raise InputError(
+            f"{model} keeps weights in files beside it, and a bundle holds one file: save it as one"
+        ) from error
+    taken = find_image_input(inputs)
+    if taken is None:
+        raise InputError(
+            "{} takes {}, not one image [1, 3, height, width] float32, or a fixed number of them: export it with "
+            "fixed shapes".format(model, ", ".join(map(str, inputs)))
+        )
+    return taken.width, taken.height
+
+
+def _list_inputs(model: Path) -> Sequence[TensorSpec]:
+    with open_engine(model, 1) as engine:
+        return engine.inputs

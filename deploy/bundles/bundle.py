@@ -1,0 +1,249 @@
+"""A detector in one folder: everything a device needs, each file with its hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from types import MappingProxyType
+from typing import Any, Mapping
+
+from deploy.bundles.archive import write_archive
+from deploy.errors import DeployError, InputError
+from deploy.pipeline.nms import Selection, parse_selection
+from deploy.pipeline.preprocess import Preprocess
+
+__all__ = ["SCHEMA_VERSION", "Bundle", "BundleManifest", "hash_file", "open_bundle", "write_bundle"]
+
+SCHEMA_VERSION = 1
+MANIFEST_FILE = "bundle.json"
+MODEL_FILE = "model.onnx"
+ARCHIVE_FILE = "detect.pyz"
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class BundleManifest:
+    """What a bundle says about its model; `bundle.json` holds it.
+
+    Attributes:
+        arch_id, arch: the architecture's identity and its description, as JSON.
+        head: how the outputs are read, a name in `deploy.pipeline.decode.HEADS`. selection: which of them are objects,
+            for a head that leaves it to the host; None is the head's usual one.
+        precision: of the arithmetic written into the graph. nms: the variant written into it.
+        metrics: what was found out about the model, as JSON: average precision, latency records.
+        files: SHA-256 of every file beside `bundle.json`, by name; filled in by `write_bundle`.
+    """
+
+    name: str
+    arch_id: str
+    arch: Mapping[str, Any]
+    class_names: tuple[str, ...]
+    preprocess: Preprocess
+    head: str = "detections"
+    precision: str = "fp32"
+    nms: str = "op"
+    max_detections: int = 100
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+    selection: Selection | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "schema_version": self.schema_version,
+            "name": self.name,
+            "arch_id": self.arch_id,
+            "arch": dict(self.arch),
+            "class_names": list(self.class_names),
+            "preprocess": self.preprocess.to_json(),
+            "head": self.head,
+            "selection": None if self.selection is None else self.selection.to_json(),
+            "precision": self.precision,
+            "nms": self.nms,
+            "max_detections": self.max_detections,
+            "metrics": dict(self.metrics),
+            "files": dict(self.files),
+        }
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> BundleManifest:
+        """The inverse of `to_json`; an `InputError` names what is missing, unknown or of another version."""
+        version = value.get("schema_version")
+        if version != SCHEMA_VERSION:
+            raise InputError(
+                f"schema version {version!r}; this release reads {SCHEMA_VERSION}: write the bundle again, or use "
+                "the release "
+                "it is from"
+            )
+        try:
+            return BundleManifest(
+                name=str(value["name"]),
+                arch_id=str(value["arch_id"]),
+                arch=dict(value["arch"]),
+                class_names=tuple(str(name) for name in value["class_names"]),
+                preprocess=Preprocess.from_json(value["preprocess"]),
+                head=str(value["head"]),
+                selection=parse_selection(value.get("selection")),  # bundles had none before there was a choice
+                precision=str(value["precision"]),
+                nms=str(value["nms"]),
+                max_detections=int(value["max_detections"]),
+                metrics=dict(value["metrics"]),
+                files={str(name): str(digest) for name, digest in dict(value["files"]).items()},
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"not a bundle's description: {error!r}") from error
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle on disk whose every file was checked."""
+
+    folder: Path
+    manifest: BundleManifest = field(repr=False)
+
+    @property
+    def model(self) -> Path:
+        return self.folder / MODEL_FILE
+
+    @property
+    def preprocess(self) -> Preprocess:
+        return self.manifest.preprocess
+
+    @property
+    def head(self) -> str:
+        return self.manifest.head
+
+    @property
+    def selection(self) -> Selection | None:
+        return self.manifest.selection
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.manifest.class_names
+
+
+def write_bundle(
+    folder: str | Path, model_path: Path, manifest: BundleManifest, extra_files: Mapping[str, Path] = NOTHING
+) -> Bundle:
+    """The bundle of a model, whole or not at all: written aside, flushed, renamed; a bundle of that name is replaced.
+
+    ``extra_files`` maps names in the bundle to files to copy. `detect.pyz`, the runtime, is always added.
+
+    Raises:
+        InputError: the folder exists and is no bundle, or a name of ``extra_files`` is taken or leaves the folder.
+        DeployError: the disk is full or not writable; nothing is left behind.
+    """
+    folder = Path(folder)
+    if (
+        folder.exists()
+        and not (folder / MANIFEST_FILE).is_file()
+        and not (folder.is_dir() and not any(folder.iterdir()))
+    ):
+        raise InputError(f"{folder} exists and is no bundle; it is left alone, choose another folder")
+    for name in extra_files:
+        if name in (MODEL_FILE, ARCHIVE_FILE, MANIFEST_FILE) or not _stays_inside(name):
+            raise InputError(f"{name!r} cannot be the name of an extra file in a bundle")
+    aside = folder.parent / f".{folder.name}.part"
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        for name, source in {MODEL_FILE: model_path, **extra_files}.items():
+            (aside / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(str(source), str(aside / name))
+        write_archive(aside / ARCHIVE_FILE)
+        names = [MODEL_FILE, ARCHIVE_FILE, *extra_files]
+        complete = replace(manifest, files={name: hash_file(aside / name) for name in sorted(names)})
+        content = json.loads(json.dumps(complete.to_json()))  # as a reader will see it
+        text = json.dumps({**content, "sha256": _hash_content(content)}, indent=1, sort_keys=True)
+        (aside / MANIFEST_FILE).write_text(text, encoding="utf-8")
+        for name in [*names, MANIFEST_FILE, "."]:
+            _flush(aside / name)
+        _move_into_place(aside, folder)
+    except OSError as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise DeployError(f"the bundle {folder} could not be written: {error}") from error
+    return Bundle(folder, complete)
+
+
+def open_bundle(path: str | Path) -> Bundle:
+    """The bundle in a folder (or beside a `bundle.json`), after every hash was compared.
+
+    Raises:
+        InputError: it is none, is incomplete, was altered, or has another schema version.
+    """
+    folder = Path(path).parent if Path(path).name == MANIFEST_FILE else Path(path)
+    if not folder.exists():
+        raise InputError(f"there is no bundle {folder}")
+    try:
+        content = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputError(f"{folder} is no bundle: it holds no {MANIFEST_FILE}") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder / MANIFEST_FILE} is damaged: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{folder / MANIFEST_FILE} is damaged: it holds no JSON object")
+    stated = str(content.pop("sha256", "nothing"))
+    try:
+        manifest = BundleManifest.from_json(content)
+    except InputError as error:
+        raise InputError(f"{folder / MANIFEST_FILE}: {error}") from error
+    _compare(folder, MANIFEST_FILE, _hash_content(content), stated)
+    if MODEL_FILE not in manifest.files:
+        raise InputError(f"{folder / MANIFEST_FILE}: it lists no {MODEL_FILE}")
+    for name, digest in sorted(manifest.files.items()):
+        if not _stays_inside(name):
+            raise InputError(f"{folder / MANIFEST_FILE}: the file name {name!r} leaves the bundle")
+        if not (folder / name).is_file():
+            raise InputError(f"the bundle {folder} is incomplete: {name} is missing")
+        _compare(folder, name, hash_file(folder / name), digest)
+    return Bundle(folder, manifest)
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _hash_content(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _compare(folder: Path, name: str, found: str, stated: str) -> None:
+    if found != stated:
+        raise InputError(
+            f"the bundle {folder} was altered or cut short: the SHA-256 of {name} begins {found[:12]}, "
+            f"{MANIFEST_FILE} says {stated[:12]}"
+        )
+
+
+def _stays_inside(name: str) -> bool:
+    path = PurePosixPath(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\\" not in name
+
+
+def _flush(path: Path) -> None:
+    """Have the system write a file or folder to the disk."""
+    descriptor = os.open(str(path), os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _move_into_place(aside: Path, folder: Path) -> None:
+    """Rename; a bundle already there steps aside first and is removed last."""
+    old = folder.parent / f".{folder.name}.old"
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    aside.rename(folder)
+    _flush(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""The command `deploy`: its options, what each command does, and what the terminal shows."""

@@ -1,0 +1,337 @@
+"""What each `deploy` command does and prints."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from contextlib import ExitStack, closing
+from dataclasses import asdict, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, Sequence
+
+from deploy.builders.compatibility import VERSIONS, check_model, fits_release, opset_of, read_model
+from deploy.builders.compatibility_report import describe_findings, findings_json
+from deploy.builders.plans import LEVELS
+from deploy.bundles.adopt import adopt_model, find_canvas_size, read_class_names, require_trust
+from deploy.bundles.bundle import Bundle, open_bundle
+from deploy.cli.terminal import (
+    comparison_json,
+    describe_comparison,
+    describe_frame,
+    plural,
+    print_record,
+    report_line,
+    show_progress,
+    show_steps,
+)
+from deploy.engines import open_engine
+from deploy.engines.base import check_model_file
+from deploy.engines.trt import TrtEngine
+from deploy.errors import CompatibilityError, InputError, MeasurementError
+from deploy.measuring.record import LatencyRecord, compare
+from deploy.measuring.timing import Subject
+from deploy.pipeline.annotate import AnnotatedFolder
+from deploy.pipeline.decode import get_head
+from deploy.pipeline.detector import Detector
+from deploy.pipeline.preprocess import Preprocess
+from deploy.pipeline.sources import iterate_frames, list_sources
+from deploy.targets import LINKS, TARGETS, Target, describe_conditions, get_target, read_target, require_working
+
+__all__ = [
+    "adopt_bundle",
+    "build_plan",
+    "check_compatibility",
+    "check_target",
+    "compare_bundles",
+    "convert_bundle",
+    "evaluate_bundle",
+    "list_targets",
+    "measure_model",
+    "run_bundle",
+    "serve_requests",
+]
+
+
+def adopt_bundle(options: argparse.Namespace) -> None:
+    """A bundle of a model from elsewhere, of what its file says and what the options add."""
+    names = read_class_names(options.classes)
+
+    def prepare(width: int, height: int) -> Preprocess:
+        usual = get_head(options.head).usual_preprocess(width, height)
+        return replace(
+            usual,
+            order=options.order or usual.order,
+            mean=tuple(options.mean or usual.mean),
+            std=tuple(options.std or usual.std),
+            pad=tuple(options.pad or usual.pad),
+            antialias=options.antialias,
+        )
+
+    bundle = adopt_model(options.model, options.out, options.head, names, prepare, options.trust)
+    preprocess = bundle.preprocess
+    print("{}: head {}, {}x{} {}, {}".format(bundle.folder, bundle.head, preprocess.width, preprocess.height,
+          preprocess.order, plural(len(names), "class", "classes")))  # fmt: skip
+
+
+def run_bundle(options: argparse.Namespace) -> None:
+    """Objects in every image and frame: text or one JSON object for each as it is done, drawn ones with ``--out``."""
+    bundle = _open_runnable(options.bundle)
+    sources = list_sources(options.sources)
+    spec = _choose_target(options).spec
+    if spec.link != "local":
+        raise InputError(
+            f"{options.target} is reached by {spec.link}; run shows what this machine sees: copy the bundle "
+            "there, and run it there"
+        )
+    with ExitStack() as stack:
+        detector = stack.enter_context(Detector(bundle, spec.threads, spec.engine))
+        frames = stack.enter_context(closing(iterate_frames(sources, report_line, options.every)))
+        drawn = None
+        if options.out is not None:
+            drawn = stack.enter_context(AnnotatedFolder(options.out, bundle.class_names, report_line, options.every))
+        for frame in islice(frames, options.max_frames):
+            found, timings = detector.detect_timed(frame.image)
+            found = found.above(options.score)
+            if drawn is not None:
+                drawn.write(frame, found)
+            print(describe_frame(frame, found, timings, bundle, options.json), flush=True)
+            del frame  # one at a time: before the next one is decoded
+
+
+def evaluate_bundle(options: argparse.Namespace) -> None:
+    """Average precision on a labelled split; classes are matched by name."""
+    from deploy.data import read_dataset
+    from deploy.evaluate import evaluate_artefact
+
+    bundle = _open_runnable(options.bundle)
+    dataset = read_dataset(options.data, options.split)
+    target = _choose_target(options)
+    try:
+        precision, unread = evaluate_artefact(bundle, bundle.class_names, dataset, target, show_progress)
+    except ImportError as error:
+        raise InputError(f"evaluating needs pycocotools ({error}): python3 -m pip install pycocotools") from error
+    show_progress("")
+    for path in unread:
+        print(f"deploy: {path} cannot be read (counted as an image without detections)", file=sys.stderr)
+    values = asdict(precision)
+    by_class = dict(zip(dataset.class_names, values.pop("by_class")))
+    counts = {"split": options.split, "images": len(dataset.records), "unread_images": len(unread)}
+    if options.json:
+        print(json.dumps({"bundle": str(bundle.folder), **counts, **values, "by_class": by_class}, indent=2))
+        return
+    print("{} of {} ({})".format(plural(len(dataset.records), "image"), options.data, options.split))
+    for name, value in [*values.items(), *(("ap of " + name, value) for name, value in by_class.items())]:
+        print("  {:<24} {}".format(name, "no such object" if value is None else f"{value:.4f}"))
+
+
+def convert_bundle(options: argparse.Namespace) -> None:
+    """A bundle in another precision, with the average precision of that very artefact."""
+    from deploy.convert import convert
+
+    bundle = _open_runnable(options.bundle)
+    out = options.out or bundle.folder.resolve().parent / f"{bundle.folder.resolve().name}-{options.precision}"
+    choices = (options.precision, options.data, out, options.max_ap_drop, options.images, _choose_target(options))
+    try:
+        written, conversion = convert(bundle, *choices, show_steps)
+    except ImportError as error:
+        raise InputError(
+            f"converting needs onnx, onnxruntime and pycocotools ({error}): python3 -m pip install them"
+        ) from error
+    show_progress("")
+    if options.json:
+        print(json.dumps({"bundle": str(written.folder), **conversion.to_json()}, indent=2))
+        return
+    print(
+        f"{written.folder}: {conversion.precision}, AP {conversion.ap:.4f} beside {conversion.ap_fp32:.4f} in fp32 "
+        f"({-conversion.drop:+.4f})"
+    )
+    groups = plural(conversion.groups, "group of layers", "groups of layers")
+    print("  {} converted, calibrated on {}".format(groups, plural(conversion.images, "image")))
+    for name in conversion.put_back:
+        rest = conversion.rest if conversion.rest == "fp32" else conversion.rest + " (fp32 if its values are wide)"
+        print(f"  back in {rest}: {name}")
+
+
+def measure_model(options: argparse.Namespace) -> None:
+    """The latency of one model, and its ratio to a base timed in the same lease."""
+    models = [("model", options.model)] + ([("base", options.base)] if options.base else [])
+    records = _measure(models, options, options.trust)
+    comparison = compare(records["model"], records["base"]) if options.base else None
+    if options.json:
+        output: dict[str, Any] = {name: record.to_json() for name, record in records.items()}
+        print(json.dumps({**output, "ratio_to_base": comparison_json(comparison)}, indent=2))
+        return
+    for name, path in models:
+        print_record(path, records[name])
+    if comparison:
+        print(describe_comparison(comparison, "the base's"))
+
+
+def compare_bundles(options: argparse.Namespace) -> None:
+    """Two bundles side by side: what they say about themselves, and their latencies of one lease."""
+    bundles = {"first": open_bundle(options.first), "second": open_bundle(options.second)}
+    records = _measure([("first", options.first), ("second", options.second)], options)
+    comparison = compare(records["first"], records["second"])
+    if options.json:
+        output: dict[str, Any] = {
+            name: {"bundle": str(bundle.folder), "name": bundle.manifest.name, "arch_id": bundle.manifest.arch_id,
+                   "metrics": dict(bundle.manifest.metrics), "latency": records[name].to_json()}
+            for name, bundle in bundles.items()
+        }  # fmt: skip
+        print(json.dumps({**output, "ratio": comparison_json(comparison)}, indent=2))
+        return
+    rows = [["", *(bundle.manifest.name for bundle in bundles.values())]]
+    rows.append(["canvas", *(f"{bundle.preprocess.width}x{bundle.preprocess.height}" for bundle in bundles.values())])
+    for key in sorted({key for bundle in bundles.values() for key in bundle.manifest.metrics}):
+        values = [bundle.manifest.metrics.get(key) for bundle in bundles.values()]
+        if all(value is None or isinstance(value, (int, float)) for value in values):
+            rows.append([key, *("-" if value is None else f"{value:.4g}" for value in values)])
+    rows.append(["model, MB", *(f"{bundle.model.stat().st_size / 1e6:.1f}" for bundle in bundles.values())])
+    rows.append(["median, ms", *(f"{records[name].median_ms:.2f}" for name in bundles)])
+    for row in rows:
+        print("{:<14} {:>20} {:>20}".format(*row))
+    print(describe_comparison(comparison, "the second's"))
+
+
+def check_compatibility(options: argparse.Namespace) -> None:
+    """What TensorRT releases are documented not to take of a model; `CompatibilityError` where something is."""
+    path = Path(options.model)
+    is_bundle = path.is_dir() or path.name == "bundle.json"
+    model = read_model(open_bundle(path).model if is_bundle else path)
+    versions = (options.tensorrt,) if options.tensorrt else VERSIONS
+    findings = {version: check_model(model, version) for version in versions}
+    opset, nodes = opset_of(model), len(model.graph.node)
+    if options.json:
+        about = {"model": options.model, "opset": opset, "nodes": nodes}
+        print(json.dumps({**about, "tensorrt": findings_json(findings)}, indent=2))
+    else:
+        title = "{}: opset {}, {}".format(options.model, opset, plural(nodes, "node"))
+        print(describe_findings(title, findings))
+    refusing = [version for version, found in findings.items() if not fits_release(found)]
+    if refusing:
+        raise CompatibilityError("{} does not fit TensorRT {}".format(options.model, ", ".join(refusing)))
+
+
+def build_plan(options: argparse.Namespace) -> None:
+    """The TensorRT plan of a model for this machine, built or found, and what is known of it; it is opened once."""
+    engine_name = options.engine
+    if options.target is not None:
+        spec = get_target(options.target).spec
+        engine_name = spec.engine
+        if spec.link != "local":
+            raise InputError(f"target {options.target!r} is another machine: run deploy build there")
+    if engine_name != "trt":
+        raise InputError(f"engine {engine_name!r} executes the ONNX file itself; there is nothing to build")
+    path = Path(options.model)
+    if path.is_dir() or path.name == "bundle.json":
+        model = open_bundle(path).model
+    else:
+        model = check_model_file(path, "ONNX model")
+        require_trust(model, options.trust)
+    engine = TrtEngine(model, level=LEVELS[options.level], plans=options.out)
+    engine.close()
+    plan, runtime, notes, record = engine.plan, engine.runtime, engine.notes, engine.plan.record
+    if options.json:
+        print(json.dumps({"plan": str(plan.path), "runtime": runtime, "notes": notes, **record}, indent=2))
+        return
+    print("{}: {} by {}".format(plan.path, record["precision"], runtime))
+    layers = ", ".join(f"{count} {name}" for name, count in record["layers_by_precision"].items())
+    print("  {:.1f} MB, built in {:.0f} s; layers: {}".format(
+        record["engine_bytes"] / 1e6, record["attempts"][-1]["seconds"], layers or "types not known"))  # fmt: skip
+    for note in notes:
+        print(f"  {note}")
+
+
+def list_targets(options: argparse.Namespace) -> None:
+    """Every known target, and whether it can be used from here; boards are not contacted."""
+    for name in sorted(TARGETS):
+        description = read_target(name).description
+        try:
+            target = get_target(name)
+            local = target.spec.link == "local"
+            lines = describe_conditions(name, target.check()) if local else ["host: " + target.spec.host]
+        except InputError as error:
+            lines = [f"not usable: {error}"]
+        if options.json:
+            print(json.dumps({"target": name, "description": description, "check": lines}))
+        else:
+            print("\n  ".join([f"{name}: {description}", *lines]))
+
+
+def check_target(options: argparse.Namespace) -> None:
+    """All that was found on one target; an `InputError` where a measurement would not work."""
+    conditions = get_target(options.target, options.host).check()
+    if options.json:
+        print(json.dumps({"target": options.target, "conditions": [item._asdict() for item in conditions]}, indent=2))
+    else:
+        print("\n  ".join(describe_conditions(options.target, conditions)))
+    require_working(options.target, conditions)
+
+
+def serve_requests(options: argparse.Namespace) -> None:
+    """The board's side of a link, until its client goes."""
+    from deploy.agent import serve
+
+    serve(options.cache)
+
+
+def _choose_target(options: argparse.Namespace) -> Target:
+    """The target that is named, on as many threads as are asked for."""
+    target = get_target(options.target, options.host)
+    if options.threads is None:
+        return target
+    return LINKS[target.spec.link](replace(target.spec, threads=options.threads))
+
+
+def _measure(
+    models: Sequence[tuple[str, str]], options: argparse.Namespace, trust: bool = False
+) -> dict[str, LatencyRecord]:
+    target = get_target(options.target, options.host)
+    subjects = {name: _read_subject(path, bool(options.images), trust) for name, path in models}
+    require_working(options.target, target.check())
+    reader = target.spec.engine if target.spec.link == "local" else "ort"  # a board's engine is on the board
+    for subject in subjects.values():  # what cannot be loaded or fed is said before anything is timed
+        with open_engine(subject.model, 1, reader) as engine:
+            if any(None in spec.shape for spec in engine.inputs):
+                raise InputError(
+                    "{} has inputs of free size: {}; export it with a fixed shape to measure it".format(
+                        subject.model, ", ".join(map(str, engine.inputs))
+                    )
+                )
+    records = {}
+    for name, measured in target.measure(subjects, options.images or (), options.level, report=show_progress).items():
+        if not isinstance(measured, LatencyRecord):
+            raise MeasurementError(f"{measured.model} could not be measured: {measured.reason}")
+        records[name] = measured
+    show_progress("")
+    return records
+
+
+def _read_subject(path: str, with_images: bool, trust: bool) -> Subject:
+    """A bundle, or a bare model; images reach the latter on a canvas of its size, with values 0 to 255."""
+    if Path(path).is_dir() or Path(path).name == "bundle.json":
+        return Subject.of(open_bundle(path))
+    require_trust(check_model_file(path, "ONNX model"), trust)
+    if not with_images:
+        return Subject(Path(path))
+    with open_engine(path, 1) as engine:
+        inputs = engine.inputs
+    size = find_canvas_size(inputs)
+    if size is None:
+        raise InputError(
+            "{} takes {}, not one image [1, 3, height, width] float32; leave --images out to feed it noise".format(
+                path, ", ".join(map(str, inputs))
+            )
+        )
+    return Subject(Path(path), Preprocess(*size))
+
+
+def _open_runnable(path: str) -> Bundle:
+    if Path(path).is_file() and Path(path).name != "bundle.json":
+        raise InputError(
+            f"{path} is not a bundle's folder; a bare model does not say how an image is prepared for it or what its "
+            f"outputs mean: say so once with deploy adopt {path}, or time it with deploy measure {path}"
+        )
+    return open_bundle(path)

@@ -1,0 +1,118 @@
+"""What `deploy` shows on a terminal, or gives as JSON lines."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from deploy.bundles.bundle import Bundle
+from deploy.detections import Detections
+from deploy.measuring.record import Comparison, LatencyRecord
+from deploy.measuring.surroundings import describe_surroundings
+from deploy.pipeline.detector import Timings
+from deploy.pipeline.sources import SourceFrame
+
+__all__ = [
+    "comparison_json",
+    "describe_comparison",
+    "describe_frame",
+    "plural",
+    "print_record",
+    "report_line",
+    "show_progress",
+    "show_steps",
+]
+
+
+def show_progress(line: str) -> None:
+    """Put a line on a terminal in the place of the last one; empty clears it."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{line[:100]}", end="", file=sys.stderr, flush=True)
+
+
+def show_steps(line: str) -> None:
+    """A line for each step on stderr; images within a step only on a terminal, in place."""
+    if line.startswith("image "):
+        show_progress(line)
+        return
+    show_progress("")
+    print(f"deploy: {line}", file=sys.stderr, flush=True)
+
+
+def report_line(line: str) -> None:
+    """A line on stderr, as of this program."""
+    print(f"deploy: {line}", file=sys.stderr, flush=True)
+
+
+def describe_frame(frame: SourceFrame, found: Detections, timings: Timings, bundle: Bundle, as_json: bool) -> str:
+    """What was found on an image or frame: lines of text, or one JSON object."""
+    objects = found.to_json(bundle.class_names)
+    time_ms = frame.timestamp_ms
+    if as_json:
+        height, width = frame.image.shape[:2]
+        content: dict[str, Any] = {
+            "source": frame.source.name,
+            "frame": frame.number,
+            "timestamp_ms": None if time_ms is None else round(time_ms, 3),
+            "width": width,
+            "height": height,
+            "objects": objects,
+            "pre_ms": round(timings.pre_ms, 3),
+            "infer_ms": round(timings.infer_ms, 3),
+        }
+        return json.dumps(content)
+    place = frame.source.name
+    if frame.source.kind != "image":
+        place += " frame {}{}".format(frame.number, "" if time_ms is None else f" at {time_ms / 1000:.2f} s")
+    lines = ["{}: {} ({:.1f} ms, preprocessing {:.1f} ms)".format(
+        place, plural(len(objects), "object"), timings.infer_ms, timings.pre_ms)]  # fmt: skip
+    for item in objects:
+        corners = ", ".join(f"{value:g}" for value in item["box_xyxy"])
+        lines.append("  {} {:.2f} at [{}]".format(item["class"], item["score"], corners))
+    return "\n".join(lines)
+
+
+def print_record(path: str, record: LatencyRecord) -> None:
+    """A latency and all that is known of how it came about."""
+    low, high = record.ci95_ms
+    least, p90, p99, most = (record.percentile_ms(percent) for percent in (0, 90, 99, 100))
+    device, warm_up = record.device, sum(item.runs for item in record.warm_up)
+    drift = max(item.drift for item in record.canaries)
+    lines = [f"{path}: median {record.median_ms:.3f} ms, 95 % interval {low:.3f} to {high:.3f}"]
+    lines.append(f"min {least:.3f}, mean {record.mean_ms:.3f}, p90 {p90:.3f}, p99 {p99:.3f}, max {most:.3f}")
+    if record.pre_ms is not None and record.total_ms is not None:
+        lines.append(f"preprocessing {record.pre_ms:.3f} ms, in all {record.total_ms:.3f} ms")
+    if record.gpu_ms is not None:
+        lines.append(f"of it the GPU {record.gpu_ms:.3f} ms")
+    lines.append("{} in {} after {} of warm-up; level {}, ended by: {}".format(
+        plural(len(record.samples_ms), "run"), plural(len(record.windows_ms), "window"), warm_up, record.level,
+        record.bound))  # fmt: skip
+    lines.append("fed with {}; {}, {}; {}".format(
+        record.feeds, device.runtime, plural(device.threads, "thread"), device.cpu))  # fmt: skip
+    lines.append("canary drift {:.1%}; {}; {}".format(
+        drift, record.mode, "clocks locked" if device.clocks_locked else "clocks not locked"))  # fmt: skip
+    lines += describe_surroundings(record)
+    print("\n  ".join(lines + ["note: " + flag for flag in record.flags]))
+
+
+def comparison_json(comparison: Comparison | None) -> dict[str, Any] | None:
+    """A ratio with its interval and the verdict; None of none."""
+    if comparison is None:
+        return None
+    interval = [round(value, 4) for value in comparison.ci95]
+    return {"ratio": round(comparison.ratio, 4), "ci95": interval, "different": comparison.different}
+
+
+def describe_comparison(comparison: Comparison, other: str) -> str:
+    """The same as a sentence."""
+    verdict = "they differ" if comparison.different else "no difference can be claimed"
+    return (
+        f"latency is {comparison.ratio:.3f} of {other} (95 % interval {comparison.ci95[0]:.3f} to "
+        f"{comparison.ci95[1]:.3f}): {verdict}"
+    )
+
+
+def plural(count: int, noun: str, many: str = "") -> str:
+    """Such as "1 image", "2 images"."""
+    return "{} {}".format(count, noun if count == 1 else many or noun + "s")

@@ -1,0 +1,134 @@
+"""Measuring latencies: a lease on the device, the levels' processes, and one record a model."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Callable, Mapping, Sequence
+
+from deploy.child import ask_child
+from deploy.errors import ChildError, InputError, MeasurementError
+from deploy.measuring.clocks import check_clocks, cool_down, hold_clocks
+from deploy.measuring.job import Job, Measured, find_median, parse_measured
+from deploy.measuring.lease import lease_device
+from deploy.measuring.protocols import get_protocol
+from deploy.measuring.record import LatencyRecord, MeasurementFailure
+from deploy.measuring.timing import Subject
+from deploy.measuring.watching import note_company, uses_gpu
+from deploy.pipeline.sources import list_images
+from deploy.sensors import merge_energies, read_now
+
+__all__ = ["Measured", "Subject", "measure_models"]
+
+TASK = "deploy.measuring.job:answer_job"
+Report = Callable[[str], None]
+
+
+def measure_models(
+    subjects: Mapping[str, Subject],
+    images: Sequence[Path] = (),
+    level: str = "screen",
+    target: str = "cpu",
+    engine: str = "ort",
+    threads: int | None = None,
+    seed: int = 0,
+    report: Report = lambda line: None,
+    lease_timeout_s: float = 600.0,
+    mode: str = "sustained",
+    lock_clocks: str = "never",
+) -> dict[str, Measured]:
+    """A latency record for each model by name, or the reason why there is none; all timed in turns in one lease.
+
+    Args:
+        images: files and folders the models are fed with, through their own preprocessing; none: seeded noise.
+        level: "quick", "screen" or "final" (`deploy.measuring.protocols`).
+        seed: of the order of turns.
+        report: takes a line of text at each step.
+        mode: "sustained" or "burst" (`deploy.measuring.protocols`).
+        lock_clocks: "never", "auto" or "require" (`deploy.measuring.clocks`).
+
+    Raises:
+        InputError: the level is unknown, a model file or every image is missing, or clocks are required to be locked
+            and cannot be; before any work.
+        MeasurementError: another process keeps the device for longer than `lease_timeout_s`, the device's hardware
+            slowed itself down in each try, or the engine ended its process before it ran any of the models.
+    """
+    protocol = get_protocol(level, mode)
+    check_clocks(lock_clocks)
+    if not subjects:
+        raise InputError("there is no model to measure")
+    for subject in subjects.values():
+        if not subject.model.is_file():
+            raise InputError(f"there is no model {subject.model}")
+    files = tuple(list_images(images))[: protocol.images] if images else ()
+    on_gpu = uses_gpu(engine)
+    with lease_device(target, lease_timeout_s, report) as lock, hold_clocks(lock_clocks, report) as clocks:
+        lease = hashlib.sha256(f"{os.getpid()}-{time.time_ns()}".encode()).hexdigest()[:12]
+        flags = tuple(flag for flag in (protocol.caveat, clocks.note, *note_company(engine)) if flag)
+        start_c = read_now(on_gpu).temperature_c
+        job = Job(subjects, files, level, target, engine, threads, seed, lease, flags, mode, clocks.locked, start_c)
+        parts: list[dict[str, Measured]] = []
+        failed: dict[str, Measured] = {}
+        for index in range(protocol.processes):
+            if protocol.processes > 1:
+                report(f"process {index + 1} of {protocol.processes}")
+            if index:
+                cool_down(start_c, on_gpu, report)
+            _measure_in_child(replace(job, seed=seed + index), lock, parts, failed, report)
+    return {**failed, **{name: _merge([part[name] for part in parts]) for name in subjects if name not in failed}}
+
+
+def _measure_in_child(
+    job: Job, lock: int, parts: list[dict[str, Measured]], failed: dict[str, Measured], report: Report
+) -> None:
+    """Add to `parts` what a fresh process measures; a model that ends it is added to `failed`, and has no further try.
+
+    The others are measured again without it.
+    """
+    while len(failed) < len(job.subjects):
+        going = {name: subject for name, subject in job.subjects.items() if name not in failed}
+        running: str | None = None
+
+        def hear(message: Mapping[str, Any]) -> None:
+            nonlocal running
+            if "note" in message:
+                report(message["note"])
+            else:
+                running = message["runs"]
+
+        try:
+            answer = ask_child(TASK, replace(job, subjects=going).to_json(), hear, (lock,))
+        except ChildError as error:
+            if running is None:
+                raise MeasurementError(f"no model was running, and {error}") from error
+            report(f"{running}: {error}")
+            model = str(job.subjects[running].model)
+            failed[running] = MeasurementFailure(job.level, model, job.target, str(error))
+            cool_down(job.start_c, job.on_gpu, report)
+        else:
+            parts.append({name: parse_measured(value) for name, value in answer.items()})
+            return
+
+
+def _merge(parts: Sequence[Measured]) -> Measured:
+    """One record of several processes' windows, in order; a failure in one is a failure of all."""
+    records: list[LatencyRecord] = []
+    for part in parts:
+        if isinstance(part, MeasurementFailure):
+            return part
+        records.append(part)
+    return replace(
+        records[0],
+        windows_ms=tuple(window for record in records for window in record.windows_ms),
+        pre_ms=find_median([record.pre_ms for record in records if record.pre_ms is not None]),
+        gpu_ms=find_median([record.gpu_ms for record in records if record.gpu_ms is not None]),
+        warm_up=tuple(item for record in records for item in record.warm_up),
+        bound=", ".join(dict.fromkeys(record.bound for record in records)),
+        canaries=tuple(item for record in records for item in record.canaries),
+        conditions=tuple(item for record in records for item in record.conditions),
+        energy=merge_energies([record.energy for record in records]),
+        flags=tuple(dict.fromkeys(flag for record in records for flag in record.flags)),
+    )

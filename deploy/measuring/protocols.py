@@ -1,0 +1,91 @@
+"""How long, how often and how a latency is timed: the levels of rigour, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from deploy.errors import InputError
+
+__all__ = ["MODES", "PROTOCOLS", "MeasuringProtocol", "get_protocol"]
+
+MODES: dict[str, float] = {"sustained": 0.0, "burst": 0.2}  # seconds of rest before every run
+
+
+@dataclass(frozen=True)
+class MeasuringProtocol:
+    """Rules of one level; all seconds and runs are for one model in one process.
+
+    Warm-up goes on until `warm_up_runs` and `warm_up_s` are reached and the medians of three successive windows differ
+    by less than `settled`, at most `warm_up_cap_s`. Then models are timed in windows, in turns, until each has `runs`
+    and `seconds`, at most `cap_s` a model on average; the record says which of the two it was.
+
+    Attributes:
+        window_runs, window_s: a window ends with the first of the two, but holds at least `window_min_runs`.
+        processes: fresh processes the whole is repeated in.
+        images: at most so many are used.
+        gap: relative difference below which two models are never called different.
+        canary_s: how long the canary is timed before and after; drift_limit: how far it may move.
+        retries: how often a lease is repeated when it moved further; then the steadier one is kept and flagged.
+        builder_level: effort of an engine that has a builder, one of `deploy.builders.plans.LEVELS`.
+        caveat: a flag every record of this level carries.
+        mode: "sustained" runs back to back; "burst" rests for `gap_s` before every run, so that nothing throttles.
+        energy_s: how long each model runs back to back for its energy, after the timing, and idle_s: how long the
+            device is watched at rest, before it; both only where power can be read.
+    """
+
+    warm_up_runs: int
+    warm_up_s: float
+    warm_up_cap_s: float
+    runs: int
+    seconds: float
+    cap_s: float
+    window_runs: int
+    window_s: float
+    window_min_runs: int
+    processes: int
+    images: int
+    gap: float
+    canary_s: float
+    retries: int
+    drift_limit: float = 0.02
+    settled: float = 0.01
+    caveat: str | None = None
+    builder_level: int = 3
+    mode: str = "sustained"
+    gap_s: float = 0.0
+    energy_s: float = 0.0
+    idle_s: float = 0.0
+
+
+PROTOCOLS: dict[str, MeasuringProtocol] = {
+    "quick": MeasuringProtocol(
+        warm_up_runs=3, warm_up_s=0.05, warm_up_cap_s=0.5, runs=15, seconds=0.1, cap_s=0.7,
+        window_runs=5, window_s=0.1, window_min_runs=2, processes=1, images=4, gap=0.10, canary_s=0.05, retries=0,
+        caveat="quick protocol: shows that everything works, judges nothing",
+    ),
+    "screen": MeasuringProtocol(
+        warm_up_runs=50, warm_up_s=0.5, warm_up_cap_s=3.0, runs=200, seconds=1.0, cap_s=5.0,
+        window_runs=30, window_s=0.5, window_min_runs=3, processes=1, images=16, gap=0.03, canary_s=0.3, retries=1,
+    ),
+    "final": MeasuringProtocol(
+        warm_up_runs=50, warm_up_s=0.5, warm_up_cap_s=10.0, runs=342, seconds=10.0, cap_s=12.0,
+        window_runs=30, window_s=1.0, window_min_runs=5, processes=3, images=64, gap=0.01, canary_s=0.5, retries=1,
+        energy_s=10.0, idle_s=3.0, builder_level=5,
+    ),
+}  # fmt: skip
+
+
+def get_protocol(level: str, mode: str = "sustained") -> MeasuringProtocol:
+    """The rules of a level in a mode, whose rests prolong every limit; an `InputError` lists what there is."""
+    for what, value, known in (("level", level, PROTOCOLS), ("mode", mode, MODES)):
+        if value not in known:
+            raise InputError("unknown {} {!r}; there are: {}".format(what, value, ", ".join(known)))
+    protocol, gap_s = PROTOCOLS[level], MODES[mode]
+    return replace(
+        protocol,
+        mode=mode,
+        gap_s=gap_s,
+        warm_up_cap_s=protocol.warm_up_cap_s + gap_s * (protocol.warm_up_runs + 3 * protocol.window_runs),
+        window_s=protocol.window_s + gap_s * protocol.window_runs,
+        cap_s=protocol.cap_s + gap_s * protocol.runs,
+    )

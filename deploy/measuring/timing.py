@@ -1,0 +1,294 @@
+"""The clock: models run in turns, in windows, with a canary before and after. Every latency is timed here."""
+
+from __future__ import annotations
+
+import gc
+import random
+import tempfile
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic, perf_counter_ns, sleep
+from typing import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from deploy.engines import TensorSpec, open_engine
+from deploy.errors import DeployError, InputError
+from deploy.measuring.canary import write_canary
+from deploy.measuring.protocols import MeasuringProtocol
+from deploy.measuring.record import Canary, WarmUp
+from deploy.pipeline.detector import DetectionModel, Detector, ModelSource, Timings
+from deploy.pipeline.nms import Selection
+from deploy.pipeline.preprocess import Preprocess
+from deploy.sensors import Span
+
+__all__ = ["NOISE_SEED", "Lease", "Runner", "Subject", "Timed", "make_noise", "time_models"]
+
+NOT_WARM = WarmUp(0, False)
+NOISE_SEED = 0
+FRESH_RUNS = 3
+BOTH_REACHED, CAPPED = "runs and seconds reached", "time cap"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model to be timed.
+
+    Attributes:
+        preprocess: how images become its input; None feeds noise.
+        head: how its outputs are decoded, which is timed too; None leaves them as they are. selection: the head's.
+    """
+
+    model: Path
+    preprocess: Preprocess | None = None
+    head: str | None = None
+    selection: Selection | None = None
+
+    @staticmethod
+    def of(source: DetectionModel) -> Subject:
+        """Of a `Bundle` or `ModelSource`."""
+        return Subject(source.model, source.preprocess, source.head, source.selection)
+
+
+@dataclass
+class Timed:
+    """What was seen of one model so far; `error` says why there is no more."""
+
+    runtime: str = ""
+    threads: int = 0
+    notes: tuple[str, ...] = ()
+    warm_up: WarmUp = NOT_WARM
+    windows_ms: list[tuple[float, ...]] = field(default_factory=list)
+    pre_ms: list[float] = field(default_factory=list)
+    gpu_ms: list[float] = field(default_factory=list)
+    work: Span | None = None
+    seconds: float = 0.0
+    bound: str = ""
+    error: str | None = None
+
+    def reached(self, protocol: MeasuringProtocol) -> bool:
+        return sum(map(len, self.windows_ms)) >= protocol.runs and self.seconds >= protocol.seconds
+
+
+@dataclass(frozen=True)
+class Lease:
+    """All models' samples from one stay on a device, window by window in step, and the canary around them.
+
+    `span` is when they were timed, `idle` when the device was at rest before; `Timed.work` when a model's energy was
+    metered.
+    """
+
+    timed: dict[str, Timed]
+    canary: Canary
+    span: Span
+    idle: Span | None = None
+
+
+class Runner:
+    """One opened model and its images; `run` takes the next image and says how long it took."""
+
+    def __init__(
+        self,
+        subject: Subject,
+        images: Sequence[np.ndarray],
+        engine: str,
+        threads: int | None,
+        level: int | None = None,
+    ) -> None:
+        self._images = images
+        self._count = 0
+        self._detector: Detector | None = None
+        self._preprocess = subject.preprocess if len(images) else None
+        self._opening = (subject, engine, threads, level)
+        self.open()
+        if subject.head is None or subject.preprocess is None:
+            self._noise = make_noise(self.engine.inputs, NOISE_SEED, subject.model.name)
+        elif not len(images):
+            canvas = (subject.preprocess.height, subject.preprocess.width, 3)
+            self._images = [np.random.default_rng(NOISE_SEED).integers(0, 256, canvas, np.uint8)]
+
+    def open(self) -> None:
+        """Load the model, in memory and threads of its own."""
+        subject, engine, threads, level = self._opening
+        if subject.head is not None and subject.preprocess is not None:
+            source = ModelSource(subject.model, subject.preprocess, subject.head, subject.selection)
+            self._detector = Detector(source, threads, engine, level)
+            self.engine = self._detector.engine
+        else:
+            self.engine = open_engine(subject.model, threads, engine, level)
+
+    def close(self) -> None:
+        self.engine.close()
+
+    def run(self) -> Timings:
+        self._count += 1
+        if self._detector is not None:
+            return self._detector.detect_timed(self._images[self._count % len(self._images)])[1]
+        feeds = self._noise
+        if self._preprocess is not None:
+            feeds = {self.engine.inputs[0].name: self._preprocess(self._images[self._count % len(self._images)])[0]}
+        started = perf_counter_ns()
+        self.engine.infer(feeds)
+        return Timings(0.0, (perf_counter_ns() - started) / 1e6, self.engine.last_gpu_ms)
+
+
+def make_noise(inputs: Sequence[TensorSpec], seed: int, model: str) -> dict[str, np.ndarray]:
+    """Seeded values for each input: normal for floats, 0 to 255 for bytes, 0 or 1 otherwise."""
+    rng = np.random.default_rng(seed)
+    noise = {}
+    for spec in inputs:
+        if None in spec.shape:
+            raise InputError(f"{model}: input {spec} has a free dimension; measuring needs a fixed shape")
+        shape = tuple(side for side in spec.shape if side is not None)
+        if spec.dtype.startswith("float"):
+            noise[spec.name] = rng.standard_normal(shape, np.float32).astype(spec.dtype)
+        else:
+            noise[spec.name] = rng.integers(0, 256 if spec.dtype == "uint8" else 2, shape).astype(spec.dtype)
+    return noise
+
+
+def time_models(
+    subjects: Mapping[str, Subject],
+    images: Sequence[np.ndarray],
+    protocol: MeasuringProtocol,
+    engine: str,
+    threads: int | None,
+    seed: int,
+    report: Callable[[str], None],
+    at: Callable[[str | None], None],
+    metered: bool = False,
+) -> Lease:
+    """Time models in turns, in a new random order each round, so that a drifting machine treats them alike.
+
+    Every model takes part in every round, hence window i of one belongs to window i of the others, and is opened anew
+    for it. A model that cannot be run has its reason in `Timed.error`; the others go on. `at` takes the name of the
+    model that runs from now on, None after it: should this process end, it was that one. Where power is ``metered``,
+    the device rests before, and each model runs alone afterwards, for as long as the protocol says.
+    """
+    timed = {name: Timed() for name in subjects}
+    order = random.Random(seed)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="canary-")))
+        canary = Runner(Subject(write_canary(folder / "canary.onnx")), (), engine, threads, protocol.builder_level)
+        stack.callback(canary.close)
+        runners: dict[str, Runner] = {}
+        for name, subject in subjects.items():
+            with _running(name, timed[name], at):
+                runners[name] = Runner(subject, images, engine, threads, protocol.builder_level)
+                stack.callback(runners[name].close)
+                opened = runners[name].engine
+                timed[name].runtime, timed[name].threads, timed[name].notes = (
+                    opened.runtime,
+                    opened.threads,
+                    opened.notes,
+                )
+        idle = _rest(protocol.idle_s) if metered and protocol.energy_s else None
+        before = _time_canary(canary, protocol)
+        for name, runner in runners.items():
+            report(f"warming up {name}")
+            with _running(name, timed[name], at):
+                timed[name].warm_up = _warm_up(runner, protocol)
+        started = monotonic()
+        going = [name for name in runners if timed[name].error is None]
+        while going and not all(timed[name].reached(protocol) for name in going):
+            if monotonic() - started > protocol.cap_s * len(going) and timed[going[0]].windows_ms:
+                break
+            order.shuffle(going)
+            report("timing {}: round {}".format(", ".join(sorted(going)), len(timed[going[0]].windows_ms) + 1))
+            for name in going:
+                with _running(name, timed[name], at):
+                    _add_window(timed[name], runners[name], protocol)
+            going = [name for name in going if timed[name].error is None]
+        span = Span(started, monotonic())
+        for item in timed.values():
+            item.bound = BOTH_REACHED if item.reached(protocol) else CAPPED
+        after = _time_canary(canary, protocol) if going else before
+        for name in going if idle else ():
+            report(f"metering the energy of {name}")
+            with _running(name, timed[name], at):
+                timed[name].work = _run_for(runners[name], protocol.energy_s)
+    return Lease(timed, Canary(round(before, 4), round(after, 4)), span, idle)
+
+
+def _warm_up(runner: Runner, protocol: MeasuringProtocol) -> WarmUp:
+    started, runs = monotonic(), 0
+    medians: list[float] = []
+    while True:
+        window = _run_window(runner, protocol)
+        runs += len(window)
+        medians.append(float(np.median([item.infer_ms for item in window])))
+        last = medians[-3:]
+        settled = len(last) == 3 and max(last) / min(last) - 1 < protocol.settled
+        seconds = monotonic() - started
+        enough = runs >= protocol.warm_up_runs and seconds >= protocol.warm_up_s
+        if (enough and settled) or seconds >= protocol.warm_up_cap_s:
+            return WarmUp(runs, settled)
+
+
+def _add_window(timed: Timed, runner: Runner, protocol: MeasuringProtocol) -> None:
+    if timed.windows_ms:  # what a session got of the machine it keeps, good or bad: windows of one are not independent
+        runner.close()
+        runner.open()
+    for _ in range(FRESH_RUNS):  # the first in a session takes memory; the model before it has emptied the caches
+        runner.run()
+    started = monotonic()
+    window = _run_window(runner, protocol)
+    timed.seconds += monotonic() - started
+    timed.windows_ms.append(tuple(round(item.infer_ms, 4) for item in window))
+    timed.pre_ms += [item.pre_ms for item in window]
+    timed.gpu_ms += [item.gpu_ms for item in window if item.gpu_ms is not None]
+
+
+def _run_window(runner: Runner, protocol: MeasuringProtocol) -> list[Timings]:
+    samples: list[Timings] = []
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        started = monotonic()
+        while len(samples) < protocol.window_runs:
+            if protocol.gap_s:
+                sleep(protocol.gap_s)
+            samples.append(runner.run())
+            if monotonic() - started >= protocol.window_s and len(samples) >= protocol.window_min_runs:
+                break
+    finally:
+        if collecting:
+            gc.enable()
+    return samples
+
+
+def _time_canary(canary: Runner, protocol: MeasuringProtocol) -> float:
+    """Median milliseconds; the first third of the time warms it up."""
+    samples: list[float] = []
+    started = monotonic()
+    while monotonic() - started < protocol.canary_s or len(samples) < 5:
+        timing = canary.run()
+        if monotonic() - started >= protocol.canary_s / 3:
+            samples.append(timing.infer_ms)
+    return float(np.median(samples))
+
+
+def _rest(seconds: float) -> Span:
+    started = monotonic()
+    sleep(seconds)
+    return Span(started, monotonic())
+
+
+def _run_for(runner: Runner, seconds: float) -> Span:
+    started, frames = monotonic(), 0
+    while frames == 0 or monotonic() - started < seconds:
+        runner.run()
+        frames += 1
+    return Span(started, monotonic(), frames)
+
+
+@contextmanager
+def _running(name: str, timed: Timed, at: Callable[[str | None], None]) -> Iterator[None]:
+    """Says which model runs; its errors are noted."""
+    at(name)
+    try:
+        yield
+    except DeployError as error:
+        timed.error = str(error)
+    at(None)

@@ -1,0 +1,193 @@
+"""The end of a run: other exports of the front, one lease that measures all of them, and bundles of what stays."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from deploy import BundleManifest, MeasurementFailure, write_bundle
+from deploy.errors import MeasurementError, ParityError
+from optimizer.cost.base import CostMeter, Measured
+from optimizer.errors import RunFailed
+from optimizer.handover.front import find_front
+from optimizer.handover.reexport import Workshop, is_whole
+from optimizer.handover.variants import KEPT, NOT_WRITTEN, Tried, judge, list_variants, name_export, summarise_tried
+from optimizer.search.base import Trial
+from optimizer.search.objective import OBJECTIVES
+from optimizer.store.artefacts import explain_disk_errors
+from optimizer.store.run_store import RunStore
+from optimizer.trials.evaluation import Evaluation
+from optimizer.trials.export import write_student
+
+__all__ = ["hand_over"]
+
+
+def hand_over(store: RunStore, evaluation: Evaluation, meter: CostMeter) -> None:
+    """Try other exports of base and front, measure all together once more, write bundles. What exists is kept.
+
+    Raises:
+        RunFailed: not one bundle could be written.
+    """
+    config, folder = evaluation.config, store.folder / "scratch" / "variants"
+    data = config.data or store.folder / "data"
+    workshop = Workshop(folder, evaluation, data, config.variants.max_ap_drop)
+    _HandOver(store, evaluation, workshop).finish(meter)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class _HandOver:
+    """One run's hand-over, whose state is in the store after every variant, the lease, and every bundle."""
+
+    store: RunStore
+    evaluation: Evaluation
+    workshop: Workshop
+
+    def finish(self, meter: CostMeter) -> None:
+        by_number = {trial.number: trial for trial in self.store.history()}
+        handed: dict[str, Any] = self.store.get_meta("handover", {})
+        numbers = handed.get("numbers") or sorted({0, *find_front(self.store).numbers})
+        trials = [by_number[number] for number in numbers]
+        if "measured" not in handed:
+            handed = {"numbers": numbers, "bundles": {}, "refused": {}, "tried": handed.get("tried", {})}
+            self._try_variants(trials, handed)
+            self._measure(trials, handed, meter)
+        self._write_bundles(trials, handed)
+        self._write_variants(by_number, handed)
+        if not handed["bundles"]:
+            raise RunFailed(f"no bundle passed the gate; the first reason: {next(iter(handed['refused'].values()))}")
+
+    def _try_variants(self, trials: list[Trial], handed: dict[str, Any]) -> None:
+        """Make what can be faster; a variant that is made already is not made again."""
+        config, spec, progress = self.evaluation.config, self.evaluation.target.spec, self.evaluation.progress
+        todo = [
+            (trial, variant)
+            for trial in trials
+            if trial.arch is not None
+            for variant in list_variants(config, spec, trial.arch)
+        ]
+        if not todo:
+            return
+        progress.start_step("try other exports", len(todo))
+        for position, (trial, variant) in enumerate(todo):
+            name = name_export(trial.number, variant)
+            known = Tried.from_json(handed["tried"][name]) if name in handed["tried"] else None
+            if known is None or (known.outcome == "made" and not self.workshop.is_made(known)):
+                with explain_disk_errors(self.store.folder):
+                    made = self.workshop.make(trial, variant)
+                self._say(made)
+                handed["tried"][name] = made.to_json()
+                self.store.set_meta("handover", handed)
+            progress.advance_step(position + 1, name)
+
+    def _measure(self, trials: list[Trial], handed: dict[str, Any], meter: CostMeter) -> None:
+        """The base, the front and what was made of them, in one lease; then variants are judged."""
+        by_number = {trial.number: trial for trial in trials}
+        made = [item for item in map(Tried.from_json, handed["tried"].values()) if item.outcome == "made"]
+        candidates = [self.evaluation.candidate(trial) for trial in trials]
+        candidates += [self.workshop.make_candidate(by_number[item.trial], item.variant) for item in made]
+        self.evaluation.progress.start_step(f"measure {len(candidates)} models in one lease", 1)
+        measured = meter.measure_all(dict(enumerate(candidates)))
+        handed["measured"] = {}
+        for place, trial in enumerate(trials):
+            found = measured[place]
+            if isinstance(found, MeasurementFailure):
+                raise MeasurementError(f"no latency for {name_export(trial.number)}: {found.reason}")
+            handed["measured"][str(trial.number)] = {"ratio": found.ratio, "latency": found.latency}
+        for place, item in enumerate(made, len(trials)):
+            judged = self._judge(item, handed["measured"][str(item.trial)]["latency"], measured[place])
+            self._say(judged)
+            handed["tried"][item.name] = judged.to_json()
+        self.store.set_meta("handover", handed)
+        if handed["tried"]:
+            self.evaluation.progress.say(summarise_tried(map(Tried.from_json, handed["tried"].values())))
+
+    def _judge(self, item: Tried, plain: Mapping[str, Any], measured: Measured | MeasurementFailure) -> Tried:
+        judged = judge(item, plain, measured)
+        base_ap, config = self.store.history()[0].ap, self.evaluation.config
+        if not base_ap or judged.ratio is None or item.ap is None:
+            return judged
+        objective = OBJECTIVES[config.search.objective]
+        return replace(judged, score=objective(item.ap / base_ap, judged.ratio, config.alpha, config.search.beta))
+
+    def _write_bundles(self, trials: list[Trial], handed: dict[str, Any]) -> None:
+        self.evaluation.progress.start_step("write bundles", len(trials))
+        for position, trial in enumerate(trials):
+            key = str(trial.number)
+            name = handed["bundles"].get(key)
+            if name is None or not is_whole(self.store.folder / name):
+                try:
+                    handed["bundles"][key] = self._write_bundle(trial, handed["measured"][key])
+                    handed["refused"].pop(key, None)
+                except ParityError as error:
+                    handed["refused"][key] = str(error)
+                    self.evaluation.progress.say(f"no bundle for {name_export(trial.number)}: {error}")
+                self.store.set_meta("handover", handed)
+            self.evaluation.progress.advance_step(position + 1)
+
+    def _write_bundle(self, trial: Trial, measured: Mapping[str, Any]) -> str:
+        """Write the bundle of a plain export; returns its path relative to the run's folder."""
+        assert trial.arch is not None and trial.model is not None and trial.ap is not None
+        evaluation, name = self.evaluation, name_export(trial.number)
+        candidate = evaluation.candidate(trial)
+        manifest = BundleManifest(
+            name=name,
+            arch_id=trial.arch.arch_id,
+            arch=trial.arch.to_json(),
+            class_names=evaluation.val_data.class_names,
+            preprocess=candidate.preprocess,
+            head=candidate.head,
+            selection=candidate.selection,
+            nms=evaluation.target.spec.nms,
+            metrics={"ap": trial.ap, "ap50": trial.ap50, "macs": trial.macs, "params": trial.params, **measured},
+        )
+        model, path = evaluation.artefacts.path(trial.model, verify=True), self._find_place(name)
+        self._write_gated(path, trial, model, manifest, trial.ap)
+        return str(path.relative_to(self.store.folder))
+
+    def _write_variants(self, by_number: Mapping[int, Trial], handed: dict[str, Any]) -> None:
+        """Bundles of kept variants: behind the gate where they are in FP32; another precision's gate was its AP."""
+        for name, value in handed.get("tried", {}).items():
+            item = Tried.from_json(value)
+            if item.outcome != KEPT or (item.bundle and is_whole(self.store.folder / item.bundle)):
+                continue
+            try:
+                self._write_variant(by_number[item.trial], item)
+                item = replace(item, bundle=str(self._find_place(name).relative_to(self.store.folder)))
+            except ParityError as error:
+                item = replace(item, outcome=NOT_WRITTEN, reason=str(error))
+                self._say(item)
+            handed["tried"][name] = item.to_json()
+            self.store.set_meta("handover", handed)
+
+    def _write_variant(self, trial: Trial, item: Tried) -> None:
+        assert trial.arch is not None and item.ap is not None
+        if not self.workshop.is_made(item):
+            again = self.workshop.make(trial, item.variant)
+            if again.model != item.model:
+                raise ParityError("its model was lost before the bundle was written, and came out as another one")
+        bundle = self.workshop.open(item)
+        metrics = {**bundle.manifest.metrics, "ratio": item.ratio, "latency": item.latency}
+        manifest = replace(bundle.manifest, name=item.name, metrics=metrics)
+        if item.variant.precision != "fp32":
+            write_bundle(self._find_place(item.name), bundle.model, manifest)
+            return
+        exported = replace(trial, arch=item.variant.change_arch(trial.arch))
+        self._write_gated(self._find_place(item.name), exported, bundle.model, manifest, item.ap)
+
+    def _write_gated(self, path: Path, trial: Trial, model: Path, manifest: BundleManifest, ap: float) -> None:
+        """The gate is for the graph: its AP is ONNX Runtime's, asked for where another engine found `ap`."""
+        by_ort = ap if self.evaluation.judge.spec.engine == "ort" else None
+        detector = self.evaluation.load_detector(trial)
+        write_student(path, detector, model, manifest, self.evaluation.val_data, by_ort)
+
+    def _find_place(self, name: str) -> Path:
+        return self.store.folder / "bundles" / name
+
+    def _say(self, item: Tried) -> None:
+        """Why a variant was not kept."""
+        if item.reason:
+            self.evaluation.progress.say(f"{item.name} is not kept, {item.outcome}: {item.reason}")

@@ -1,0 +1,1 @@
+"""One run: how it is planned, started, resumed, stopped and reported."""

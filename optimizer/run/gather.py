@@ -1,0 +1,92 @@
+"""A run's `front.json` and `report.html`, out of what its folder holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from deploy.data import Dataset
+from optimizer.config import RunConfig
+from optimizer.environment import describe_environment
+from optimizer.handover.front import find_front, list_exports, write_front
+from optimizer.handover.variants import summarise_tried
+from optimizer.progress import format_duration
+from optimizer.report.page import ReportData, write_report
+from optimizer.run.snapshots import draw_pictures
+from optimizer.store.artefacts import explain_disk_errors
+from optimizer.store.run_store import RunStore
+
+__all__ = ["report_run"]
+
+
+def report_run(store: RunStore, config: RunConfig, val_data: Dataset, status: str) -> Path:
+    """Write `front.json` and `report.html` as things stand."""
+    store.set_meta("status", status)
+    trials = store.history()
+    front = find_front(store)
+    students = [trial for trial in trials if trial.status == "done" and trial.number > 0]
+    best = max(students, key=lambda trial: trial.score or 0.0, default=None)
+    page = store.folder / "report.html"
+    images = config.data.resolve().name if config.data else "generated shapes"
+    data = ReportData(
+        title=f"{config.base} for {Path(config.target).stem}",
+        status=f"{status}; {config.search.method} search on {images}",
+        finished=status != "running",
+        settings=_list_settings(store, config),
+        environment=describe_environment(),
+        trials=trials,
+        trials_wanted=config.search.trials,
+        elapsed=format_duration(store.elapsed_seconds),
+        front=front.numbers,
+        latency=front.latency,
+        ratios=front.ratios,
+        bundles=front.bundles,
+        exports=list_exports(front, {trial.number: trial for trial in trials}),
+        tried=summarise_tried(front.tried),
+        not_kept=front.reasons,
+        best=best.number if best is not None else None,
+        pictures=draw_pictures(store, trials[0], best, val_data) if best is not None else (),
+    )
+    with explain_disk_errors(store.folder):
+        write_front(store.folder / "front.json", store)
+        write_report(page, data)
+    return page
+
+
+def _list_settings(store: RunStore, config: RunConfig) -> dict[str, str]:
+    search_config = config.search
+    return {
+        "command": store.get_meta("command", ""),
+        "preset, seed": f"{config.preset}, {config.seed}",
+        "base canvas": "{}x{}".format(*config.input_size),
+        "searched canvases": ", ".join("{}x{}".format(*size) for size in search_config.space.sizes),
+        "region proposals": ", ".join(str(count) for count in search_config.space.region_proposals),
+        "objective": f"{search_config.objective} of AP and {search_config.cost}, alpha {config.alpha:g}, "
+        f"beta {search_config.beta:g} (a reconstruction of the papers' score)",
+        "base training": f"{config.base_train.epochs} epochs, {config.base_train.optimizer}, "
+        f"lr {config.base_train.lr:g}",
+        "each student": f"{config.trial_train.epochs} epochs, lr {config.trial_train.lr:g}, weights "
+        f"{'inherited' if search_config.inherit else 'drawn anew'}",
+        "teachers": _describe_teaching(store, config),
+        "after the search": f"{search_config.finetuned} trained on for {config.finetune.epochs} epochs"
+        if search_config.finetuned and config.finetune is not None
+        else "nothing trained on",
+        "other exports": _describe_variants(config),
+        "latency protocol": f"{config.search_protocol} in the search, {config.final_protocol} for the front",
+    }
+
+
+def _describe_variants(config: RunConfig) -> str:
+    wanted = config.variants
+    if config.search.cost != "latency":
+        return "none: operations are what is scored"
+    precisions = "the target's" if wanted.precisions is None else ", ".join(wanted.precisions) or "fp32"
+    counts = config.search.space.region_proposals if wanted.region_proposals is None else wanted.region_proposals
+    listed = ", ".join(map(str, counts)) or "as they are"
+    return f"precisions: {precisions}; region proposals: {listed}; at most {wanted.max_ap_drop:g} of AP lost"
+
+
+def _describe_teaching(store: RunStore, config: RunConfig) -> str:
+    if not config.needs_pool:
+        return "none"
+    terms = ", ".join(f"{name} {weight:g}" for name, weight in config.distill.weights.items())
+    return f"{config.search.teacher}; pool of {store.get_meta('pool', 'sub-networks')}; weights {terms}"

@@ -1,0 +1,148 @@
+"""How long a run will take, from a timed training step: said before it starts, and what a budget is held against."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+
+from deploy.measuring.protocols import PROTOCOLS
+from optimizer.config import RunConfig
+from optimizer.detectors import build_detector
+from optimizer.detectors.base import Truth
+from optimizer.errors import InputError
+from optimizer.progress import format_duration
+from optimizer.search.base import History
+from optimizer.train.precision import autocast_dtype
+
+__all__ = ["Plan", "make_plan"]
+
+HANDED_OVER = 4  # models a front is reckoned with before it is known
+SPARE = 1.1
+TEACHER_SHARE = 1.4  # a step beside a teacher, in steps without
+VARIANT_S = 10.0  # making one other export, beside passing images through it
+EVALUATED = 3  # times the validation images pass through a model for it: the gate, its source, itself
+CALIBRATED = 64  # images that ranges are found on
+EVALUATE_SHARE = 0.4  # an image through an exported model, in a training step's time for an image
+WIDE_SHARE = 1.8  # a step of a super-network, in steps of the base
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Estimated seconds; none is a promise.
+
+    Attributes:
+        base_s: training and measuring the base. pool_s: training a teacher pool, 0 without or where there is one.
+        trial_s: one student. handover_s: what follows the search: fine-tuning, other exports, bundles and
+            the final lease.
+        variants: other exports that are tried of each model handed over.
+    """
+
+    base_s: float
+    trial_s: float
+    handover_s: float
+    trials: int
+    budget_s: float | None
+    pool_s: float = 0.0
+    variants: int = 0
+
+    def describe(self) -> str:
+        total = self.base_s + self.pool_s + self.trials * self.trial_s + self.handover_s
+        pool = f", teachers {format_duration(self.pool_s)}" if self.pool_s else ""
+        text = (
+            f"plan: base about {format_duration(self.base_s)}{pool}, then {self.trials} students of about "
+            f"{format_duration(self.trial_s)}, in all about {format_duration(total)}"
+        )
+        if self.variants:
+            text += f"; of these {format_duration(self.handover_s)} at the end, where each model of the front is tried "
+            text += f"in up to {self.variants} other exports"
+        if self.budget_s is not None and self.budget_s < total:
+            text += f"; the budget of {format_duration(self.budget_s)} will end the search earlier"
+        return text
+
+    def check(self) -> None:
+        """Refuse, before any work, a budget that does not even cover what is to be done for one student.
+
+        Raises:
+            InputError: it does not.
+        """
+        least = self.base_s + self.pool_s + self.handover_s + (self.trial_s if self.trials else 0.0)
+        if self.budget_s is not None and self.budget_s < least:
+            raise InputError(
+                f"a budget of {format_duration(self.budget_s)} is too short for one student: here base, teachers, "
+                f"student and handover need about {format_duration(least)}; raise --budget, or lower --epochs or --size"
+                + (", or try no other exports (--precisions fp32 --export-proposals none)" if self.variants else "")
+            )
+
+    def has_time_for_trial(self, elapsed_s: float, history: History) -> bool:
+        """Whether another student and the handover still fit, judged by the students so far."""
+        if self.budget_s is None:
+            return True
+        spent = [trial.seconds for trial in history if trial.status == "done" and trial.number > 0][-3:]
+        trial_s = max(spent) if spent else self.trial_s
+        return elapsed_s + SPARE * trial_s + self.handover_s <= self.budget_s
+
+
+def make_plan(
+    config: RunConfig,
+    images: int,
+    device: torch.device,
+    *,
+    base_exists: bool = False,
+    pool_exists: bool = False,
+    variants: int = 0,
+    val_images: int = 0,
+) -> Plan:
+    """Times two training steps of the base on made-up images; steps with a teacher or of a pool in proportion.
+
+    Args:
+        images, val_images: how many there are to train and to validate on.
+        variants: other exports that are tried of each model at the end.
+    """
+    steps = max(images // config.batch_size, 1)
+    step_s = _time_step(config, device) if config.budget_s is not None or config.preset != "smoke" else 0.35
+    protocol = PROTOCOLS[config.search_protocol]
+    measure_s = 2 * (protocol.warm_up_cap_s / 2 + protocol.cap_s) if config.search.cost == "latency" else 0.0
+    final = PROTOCOLS[config.final_protocol]
+    final_s = final.processes * (final.warm_up_cap_s / 2 + final.cap_s) if config.search.cost == "latency" else 0.0
+    taught = TEACHER_SHARE if config.search.teacher != "none" else 1.0
+    finetune_s = 0.0
+    if config.finetune is not None:
+        epoch_s = step_s * steps * taught
+        finetune_s = config.search.finetuned * (epoch_s * config.finetune.epochs + measure_s + 10)
+    pool_s = 0.0
+    if config.needs_pool and not pool_exists:
+        pool = config.pool_config()
+        pool_steps = max(images // pool.batch_size, 1) * pool.epochs
+        pool_s = pool_steps * step_s * WIDE_SHARE * pool.batch_size / config.batch_size + 10
+    passes = EVALUATED * val_images + CALIBRATED
+    variant_s = VARIANT_S + passes * EVALUATE_SHARE * step_s / config.batch_size + final_s
+    return Plan(
+        base_s=0.0 if base_exists else step_s * steps * config.base_train.epochs + measure_s + 10,
+        trial_s=step_s * steps * config.trial_train.epochs * taught + measure_s + 10,
+        handover_s=HANDED_OVER * (final_s + 3 + variants * variant_s) + 5 + finetune_s,
+        variants=variants,
+        pool_s=pool_s,
+        trials=config.search.trials,
+        budget_s=config.budget_s,
+    )
+
+
+def _time_step(config: RunConfig, device: torch.device) -> float:
+    width, height = config.input_size
+    detector = build_detector(config.base_arch(), 3, seed=0).to(device).train()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        images = torch.rand(config.batch_size, 3, height, width, device=device)
+        box = torch.tensor([[width * 0.2, height * 0.2, width * 0.6, height * 0.6]], device=device)
+        truths = [Truth(box, torch.zeros(1, dtype=torch.int64, device=device))] * config.batch_size
+        dtype = autocast_dtype(config.base_train.precision, device)
+        for _ in range(2):  # the first one pays for allocation and code loading
+            started = time.monotonic()
+            with torch.autocast(device.type, dtype, enabled=dtype is not None):
+                loss = torch.stack(list(detector.losses(images, truths).values())).sum()
+            loss.backward()
+            loss.item()
+            seconds = time.monotonic() - started
+    return seconds

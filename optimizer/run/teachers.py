@@ -1,0 +1,102 @@
+"""The teachers of a run: which pool it draws on, whether that can teach its students, and how it comes to be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+
+from deploy.data import Dataset
+from optimizer.config import RunConfig
+from optimizer.distill.step import check_pair
+from optimizer.errors import InputError
+from optimizer.progress import RunProgress
+from optimizer.search import StrategySettings
+from optimizer.search.teachers import Teachers
+from optimizer.supernet.config import PoolConfig
+from optimizer.supernet.pool import TeacherPool, find_pool, is_trained, read_ap
+from optimizer.supernet.shrinking import train_pool
+from optimizer.trials.jobs import choose_device
+from optimizer.trials.team import tell_team
+
+__all__ = ["PoolChoice", "choose_pool", "default_pools", "make_settings", "prepare_pool", "warn_of_weak_teachers"]
+
+
+@dataclass(frozen=True)
+class PoolChoice:
+    """The pool a run draws on.
+
+    Attributes:
+        folder: where it is, or will be.
+        config: its own recipe, which is another than the run's where somebody named a pool.
+    """
+
+    folder: Path
+    config: PoolConfig
+
+    @property
+    def trained(self) -> bool:
+        return is_trained(self.folder)
+
+
+def default_pools(config: RunConfig, run: Path) -> Path:
+    """Where pools are kept: what the configuration names, else beside the run's folder."""
+    return (config.teacher_pool or run.resolve().parent / "teachers").resolve()
+
+
+def choose_pool(config: RunConfig, pools: Path, train_data: Dataset | None) -> PoolChoice:
+    """The pool for these images; None are images that are yet to be generated, of which a pool knows nothing.
+
+    Raises:
+        InputError: the pool cannot teach students of this run; the text says why.
+    """
+    if pools.exists() and not pools.is_dir():
+        raise InputError(f"{pools} is a file; --teacher-pool takes a folder of teacher pools, or one pool")
+    wanted = config.pool_config()
+    folder, found = find_pool(pools, wanted, train_data)
+    space = found.space()
+    largest = space.arch(space.largest())
+    check_pair(largest, largest, found.distill.model_copy(update={"teacher_canvas": "student"}))
+    if config.search.teacher != "none":
+        for student_size, teacher_size in product(config.search.space.sizes, space.sizes):
+            teacher = space.arch(replace(space.largest(), size=teacher_size))
+            check_pair(config.base_arch().with_size(*student_size), teacher, config.distill)
+    return PoolChoice(folder, found)
+
+
+def prepare_pool(
+    choice: PoolChoice, config: RunConfig, splits: tuple[Dataset, Dataset], data: Path, progress: RunProgress
+) -> TeacherPool:
+    """The pool of a run, trained here if it is not; `data` is the folder of the images in `splits`."""
+    if not choice.trained:
+        progress.say(f"no teacher pool for this data and recipe yet: training {choice.folder}, for later runs as well")
+    pool = train_pool(
+        choice.folder, choice.config, splits, data, choose_device(), progress, config.workers, tell_team
+    )  # fmt: skip
+    progress.say(f"teachers: {pool.folder}, {pool.space.count()} sub-networks of {pool.config.family}")
+    return pool
+
+
+def warn_of_weak_teachers(pool: TeacherPool, base_ap: float, progress: RunProgress) -> None:
+    """Say so where even the best teacher known detects less than the base."""
+    strongest = max(read_ap(pool.folder).values(), default=0.0)
+    if strongest < base_ap:
+        progress.say(
+            f"these teachers (AP up to {strongest:.3f}) are weaker than the base (AP {base_ap:.3f}) and may hold "
+            "students back: train them longer (--teacher-epochs), or go without (--teacher none)"
+        )
+
+
+def make_settings(config: RunConfig, pool: PoolConfig | None) -> StrategySettings:
+    """What the run's strategy is made from."""
+    search = config.search
+    teachers = None
+    if pool is not None and search.teacher != "none":
+        space = pool.space()
+        if config.distill.teacher_canvas == "student":  # what the teacher looks at is not searched
+            space = replace(space, sizes=space.sizes[:1])
+        teachers = Teachers(space, fixed=search.teacher == "fixed")
+    return StrategySettings(
+        search.space, search.trials, search.top_k, search.fixed_trials, teachers,
+        pool.space() if pool is not None else None, search.max_actions,
+    )  # fmt: skip

@@ -1,0 +1,192 @@
+"""A target is a file; a wrong one is one clear line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from deploy import Bundle, LatencyRecord, Subject, TargetSpec, get_target
+from deploy.builders.compatibility import VERSIONS
+from deploy.builders.precision import PRECISIONS as CONVERSIONS
+from deploy.data.images import ImageFile
+from deploy.errors import InputError
+from deploy.measuring.protocols import MODES
+from deploy.targets import TARGETS, Condition, describe_conditions, read_target, require_working
+from deploy.targets.base import PRECISIONS
+from deploy.targets.hosts import find_hosts_file
+
+
+@pytest.fixture(autouse=True)
+def no_hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hosts file of whoever runs the tests is left out."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+
+def write_hosts(text: str) -> None:
+    find_hosts_file().parent.mkdir(parents=True)
+    find_hosts_file().write_text(text)
+
+
+@pytest.mark.parametrize("name", sorted(TARGETS))
+def test_a_known_target_is_named_as_it_is_listed(name: str) -> None:
+    assert read_target(name).name == name and read_target(name).description
+
+
+def test_the_cpu_works_from_here() -> None:
+    conditions = get_target("cpu").check()
+    assert describe_conditions("cpu", conditions)[0] == "target cpu: works"
+    assert any(item.what == "engine ort" and "onnxruntime" in item.found for item in conditions)
+    assert any(item.what == "sensors" for item in conditions)
+    require_working("cpu", conditions)
+
+
+def test_what_is_missing_is_said_with_what_to_do() -> None:
+    conditions = [Condition("works", "ssh", "b"), Condition("missing", "numpy", "not found", "pip install numpy")]
+    assert describe_conditions("board", conditions)[0] == "target board: cannot be measured on, 1 missing"
+    with pytest.raises(InputError, match="'board' cannot be measured on: numpy: not found; pip install numpy"):
+        require_working("board", conditions)
+
+
+@pytest.mark.parametrize("name", ["toaster", ""])
+def test_an_unknown_target_says_what_there_is(name: str) -> None:
+    with pytest.raises(InputError, match=f"unknown target '{name}'; there are: cpu, cuda, jetson, tensorrt; .*TOML"):
+        get_target(name)
+
+
+def test_a_board_without_a_host_says_how_to_name_one() -> None:
+    with pytest.raises(InputError, match=r"give --host user@board, or write into .*config/detopt/hosts.toml: .jetson."):
+        get_target("jetson")
+
+
+def test_the_users_hosts_file_says_which_board_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "board.toml"
+    path.write_text('name = "board"\nlink = "ssh"\n')
+    write_hosts('[board]\nhost = "user@10.0.0.7"\nport = 2222\npython = "venv/bin/python"\n')
+    spec = get_target(str(path)).spec
+    assert (spec.host, spec.port, spec.python) == ("user@10.0.0.7", 2222, "venv/bin/python")
+    assert get_target(str(path), "other").spec == TargetSpec("board", "ssh", host="other")
+    path.write_text('name = "board"\nlink = "ssh"\nhost = "its-own"\n')
+    assert get_target(str(path)).spec.host == "its-own"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[board", "is no TOML file"),
+        ('board = "user@board"', "board is a table with the keys host, python"),
+        ('[board]\nhost = "b"\npassword = "secret"', "passwords are in no file"),
+        ("[board]\nhost = 3", "host is a text"),
+        ('[board]\nhost = "-oProxyCommand=true"', "not taken as host"),
+        ('[other]\nhost = "b"', "no host is named"),
+    ],
+)
+def test_a_wrong_hosts_file_is_one_clear_line(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "board.toml"
+    path.write_text('name = "board"\nlink = "ssh"\n')
+    write_hosts(text)
+    with pytest.raises(InputError, match=words) as caught:
+        get_target(str(path))
+    assert "\n" not in str(caught.value) and "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["-oProxyCommand=true", "b;true", "b c", "$(true)", "b\n"])
+def test_a_host_that_ssh_might_take_for_something_else_is_refused(tmp_path: Path, host: str) -> None:
+    path = tmp_path / "board.toml"
+    path.write_text('name = "board"\nlink = "ssh"\n')
+    with pytest.raises(InputError, match="not taken as host"):
+        get_target(str(path), host)
+
+
+def test_this_machine_has_no_host() -> None:
+    with pytest.raises(InputError, match="'cpu' is this machine; --host goes with"):
+        get_target("cpu", "user@board")
+
+
+def test_a_file_describes_a_target(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text('name = "mine"\nthreads = 1\nprecisions = ["fp32"]\n')
+    assert get_target(str(tmp_path / "mine.toml")).spec == TargetSpec("mine", threads=1)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "it has no name"),
+        ("name = ", "no TOML"),
+        ('name = "x"\nspeed = 3', "unknown: speed"),
+        ("name = 3", "no name"),
+        ('name = "x"\nthreads = 0', "threads is a positive"),
+        ('name = "x"\nthreads = true', "threads is a positive"),
+        ('name = "x"\nprecisions = []', "precisions is a list"),
+        ('name = "x"\nprecisions = ["fp8"]', "unknown precision 'fp8'; there are: fp32, fp16, int8"),
+        ('name = "x"\nengine = "ort-cuda"\nprecisions = ["int8"]', "its engine 'ort-cuda' takes: fp32, fp16;"),
+        ('name = "x"\nnms = 1', "nms is a text"),
+        ('name = "x"\nmode = "fast"', "mode is one of sustained, burst, not 'fast'"),
+        ('name = "x"\nlock_clocks = true', "lock_clocks is one of auto, never, require, not True"),
+        ('name = "x"\nlink = "usb"', "the link 'usb'; this release has: local, ssh"),
+        ('name = "x"\nlink = "ssh"', "no host is named: give --host"),
+        ('name = "x"\nlink = "ssh"\nhost = "-oProxyCommand=true"', "not taken as host"),
+        ('name = "x"\nlink = "ssh"\nhost = "b"\npython = "python3;true"', "not taken as python"),
+        ('name = "x"\nport = 70000', "port is a number"),
+        ('name = "x"\nengine = "abacus"', "the engine 'abacus'; this release has: .*ort"),
+        ('name = "x"\nnms = "fast"', "the nms 'fast'; this release has: matrix, op, raw"),
+        ('name = "x"\ntensorrt = 8.6', "tensorrt is a text"),
+        ('name = "x"\ntensorrt = "7.1"', r"checked against TensorRT 8\.6, .*, not 7\.1"),
+    ],
+)
+def test_a_wrong_file_is_one_clear_line(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "odd.toml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=words) as caught:
+        get_target(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_target_with_tensorrt_names_the_release_its_exports_have_to_suit(tmp_path: Path) -> None:
+    path = tmp_path / "board.toml"
+    path.write_text('name = "board"\ntensorrt = "10.3"\n')
+    assert get_target(str(path)).spec.releases == ("10.3",)
+    assert TargetSpec("any", engine="trt").releases == VERSIONS, "one that names none has to suit all"
+    assert TargetSpec("any", engine="trt", tensorrt="8.6").releases == ("8.6",)
+    assert get_target("cpu").spec.releases == ()
+
+
+def test_a_target_is_measured_in_its_mode_and_with_its_clocks(
+    tmp_path: Path, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('name = "mine"\nthreads = 1\nmode = "burst"\nlock_clocks = "auto"\n')
+    monkeypatch.setitem(MODES, "burst", 0.001)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))  # no jetson_clocks: nothing to lock, nothing to say
+    subjects = {"tiny": Subject.of(tiny_bundle)}
+    record = get_target(str(path)).measure(subjects, level="quick")["tiny"]
+    assert isinstance(record, LatencyRecord) and record.mode == "burst" and not record.device.clocks_locked
+    path.write_text('name = "mine"\nlock_clocks = "require"\n')
+    with pytest.raises(InputError, match="no jetson_clocks"):
+        get_target(str(path)).measure(subjects, level="quick")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"absent\.toml cannot be read"):
+        get_target(str(tmp_path / "absent.toml"))
+
+
+def test_a_target_measures_and_detects(
+    tmp_path: Path, tiny_bundle: Bundle, write_image: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.toml").write_text('name = "mine"\nthreads = 1\n')
+    target = get_target(str(tmp_path / "mine.toml"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    record = target.measure({"tiny": Subject.of(tiny_bundle)}, level="quick")["tiny"]
+    assert record.target == "mine"
+    image = write_image()
+    assert [(place, len(found)) for place, found, _ in target.detect(tiny_bundle, [ImageFile(image)])] == [(0, 2)]
+
+
+def test_targets_name_precisions_that_a_model_can_be_converted_to() -> None:
+    assert set(PRECISIONS) == {"fp32", *CONVERSIONS}
+    preferred = {name: read_target(name).precisions for name in TARGETS}
+    assert all("fp32" in precisions for precisions in preferred.values())
+    assert preferred["cpu"] == ("fp32", "int8") and preferred["jetson"] == ("fp16", "int8", "fp32")

@@ -1,0 +1,403 @@
+"""Other exports of the same weights: which are tried, which are kept, and that a run goes on where it was."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import save_file
+
+from deploy import (
+    LatencyRecord,
+    MeasurementFailure,
+    TargetSpec,
+    compare,
+    get_target,
+    open_bundle,
+)  # fmt: skip
+from deploy import (
+    Measured as Answer,
+)
+from deploy.data import read_dataset
+from deploy.errors import MeasurementError
+from deploy.evaluate import evaluate_artefact
+from deploy.measuring.device import read_fingerprint
+from deploy.measuring.record import Canary, WarmUp
+from optimizer.arch.families import base_arch
+from optimizer.arch.spec import ArchSpec, BlockSpec, FasterRCNNHead, StageSpec
+from optimizer.config import parse_config
+from optimizer.cost.base import Candidate, CostMeter, Measured
+from optimizer.cost.latency import LatencyCost
+from optimizer.data.shapes import CLASS_NAMES, write_shapes
+from optimizer.detectors import build_detector
+from optimizer.errors import InputError
+from optimizer.handover.front import find_front, write_front
+from optimizer.handover.handover import hand_over
+from optimizer.handover.variants import (
+    PLAIN,
+    Tried,
+    Variant,
+    choose_precisions,
+    judge,
+    list_variants,
+    name_export,
+    summarise_tried,
+)  # fmt: skip
+from optimizer.progress import RunProgress
+from optimizer.recipes import paper, quick, smoke
+from optimizer.search.base import Proposal, Trial
+from optimizer.store.run_store import RunStore
+from optimizer.trials.evaluation import Evaluation
+from optimizer.trials.export import export_model
+
+SIZE = (128, 96)
+CPU = TargetSpec("cpu", precisions=("fp32", "int8"))
+ANY_DROP = 0.99
+DATA = Path("my_images")
+
+
+def make_record(ms: float, model: str = "") -> LatencyRecord:
+    """Twelve windows round a latency, all of one lease."""
+    windows = tuple((ms * (1 + 0.001 * (index % 3)),) * 5 for index in range(12))
+    return LatencyRecord(
+        "final", model, "cpu", read_fingerprint("", 1), "lease", "2026-11-21T00:00:00+00:00", windows, 1.0,
+        (WarmUp(3, True),), "runs", "noise", None, (Canary(1.0, 1.0),),
+    )  # fmt: skip
+
+
+@dataclass
+class FixedMeter:
+    """Milliseconds by a formula of the candidate, instead of a clock; fails for a candidate of None."""
+
+    find_ms: Callable[[Candidate], float | None]
+    leases: list[int] = field(default_factory=list)
+
+    def measure(self, student: Candidate, base: Candidate) -> Measured:
+        found = self.measure_all({0: base, 1: student})[1]
+        assert isinstance(found, Measured)
+        return found
+
+    def measure_all(self, candidates: Mapping[int, Candidate]) -> dict[int, Measured | MeasurementFailure]:
+        self.leases.append(len(candidates))
+        found: dict[int, Measured | MeasurementFailure] = {}
+        base = make_record(self.find_ms(candidates[0]) or 1.0)
+        for number, candidate in candidates.items():
+            ms = self.find_ms(candidate)
+            if ms is None:
+                found[number] = MeasurementFailure("final", str(candidate.model), "cpu", "the engine refused it")
+                continue
+            record = make_record(ms)
+            found[number] = Measured(compare(base, record).ratio, record.to_json(), {})
+        return found
+
+
+def by_macs(candidate: Candidate) -> float:
+    return candidate.cost.macs / 1e6
+
+
+def is_int8(candidate: Candidate) -> bool:
+    return "int8" in candidate.model.parent.name
+
+
+def narrow_arch(region_proposals: int = 40) -> ArchSpec:
+    stages = tuple(StageSpec((BlockSpec((8, 8), 1 if index == 0 else 2, projection=index > 0),)) for index in range(4))
+    return ArchSpec(stages, SIZE, FasterRCNNHead(16, 32, region_proposals), stem_width=8, fpn_width=16)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_shapes(tmp_path_factory.mktemp("shapes"), train=4, val=4, size=SIZE, seed=0)
+
+
+@pytest.fixture
+def store(tmp_path: Path, data: Path) -> Any:
+    """A run whose base and one student of half the proposals, both untrained, are there to be handed over."""
+    changes = {"data": data, "variants.precisions": None, "variants.region_proposals": (20,)}
+    config = smoke().changed({**changes, "variants.max_ap_drop": ANY_DROP})
+    target = get_target("cpu")
+    with RunStore.create(tmp_path / "run", config.model_dump(mode="json")) as store:
+        for number in (0, 1):
+            arch = narrow_arch(40 - 10 * number)
+            detector = build_detector(arch, len(CLASS_NAMES), seed=number)
+            source = export_model(detector, arch, tmp_path / "model.onnx", target.spec)
+            dataset = read_dataset(data, "val")
+            found, _ = evaluate_artefact(source, dataset.class_names, dataset, target)
+            save_file(detector.state_dict(), tmp_path / "weights")
+            store.record(Trial(
+                number, Proposal(None if number == 0 else 0), status="done", arch=arch, ap=found.ap, ap50=found.ap50,
+                cost_ratio=1.0 + 0.5 * number, weights=store.artefacts.put_file(tmp_path / "weights"),
+                model=store.artefacts.put_file(source.model), macs=1, params=1, score=1.0,
+            ))  # fmt: skip
+        (store.folder / "scratch").mkdir()
+        yield store
+
+
+def make_evaluation(store: RunStore, meter: CostMeter, **changes: Any) -> Evaluation:
+    config = parse_config(store.config).changed(changes)
+    assert config.data is not None
+    train, val = read_dataset(config.data, "train"), read_dataset(config.data, "val")
+    return Evaluation(
+        config, train, val, store.artefacts, store.history, get_target("cpu"), meter, store.folder / "scratch",
+        torch.device("cpu"), RunProgress(Console(file=io.StringIO())),
+    )  # fmt: skip
+
+
+def read_front(store: RunStore) -> dict[str, Any]:
+    write_front(store.folder / "front.json", store)
+    front: dict[str, Any] = json.loads((store.folder / "front.json").read_text())
+    return front
+
+
+def list_outcomes(store: RunStore) -> dict[str, str]:
+    return {item.name: item.outcome for item in find_front(store).tried}
+
+
+def test_fp32_at_each_smaller_count_comes_first() -> None:
+    config = quick(DATA).changed({"variants.region_proposals": (50, 100, 300, 1000)})
+    arch = base_arch("r18", (320, 320), region_proposals=300)
+    assert list_variants(config, CPU, arch) == (
+        Variant("fp32", 100), Variant("fp32", 50), Variant("int8"), Variant("int8", 100), Variant("int8", 50),
+    )  # fmt: skip
+    retinanet = base_arch("r18", (320, 320), detector="retinanet", region_proposals=None)
+    assert list_variants(config, CPU, retinanet) == (Variant("int8"),)
+    assert list_variants(config.changed({"search.cost": "macs"}), CPU, arch) == ()
+    assert list_variants(quick(DATA), CPU, arch) == list_variants(
+        quick(DATA).changed({"variants.region_proposals": quick(DATA).search.space.region_proposals}), CPU, arch
+    )
+
+
+def test_a_run_tries_what_its_preset_says() -> None:
+    arch = base_arch("r18", (320, 320), region_proposals=1000)
+    assert list_variants(smoke(), CPU, arch) == (), "its run time does not grow"
+    assert list_variants(quick(), CPU, arch) == (), "nor does that of the generated shapes"
+    assert {variant.region_proposals for variant in list_variants(quick(DATA), CPU, arch)} == {None, 200, 100, 50}
+    assert [v.region_proposals for v in list_variants(paper(), CPU, arch)] == [300, 100, 50, None, 300, 100, 50]
+
+
+def test_precisions_are_narrowed_and_never_widened() -> None:
+    config = quick(DATA).changed({"variants.precisions": ("int8",)})
+    assert choose_precisions(config, CPU) == ("fp32", "int8"), "the others are made from FP32"
+    assert choose_precisions(config.changed({"variants.precisions": ("fp32",)}), CPU) == ("fp32",)
+    assert choose_precisions(quick(DATA), TargetSpec("b", precisions=("fp16", "int8", "fp32"))) == (
+        "fp32",
+        "fp16",
+        "int8",
+    )
+    with pytest.raises(InputError, match=r"target b names the precisions fp32, not 'int8'; choose .* --precisions"):
+        choose_precisions(config, TargetSpec("b"))
+    with pytest.raises(InputError, match="from 1 to 3840, not 0"):
+        quick(DATA).changed({"variants.region_proposals": (0,)})
+
+
+def test_a_run_from_before_there_were_variants_tries_none() -> None:
+    values = quick(DATA).model_dump(mode="json")
+    del values["variants"]
+    old = parse_config(values)
+    assert list_variants(old, CPU, old.base_arch()) == ()
+
+
+def test_names_say_the_export() -> None:
+    names = [name_export(3, variant) for variant in (PLAIN, Variant("int8"), Variant("fp32", 50), Variant("int8", 50))]
+    assert names == ["student-003", "student-003-int8", "student-003-p50", "student-003-int8-p50"]
+    assert name_export(0, Variant("fp16", 100)) == "base-fp16-p100"
+
+
+@pytest.mark.parametrize(
+    ("ms", "outcome"), [(8.0, "kept"), (9.95, "not faster"), (10.0, "not faster"), (14.0, "not faster")]
+)
+def test_only_what_is_measurably_faster_is_kept(ms: float, outcome: str) -> None:
+    record = make_record(ms)
+    tried = Tried(1, Variant("int8"), "made", ap=0.5)
+    judged = judge(tried, make_record(10.0).to_json(), Measured(2.0, record.to_json(), {}))
+    assert judged.outcome == outcome and judged.ratio == 2.0 and Tried.from_json(judged.to_json()) == judged
+    assert (f"{10 / ms:.2f} times as fast" in judged.reason) == (outcome != "kept")
+
+
+def test_one_that_cannot_be_measured_is_said_and_not_kept() -> None:
+    failure = MeasurementFailure("final", "m", "cpu", "no such layer")
+    judged = judge(Tried(1, Variant("int8"), "made"), make_record(1.0).to_json(), failure)
+    assert judged.outcome == "not written or measured" and judged.reason == "no latency: no such layer"
+    assert summarise_tried([judged, replace(judged, outcome="kept")]) == (
+        "2 other exports tried: 1 kept, 1 not written or measured"
+    )
+    assert summarise_tried([]) == ""
+
+
+def test_a_hand_over_keeps_what_is_faster(store: RunStore) -> None:
+    """Fewer proposals are faster by this meter, INT8 is not: a slower graph here, and one the engine refuses there."""
+    meter = FixedMeter(lambda c: by_macs(c) * 1.5 if is_int8(c) else by_macs(c))
+    hand_over(store, make_evaluation(store, meter), meter)
+    assert list_outcomes(store) == {
+        "base-p20": "kept", "base-int8": "not faster", "base-int8-p20": "not faster",
+        "student-001-p20": "kept", "student-001-int8": "not faster", "student-001-int8-p20": "not faster",
+    }  # fmt: skip
+    assert meter.leases == [8], "two plain and six other exports, in one lease"
+    front = read_front(store)
+    (base_variant,) = front["base_variants"]
+    assert (base_variant["name"], base_variant["precision"], base_variant["region_proposals"]) == (
+        "base-p20",
+        "fp32",
+        20,
+    )
+    assert not any(student["trial"] == 0 for student in front["students"])
+    assert front["base"]["region_proposals"] == 40 and front["base"]["precision"] == "fp32"
+    assert front["variants"]["tried"] == "6 other exports tried: 2 kept, 4 not faster"
+    assert set(front["variants"]["not_kept"]) == {name for name, o in list_outcomes(store).items() if o != "kept"}
+    bundle = open_bundle(store.folder / base_variant["bundle"])
+    assert bundle.manifest.name == "base-p20" and bundle.manifest.metrics["gate"]["images"] == 6
+    assert bundle.manifest.arch["head"]["region_proposals"] == 20 and bundle.manifest.arch_id == base_variant["arch_id"]
+    dataset = read_dataset(parse_config(store.config).data, "val")
+    evaluated, _ = evaluate_artefact(bundle, dataset.class_names, dataset, get_target("cpu"))
+    assert evaluated.ap == bundle.manifest.metrics["ap"] == base_variant["ap"]
+    assert sorted(path.name for path in (store.folder / "bundles").iterdir()) == [
+        "base", "base-p20", "student-001", "student-001-p20",
+    ]  # fmt: skip
+    assert not list((store.folder / "scratch").iterdir())
+
+
+def test_one_in_int8_that_is_faster_is_a_point_of_the_front(store: RunStore) -> None:
+    meter = FixedMeter(lambda c: by_macs(c) / 3 if is_int8(c) else by_macs(c))
+    hand_over(store, make_evaluation(store, meter, **{"variants.region_proposals": ()}), meter)
+    assert list_outcomes(store) == {"base-int8": "kept", "student-001-int8": "kept"}
+    described = {item["name"]: item for item in read_front(store)["base_variants"]}
+    entry = described["base-int8"]
+    assert entry["precision"] == "int8" and entry["region_proposals"] == 40
+    assert entry["latency_of_base_over_own"] == pytest.approx(3, rel=0.01)
+    assert entry["latency_ms"]["cpu"]["median"] == pytest.approx(
+        find_front(store).latency[0]["median_ms"] / 3, rel=0.01
+    )
+    bundle = open_bundle(store.folder / entry["bundle"])
+    assert bundle.manifest.precision == "int8" and bundle.manifest.metrics["conversion"]["precision"] == "int8"
+    assert bundle.manifest.metrics["latency"]["median_ms"] == entry["latency_ms"]["cpu"]["median"]
+    assert {"base-int8", "student-001-int8"} & set(find_front(store).names)
+
+
+def test_one_that_loses_too_much_is_not_even_measured(store: RunStore) -> None:
+    base = store.history()[0]
+    store.record(replace(base, ap=(base.ap or 0.0) + 0.3))  # what its exports are compared with
+    meter = FixedMeter(by_macs)
+    hand_over(store, make_evaluation(store, meter, **{"variants.max_ap_drop": 0.25}), meter)
+    outcomes = list_outcomes(store)
+    assert outcomes["base-p20"] == outcomes["base-int8-p20"] == "too inaccurate"
+    reasons = find_front(store).reasons
+    assert "allowed: 0.25 (--max-ap-drop)" in reasons["base-p20"]
+    assert "with fp32 already loses" in reasons["base-int8-p20"]
+    assert meter.leases == [8 - sum(outcome == "too inaccurate" for outcome in outcomes.values())]
+    assert not (store.folder / "bundles" / "base-p20").exists()
+
+
+def test_a_variant_that_no_engine_takes_does_not_end_the_run(store: RunStore) -> None:
+    meter = FixedMeter(lambda c: None if is_int8(c) else by_macs(c))
+    hand_over(store, make_evaluation(store, meter, **{"variants.region_proposals": ()}), meter)
+    assert set(list_outcomes(store).values()) == {"not written or measured"}
+    assert "the engine refused it" in find_front(store).reasons["base-int8"]
+    assert set(find_front(store).bundles) == {0, 1}
+
+
+def test_a_real_lease_holds_plain_exports_and_variants(store: RunStore) -> None:
+    data = parse_config(store.config).data
+    assert data is not None
+    images = tuple(record.path for record in read_dataset(data, "val").records)
+    meter = LatencyCost(get_target("cpu"), images, "quick")
+    hand_over(store, make_evaluation(store, meter), meter)
+    tried = find_front(store).tried
+    kept = [item.name for item in tried if item.outcome == "kept"]
+    assert all(item.outcome in ("kept", "not faster") for item in tried), "which of them is the machine's to say"
+    leases = {item.latency["lease"] for item in tried if item.latency}
+    assert leases == {find_front(store).latency[number]["lease"] for number in (0, 1)} and len(leases) == 1
+    bundles = {path.name for path in (store.folder / "bundles").iterdir()}
+    assert bundles == {"base", "student-001", *kept}
+
+
+def test_a_run_that_was_handed_over_before_there_were_variants_stays_as_it_is(store: RunStore) -> None:
+    meter = FixedMeter(by_macs)
+    plain = {"variants.precisions": ("fp32",), "variants.region_proposals": ()}
+    hand_over(store, make_evaluation(store, meter, **plain), meter)
+    assert meter.leases == [2] and find_front(store).tried == ()
+    old = {key: value for key, value in store.get_meta("handover").items() if key != "tried"}
+    store.set_meta("handover", old)
+    before = read_front(store)
+    hand_over(store, make_evaluation(store, meter), meter)
+    assert store.get_meta("handover") == old and read_front(store) == before and meter.leases == [2]
+    assert before["base_variants"] == [] and before["variants"] == {"tried": "", "not_kept": {}}
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_a_kill_loses_at_most_one_variant(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed before the third is made, then in the lease, then at a bundle; what was done is not done again."""
+    changes = {"variants.region_proposals": (20,)}
+    made: list[str] = []
+    from optimizer import handover as module
+    from optimizer.handover.reexport import Workshop
+
+    make, write = Workshop.make, module.write_student
+
+    def make_until_third(workshop: Workshop, trial: Trial, variant: Variant) -> Tried:
+        if len(made) == 2:
+            raise Killed
+        made.append(name_export(trial.number, variant))
+        return make(workshop, trial, variant)
+
+    monkeypatch.setattr(Workshop, "make", make_until_third)
+    meter = FixedMeter(by_macs)
+    with pytest.raises(Killed):
+        hand_over(store, make_evaluation(store, meter, **changes), meter)
+    assert made == ["base-p20", "base-int8"] and list_outcomes(store) == dict.fromkeys(made, "made")
+    assert find_front(store).exports == (), "nothing is kept before it is measured"
+
+    def make_all(workshop: Workshop, trial: Trial, variant: Variant) -> Tried:
+        made.append(name_export(trial.number, variant))
+        return make(workshop, trial, variant)
+
+    monkeypatch.setattr(Workshop, "make", make_all)
+
+    def stop(candidate: Candidate) -> float:
+        raise Killed
+
+    with pytest.raises(Killed):
+        hand_over(store, make_evaluation(store, meter, **changes), FixedMeter(stop))
+    assert len(made) == len(set(made)) == 6, "none was made twice"
+
+    def write_until_variants(folder: Path, *rest: Any) -> Any:
+        if folder.name == "student-001-p20":
+            raise Killed
+        return write(folder, *rest)
+
+    monkeypatch.setattr(module, "write_student", write_until_variants)
+    with pytest.raises(Killed):
+        hand_over(store, make_evaluation(store, meter, **changes), meter)
+    monkeypatch.setattr(module, "write_student", write)
+    hand_over(store, make_evaluation(store, meter, **changes), meter)
+    assert meter.leases == [8] and len(made) == 6
+    assert all(open_bundle(store.folder / item.bundle) for item in find_front(store).exports if item.bundle)
+    assert all(item.bundle for item in find_front(store).exports)
+    before = read_front(store)
+    hand_over(store, make_evaluation(store, meter, **changes), meter)
+    assert read_front(store) == before and meter.leases == [8], "a finished one is left alone"
+
+
+def test_a_student_without_a_latency_is_an_error_and_a_base_too(data: Path) -> None:
+    class Refusing:
+        spec = CPU
+
+        def __init__(self, refused: str) -> None:
+            self.refused = refused
+
+        def measure(self, subjects: Mapping[str, Any], *rest: Any, **more: Any) -> dict[str, Answer]:
+            failure = MeasurementFailure("final", "m", "cpu", "it broke")
+            return {name: failure if name == self.refused else make_record(1.0) for name in subjects}
+
+    one, other = (Candidate(Path(name), None, None) for name in "ab")  # type: ignore[arg-type]
+    for refused, named in (("0", "the base"), ("1", "the student")):
+        with pytest.raises(MeasurementError, match=f"no latency for {named}: it broke"):
+            LatencyCost(Refusing(refused), (), "final").measure(one, other)  # type: ignore[arg-type]

@@ -1,0 +1,106 @@
+"""What a target wants of an export: its variant of NMS, as far as the bundle, and what its TensorRT takes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from deploy import Detector, TargetSpec, get_target, open_bundle
+from deploy.builders.releases import RELEASES
+from deploy.data import Dataset, read_dataset, read_image
+from deploy.errors import ExportError, InputError
+from deploy.evaluate import evaluate_artefact
+from deploy.targets.base import NMS_VARIANTS
+from optimizer.arch.spec import ArchSpec, BlockSpec, FasterRCNNHead, StageSpec
+from optimizer.cost.macs import MacsCost
+from optimizer.data.shapes import CLASS_NAMES, write_shapes
+from optimizer.detectors import build_detector
+from optimizer.handover.handover import hand_over
+from optimizer.progress import RunProgress
+from optimizer.recipes import smoke
+from optimizer.run.run import start_run
+from optimizer.search.base import Proposal, Trial
+from optimizer.store.run_store import RunStore
+from optimizer.trials.evaluation import Evaluation
+from optimizer.trials.export import check_export, export_model
+
+SIZE = (128, 96)
+ONLY_OPSET_16 = replace(RELEASES["8.6"], highest_opset=16)
+
+
+def narrow_arch(size: tuple[int, int] = SIZE, region_proposals: int = 40) -> ArchSpec:
+    stages = tuple(StageSpec((BlockSpec((8, 8), 1 if index == 0 else 2, projection=index > 0),)) for index in range(4))
+    return ArchSpec(stages, size, FasterRCNNHead(16, 32, region_proposals), stem_width=8, fpn_width=16)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return read_dataset(write_shapes(tmp_path_factory.mktemp("shapes"), train=1, val=4, size=SIZE, seed=0), "val")
+
+
+@pytest.mark.parametrize("nms", NMS_VARIANTS)
+def test_the_variant_of_a_target_reaches_the_bundle_and_its_detector(nms: str, images: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(f'name = "mine"\nthreads = 1\nnms = "{nms}"\n')
+    target, arch = get_target(str(tmp_path / "mine.toml")), narrow_arch()
+    detector = build_detector(arch, len(CLASS_NAMES), seed=0)
+    source = export_model(detector, arch, tmp_path / "model.onnx", target.spec)
+    precision, _ = evaluate_artefact(source, images.class_names, images, target)
+    save_file(detector.state_dict(), tmp_path / "weights")
+    config = smoke().changed({"target": str(tmp_path / "mine.toml"), "search.cost": "macs"})
+    with RunStore.create(tmp_path / "run", config.model_dump(mode="json")) as store:
+        details = {"head": source.head, "selection": source.selection.to_json() if source.selection else None}
+        store.record(Trial(
+            0, Proposal(None), status="done", arch=arch, ap=precision.ap, ap50=precision.ap50, cost_ratio=1.0,
+            weights=store.artefacts.put_file(tmp_path / "weights"), model=store.artefacts.put_file(source.model),
+            details=details, macs=1, params=1, score=1.0,
+        ))  # fmt: skip
+        evaluation = Evaluation(
+            config, images, images, store.artefacts, store.history, target, MacsCost(), tmp_path / "run" / "scratch",
+            torch.device("cpu"), RunProgress(),
+        )  # fmt: skip
+        hand_over(store, evaluation, MacsCost())
+    bundle = open_bundle(tmp_path / "run" / "bundles" / "base")
+    assert bundle.manifest.nms == nms and bundle.head == source.head and bundle.selection == source.selection
+    assert (bundle.selection is not None) == (nms == "raw")
+    gate = bundle.manifest.metrics["gate"]
+    assert (
+        gate["images"] == 6 and gate["detections"] > 20 and gate["ap_pytorch"] == pytest.approx(precision.ap, abs=1e-3)
+    )
+    image = read_image(images.records[0].path)
+    with Detector(bundle, 1) as one, Detector(source, 1) as other:
+        assert one(image).scores.tolist() == other(image).scores.tolist() != []
+
+
+def test_an_export_is_checked_against_the_release_of_the_target(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arch = narrow_arch()
+    detector = build_detector(arch, 3, seed=0)
+    monkeypatch.setitem(RELEASES, "8.6", ONLY_OPSET_16)  # type: ignore[arg-type]
+    for target in (TargetSpec("new", tensorrt="10.3"), TargetSpec("cpu")):
+        assert export_model(detector, arch, tmp_path / "model.onnx", target).head == "detections"
+    for target in (TargetSpec("old", tensorrt="8.6"), TargetSpec("any", engine="trt")):
+        with pytest.raises(ExportError, match=rf"target {target.name}: TensorRT 8\.6: model: opset 17; .*export with"):
+            export_model(detector, arch, tmp_path / "model.onnx", target)
+
+
+def test_a_base_whose_export_no_engine_takes_is_refused_by_an_untrained_one() -> None:
+    arch = narrow_arch((512, 512), region_proposals=3900)
+    with pytest.raises(InputError, match="3900 best of a list; TopK takes at most 3840"):
+        check_export(arch, 3, TargetSpec("board", engine="trt"))
+    check_export(arch, 3, TargetSpec("cpu"))  # nothing is exported for a target without TensorRT
+
+
+def test_a_run_refuses_before_any_work_what_the_board_would_refuse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "board.toml").write_text('name = "board"\ntensorrt = "8.6"\n')
+    monkeypatch.setitem(RELEASES, "8.6", ONLY_OPSET_16)  # type: ignore[arg-type]
+    config = smoke().changed({"target": str(tmp_path / "board.toml")})
+    with pytest.raises(InputError, match=r"does not suit target board: TensorRT 8\.6: model: opset 17"):
+        start_run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
