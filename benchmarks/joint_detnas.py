@@ -33,10 +33,10 @@ import numpy as np
 
 from deploy import MeasurementFailure
 from deploy.data import read_dataset
-from optimizer import run as run_module
 from optimizer.config import RunConfig, VariantsConfig, parse_config, parse_size
 from optimizer.cost.base import Candidate, CostMeter, Measured
 from optimizer.recipes import PAPER_ACTIONS, quick, scaled_sizes
+from optimizer.run import run as run_module
 from optimizer.search.base import Trial
 from optimizer.search.objective import OBJECTIVES
 from optimizer.store.run_store import DATABASE, RunStore

@@ -337,7 +337,7 @@ def test_a_kill_loses_at_most_one_variant(store: RunStore, monkeypatch: pytest.M
     """Killed before the third is made, then in the lease, then at a bundle; what was done is not done again."""
     changes = {"variants.region_proposals": (20,)}
     made: list[str] = []
-    from optimizer import handover as module
+    from optimizer.handover import handover as module
     from optimizer.handover.reexport import Workshop
 
     make, write = Workshop.make, module.write_student

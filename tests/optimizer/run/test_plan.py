@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from optimizer import plan as module
 from optimizer.config import RunConfig
 from optimizer.errors import InputError
 from optimizer.recipes import smoke
+from optimizer.run import plan as module
 from optimizer.run.plan import Plan, make_plan
 from optimizer.search.base import Proposal, Trial
 

@@ -10,12 +10,12 @@ import pytest
 from rich.console import Console
 
 from deploy.data import Dataset, read_dataset
-from optimizer import teachers as module
 from optimizer.config import RunConfig
 from optimizer.data.shapes import write_shapes
 from optimizer.errors import InputError
 from optimizer.progress import RunProgress
 from optimizer.recipes import smoke
+from optimizer.run import teachers as module
 from optimizer.run.teachers import (
     PoolChoice,
     choose_pool,
