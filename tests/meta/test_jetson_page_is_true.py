@@ -19,7 +19,7 @@ from deploy.targets.hosts import apply_host
 from optimizer.cli import app
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("README.md", "deploy/README.md", "docs/jetson.md")
+PAGES = ("README.md", "deploy/README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
 JETSON = (ROOT / "docs" / "jetson.md").read_text()
 ROWS = [[cell.strip() for cell in line.split("|")[1:-1]] for line in JETSON.splitlines() if line.startswith("|")]
 BOARDS = [row for row in ROWS if re.match(r"\d\.\d", row[0])]

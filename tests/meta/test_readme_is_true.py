@@ -1,9 +1,11 @@
-"""What README.md lists is what the catalogues hold."""
+"""What docs/search.md lists is what the catalogues hold, and the maps name what exists."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+
+import pytest
 
 from deploy.targets import TARGETS
 from optimizer.arch.actions import ACTIONS
@@ -18,9 +20,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def listed(name: str) -> set[str]:
-    """The names in code style in the row `| name | ... |` of README's table of choices."""
-    row = re.search(rf"^\| {name} \|(.*)\|$", (ROOT / "README.md").read_text(), re.MULTILINE)
-    assert row, f"README.md has no row {name!r}"
+    """The names in code style in the row `| name | ... |` of the table of choices."""
+    row = re.search(rf"^\| {name} \|(.*)\|$", (ROOT / "docs" / "search.md").read_text(), re.MULTILINE)
+    assert row, f"docs/search.md has no row {name!r}"
     return set(re.findall(r"`([^`]+)`", row[1]))
 
 
@@ -35,9 +37,10 @@ def test_the_table_of_choices_equals_the_catalogues() -> None:
     assert listed("target") == set(TARGETS)
 
 
-def test_every_folder_the_map_names_exists() -> None:
-    text = (ROOT / "optimizer" / "README.md").read_text()
-    names = re.findall(r"^\| `([\w/]+/|\w+\.py)` \|", text, re.MULTILINE)
-    assert len(names) > 8
-    for name in names:
-        assert (ROOT / "optimizer" / name).exists(), name
+@pytest.mark.parametrize("package", ("optimizer", "deploy"))
+def test_a_map_names_every_room_and_every_room_it_names_exists(package: str) -> None:
+    root = ROOT / package
+    rows = re.findall(r"^\| (`.*?) \|", (root / "README.md").read_text(), re.MULTILINE)
+    named = {name for row in rows for name in re.findall(r"`([\w/]+/|\w+\.py)`", row)}
+    assert all((root / name).exists() for name in named), named
+    assert {f"{path.parent.name}/" for path in root.glob("*/__init__.py")} <= named
