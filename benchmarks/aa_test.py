@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from deploy import PROTOCOLS, LatencyRecord, Subject, compare, measure_models
-from deploy.bundles.bundle import hash_file
 from deploy.errors import MeasurementError
+from deploy.files import hash_file
 from deploy.measuring.canary import write_canary
 from deploy.measuring.device import read_fingerprint
 from deploy.measuring.record import PROTOCOL_VERSION

@@ -26,7 +26,7 @@ from time import perf_counter_ns
 import numpy as np
 import onnxruntime
 
-from deploy.bundles.bundle import hash_file
+from deploy.files import hash_file
 from deploy.measuring.canary import write_canary
 from deploy.measuring.device import count_physical_cores, read_fingerprint
 from deploy.measuring.intervals import find_median_interval

@@ -16,11 +16,11 @@ import threading
 from pathlib import Path
 from typing import Any, Callable, Mapping, TextIO
 
-from deploy.bundles.bundle import hash_file
 from deploy.child import Say, ask_child, take_stdout
 from deploy.data.images import ImageFile
 from deploy.engines import ENGINES
 from deploy.errors import DeployError, EngineError, InputError
+from deploy.files import hash_file
 from deploy.measuring.clocks import LOCK_CLOCKS
 from deploy.measuring.measure import measure_models
 from deploy.measuring.protocols import MODES, PROTOCOLS

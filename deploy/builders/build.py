@@ -27,8 +27,8 @@ from deploy.builders.plans import (
     read_plan,
     write_plan,
 )
-from deploy.bundles.bundle import hash_file
 from deploy.errors import EngineError, InputError
+from deploy.files import hash_file
 from deploy.measuring.device import read_available_bytes
 from deploy.sensors.tegra import read_power_mode
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Iterable, Mapping, Sequence, Tuple
 
 import numpy as np
 
 from deploy.builders.trunk import Trunk
-from deploy.bundles.bundle import hash_file
 from deploy.errors import InputError
+from deploy.files import hash_file, write_file
 
 if TYPE_CHECKING:
     import onnx
@@ -82,9 +81,7 @@ def calibrate_once(
         pass
     ranges: dict[str, tuple[float, float]] = dict(calibrate(model, trunk, canvases, threads))
     cache.mkdir(parents=True, exist_ok=True)
-    aside = file.with_name(f"{file.name}.{os.getpid()}.part")
-    aside.write_text(json.dumps({"key": key, "method": METHOD, "ranges": ranges}), encoding="utf-8")
-    aside.replace(file)
+    write_file(file, json.dumps({"key": key, "method": METHOD, "ranges": ranges}).encode())
     return ranges
 
 

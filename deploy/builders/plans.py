@@ -6,7 +6,6 @@ manifest fits this device, this TensorRT and the ONNX file, and if its bytes are
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -16,12 +15,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Iterator, Mapping
 
-from deploy.bundles.bundle import hash_file
 from deploy.errors import EngineError
+from deploy.files import hash_file, wait_for_lock, write_file
 
 __all__ = [
     "FINAL_LEVEL",
     "LEVELS",
+    "PRIVATE",
     "SEARCH_LEVEL",
     "BuildSettings",
     "Plan",
@@ -32,10 +32,10 @@ __all__ = [
     "plan_folder",
     "read_plan",
     "write_plan",
-    "write_private",
 ]
 
 PLANS_VARIABLE = "DETOPT_PLANS"
+PRIVATE = 0o600  # what is written is for its owner alone
 PLAN_FILE, MANIFEST_FILE = "model.plan", "plan.json"
 SCHEMA_VERSION = 1
 SEARCH_LEVEL, FINAL_LEVEL = 3, 5
@@ -151,8 +151,8 @@ def write_plan(folder: Path, key: PlanKey, blob: bytes, record: Mapping[str, Any
     }
     try:
         place.mkdir(mode=0o700, exist_ok=True)
-        write_private(place / PLAN_FILE, blob)
-        write_private(place / MANIFEST_FILE, json.dumps(manifest, indent=1, sort_keys=True).encode())
+        write_file(place / PLAN_FILE, blob, PRIVATE)
+        write_file(place / MANIFEST_FILE, json.dumps(manifest, indent=1, sort_keys=True).encode(), PRIVATE)
     except OSError as error:
         raise EngineError(f"the plan {place / PLAN_FILE} could not be written: {error}") from error
     return Plan(place / PLAN_FILE, blob, key, dict(record))
@@ -171,22 +171,8 @@ def read_plan(folder: Path, model: Path, platform: Platform) -> Plan | None:
 @contextmanager
 def lock_plans(folder: Path) -> Iterator[None]:
     """One build at a time in a folder; the system frees the lock if its holder dies."""
-    with (folder / "lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with wait_for_lock(folder / "lock"):
         yield
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, readable by its owner alone."""
-    aside = path.with_name(path.name + ".part")
-    if aside.exists():
-        aside.unlink()
-    descriptor = os.open(str(aside), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
 
 
 def _place_of(folder: Path, key: PlanKey) -> Path:

@@ -15,11 +15,12 @@ from typing import Any, Mapping
 
 from deploy.builders.inspector import count_precisions, judge_precisions, name_precision
 from deploy.builders.known_bad import find_known_bad
-from deploy.builders.plans import write_private
+from deploy.builders.plans import PRIVATE
 from deploy.child import become_expendable
 from deploy.engines.cuda import open_cuda
 from deploy.engines.tensorrt_library import MessageLog, import_tensorrt, make_logger
 from deploy.errors import DeployError, EngineError, InputError
+from deploy.files import write_file
 from deploy.measuring.device import read_available_bytes
 
 __all__ = ["answer_request", "build_engine", "limit_workspace"]
@@ -40,7 +41,7 @@ def answer_request() -> None:
     except DeployError as error:
         kind = "input" if isinstance(error, InputError) else "failed" if isinstance(error, BuildError) else "refused"
         answer = {"error": str(error), "kind": kind}
-    write_private(Path(request["answer"]), json.dumps(answer).encode())
+    write_file(Path(request["answer"]), json.dumps(answer).encode(), PRIVATE)
 
 
 def build_engine(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,8 +96,8 @@ def build_engine(request: Mapping[str, Any]) -> dict[str, Any]:
         labels.append(f"degraded: {log.skipped_tactics} tactics were left out for lack of memory")
     saved = config.get_timing_cache()
     if saved is not None:
-        write_private(Path(request["timing_cache"]), bytes(memoryview(saved.serialize())))
-    write_private(Path(request["plan"]), content)
+        write_file(Path(request["timing_cache"]), bytes(memoryview(saved.serialize())), PRIVATE)
+    write_file(Path(request["plan"]), content, PRIVATE)
     return {
         "tensorrt": str(tensorrt.__version__),
         "strongly_typed": is_strongly_typed(tensorrt),

@@ -9,10 +9,11 @@ from typing import Callable, Sequence
 
 import numpy as np
 
-from deploy.bundles.bundle import Bundle, BundleManifest, hash_file, write_bundle
+from deploy.bundles.bundle import Bundle, BundleManifest, write_bundle
 from deploy.engines import TensorSpec, open_engine
 from deploy.engines.base import check_model_file
 from deploy.errors import DeployError, InputError
+from deploy.files import hash_file
 from deploy.pipeline.batch import find_image_input
 from deploy.pipeline.decode import get_head
 from deploy.pipeline.detector import Detector, ModelSource

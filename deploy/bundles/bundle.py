@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -13,10 +12,11 @@ from typing import Any, Mapping
 
 from deploy.bundles.archive import write_archive
 from deploy.errors import DeployError, InputError
+from deploy.files import hash_file, replace_folder
 from deploy.pipeline.nms import Selection, parse_selection
 from deploy.pipeline.preprocess import Preprocess
 
-__all__ = ["SCHEMA_VERSION", "Bundle", "BundleManifest", "hash_file", "open_bundle", "write_bundle"]
+__all__ = ["SCHEMA_VERSION", "Bundle", "BundleManifest", "open_bundle", "write_bundle"]
 
 SCHEMA_VERSION = 1
 MANIFEST_FILE = "bundle.json"
@@ -147,24 +147,18 @@ def write_bundle(
     for name in extra_files:
         if name in (MODEL_FILE, ARCHIVE_FILE, MANIFEST_FILE) or not _stays_inside(name):
             raise InputError(f"{name!r} cannot be the name of an extra file in a bundle")
-    aside = folder.parent / f".{folder.name}.part"
     try:
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-        for name, source in {MODEL_FILE: model_path, **extra_files}.items():
-            (aside / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(str(source), str(aside / name))
-        write_archive(aside / ARCHIVE_FILE)
-        names = [MODEL_FILE, ARCHIVE_FILE, *extra_files]
-        complete = replace(manifest, files={name: hash_file(aside / name) for name in sorted(names)})
-        content = json.loads(json.dumps(complete.to_json()))  # as a reader will see it
-        text = json.dumps({**content, "sha256": _hash_content(content)}, indent=1, sort_keys=True)
-        (aside / MANIFEST_FILE).write_text(text, encoding="utf-8")
-        for name in [*names, MANIFEST_FILE, "."]:
-            _flush(aside / name)
-        _move_into_place(aside, folder)
+        with replace_folder(folder) as aside:
+            for name, source in {MODEL_FILE: model_path, **extra_files}.items():
+                (aside / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(str(source), str(aside / name))
+            write_archive(aside / ARCHIVE_FILE)
+            names = [MODEL_FILE, ARCHIVE_FILE, *extra_files]
+            complete = replace(manifest, files={name: hash_file(aside / name) for name in sorted(names)})
+            content = json.loads(json.dumps(complete.to_json()))  # as a reader will see it
+            text = json.dumps({**content, "sha256": _hash_content(content)}, indent=1, sort_keys=True)
+            (aside / MANIFEST_FILE).write_text(text, encoding="utf-8")
     except OSError as error:
-        shutil.rmtree(aside, ignore_errors=True)
         raise DeployError(f"the bundle {folder} could not be written: {error}") from error
     return Bundle(folder, complete)
 
@@ -203,15 +197,6 @@ def open_bundle(path: str | Path) -> Bundle:
     return Bundle(folder, manifest)
 
 
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def _hash_content(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
@@ -227,23 +212,3 @@ def _compare(folder: Path, name: str, found: str, stated: str) -> None:
 def _stays_inside(name: str) -> bool:
     path = PurePosixPath(name)
     return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\\" not in name
-
-
-def _flush(path: Path) -> None:
-    """Have the system write a file or folder to the disk."""
-    descriptor = os.open(str(path), os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _move_into_place(aside: Path, folder: Path) -> None:
-    """Rename; a bundle already there steps aside first and is removed last."""
-    old = folder.parent / f".{folder.name}.old"
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
-    aside.rename(folder)
-    _flush(folder.parent)
-    shutil.rmtree(old, ignore_errors=True)

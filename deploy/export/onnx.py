@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import os
 import tempfile
 import warnings
 from collections import Counter
@@ -21,6 +20,7 @@ from torch.jit._trace import TracerWarning
 from deploy.errors import ExportError
 from deploy.export.graph_ops import MAX_TOPK, OnnxGraphOps
 from deploy.export.matrix_nms import MatrixGraphOps, RawGraphOps
+from deploy.files import write_file
 from deploy.pipeline.nms import Selection
 
 __all__ = ["NMS", "OPERATORS", "OPSET", "GraphReport", "check_graph", "export_onnx"]
@@ -94,7 +94,8 @@ def export_onnx(
         model = _tidy(onnx.load(simple))
     check_graph(model, max_detections)
     content = model.SerializeToString(deterministic=True)
-    _write(content, path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_file(path, content)
     operators = Counter(node.op_type for node in model.graph.node)
     return GraphReport(
         path=path,
@@ -206,17 +207,3 @@ def _tidy(model: onnx.ModelProto) -> onnx.ModelProto:
     for output, known in zip(model.graph.output, inferred.graph.output):
         output.CopyFrom(known)
     return model
-
-
-def _write(content: bytes, path: Path) -> None:
-    """A file is whole or absent: written aside, flushed, renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".part")
-    try:
-        with aside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)

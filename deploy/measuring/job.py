@@ -11,9 +11,9 @@ from typing import Any, Callable, Mapping, Optional, Sequence, Union
 
 import numpy as np
 
-from deploy.bundles.bundle import hash_file
 from deploy.child import Say
 from deploy.errors import MeasurementError
+from deploy.files import hash_file
 from deploy.measuring.clocks import cool_down
 from deploy.measuring.device import DeviceFingerprint, read_fingerprint
 from deploy.measuring.protocols import MeasuringProtocol, get_protocol

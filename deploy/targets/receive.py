@@ -2,7 +2,8 @@
 
 Sent as the text of ``python3 -E -c``, with a cache folder, the SHA-256 of detect.pyz, and the cache's bound in bytes.
 A line on stdin lists the wanted files; the answer says which are missing, and what this Python lacks. Their bytes
-follow one after another; then the agent takes over stdin, stdout and the cache's lock. The standard library only.
+follow one after another; then the agent takes over stdin, stdout and the cache's lock. The standard library only: not
+even `deploy.files` is there yet.
 """
 
 from __future__ import annotations

@@ -13,10 +13,10 @@ from typing import Any, Callable, Iterator, Mapping, Sequence
 
 from deploy.agent import AGENT_VERSION
 from deploy.bundles.archive import write_archive
-from deploy.bundles.bundle import hash_file
 from deploy.data.images import ImageFile
 from deploy.detections import Detections
 from deploy.errors import BoardError, InputError
+from deploy.files import hash_file
 from deploy.measuring.measure import Measured, Subject
 from deploy.measuring.protocols import get_protocol
 from deploy.pipeline.detector import DetectionModel, Timings

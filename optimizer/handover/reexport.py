@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deploy import Bundle, BundleManifest, ModelSource, open_bundle, write_bundle
-from deploy.bundles.bundle import hash_file
 from deploy.convert import convert
 from deploy.errors import CompatibilityError, DeployError, EngineError, ExportError, PrecisionError
 from deploy.evaluate import evaluate_artefact
+from deploy.files import hash_file
 from optimizer.arch.macs import count
 from optimizer.cost.base import Candidate
 from optimizer.handover.variants import NOT_WRITTEN, PLAIN, TOO_INACCURATE, Tried, Variant, name_export

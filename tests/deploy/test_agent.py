@@ -16,7 +16,7 @@ from PIL import Image
 from deploy import Bundle, LatencyRecord
 from deploy.agent import AGENT_VERSION
 from deploy.bundles.archive import write_archive
-from deploy.bundles.bundle import hash_file
+from deploy.files import hash_file
 from deploy.measuring.lease import lease_device
 
 MODE = {"mode": "sustained", "lock_clocks": "never"}

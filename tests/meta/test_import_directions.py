@@ -46,7 +46,7 @@ ARROWS = {
         "errors": set(),
     },
 }
-USES_DEPLOY = {"cli", "cost", "data", "errors", "handover", "run", "supernet", "train", "trials"}
+USES_DEPLOY = {*("cli", "cost", "data", "errors", "handover", "report", "run", "store", "supernet", "train", "trials")}
 NO_TORCH = ("optimizer/arch", "optimizer/search", "optimizer/store", "optimizer/report")
 
 

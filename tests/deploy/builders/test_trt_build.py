@@ -16,8 +16,8 @@ from onnx import TensorProto, helper
 from deploy.builders.build import BuildLimits, build_plan, name_timing_cache, open_plan
 from deploy.builders.plans import BuildSettings, Plan, PlanKey, Platform
 from deploy.builders.trt import limit_workspace
-from deploy.bundles.bundle import hash_file
 from deploy.errors import EngineError, InputError
+from deploy.files import hash_file
 
 Pretend = Callable[..., Any]
 MakeModel = Callable[..., onnx.ModelProto]

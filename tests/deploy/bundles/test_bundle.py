@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from deploy import Bundle, BundleManifest, Selection, Subject, open_bundle, write_bundle
-from deploy.bundles.bundle import hash_file
 from deploy.errors import DeployError, InputError
+from deploy.files import hash_file
 
 
 def rewrite(bundle: Bundle, **changes: object) -> None:

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from deploy import PROTOCOLS, Bundle, LatencyRecord, MeasurementFailure, Subject, compare, measure_models
-from deploy.bundles.bundle import hash_file
 from deploy.engines import ENGINES, TensorSpec
 from deploy.engines.ort import OrtEngine
 from deploy.errors import InputError, MeasurementError
+from deploy.files import hash_file
 from deploy.measuring.job import Job, do_job
 from deploy.measuring.lease import lease_device
 from deploy.measuring.measure import _merge

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from deploy import Bundle, LatencyRecord, MeasurementFailure, Subject, TargetSpec, measure_models
-from deploy.bundles.bundle import hash_file
+from deploy.files import hash_file
 from deploy.targets.answers import parse_conditions, parse_detected, parse_measured
 
 

@@ -18,11 +18,11 @@ import pytest
 from loopback import Board, find_parent, needs_sshd, wait_for
 
 from deploy import Bundle, LatencyRecord, ModelSource, Preprocess, Subject, get_target
-from deploy.bundles.bundle import hash_file
 from deploy.data import Dataset, Record
 from deploy.data.images import ImageFile
 from deploy.errors import BoardError, EngineError
 from deploy.evaluate import evaluate_artefact
+from deploy.files import hash_file
 from deploy.targets import Condition, describe_conditions
 from deploy.targets.ssh import SshTarget
 
