@@ -28,9 +28,10 @@ import onnxruntime
 
 from deploy.files import hash_file
 from deploy.measuring.canary import write_canary
-from deploy.measuring.device import count_physical_cores, read_fingerprint
+from deploy.measuring.device import read_fingerprint
 from deploy.measuring.intervals import find_median_interval
 from deploy.measuring.timing import NOISE_SEED, Runner, Subject, make_noise
+from deploy.sensors.machine import count_physical_cores
 
 REPORTS = Path(__file__).parent / "reports"
 WANTED = 0.03

@@ -29,7 +29,7 @@ from deploy.builders.plans import (
 )
 from deploy.errors import EngineError, InputError
 from deploy.files import hash_file
-from deploy.measuring.device import read_available_bytes
+from deploy.sensors.machine import read_available_bytes
 from deploy.sensors.tegra import read_power_mode
 
 __all__ = ["BuildLimits", "build_plan", "open_plan"]

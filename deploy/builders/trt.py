@@ -21,7 +21,7 @@ from deploy.engines.cuda import open_cuda
 from deploy.engines.tensorrt_library import MessageLog, import_tensorrt, make_logger
 from deploy.errors import DeployError, EngineError, InputError
 from deploy.files import write_file
-from deploy.measuring.device import read_available_bytes
+from deploy.sensors.machine import read_available_bytes
 
 __all__ = ["answer_request", "build_engine", "limit_workspace"]
 

@@ -272,7 +272,7 @@ def check_target(options: argparse.Namespace) -> None:
 
 def serve_requests(options: argparse.Namespace) -> None:
     """The board's side of a link, until its client goes."""
-    from deploy.agent import serve
+    from deploy.targets.agent import serve
 
     serve(options.cache)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from deploy.engines.base import Engine, TensorSpec, check_model_file, check_threads
 from deploy.errors import EngineError, InputError
-from deploy.measuring.device import count_physical_cores
+from deploy.sensors.machine import count_physical_cores
 
 __all__ = ["OrtEngine"]
 

@@ -7,10 +7,10 @@ from typing import Callable, Mapping, Sequence
 
 import numpy as np
 
-from deploy.measuring.device import read_busy_share
 from deploy.measuring.protocols import MeasuringProtocol
 from deploy.measuring.timing import Lease, Subject, time_models
 from deploy.sensors import Conditions, Energy, Watch, count_gpu_processes, find_energy, note_conditions
+from deploy.sensors.machine import read_busy_share
 
 __all__ = ["Stay", "note_company", "uses_gpu", "watch_lease"]
 

@@ -9,7 +9,6 @@ from typing import Callable, Iterator, Mapping, NamedTuple, Protocol, Sequence, 
 
 import numpy as np
 
-from deploy.bundles.bundle import Bundle, open_bundle
 from deploy.data.images import ImageFile, read_image
 from deploy.detections import Detections
 from deploy.engines import open_engine
@@ -19,7 +18,7 @@ from deploy.pipeline.decode import get_head
 from deploy.pipeline.nms import Selection
 from deploy.pipeline.preprocess import Placement, Preprocess
 
-__all__ = ["DetectionModel", "Detector", "ModelSource", "Timings", "open_detector"]
+__all__ = ["DetectionModel", "Detector", "ModelSource", "Timings"]
 
 
 ImageLike = Union[np.ndarray, str, Path]
@@ -165,8 +164,3 @@ class Detector:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
-
-
-def open_detector(bundle: Bundle | Path | str, threads: int | None = None) -> Detector:
-    """The detector of a bundle, whose hashes are checked; use it in a `with` statement, or close it."""
-    return Detector(bundle if isinstance(bundle, Bundle) else open_bundle(bundle), threads)

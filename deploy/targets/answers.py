@@ -8,13 +8,13 @@ from typing import Any, Mapping
 
 import numpy as np
 
-from deploy.agent import BOARD_LEASE
 from deploy.detections import Detections
 from deploy.errors import InputError
 from deploy.measuring.measure import Measured
 from deploy.measuring.protocols import get_protocol
 from deploy.measuring.record import PROTOCOL_VERSION, LatencyRecord, MeasurementFailure
 from deploy.pipeline.detector import Timings
+from deploy.targets.agent import BOARD_LEASE
 from deploy.targets.base import TargetSpec
 from deploy.targets.examine import STATES, Condition
 

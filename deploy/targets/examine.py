@@ -16,10 +16,11 @@ from deploy.engines.ort import OrtEngine
 from deploy.engines.ort_cuda import OrtCudaEngine
 from deploy.errors import DeployError, EngineError, InputError
 from deploy.measuring.canary import write_canary
-from deploy.measuring.device import GOVERNOR, read_fingerprint
+from deploy.measuring.device import read_fingerprint
 from deploy.measuring.timing import make_noise
 from deploy.measuring.watching import uses_gpu
 from deploy.sensors import describe_reading, read_now
+from deploy.sensors.machine import read_governor
 from deploy.sensors.tegra import read_power_mode
 
 __all__ = ["STATES", "Condition", "describe_conditions", "examine_machine", "require_working", "run_canary"]
@@ -132,9 +133,8 @@ def _find_disk(folder: Path) -> Condition:
 
 
 def _find_governor() -> Condition:
-    try:
-        governor = GOVERNOR.read_text().strip()
-    except OSError:
+    governor = read_governor()
+    if governor is None:
         return Condition("note", "CPU clocks", "the governor is not readable", "latencies may move with the clocks")
     if governor == "performance":
         return Condition("works", "CPU clocks", "governor performance")

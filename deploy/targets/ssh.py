@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Iterator, Mapping, Sequence
 
-from deploy.agent import AGENT_VERSION
 from deploy.bundles.archive import write_archive
 from deploy.data.images import ImageFile
 from deploy.detections import Detections
@@ -21,6 +20,7 @@ from deploy.measuring.measure import Measured, Subject
 from deploy.measuring.protocols import get_protocol
 from deploy.pipeline.detector import DetectionModel, Timings
 from deploy.pipeline.sources import list_images
+from deploy.targets.agent import AGENT_VERSION
 from deploy.targets.answers import parse_conditions, parse_detected, parse_measured
 from deploy.targets.base import TargetSpec
 from deploy.targets.channel import Channel, connect

@@ -13,9 +13,9 @@ import pytest
 from loopback import Board, needs_sshd
 
 from deploy import Bundle, LatencyRecord, Subject
-from deploy.agent import AGENT_VERSION
 from deploy.bundles.archive import list_board_files, write_archive
 from deploy.targets import describe_conditions
+from deploy.targets.agent import AGENT_VERSION
 
 ROOT = Path(__file__).resolve().parents[2]
 PARSE = """

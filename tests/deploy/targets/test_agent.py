@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 
 from deploy import Bundle, LatencyRecord
-from deploy.agent import AGENT_VERSION
 from deploy.bundles.archive import write_archive
 from deploy.files import hash_file
 from deploy.measuring.lease import lease_device
+from deploy.targets.agent import AGENT_VERSION
 
 MODE = {"mode": "sustained", "lock_clocks": "never"}
 
