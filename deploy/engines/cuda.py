@@ -1,115 +1,15 @@
-"""CUDA as far as an engine needs it: memory, streams, events, graphs. The first GPU that the process sees, no torch."""
+"""CUDA by whichever of its libraries is there."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Callable
 
-import numpy as np
-
+from deploy.engines.cuda_base import Cuda
+from deploy.engines.cuda_pycuda import PyCuda
+from deploy.engines.cuda_runtime import BindingsLibrary, RuntimeCuda, SharedLibrary
 from deploy.errors import EngineError
 
-__all__ = ["Cuda", "CudaDevice", "open_cuda"]
-
-
-@dataclass(frozen=True)
-class CudaDevice:
-    """A GPU.
-
-    Attributes:
-        compute_capability: "8.7".
-        integrated: whether its memory is the system's, as on a Jetson.
-        cuda: the version of CUDA that the library in use is of, "12.6".
-    """
-
-    name: str
-    compute_capability: str
-    integrated: bool
-    cuda: str
-
-
-class Cuda(ABC):
-    """One way to reach CUDA. Pointers are whole numbers; streams, events and graphs are whatever the library makes.
-
-    A call that fails is an `EngineError` with the call's name and CUDA's word for what is wrong. An object is used in
-    the thread that made it.
-
-    Attributes:
-        library: what is in use, with its version, for a measurement's record.
-        captures: whether work can be captured into a graph.
-    """
-
-    library: str
-    captures: bool = True
-
-    @abstractmethod
-    def read_device(self) -> CudaDevice: ...
-
-    @abstractmethod
-    def read_memory(self) -> tuple[int, int]:
-        """Bytes free and in all, of the device."""
-
-    @abstractmethod
-    def allocate(self, size: int) -> int:
-        """Device memory of ``size`` bytes (at least one)."""
-
-    @abstractmethod
-    def free(self, pointer: int) -> None: ...
-
-    @abstractmethod
-    def allocate_pinned(self, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-        """An array in host memory that the device copies from and to without a detour; valid until `free_pinned`."""
-
-    @abstractmethod
-    def free_pinned(self, array: np.ndarray) -> None: ...
-
-    @abstractmethod
-    def create_stream(self) -> Any: ...
-
-    @abstractmethod
-    def destroy_stream(self, stream: Any) -> None: ...
-
-    @abstractmethod
-    def handle_of(self, stream: Any) -> int:
-        """The stream as other libraries take it."""
-
-    @abstractmethod
-    def synchronize(self, stream: Any) -> None:
-        """Wait until everything in the stream is done."""
-
-    @abstractmethod
-    def copy_to_device(self, pointer: int, array: np.ndarray, stream: Any) -> None: ...
-
-    @abstractmethod
-    def copy_to_host(self, array: np.ndarray, pointer: int, stream: Any) -> None: ...
-
-    @abstractmethod
-    def create_event(self) -> Any: ...
-
-    @abstractmethod
-    def destroy_event(self, event: Any) -> None: ...
-
-    @abstractmethod
-    def record(self, event: Any, stream: Any) -> None: ...
-
-    @abstractmethod
-    def elapsed_ms(self, start: Any, stop: Any) -> float:
-        """Milliseconds between two events that have happened."""
-
-    @abstractmethod
-    def capture(self, stream: Any, work: Callable[[], None]) -> Any:
-        """The graph of what ``work`` puts into the stream; nothing of it runs. The stream is usable after a failure."""
-
-    @abstractmethod
-    def launch(self, graph: Any, stream: Any) -> None: ...
-
-    @abstractmethod
-    def destroy_graph(self, graph: Any) -> None: ...
-
-    @abstractmethod
-    def close(self) -> None:
-        """Let go of the device."""
+__all__ = ["open_cuda"]
 
 
 def open_cuda() -> Cuda:
@@ -120,9 +20,6 @@ def open_cuda() -> Cuda:
     Raises:
         EngineError: none is there, or there is no GPU.
     """
-    from deploy.engines.cuda_pycuda import PyCuda
-    from deploy.engines.cuda_runtime import BindingsLibrary, RuntimeCuda, SharedLibrary
-
     attempts: tuple[tuple[str, Callable[[], Cuda]], ...] = (
         ("cuda-python", lambda: RuntimeCuda(BindingsLibrary())),
         ("libcudart", lambda: RuntimeCuda(SharedLibrary())),

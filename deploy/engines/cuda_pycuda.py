@@ -7,7 +7,7 @@ from typing import Any, Callable, Iterator
 
 import numpy as np
 
-from deploy.engines.cuda import Cuda, CudaDevice
+from deploy.engines.cuda_base import Cuda, CudaDevice
 from deploy.errors import EngineError
 
 __all__ = ["PyCuda"]

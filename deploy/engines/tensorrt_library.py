@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from deploy.builders.plans import Platform
-from deploy.engines.cuda import CudaDevice
+from deploy.engines.cuda_base import CudaDevice
 from deploy.errors import EngineError
 
 __all__ = ["NUMPY_NAMES", "MessageLog", "describe_platform", "import_tensorrt", "make_logger", "numpy_name"]

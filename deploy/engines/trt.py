@@ -11,7 +11,8 @@ import numpy as np
 from deploy.builders.build import open_plan
 from deploy.builders.plans import Plan
 from deploy.engines.base import Engine, TensorSpec, check_model_file, check_threads
-from deploy.engines.cuda import Cuda, open_cuda
+from deploy.engines.cuda import open_cuda
+from deploy.engines.cuda_base import Cuda
 from deploy.engines.tensorrt_library import MessageLog, describe_platform, import_tensorrt, make_logger, numpy_name
 from deploy.errors import EngineError
 
