@@ -37,7 +37,7 @@ from optimizer.config import RunConfig, VariantsConfig, parse_config, parse_size
 from optimizer.cost.base import Candidate, CostMeter, Measured
 from optimizer.recipes import PAPER_ACTIONS, quick, scaled_sizes
 from optimizer.run import run as run_module
-from optimizer.search.base import Trial
+from optimizer.search.base import DoneTrial, FailedTrial, Trial, list_done
 from optimizer.search.objective import OBJECTIVES
 from optimizer.store.run_store import DATABASE, RunStore
 from optimizer.supernet.pool import evaluate_teacher, find_pool, open_pool
@@ -242,16 +242,16 @@ def do_table(arguments: argparse.Namespace) -> None:
     lines = []
     for (row, seed), trial in best.items():
         base = best["base", seed]
-        assert trial.ap is not None and base.ap is not None and trial.arch is not None
         ratio = ratios[row, seed] / ratios["base", seed]  # how many times as fast as the base
         trials = runs[row, seed][1]
         lines.append(
             {
-                "row": row, "seed": seed, "ap": trial.ap, "ap50": trial.ap50, "macs": trial.macs,
+                "row": row, "seed": seed, "ap": trial.ap, "ap50": trial.ap50, "macs": trial.counts.macs,
                 "latency_over_base": 1 / ratio, "score": OBJECTIVES["harmonic"](trial.ap / base.ap, ratio, 0.4, 0.8),
-                "minutes": sum(t.seconds for t in trials) / 60, "epochs_of_student": trial.epochs_total,
+                "minutes": sum(t.work.seconds for t in list_done(trials)) / 60,
+                "epochs_of_student": trial.work.epochs_total,
                 "trial": trial.number, "teacher": str(trial.proposal.teacher or ""),
-                "arch": trial.arch.to_json(), "failed": sum(t.status == "failed" for t in trials),
+                "arch": trial.arch.to_json(), "failed": sum(isinstance(t, FailedTrial) for t in trials),
             }
         )  # fmt: skip
     pairs = list_pairs(arguments.out, first, {key: trials for key, (_, trials) in runs.items()})
@@ -285,17 +285,17 @@ def read_rows(out: Path) -> tuple[dict[int, RunConfig], dict[tuple[str, int], tu
 def is_complete(row: str, trials: list[Trial]) -> bool:
     """Whether a row has all its trials; the table needs none of what a run does after them."""
     wanted = trials[0] if row in ALONE else next((trial for trial in trials if trial.proposal.finetune), None)
-    return wanted is not None and wanted.status == "done"
+    return isinstance(wanted, DoneTrial)
 
 
-def pick_best(row: str, trials: list[Trial]) -> Trial:
+def pick_best(row: str, trials: list[Trial]) -> DoneTrial:
     """The student a row found: that of the best score; of the base's own rows the base."""
-    done = [trial for trial in trials if trial.status == "done" and (trial.number > 0 or row in ALONE)]
-    return max(done, key=lambda trial: trial.score or 0.0)
+    done = [trial for trial in list_done(trials) if trial.number > 0 or row in ALONE]
+    return max(done, key=lambda trial: trial.score)
 
 
 def measure_together(
-    config: RunConfig, students: Mapping[tuple[str, int], tuple[Path, Trial]]
+    config: RunConfig, students: Mapping[tuple[str, int], tuple[Path, DoneTrial]]
 ) -> tuple[dict[tuple[str, int], float], dict[str, Any]]:
     """Speed of every student by that of the first base, all in one lease, with the records."""
     from deploy import Preprocess, get_target
@@ -305,9 +305,8 @@ def measure_together(
     candidates = {}
     for number, key in enumerate(keys):
         folder, trial = students[key]
-        assert trial.arch is not None and trial.model is not None
         candidates[number] = Candidate(
-            folder / "artefacts" / trial.model, Preprocess.imagenet(*trial.arch.input_size), count(trial.arch, 3)
+            folder / "artefacts" / trial.files.model, Preprocess.imagenet(*trial.arch.input_size), count(trial.arch, 3)
         )
     assert config.data is not None
     meter = build_meter(config, get_target(config.target), read_dataset(config.data, "val"), "screen", print)
@@ -344,10 +343,11 @@ def list_pairs(out: Path, config: RunConfig, runs: Mapping[tuple[str, int], list
     known = TeacherScores(out / "teachers.json")
     pairs = []
     for (row, seed), trials in runs.items():
-        by_number = {trial.number: trial for trial in trials}
-        for trial in trials:
+        done = list_done(trials)
+        by_number = {trial.number: trial for trial in done}
+        for trial in done:
             teacher, parent = trial.proposal.teacher, trial.proposal.parent
-            if trial.status != "done" or teacher is None or parent is None:
+            if teacher is None or parent is None:
                 continue
             if str(teacher) not in known.scores:
                 detector = pool.extract(teacher, choose_device())
@@ -358,9 +358,9 @@ def list_pairs(out: Path, config: RunConfig, runs: Mapping[tuple[str, int], list
                 {
                     "row": row, "seed": seed, "trial": trial.number, "teacher": str(teacher),
                     "teacher_ap": score["ap"], "teacher_params": score["params"],
-                    "student_ap": trial.ap, "student_params": trial.params, "score": trial.score,
+                    "student_ap": trial.ap, "student_params": trial.counts.params, "score": trial.score,
                     "actions": [action.kind for action in trial.proposal.actions],
-                    "ap_gain_on_parent": (trial.ap or 0) - (by_number[parent].ap or 0),
+                    "ap_gain_on_parent": trial.ap - by_number[parent].ap,
                 }
             )  # fmt: skip
     return pairs
@@ -402,17 +402,17 @@ def rank(values: list[float]) -> list[float]:
 def share_outside(folder: Path) -> float:
     """Share of a search's time that is not training, export, evaluation or measuring; NaN if it was interrupted."""
     with RunStore.open(folder, writable=False) as store:
-        trials = [t for t in store.history() if t.status == "done" and t.number > 0 and not t.proposal.finetune]
+        trials = [t for t in list_done(store.history()) if t.number > 0 and not t.proposal.finetune]
     text = (folder / "log.txt").read_text()
     times = [
         datetime.strptime(line.split(",")[0], "%Y-%m-%d %H:%M:%S")
         for line in text.splitlines()
         if "trial 1: train (" in line or "search ended" in line
     ]
-    if len(times) != 2 or not all("seconds" in trial.details for trial in trials):
+    if len(times) != 2 or not all(trial.work.seconds_by_part for trial in trials):
         return float("nan")
     parts = ("train", "export", "evaluate", "measure")
-    inside = sum(trial.details["seconds"][name] for trial in trials for name in parts)
+    inside = sum(trial.work.seconds_by_part[name] for trial in trials for name in parts)
     return 1 - inside / (times[1] - times[0]).total_seconds()
 
 

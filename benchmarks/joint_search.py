@@ -23,7 +23,7 @@ from optimizer.handover.front import find_front
 from optimizer.progress import RunProgress
 from optimizer.report.page import trace_lineage
 from optimizer.run.run import read_data
-from optimizer.search.base import Proposal, Trial
+from optimizer.search.base import Proposal, list_done
 from optimizer.store.artefacts import ArtefactStore
 from optimizer.store.run_store import RunStore
 from optimizer.trials.evaluation import Evaluation
@@ -39,36 +39,35 @@ def main() -> None:
     with RunStore.open(folder) as store, tempfile.TemporaryDirectory() as scratch:
         config = parse_config(store.config)
         train_data, val_data = read_data(store, config)
-        trials = {trial.number: trial for trial in store.history()}
+        trials = {trial.number: trial for trial in list_done(store.history())}
         front = find_front(store)
         fast = [n for n in front.numbers if n and 1 / front.ratios[n] <= 1 - LESS_LATENCY]
-        picked = trials[max(fast, key=lambda number: trials[number].ap or 0)]
+        picked = trials[max(fast, key=lambda number: trials[number].ap)]
         rounds = len(trace_lineage(picked, trials)) - 1
         control = [trials[0]]
         artefacts = ArtefactStore(Path(scratch) / "artefacts")
-        for name in (trials[0].weights, trials[0].model):
-            assert name is not None
+        for name in (trials[0].files.weights, trials[0].files.model):
             artefacts.put_file(store.artefacts.path(name))
         evaluation = Evaluation(
             config, train_data, val_data, artefacts, lambda: control, get_target(config.target), MacsCost(),
             Path(scratch), choose_device(), RunProgress(),
         )  # fmt: skip
         for number in range(1, rounds + 1):
-            trained: Trial = evaluation(number, Proposal(parent=number - 1))
+            trained = evaluation(number, Proposal(parent=number - 1))
             control.append(replace(trained, number=number))
-            print(f"control after {trained.epochs_total:g} epochs: AP {trained.ap:.4f}", flush=True)
+            print(f"control after {trained.work.epochs_total:g} epochs: AP {trained.ap:.4f}", flush=True)
     last = control[-1]
     result = {
         "student": picked.number,
         "student_ap": picked.ap,
         "student_ap50": picked.ap50,
         "student_latency_over_base": 1 / front.ratios[picked.number],
-        "student_epochs_total": picked.epochs_total,
+        "student_epochs_total": picked.work.epochs_total,
         "control_ap": last.ap,
         "control_ap50": last.ap50,
-        "control_epochs_total": last.epochs_total,
+        "control_epochs_total": last.work.epochs_total,
         "base_ap": trials[0].ap,
-        "control_ap_by_epochs": [[trial.epochs_total, trial.ap] for trial in control],
+        "control_ap_by_epochs": [[trial.work.epochs_total, trial.ap] for trial in control],
     }
     (folder / "control.json").write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))

@@ -19,7 +19,7 @@ from rich.progress import (
 )
 from rich.table import Column
 
-from optimizer.search.base import Trial
+from optimizer.search.base import DoneTrial, FailedTrial
 
 __all__ = ["RunProgress", "format_duration"]
 
@@ -99,13 +99,13 @@ class RunProgress:
             self.say(f"  {self._text}: {text}")
             self._last_line = now
 
-    def trial_done(self, trial: Trial, total: int) -> None:
+    def trial_done(self, trial: DoneTrial | FailedTrial, total: int) -> None:
         if self._run is not None:
             self._bars.update(self._run, completed=trial.number)
         self.say(describe_trial(trial, total))
 
 
-def describe_trial(trial: Trial, total: int) -> str:
+def describe_trial(trial: DoneTrial | FailedTrial, total: int) -> str:
     """A finished trial on one line of at most 80 columns or so."""
     name = "base" if trial.number == 0 else f"trial {trial.number}/{total}"
     what = ", ".join(action.kind for action in trial.proposal.actions) or ("train" if trial.number == 0 else "train on")
@@ -113,11 +113,10 @@ def describe_trial(trial: Trial, total: int) -> str:
         name, what = f"trial {trial.number}", f"fine-tune trial {trial.proposal.parent}"
     elif trial.proposal.subnet is not None:
         what = "from the pool"
-    if trial.status != "done":
+    if isinstance(trial, FailedTrial):
         return f"{name:<12} {what:<22} failed: {trial.error}"
-    median = (trial.latency or {}).get("median_ms")
-    cost = f"{median:7.1f} ms" if median is not None else f"{(trial.macs or 0) / 1e9:6.2f} GMAC"
+    cost = f"{trial.latency['median_ms']:7.1f} ms" if trial.latency else f"{trial.counts.macs / 1e9:6.2f} GMAC"
     return (
-        f"{name:<12} {what:<22} AP {trial.ap or 0:.3f} {cost} x{trial.cost_ratio or 0:.2f} "
-        f"score {trial.score or 0:.3f}  {format_duration(trial.seconds)}"
+        f"{name:<12} {what:<22} AP {trial.ap:.3f} {cost} x{trial.cost_ratio:.2f} "
+        f"score {trial.score:.3f}  {format_duration(trial.work.seconds)}"
     )

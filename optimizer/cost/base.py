@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from deploy import MeasurementFailure, Preprocess, Selection
 from optimizer.arch.macs import Cost
 
-__all__ = ["Candidate", "CostMeter", "Measured"]
+__all__ = ["Candidate", "CostMeter", "RelativeCost"]
 
 
 @dataclass(frozen=True)
@@ -25,28 +25,26 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Measured:
+class RelativeCost:
     """A cost as the search needs it.
 
     Attributes:
         ratio: cost of the base divided by cost of the student; above 1 is cheaper than the base.
         latency: the student's latency record as JSON; None where no latency was measured.
-        details: what else belongs in the trial's record, for example the base's record of the same lease.
     """
 
     ratio: float
-    latency: dict[str, Any] | None
-    details: Mapping[str, Any]
+    latency: Mapping[str, Any] | None
 
 
 class CostMeter(Protocol):
     """Compares students with the base; the base compared with itself is 1."""
 
-    def measure(self, student: Candidate, base: Candidate) -> Measured:
+    def measure(self, student: Candidate, base: Candidate) -> RelativeCost:
         """One student beside the base."""
         ...
 
-    def measure_all(self, candidates: Mapping[int, Candidate]) -> dict[int, Measured | MeasurementFailure]:
+    def measure_all(self, candidates: Mapping[int, Candidate]) -> dict[int, RelativeCost | MeasurementFailure]:
         """Several at once, by number; number 0 is the base and must be among them.
 
         Raises:

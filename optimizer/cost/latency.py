@@ -8,7 +8,7 @@ from pathlib import Path
 
 from deploy import LatencyRecord, MeasurementFailure, Subject, Target, compare
 from deploy.errors import MeasurementError
-from optimizer.cost.base import Candidate, Measured
+from optimizer.cost.base import Candidate, RelativeCost
 
 __all__ = ["LatencyCost"]
 
@@ -26,14 +26,14 @@ class LatencyCost:
     level: str
     report: Callable[[str], None] = lambda line: None
 
-    def measure(self, student: Candidate, base: Candidate) -> Measured:
+    def measure(self, student: Candidate, base: Candidate) -> RelativeCost:
         candidates = {0: base} if student == base else {0: base, 1: student}
         found = self.measure_all(candidates)[len(candidates) - 1]
         if isinstance(found, MeasurementFailure):
             raise MeasurementError(f"no latency for the student: {found.reason}")
         return found
 
-    def measure_all(self, candidates: Mapping[int, Candidate]) -> dict[int, Measured | MeasurementFailure]:
+    def measure_all(self, candidates: Mapping[int, Candidate]) -> dict[int, RelativeCost | MeasurementFailure]:
         """All in one lease; number 0 is the base."""
         subjects = {str(n): Subject(c.model, c.preprocess, c.head, c.selection) for n, c in candidates.items()}
         answers = self.target.measure(subjects, self.images, self.level, report=self.report)
@@ -43,11 +43,7 @@ class LatencyCost:
         return {int(name): _score(base, answer) for name, answer in answers.items()}
 
 
-def _score(base: LatencyRecord, answer: LatencyRecord | MeasurementFailure) -> Measured | MeasurementFailure:
+def _score(base: LatencyRecord, answer: LatencyRecord | MeasurementFailure) -> RelativeCost | MeasurementFailure:
     if isinstance(answer, MeasurementFailure):
         return answer
-    return Measured(
-        ratio=1.0 if answer is base else compare(base, answer).ratio,
-        latency=answer.to_json(),
-        details={"base_in_lease": {"median_ms": base.median_ms, "lease": base.lease}},
-    )
+    return RelativeCost(1.0 if answer is base else compare(base, answer).ratio, answer.to_json())

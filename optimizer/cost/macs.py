@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from deploy import MeasurementFailure
-from optimizer.cost.base import Candidate, Measured
+from optimizer.cost.base import Candidate, RelativeCost
 
 __all__ = ["MacsCost"]
 
@@ -15,8 +15,8 @@ __all__ = ["MacsCost"]
 class MacsCost:
     """Scores by `Cost.macs`; nothing is run."""
 
-    def measure(self, student: Candidate, base: Candidate) -> Measured:
-        return Measured(ratio=base.cost.macs / student.cost.macs, latency=None, details={})
+    def measure(self, student: Candidate, base: Candidate) -> RelativeCost:
+        return RelativeCost(ratio=base.cost.macs / student.cost.macs, latency=None)
 
-    def measure_all(self, candidates: Mapping[int, Candidate]) -> dict[int, Measured | MeasurementFailure]:
+    def measure_all(self, candidates: Mapping[int, Candidate]) -> dict[int, RelativeCost | MeasurementFailure]:
         return {number: self.measure(candidate, candidates[0]) for number, candidate in candidates.items()}

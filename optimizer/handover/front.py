@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from optimizer.handover.variants import KEPT, PLAIN, Tried, Variant, name_export, summarise_tried
-from optimizer.search.base import Trial
+from optimizer.search.base import DoneTrial, list_done
 from optimizer.search.pareto import pareto_front
 from optimizer.store.files import replace_file
 from optimizer.store.run_store import RunStore
@@ -53,18 +53,18 @@ class Front:
 
 def find_front(store: RunStore) -> Front:
     """The front of the trials recorded so far, with the final lease's figures where they exist."""
-    done = [trial for trial in store.history() if trial.status == "done"]
+    done = list_done(store.history())
     handed: dict[str, Any] = store.get_meta("handover", {})
     final: dict[str, Any] = handed.get("measured", {})
     latency = {trial.number: trial.latency for trial in done if trial.latency is not None}
-    ratios = {trial.number: trial.cost_ratio or 1.0 for trial in done}
+    ratios = {trial.number: trial.cost_ratio for trial in done}
     for number, measured in final.items():
         ratios[int(number)] = measured["ratio"]
         if measured["latency"] is not None:
             latency[int(number)] = measured["latency"]
     tried = tuple(Tried.from_json(item) for item in handed.get("tried", {}).values())
     plain = [
-        (trial.number, PLAIN, trial.ap or 0.0, ratios[trial.number])
+        (trial.number, PLAIN, trial.ap, ratios[trial.number])
         for trial in done
         if (trial.ap or trial.number == 0) and (not final or str(trial.number) in final)
     ]
@@ -85,7 +85,7 @@ def find_front(store: RunStore) -> Front:
 def write_front(path: Path, store: RunStore) -> None:
     """`front.json`: the base, its other exports, and what of the students is on the front; whole at any moment."""
     front = find_front(store)
-    trials = {trial.number: trial for trial in store.history() if trial.status == "done"}
+    trials = {trial.number: trial for trial in list_done(store.history())}
     students = {name_export(number): _describe_plain(trials[number], front) for number in front.numbers if number != 0}
     others = {entry["name"]: entry for entry in list_exports(front, trials)}
     content = {
@@ -97,7 +97,7 @@ def write_front(path: Path, store: RunStore) -> None:
     replace_file(path, lambda aside: aside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8"))
 
 
-def list_exports(front: Front, trials: Mapping[int, Trial]) -> list[dict[str, Any]]:
+def list_exports(front: Front, trials: Mapping[int, DoneTrial]) -> list[dict[str, Any]]:
     """The kept variants as `front.json` has them: the keys of a plain export with figures of their own, and `on_front`.
 
     Args:
@@ -118,13 +118,14 @@ def list_exports(front: Front, trials: Mapping[int, Trial]) -> list[dict[str, An
     ]
 
 
-def _describe_plain(trial: Trial, front: Front) -> dict[str, Any]:
+def _describe_plain(trial: DoneTrial, front: Front) -> dict[str, Any]:
     described = _describe(trial, PLAIN, front.latency.get(trial.number), front.ratios.get(trial.number))
     return {**described, "bundle": front.bundles.get(trial.number), "bundle_refused": front.refused.get(trial.number)}
 
 
-def _describe(trial: Trial, variant: Variant, record: Mapping[str, Any] | None, ratio: float | None) -> dict[str, Any]:
-    assert trial.arch is not None
+def _describe(
+    trial: DoneTrial, variant: Variant, record: Mapping[str, Any] | None, ratio: float | None
+) -> dict[str, Any]:
     arch = variant.change_arch(trial.arch)
     shown = {"median": "median_ms", "p90": "p90_ms", "p99": "p99_ms", "ci95": "ci95_ms"}
     return {
@@ -137,13 +138,13 @@ def _describe(trial: Trial, variant: Variant, record: Mapping[str, Any] | None, 
         "region_proposals": getattr(arch.head, "region_proposals", None),
         "ap": trial.ap,
         "ap50": trial.ap50,
-        "macs": trial.macs,
-        "flops_mmdet": trial.flops_mmdet,
-        "params": trial.params,
+        "macs": trial.counts.macs,
+        "flops_mmdet": trial.counts.flops_mmdet,
+        "params": trial.counts.params,
         "latency_ms": {record["target"]: {name: record[key] for name, key in shown.items()}} if record else {},
         "latency_of_base_over_own": ratio,
         "score": trial.score,
-        "epochs_total": trial.epochs_total,
+        "epochs_total": trial.work.epochs_total,
         "parent": trial.proposal.parent,
         "actions": [action.to_json() for action in trial.proposal.actions],
         "teacher": trial.proposal.teacher.to_json() if trial.proposal.teacher is not None else None,

@@ -10,12 +10,12 @@ from typing import Any
 
 from deploy import BundleManifest, MeasurementFailure, write_bundle
 from deploy.errors import MeasurementError, ParityError
-from optimizer.cost.base import CostMeter, Measured
+from optimizer.cost.base import CostMeter, RelativeCost
 from optimizer.errors import RunFailed
 from optimizer.handover.front import find_front
 from optimizer.handover.reexport import Workshop, is_whole
 from optimizer.handover.variants import KEPT, NOT_WRITTEN, Tried, judge, list_variants, name_export, summarise_tried
-from optimizer.search.base import Trial
+from optimizer.search.base import DoneTrial, get_done, list_done
 from optimizer.search.objective import OBJECTIVES
 from optimizer.store.artefacts import explain_disk_errors
 from optimizer.store.run_store import RunStore
@@ -47,7 +47,7 @@ class _HandOver:
     workshop: Workshop
 
     def finish(self, meter: CostMeter) -> None:
-        by_number = {trial.number: trial for trial in self.store.history()}
+        by_number = {trial.number: trial for trial in list_done(self.store.history())}
         handed: dict[str, Any] = self.store.get_meta("handover", {})
         numbers = handed.get("numbers") or sorted({0, *find_front(self.store).numbers})
         trials = [by_number[number] for number in numbers]
@@ -60,15 +60,10 @@ class _HandOver:
         if not handed["bundles"]:
             raise RunFailed(f"no bundle passed the gate; the first reason: {next(iter(handed['refused'].values()))}")
 
-    def _try_variants(self, trials: list[Trial], handed: dict[str, Any]) -> None:
+    def _try_variants(self, trials: list[DoneTrial], handed: dict[str, Any]) -> None:
         """Make what can be faster; a variant that is made already is not made again."""
         config, spec, progress = self.evaluation.config, self.evaluation.target.spec, self.evaluation.progress
-        todo = [
-            (trial, variant)
-            for trial in trials
-            if trial.arch is not None
-            for variant in list_variants(config, spec, trial.arch)
-        ]
+        todo = [(trial, variant) for trial in trials for variant in list_variants(config, spec, trial.arch)]
         if not todo:
             return
         progress.start_step("try other exports", len(todo))
@@ -83,7 +78,7 @@ class _HandOver:
                 self.store.set_meta("handover", handed)
             progress.advance_step(position + 1, name)
 
-    def _measure(self, trials: list[Trial], handed: dict[str, Any], meter: CostMeter) -> None:
+    def _measure(self, trials: list[DoneTrial], handed: dict[str, Any], meter: CostMeter) -> None:
         """The base, the front and what was made of them, in one lease; then variants are judged."""
         by_number = {trial.number: trial for trial in trials}
         made = [item for item in map(Tried.from_json, handed["tried"].values()) if item.outcome == "made"]
@@ -105,15 +100,15 @@ class _HandOver:
         if handed["tried"]:
             self.evaluation.progress.say(summarise_tried(map(Tried.from_json, handed["tried"].values())))
 
-    def _judge(self, item: Tried, plain: Mapping[str, Any], measured: Measured | MeasurementFailure) -> Tried:
+    def _judge(self, item: Tried, plain: Mapping[str, Any], measured: RelativeCost | MeasurementFailure) -> Tried:
         judged = judge(item, plain, measured)
-        base_ap, config = self.store.history()[0].ap, self.evaluation.config
+        base_ap, config = get_done(self.store.history(), 0).ap, self.evaluation.config
         if not base_ap or judged.ratio is None or item.ap is None:
             return judged
         objective = OBJECTIVES[config.search.objective]
         return replace(judged, score=objective(item.ap / base_ap, judged.ratio, config.alpha, config.search.beta))
 
-    def _write_bundles(self, trials: list[Trial], handed: dict[str, Any]) -> None:
+    def _write_bundles(self, trials: list[DoneTrial], handed: dict[str, Any]) -> None:
         self.evaluation.progress.start_step("write bundles", len(trials))
         for position, trial in enumerate(trials):
             key = str(trial.number)
@@ -128,9 +123,8 @@ class _HandOver:
                 self.store.set_meta("handover", handed)
             self.evaluation.progress.advance_step(position + 1)
 
-    def _write_bundle(self, trial: Trial, measured: Mapping[str, Any]) -> str:
+    def _write_bundle(self, trial: DoneTrial, measured: Mapping[str, Any]) -> str:
         """Write the bundle of a plain export; returns its path relative to the run's folder."""
-        assert trial.arch is not None and trial.model is not None and trial.ap is not None
         evaluation, name = self.evaluation, name_export(trial.number)
         candidate = evaluation.candidate(trial)
         manifest = BundleManifest(
@@ -142,13 +136,19 @@ class _HandOver:
             head=candidate.head,
             selection=candidate.selection,
             nms=evaluation.target.spec.nms,
-            metrics={"ap": trial.ap, "ap50": trial.ap50, "macs": trial.macs, "params": trial.params, **measured},
+            metrics={
+                "ap": trial.ap,
+                "ap50": trial.ap50,
+                "macs": trial.counts.macs,
+                "params": trial.counts.params,
+                **measured,
+            },
         )
-        model, path = evaluation.artefacts.path(trial.model, verify=True), self._find_place(name)
+        model, path = evaluation.artefacts.path(trial.files.model, verify=True), self._find_place(name)
         self._write_gated(path, trial, model, manifest, trial.ap)
         return str(path.relative_to(self.store.folder))
 
-    def _write_variants(self, by_number: Mapping[int, Trial], handed: dict[str, Any]) -> None:
+    def _write_variants(self, by_number: Mapping[int, DoneTrial], handed: dict[str, Any]) -> None:
         """Bundles of kept variants: behind the gate where they are in FP32; another precision's gate was its AP."""
         for name, value in handed.get("tried", {}).items():
             item = Tried.from_json(value)
@@ -163,8 +163,8 @@ class _HandOver:
             handed["tried"][name] = item.to_json()
             self.store.set_meta("handover", handed)
 
-    def _write_variant(self, trial: Trial, item: Tried) -> None:
-        assert trial.arch is not None and item.ap is not None
+    def _write_variant(self, trial: DoneTrial, item: Tried) -> None:
+        assert item.ap is not None
         if not self.workshop.is_made(item):
             again = self.workshop.make(trial, item.variant)
             if again.model != item.model:
@@ -178,7 +178,7 @@ class _HandOver:
         exported = replace(trial, arch=item.variant.change_arch(trial.arch))
         self._write_gated(self._find_place(item.name), exported, bundle.model, manifest, item.ap)
 
-    def _write_gated(self, path: Path, trial: Trial, model: Path, manifest: BundleManifest, ap: float) -> None:
+    def _write_gated(self, path: Path, trial: DoneTrial, model: Path, manifest: BundleManifest, ap: float) -> None:
         """The gate is for the graph: its AP is ONNX Runtime's, asked for where another engine found `ap`."""
         by_ort = ap if self.evaluation.judge.spec.engine == "ort" else None
         detector = self.evaluation.load_detector(trial)

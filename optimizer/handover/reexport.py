@@ -13,7 +13,7 @@ from deploy.files import hash_file
 from optimizer.arch.macs import count
 from optimizer.cost.base import Candidate
 from optimizer.handover.variants import NOT_WRITTEN, PLAIN, TOO_INACCURATE, Tried, Variant, name_export
-from optimizer.search.base import Trial
+from optimizer.search.base import DoneTrial
 from optimizer.trials.evaluation import Evaluation
 from optimizer.trials.export import export_model
 
@@ -34,9 +34,8 @@ class Workshop:
     data: Path
     max_ap_drop: float
 
-    def make(self, trial: Trial, variant: Variant) -> Tried:
+    def make(self, trial: DoneTrial, variant: Variant) -> Tried:
         """The variant exported, evaluated, and kept as a bundle of this folder if it loses no more than it may."""
-        assert trial.arch is not None and trial.ap is not None
         try:
             if variant.precision == "fp32":
                 bundle = self._export(trial, variant)
@@ -67,16 +66,14 @@ class Workshop:
     def open(self, tried: Tried) -> Bundle:
         return open_bundle(self.folder / tried.name)
 
-    def make_candidate(self, trial: Trial, variant: Variant) -> Candidate:
+    def make_candidate(self, trial: DoneTrial, variant: Variant) -> Candidate:
         """A variant as a cost meter takes it."""
-        assert trial.arch is not None
         bundle = open_bundle(self.folder / name_export(trial.number, variant))
         cost = count(variant.change_arch(trial.arch), len(bundle.class_names))
         return Candidate(bundle.model, bundle.preprocess, cost, bundle.head, bundle.selection)
 
-    def _export(self, trial: Trial, variant: Variant) -> Bundle:
+    def _export(self, trial: DoneTrial, variant: Variant) -> Bundle:
         """Another graph of the trial's weights, evaluated by the engine."""
-        assert trial.arch is not None
         evaluation, arch = self.evaluation, variant.change_arch(trial.arch)
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "export.onnx"
@@ -90,19 +87,18 @@ class Workshop:
         path.unlink()
         return bundle
 
-    def _have_source(self, trial: Trial, variant: Variant) -> Bundle:
+    def _have_source(self, trial: DoneTrial, variant: Variant) -> Bundle:
         """The FP32 bundle that others are made from; its own AP has been found already."""
         folder = self.folder / name_export(trial.number, variant)
         if is_whole(folder):
             return open_bundle(folder)
         if variant != PLAIN:
             return self._export(trial, variant)
-        assert trial.ap is not None and trial.ap50 is not None
         plain = self.evaluation.candidate(trial)
         source = ModelSource(plain.model, plain.preprocess, plain.head, plain.selection)
         return self._write(trial, variant, source, trial.ap, trial.ap50)
 
-    def _convert(self, source: Bundle, trial: Trial, variant: Variant, max_ap_drop: float) -> Bundle:
+    def _convert(self, source: Bundle, trial: DoneTrial, variant: Variant, max_ap_drop: float) -> Bundle:
         evaluation = self.evaluation
         return convert(
             source,
@@ -114,8 +110,7 @@ class Workshop:
             report=evaluation.progress.note,
         )[0]
 
-    def _write(self, trial: Trial, variant: Variant, source: ModelSource, ap: float, ap50: float) -> Bundle:
-        assert trial.arch is not None
+    def _write(self, trial: DoneTrial, variant: Variant, source: ModelSource, ap: float, ap50: float) -> Bundle:
         arch = variant.change_arch(trial.arch)
         cost = count(arch, len(self.evaluation.val_data.class_names))
         manifest = BundleManifest(
@@ -131,8 +126,8 @@ class Workshop:
         )
         return write_bundle(self.folder / manifest.name, source.model, manifest)
 
-    def _describe_loss(self, trial: Trial, lost: float) -> str:
-        return f"loses {lost:.4f} of AP {trial.ap or 0:.4f}; allowed: {self.max_ap_drop:g} (--max-ap-drop)"
+    def _describe_loss(self, trial: DoneTrial, lost: float) -> str:
+        return f"loses {lost:.4f} of AP {trial.ap:.4f}; allowed: {self.max_ap_drop:g} (--max-ap-drop)"
 
 
 def is_whole(folder: Path) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 from deploy import LatencyRecord, MeasurementFailure, TargetSpec, compare
 from optimizer.arch.spec import ArchSpec, FasterRCNNHead
 from optimizer.config import RunConfig
-from optimizer.cost.base import Measured
+from optimizer.cost.base import RelativeCost
 from optimizer.errors import InputError
 
 __all__ = ["PLAIN", "Tried", "Variant", "choose_precisions", "judge", "list_variants", "name_export", "summarise_tried"]
@@ -121,7 +121,7 @@ def list_variants(config: RunConfig, spec: TargetSpec, arch: ArchSpec) -> tuple[
     return tuple(Variant(precision, count) for precision in precisions for count in counts)[1:]
 
 
-def judge(tried: Tried, plain: Mapping[str, Any], measured: Measured | MeasurementFailure) -> Tried:
+def judge(tried: Tried, plain: Mapping[str, Any], measured: RelativeCost | MeasurementFailure) -> Tried:
     """A variant after the final lease: kept if it is measurably faster than `plain`, its plain export's record."""
     if isinstance(measured, MeasurementFailure):
         return replace(tried, outcome=NOT_WRITTEN, reason=f"no latency: {measured.reason}")

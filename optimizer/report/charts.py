@@ -7,7 +7,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from optimizer.search.base import Trial
+from optimizer.search.base import DoneTrial, Trial, list_done
 
 __all__ = ["draw_curves", "draw_front"]
 
@@ -25,12 +25,12 @@ def draw_front(
 
     Cost is milliseconds where latencies are known (the base's, divided by each one's ratio to it), else GMAC.
     """
-    done = [trial for trial in trials if trial.status == "done" and trial.ap is not None]
+    done = list_done(trials)
     by_latency = bool(latencies_ms)
     shown = [trial for trial in done if not by_latency or trial.number in latencies_ms]
 
-    def cost(trial: Trial) -> float:
-        return latencies_ms[trial.number] if by_latency else (trial.macs or 0) / 1e9
+    def cost(trial: DoneTrial) -> float:
+        return latencies_ms[trial.number] if by_latency else trial.counts.macs / 1e9
 
     figure = go.Figure()
     on_front = sorted((trial for trial in shown if trial.number in front), key=cost)
@@ -82,11 +82,11 @@ def draw_front(
 def draw_curves(trials: Sequence[Trial]) -> str:
     """Training loss of every trial over its steps; one line a trial."""
     figure = go.Figure()
-    for trial in trials:
-        if trial.curve:
+    for trial in list_done(trials):
+        if trial.work.curve:
             figure.add_scatter(
-                x=[step for step, _ in trial.curve],
-                y=[loss for _, loss in trial.curve],
+                x=[step for step, _ in trial.work.curve],
+                y=[loss for _, loss in trial.work.curve],
                 mode="lines",
                 name="base" if trial.number == 0 else f"trial {trial.number}",
                 line={"width": 2.5 if trial.number == 0 else 1.3, "color": BASE if trial.number == 0 else None},
@@ -96,18 +96,17 @@ def draw_curves(trials: Sequence[Trial]) -> str:
     return _render(figure, "curves")
 
 
-def _describe(trial: Trial, cost: float, by_latency: bool) -> str:
+def _describe(trial: DoneTrial, cost: float, by_latency: bool) -> str:
     name = "base" if trial.number == 0 else f"trial {trial.number}"
     actions = ", ".join(action.kind.replace("_", " ") for action in trial.proposal.actions) or "no action"
     lines = [
         f"<b>{name}</b>: {actions}",
         *([f"taught by {trial.proposal.teacher}"] if trial.proposal.teacher is not None else []),
-        f"AP {trial.ap:.3f}, AP50 {trial.ap50:.3f}" if trial.ap50 is not None else f"AP {trial.ap:.3f}",
-        f"{cost:.2f} {'ms' if by_latency else 'GMAC'}, {trial.cost_ratio or 0:.2f} times as fast as the base",
-        f"{(trial.macs or 0) / 1e9:.2f} GMAC, {(trial.params or 0) / 1e6:.2f} M parameters",
+        f"AP {trial.ap:.3f}, AP50 {trial.ap50:.3f}",
+        f"{cost:.2f} {'ms' if by_latency else 'GMAC'}, {trial.cost_ratio:.2f} times as fast as the base",
+        f"{trial.counts.macs / 1e9:.2f} GMAC, {trial.counts.params / 1e6:.2f} M parameters",
+        f"score {trial.score:.3f}",
     ]
-    if trial.score is not None:
-        lines.append(f"score {trial.score:.3f}")
     return "<br>".join(lines)
 
 

@@ -7,13 +7,13 @@ from typing import Any
 
 from rich.table import Table
 
-from optimizer.search.base import Trial
+from optimizer.search.base import DoneTrial
 
 __all__ = ["front_table"]
 
 
 def front_table(
-    trials: Sequence[Trial],
+    trials: Sequence[DoneTrial],
     front: Sequence[int],
     latency: Mapping[int, Mapping[str, Any]],
     ratios: Mapping[int, float],
@@ -29,24 +29,24 @@ def front_table(
     table.add_column("vs base", justify="right")
     table.add_column("params", justify="right")
     table.add_column("score", justify="right")
-    shown = [trial for trial in trials if trial.status == "done" and (trial.number in front or trial.number == 0)]
-    for trial in sorted(shown, key=lambda trial: -(trial.ap or 0)):
+    shown = [trial for trial in trials if trial.number in front or trial.number == 0]
+    for trial in sorted(shown, key=lambda trial: -trial.ap):
         name = "base" if trial.number == 0 else f"student-{trial.number:03d}"
         if trial.number == 0 and 0 not in front:
             name += " (beaten)"
-        cost = f"{(trial.macs or 0) / 1e9:.2f}"
+        cost = f"{trial.counts.macs / 1e9:.2f}"
         if by_latency:
             record = latency[trial.number]
             cost = "{:.1f} ({:.1f}-{:.1f})".format(record["median_ms"], *record["ci95_ms"])
-        ratio = ratios.get(trial.number, trial.cost_ratio or 1.0)
+        ratio = ratios.get(trial.number, trial.cost_ratio)
         table.add_row(
             name,
-            f"{trial.ap or 0:.3f}",
-            f"{trial.ap50 or 0:.3f}",
+            f"{trial.ap:.3f}",
+            f"{trial.ap50:.3f}",
             cost,
             f"{1 / ratio - 1:+.0%}",
-            f"{(trial.params or 0) / 1e6:.1f} M",
-            f"{trial.score or 0:.3f}",
+            f"{trial.counts.params / 1e6:.1f} M",
+            f"{trial.score:.3f}",
             style="bold" if trial.number in front and trial.number else "",
         )
     for export in sorted(exports, key=lambda export: -export["ap"]):

@@ -12,7 +12,7 @@ import jinja2
 from plotly.offline import get_plotlyjs
 
 from optimizer.report.charts import draw_curves, draw_front
-from optimizer.search.base import Proposal, Trial
+from optimizer.search.base import DoneTrial, Proposal, Trial, list_done
 
 __all__ = ["Picture", "ReportData", "write_report"]
 
@@ -70,10 +70,10 @@ def write_report(path: Path, data: ReportData) -> None:
     )  # fmt: skip
     environment.filters["data_uri"] = _data_uri
     environment.filters["edits"] = describe_edits
-    by_number = {trial.number: trial for trial in data.trials}
+    by_number = {trial.number: trial for trial in list_done(data.trials)}
     # leases of different minutes are not comparable in milliseconds, ratios to the base inside a lease are
     latencies = {number: data.latency[0]["median_ms"] / data.ratios[number] for number in data.latency}
-    students = sorted((by_number[n] for n in data.front if n in by_number), key=lambda t: -(t.ap or 0))
+    students = sorted((by_number[n] for n in data.front if n in by_number), key=lambda t: -t.ap)
     shown = dict.fromkeys([*(t.number for t in students), *(e["trial"] for e in data.exports if e["on_front"])])
     text = environment.get_template("report.html.j2").render(
         data=data,
@@ -82,8 +82,7 @@ def write_report(path: Path, data: ReportData) -> None:
         curves_chart=draw_curves(data.trials),
         base=by_number.get(0),
         students=students,
-        done=[t for t in data.trials if t.status == "done" and t.number > 0 and not t.proposal.finetune],
-        failed=[trial for trial in data.trials if trial.status == "failed"],
+        done=[t for t in by_number.values() if t.number > 0 and not t.proposal.finetune],
         lineages={number: trace_lineage(by_number[number], by_number) for number in shown},
         by_latency=bool(latencies),
         shared_flags=find_shared_flags([data.latency[n] for n in {0, *data.front} if n in data.latency]),
@@ -108,7 +107,7 @@ def find_shared_flags(records: Sequence[Mapping[str, Any]]) -> list[str]:
     return [flag for flag in records[0]["flags"] if all(flag in record["flags"] for record in records)]
 
 
-def trace_lineage(trial: Trial, by_number: Mapping[int, Trial]) -> list[Trial]:
+def trace_lineage(trial: DoneTrial, by_number: Mapping[int, DoneTrial]) -> list[DoneTrial]:
     """The trials from the base to this one, in order of birth."""
     chain = [trial]
     while chain[0].proposal.parent is not None and chain[0].proposal.parent in by_number:

@@ -7,13 +7,13 @@ from typing import Any
 
 from optimizer.config import RunConfig, parse_config
 from optimizer.errors import InputError
-from optimizer.search.base import Trial
+from optimizer.search.base import DoneTrial
 from optimizer.store.run_store import RunStore
 
 __all__ = ["adopt_base", "check_base"]
 
 
-def check_base(folder: Path, config: RunConfig, data: list[Any] | None) -> Trial:
+def check_base(folder: Path, config: RunConfig, data: list[Any] | None) -> DoneTrial:
     """Trial 0 of another run, if students of this one can be searched from it and scored beside it.
 
     How it was trained (epochs, weights it started from, seed) is that run's matter.
@@ -27,7 +27,8 @@ def check_base(folder: Path, config: RunConfig, data: list[Any] | None) -> Trial
     with RunStore.open(folder, writable=False) as other:
         theirs = parse_config(other.config)
         history, seen = other.history(), other.get_meta("data")
-    if not history or history[0].status != "done":
+    base = history[0] if history else None
+    if not isinstance(base, DoneTrial):
         raise InputError(f"the base of {folder} is not trained yet")
     for name, own, found in (
         ("architecture or canvas", config.base_arch().arch_id, theirs.base_arch().arch_id),
@@ -39,17 +40,16 @@ def check_base(folder: Path, config: RunConfig, data: list[Any] | None) -> Trial
             raise InputError(f"the base of {folder} is another one: its {name} is {found}, this run wants {own}")
     if data is not None and data != seen:
         raise InputError(f"the data changed since the base of {folder} was trained: was {seen}, is {data}")
-    if not history[0].ap:
+    if not base.ap:
         raise InputError(f"the base of {folder} detects nothing (AP 0), so students cannot be scored beside it")
-    return history[0]
+    return base
 
 
-def adopt_base(store: RunStore, folder: Path, config: RunConfig) -> Trial:
+def adopt_base(store: RunStore, folder: Path, config: RunConfig) -> DoneTrial:
     """Copy weights and model of another run's base; returns the trial to record as this run's trial 0."""
     trial = check_base(folder, config, store.get_meta("data"))
     with RunStore.open(folder, writable=False) as other:
-        for sha256 in (trial.weights, trial.model):
-            assert sha256 is not None
+        for sha256 in (trial.files.weights, trial.files.model):
             store.artefacts.put_file(other.artefacts.path(sha256, verify=True))
     return trial
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from optimizer.config import RunConfig
 from optimizer.handover.front import find_front
-from optimizer.search.base import Proposal, Trial, TrialFailed
+from optimizer.search import try_proposal
+from optimizer.search.base import PendingTrial, Proposal, Trial, get_done
 from optimizer.store.run_store import RunStore
 from optimizer.trials.evaluation import Evaluation
 
@@ -19,24 +20,19 @@ def finetune_best(store: RunStore, config: RunConfig, evaluation: Evaluation, re
         return
     known: list[int] | None = store.get_meta("finetuned")
     if known is None:
-        by_number = {trial.number: trial for trial in store.history()}
-        students = [by_number[number] for number in find_front(store).numbers if number != 0]
-        best = sorted(students, key=lambda trial: -(trial.score or 0.0))[: config.search.finetuned]
+        history = store.history()
+        students = [get_done(history, number) for number in find_front(store).numbers if number != 0]
+        best = sorted(students, key=lambda trial: -trial.score)[: config.search.finetuned]
         known = [trial.number for trial in best]
         store.set_meta("finetuned", known)
     for parent in known:
         history = store.history()
         trials = [trial for trial in history if trial.proposal.finetune and trial.proposal.parent == parent]
-        if trials and trials[0].status != "pending":
+        if trials and not isinstance(trials[0], PendingTrial):
             continue
-        source = next(trial for trial in history if trial.number == parent)
-        proposal = Proposal(parent, (), f"trial {parent}, fine-tuned", source.proposal.teacher, finetune=True)
-        number = trials[0].number if trials else len(history)
-        record(Trial(number, proposal))
-        try:
-            record(evaluation(number, proposal))
-        except TrialFailed as error:
-            record(Trial(number, proposal, status="failed", error=str(error)))
+        teacher = get_done(history, parent).proposal.teacher
+        proposal = Proposal(parent, (), f"trial {parent}, fine-tuned", teacher, finetune=True)
+        try_proposal(trials[0].number if trials else len(history), proposal, evaluation, record)
 
 
 def is_all_trained(store: RunStore, config: RunConfig) -> bool:
@@ -44,5 +40,5 @@ def is_all_trained(store: RunStore, config: RunConfig) -> bool:
     if store.get_meta("search_ended") is None:
         return False
     wanted = store.get_meta("finetuned") if config.search.finetuned else []
-    tried = {t.proposal.parent for t in store.history() if t.proposal.finetune and t.status != "pending"}
+    tried = {t.proposal.parent for t in store.history() if t.proposal.finetune and not isinstance(t, PendingTrial)}
     return wanted is not None and tried >= set(wanted)

@@ -12,6 +12,7 @@ from optimizer.handover.variants import summarise_tried
 from optimizer.progress import format_duration
 from optimizer.report.page import ReportData, write_report
 from optimizer.run.snapshots import draw_pictures
+from optimizer.search.base import get_done, list_done
 from optimizer.store.artefacts import explain_disk_errors
 from optimizer.store.run_store import RunStore
 
@@ -23,8 +24,8 @@ def report_run(store: RunStore, config: RunConfig, val_data: Dataset, status: st
     store.set_meta("status", status)
     trials = store.history()
     front = find_front(store)
-    students = [trial for trial in trials if trial.status == "done" and trial.number > 0]
-    best = max(students, key=lambda trial: trial.score or 0.0, default=None)
+    students = [trial for trial in list_done(trials) if trial.number > 0]
+    best = max(students, key=lambda trial: trial.score, default=None)
     page = store.folder / "report.html"
     images = config.data.resolve().name if config.data else "generated shapes"
     data = ReportData(
@@ -40,11 +41,11 @@ def report_run(store: RunStore, config: RunConfig, val_data: Dataset, status: st
         latency=front.latency,
         ratios=front.ratios,
         bundles=front.bundles,
-        exports=list_exports(front, {trial.number: trial for trial in trials}),
+        exports=list_exports(front, {trial.number: trial for trial in list_done(trials)}),
         tried=summarise_tried(front.tried),
         not_kept=front.reasons,
         best=best.number if best is not None else None,
-        pictures=draw_pictures(store, trials[0], best, val_data) if best is not None else (),
+        pictures=draw_pictures(store, get_done(trials, 0), best, val_data) if best is not None else (),
     )
     with explain_disk_errors(store.folder):
         write_front(store.folder / "front.json", store)

@@ -13,7 +13,7 @@ from optimizer.detectors import build_detector
 from optimizer.detectors.base import Truth
 from optimizer.errors import InputError
 from optimizer.progress import format_duration
-from optimizer.search.base import History
+from optimizer.search.base import History, list_done
 from optimizer.train.precision import autocast_dtype
 
 __all__ = ["Plan", "make_plan"]
@@ -79,7 +79,7 @@ class Plan:
         """Whether another student and the handover still fit, judged by the students so far."""
         if self.budget_s is None:
             return True
-        spent = [trial.seconds for trial in history if trial.status == "done" and trial.number > 0][-3:]
+        spent = [trial.work.seconds for trial in list_done(history) if trial.number > 0][-3:]
         trial_s = max(spent) if spent else self.trial_s
         return elapsed_s + SPARE * trial_s + self.handover_s <= self.budget_s
 

@@ -24,8 +24,8 @@ from optimizer.run.gather import report_run
 from optimizer.run.plan import Plan, make_plan
 from optimizer.run.stopping import clocked, interruptible, logged, stoppable
 from optimizer.run.teachers import choose_pool, default_pools, make_settings, prepare_pool, warn_of_weak_teachers
-from optimizer.search import build_strategy, search
-from optimizer.search.base import Proposal, Trial
+from optimizer.search import build_strategy, search, try_proposal
+from optimizer.search.base import PendingTrial, Proposal, Trial, get_done, list_done
 from optimizer.store.run_store import DATABASE, RunStore
 from optimizer.supernet.pool import TeacherPool
 from optimizer.trials.evaluation import Evaluation, build_meter
@@ -171,7 +171,7 @@ def _work(
         def record(trial: Trial) -> None:
             store.record(trial)
             clock()
-            if trial.status != "pending":
+            if not isinstance(trial, PendingTrial):
                 evaluation.forget(trial.number)
                 progress.trial_done(trial, config.search.trials)
                 report_run(store, config, val_data, "running")
@@ -207,9 +207,9 @@ def _work(
         store.set_meta("status", "finished")
         page = report_run(store, config, val_data, "finished")
     front = find_front(store)
-    trials = {trial.number: trial for trial in store.history()}
-    exports = list_exports(front, trials)
-    progress.console.print(front_table(list(trials.values()), front.numbers, front.latency, front.ratios, exports))
+    trials = list_done(store.history())
+    exports = list_exports(front, {trial.number: trial for trial in trials})
+    progress.console.print(front_table(trials, front.numbers, front.latency, front.ratios, exports))
     if front.tried:
         progress.say(f"{summarise_tried(front.tried)} (why: front.json)")
     progress.say(f"bundles: {store.folder / 'bundles'}")
@@ -219,16 +219,13 @@ def _work(
 
 def _train_base(store: RunStore, evaluation: Evaluation, record: Any) -> None:
     """Trial 0, unless it is recorded."""
-    history = store.history()
-    if (not history or history[0].status != "done") and evaluation.config.base_run is not None:
-        record(adopt_base(store, evaluation.config.base_run, evaluation.config))
-        history = store.history()
-    if not history or history[0].status != "done":
-        proposal = Proposal(None)
-        record(Trial(0, proposal))
-        record(evaluation(0, proposal))
-    base = store.history()[0]
-    if not base.ap:
+    config = evaluation.config
+    if not list_done(store.history()):
+        if config.base_run is not None:
+            record(adopt_base(store, config.base_run, config))
+        else:
+            try_proposal(0, Proposal(None), evaluation, record)
+    if not get_done(store.history(), 0).ap:
         raise RunFailed(
             "the base detects nothing on the validation images (AP 0), so students cannot be scored beside it; "
             "train it longer (--epochs), at a larger --size, or start from --weights"
@@ -254,7 +251,7 @@ def _open_teachers(
     store.set_meta("pool", f"{choice.config.space().count()} sub-networks of {choice.config.family}")
     pool = prepare_pool(choice, config, splits, config.data or store.folder / "data", progress)
     if config.search.teacher != "none":
-        warn_of_weak_teachers(pool, store.history()[0].ap or 0.0, progress)
+        warn_of_weak_teachers(pool, get_done(store.history(), 0).ap, progress)
     return pool
 
 

@@ -15,7 +15,7 @@ from deploy.data import Dataset, read_image
 from deploy.errors import InputError
 from deploy.pipeline.draw import draw_detections
 from optimizer.report.page import Picture
-from optimizer.search.base import Trial
+from optimizer.search.base import DoneTrial
 from optimizer.store.run_store import RunStore
 
 __all__ = ["draw_pictures"]
@@ -26,17 +26,16 @@ MAX_WIDTH_PX = 640
 SizedPath = tuple[Path, tuple[int, int]]  # where it is, and its width and height
 
 
-def draw_pictures(store: RunStore, base: Trial, best: Trial, dataset: Dataset) -> list[Picture]:
+def draw_pictures(store: RunStore, base: DoneTrial, best: DoneTrial, dataset: Dataset) -> list[Picture]:
     """The first readable images with objects, annotated by both models' detections above a score of 0.5."""
     images = tuple(islice(_find_readable(dataset), COUNT))
     drawn = []
     for trial in (base, best):
-        assert trial.model is not None and trial.arch is not None
         source = ModelSource(
-            store.artefacts.path(trial.model),
+            store.artefacts.path(trial.files.model),
             Preprocess.imagenet(*trial.arch.input_size),
-            trial.details.get("head", "detections"),
-            parse_selection(trial.details.get("selection")),
+            trial.files.head,
+            parse_selection(trial.files.selection),
         )
         drawn.append(_annotate(source, images, dataset.class_names))
     return [

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, Protocol
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 from optimizer.arch.actions import Action
+from optimizer.arch.macs import Cost
 from optimizer.arch.pool import Subnet
 from optimizer.arch.spec import ArchSpec
 from optimizer.errors import DetoptError
 
-__all__ = ["History", "Proposal", "SearchStrategy", "SpaceExhausted", "Trial", "TrialFailed"]
+__all__ = [
+    "DoneTrial", "FailedTrial", "History", "PendingTrial", "Proposal", "SearchStrategy", "SpaceExhausted", "Trial",
+    "TrialFailed", "TrialFiles", "Work", "get_done", "list_done",
+]  # fmt: skip
 
 
 class SpaceExhausted(DetoptError):
@@ -46,45 +50,99 @@ class Proposal:
 
 
 @dataclass(frozen=True)
-class Trial:
-    """An evaluated proposal, as it is recorded; ``status`` says whether the figures are there.
+class PendingTrial:
+    """A proposal that is recorded and not evaluated yet: a killed run repeats it."""
+
+    status: ClassVar[Literal["pending"]] = "pending"
+    number: int
+    proposal: Proposal
+
+
+@dataclass(frozen=True)
+class FailedTrial:
+    """A proposal that came to nothing; `error` says why."""
+
+    status: ClassVar[Literal["failed"]] = "failed"
+    number: int
+    proposal: Proposal
+    error: str
+
+
+@dataclass(frozen=True)
+class TrialFiles:
+    """What the artefact store holds of a trial.
+
+    Attributes:
+        weights: SHA-256 of the trained weights.
+        model: SHA-256 of the exported ONNX file.
+        head: kind of that model's outputs (a name in `deploy.pipeline.heads`).
+        selection: JSON of `deploy.Selection`; None where the graph itself selects objects.
+    """
+
+    weights: str
+    model: str
+    head: str = "detections"
+    selection: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class Work:
+    """What it took to make a student.
+
+    Attributes:
+        epochs_total: epochs of training along the whole lineage, the base's included.
+        seconds: of the whole evaluation; `seconds_by_part`: of its parts, by name.
+        curve: (step, total loss) points of this trial's training.
+        changes: what distinguishes the student from its parent, in words.
+    """
+
+    epochs_total: float
+    seconds: float
+    curve: tuple[tuple[int, float], ...] = ()
+    changes: tuple[str, ...] = ()
+    seconds_by_part: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DoneTrial:
+    """An evaluated proposal.
 
     Attributes:
         number: 0 is the base.
-        status: "done", "failed" (see error) or "pending" (proposed, not finished).
-        arch: the architecture the actions came to (None if that itself failed).
+        arch: the architecture that the actions led to.
         ap, ap50: COCO average precision of the exported artefact on the validation images, 0..1.
+        counts: parameters and operations.
         cost_ratio: cost of the base divided by cost of this student, on latency measured in one lease, or on MACs.
-        score: objective of (ap / base ap, cost_ratio); the base scores 1.
-        latency: measured latency record as JSON (see deploy.LatencyRecord), or None when MACs are the cost.
-        weights: SHA-256 of the trained weights in the artefact store.
-        model: SHA-256 of the exported ONNX file in the artefact store.
-        epochs_total: epochs of training along the whole lineage, the base's included.
-        curve: (step, total loss) points of this trial's training.
+        score: objective of (ap / base ap, cost_ratio); the base scores 1, and 0 where it detects nothing.
+        latency: measured latency record as JSON (see deploy.LatencyRecord); None in runs that score by operations.
     """
 
+    status: ClassVar[Literal["done"]] = "done"
     number: int
     proposal: Proposal
-    status: str = "pending"
-    arch: ArchSpec | None = None
-    ap: float | None = None
-    ap50: float | None = None
-    macs: int | None = None
-    flops_mmdet: int | None = None
-    params: int | None = None
-    cost_ratio: float | None = None
-    score: float | None = None
-    latency: dict[str, Any] | None = None
-    weights: str | None = None
-    model: str | None = None
-    epochs_total: float = 0.0
-    seconds: float = 0.0
-    curve: tuple[tuple[int, float], ...] = ()
-    error: str | None = None
-    details: dict[str, Any] = field(default_factory=dict)
+    arch: ArchSpec
+    ap: float
+    ap50: float
+    counts: Cost
+    cost_ratio: float
+    score: float
+    latency: Mapping[str, Any] | None
+    files: TrialFiles
+    work: Work
 
 
-History = Sequence[Trial]
+Trial: TypeAlias = PendingTrial | FailedTrial | DoneTrial
+History: TypeAlias = Sequence[Trial]
+
+
+def list_done(history: History) -> list[DoneTrial]:
+    """The trials that have figures."""
+    return [trial for trial in history if isinstance(trial, DoneTrial)]
+
+
+def get_done(history: History, number: int) -> DoneTrial:
+    """The trial of this number, which is there and done."""
+    return next(trial for trial in list_done(history) if trial.number == number)
 
 
 class SearchStrategy(Protocol):

@@ -9,7 +9,7 @@ from random import Random
 from optimizer.arch.actions import Action
 from optimizer.arch.pool import Subnet
 from optimizer.arch.space import Space, legal_actions
-from optimizer.search.base import History, Proposal, SpaceExhausted, Trial
+from optimizer.search.base import DoneTrial, History, Proposal, SpaceExhausted, list_done
 from optimizer.search.random_search import draw_action, extend_chain
 from optimizer.search.teachers import Teachers
 
@@ -54,7 +54,7 @@ class HillClimb:
             return Proposal(parent.number, (), "the architecture is fixed", teacher=teacher)
         tried = {(trial.proposal.parent, trial.proposal.actions[:1]) for trial in history}
         fresh = [
-            [action for action in self._list_actions(parent) if (parent.number, (action,)) not in tried]
+            [action for action in legal_actions(parent.arch, self.space) if (parent.number, (action,)) not in tried]
             for parent in best
         ]
         ranks = [rank for rank, actions in enumerate(fresh) if actions]
@@ -65,12 +65,10 @@ class HillClimb:
         teacher = self._draw_teacher(history, best[rank], rng, student_stays=False)
         actions: tuple[Action, ...] = (action,)
         if self.max_actions > 1:
-            arch = best[rank].arch
-            assert arch is not None
-            actions = extend_chain(actions, arch, self.space, rng.randint(1, self.max_actions), rng)
+            actions = extend_chain(actions, best[rank].arch, self.space, rng.randint(1, self.max_actions), rng)
         return Proposal(best[rank].number, actions, f"parent ranks {rank + 1}", teacher=teacher)
 
-    def _draw_teacher(self, history: History, parent: Trial, rng: Random, student_stays: bool) -> Subnet | None:
+    def _draw_teacher(self, history: History, parent: DoneTrial, rng: Random, student_stays: bool) -> Subnet | None:
         """The child's teacher: the first one is the largest; where the student stays as it is, the teacher moves."""
         if self.teachers is None:
             return None
@@ -79,20 +77,15 @@ class HillClimb:
             return teacher
         return self.teachers.move(teacher, rng) if student_stays else self.teachers.keep_or_move(teacher, rng)
 
-    def _list_actions(self, parent: Trial) -> list[Action]:
-        assert parent.arch is not None
-        return legal_actions(parent.arch, self.space)
-
     def _draw_action(self, actions: list[Action], rng: Random) -> Action:
         canvas = [action for action in actions if action.of_canvas]
         morphs = [action for action in actions if not action.of_canvas]
         return draw_action(canvas if canvas and (not morphs or rng.random() < self.p_canvas) else morphs, rng)
 
 
-def rank_best(history: History, count: int) -> list[Trial]:
+def rank_best(history: History, count: int) -> list[DoneTrial]:
     """The finished trials of highest score, best first; of equals the older one."""
-    done = [trial for trial in history if trial.status == "done"]
-    return sorted(done, key=lambda trial: (-(trial.score or 0.0), trial.number))[:count]
+    return sorted(list_done(history), key=lambda trial: (-trial.score, trial.number))[:count]
 
 
 def draw_rank(ranks: Sequence[int], rank_weights: Sequence[float], rng: Random) -> int:

@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import takewhile
 from random import Random
+from typing import TypeAlias
 
 from optimizer.errors import RunFailed
-from optimizer.search.base import History, Proposal, SearchStrategy, SpaceExhausted, Trial, TrialFailed
+from optimizer.search.base import (
+    DoneTrial,
+    FailedTrial,
+    History,
+    PendingTrial,
+    Proposal,
+    SearchStrategy,
+    SpaceExhausted,
+    Trial,
+    TrialFailed,
+)
 from optimizer.seeds import derive_seed
 
-__all__ = ["search"]
+__all__ = ["search", "try_proposal"]
 
 MAX_FAILURES_IN_A_ROW = 5
+Evaluate: TypeAlias = Callable[[int, Proposal], DoneTrial]
 
 
 def search(
     strategy: SearchStrategy,
     history: Callable[[], History],
-    evaluate: Callable[[int, Proposal], Trial],
+    evaluate: Evaluate,
     record: Callable[[Trial], None],
     *,
     seed: int,
@@ -26,21 +39,20 @@ def search(
 ) -> str:
     """Run until trial number `trials` is recorded; returns why it stopped, in words.
 
-    Every trial is recorded twice: as pending before it is evaluated, so that a killed run repeats that very proposal,
-    and with its figures afterwards. Trial 0, the base, is done before this is called.
+    Trial 0, the base, is done before this is called.
 
     Raises:
         RunFailed: five trials in a row could not be evaluated.
     """
     while True:
         past = history()
-        finished = [trial for trial in past if trial.status != "pending"]
+        finished = [trial for trial in past if not isinstance(trial, PendingTrial)]
         number = len(finished)
         if number > trials:
             return f"all {trials} trials are done"
         if not keep_going():
             return f"the time is used up after {number - 1} of {trials} trials"
-        pending = [trial for trial in past if trial.status == "pending"]
+        pending = [trial for trial in past if isinstance(trial, PendingTrial)]
         if pending:
             proposal = pending[0].proposal
         else:
@@ -48,12 +60,26 @@ def search(
                 proposal = strategy.ask(finished, Random(derive_seed(seed, "trial", number)))
             except SpaceExhausted as error:
                 return f"{error} (after {number - 1} of {trials} trials)"
-            record(Trial(number=number, proposal=proposal))
-        try:
-            trial = evaluate(number, proposal)
-        except TrialFailed as error:
-            trial = Trial(number=number, proposal=proposal, status="failed", error=str(error))
-        record(trial)
-        recent = [*finished, trial][-MAX_FAILURES_IN_A_ROW:]
-        if len(recent) == MAX_FAILURES_IN_A_ROW and all(item.status == "failed" for item in recent):
+        trial = try_proposal(number, proposal, evaluate, record)
+        if isinstance(trial, FailedTrial) and _count_last_failures([*finished, trial]) >= MAX_FAILURES_IN_A_ROW:
             raise RunFailed(f"{MAX_FAILURES_IN_A_ROW} trials in a row failed; the last one: {trial.error}")
+
+
+def try_proposal(number: int, proposal: Proposal, evaluate: Evaluate, record: Callable[[Trial], None]) -> Trial:
+    """Evaluate one proposal; returns the trial, done or failed.
+
+    It is recorded twice: as pending before it is evaluated, so that a killed run repeats that very proposal, and with
+    its outcome afterwards.
+    """
+    record(PendingTrial(number, proposal))
+    trial: Trial
+    try:
+        trial = evaluate(number, proposal)
+    except TrialFailed as error:
+        trial = FailedTrial(number, proposal, str(error))
+    record(trial)
+    return trial
+
+
+def _count_last_failures(trials: History) -> int:
+    return len(list(takewhile(lambda trial: isinstance(trial, FailedTrial), reversed(trials))))

@@ -10,7 +10,7 @@ from optimizer.arch.actions import Action, uniform_importance
 from optimizer.arch.pool import Subnet
 from optimizer.arch.space import Space, legal_actions
 from optimizer.arch.spec import ArchSpec
-from optimizer.search.base import History, Proposal, SpaceExhausted
+from optimizer.search.base import History, Proposal, SpaceExhausted, get_done
 from optimizer.search.teachers import Teachers
 
 __all__ = ["RandomSearch", "draw_action", "extend_chain"]
@@ -28,8 +28,7 @@ class RandomSearch:
     teachers: Teachers | None = None
 
     def ask(self, history: History, rng: Random) -> Proposal:
-        base = history[0].arch
-        assert base is not None
+        base = get_done(history, 0).arch
         tried = {trial.proposal.actions for trial in history}  # the base's: none at all
         for _ in range(ATTEMPTS):
             actions = self._draw_chain(base, rng)

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from dataclasses import fields
+from dataclasses import asdict
 from typing import Any
 
 from optimizer.arch.actions import action_from_json
+from optimizer.arch.macs import Cost
 from optimizer.arch.pool import Subnet
 from optimizer.arch.spec import ArchSpec
-from optimizer.search.base import Proposal, Trial
+from optimizer.search.base import DoneTrial, FailedTrial, PendingTrial, Proposal, Trial, TrialFiles, Work
 
 __all__ = ["COLUMNS", "SCHEMA_VERSION", "TABLES", "row_from_trial", "trial_from_row"]
 
 SCHEMA_VERSION = 1
-COLUMNS = tuple(field.name for field in fields(Trial))
-JSON_COLUMNS = {"proposal", "arch", "latency", "curve", "details"}
+COLUMNS = (
+    "number", "proposal", "status", "arch", "ap", "ap50", "macs", "flops_mmdet", "params", "cost_ratio", "score",
+    "latency", "weights", "model", "epochs_total", "seconds", "curve", "error", "details",
+)  # fmt: skip
 TABLES = """
 create table meta (key text primary key, value text not null);
 create table trials (
@@ -41,39 +44,102 @@ create table events (id integer primary key, time text not null default current_
 
 def row_from_trial(trial: Trial) -> tuple[Any, ...]:
     """Values in the order of `COLUMNS`; equal trials give equal rows."""
-    values = {name: getattr(trial, name) for name in COLUMNS}
-    values["proposal"] = {
-        "parent": trial.proposal.parent,
-        "actions": [action.to_json() for action in trial.proposal.actions],
-        "note": trial.proposal.note,
-        "teacher": trial.proposal.teacher.to_json() if trial.proposal.teacher is not None else None,
-        "subnet": trial.proposal.subnet.to_json() if trial.proposal.subnet is not None else None,
-        "finetune": trial.proposal.finetune,
+    values: dict[str, Any] = {
+        "number": trial.number,
+        "proposal": _dump(_json_from_proposal(trial.proposal)),
+        "status": trial.status,
+        "epochs_total": 0.0,
+        "seconds": 0.0,
+        "curve": "[]",
+        "details": "{}",
     }
-    values["arch"] = trial.arch.to_json() if trial.arch is not None else None
-    for name in JSON_COLUMNS:
-        if values[name] is not None:
-            values[name] = json.dumps(values[name], sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return tuple(values[name] for name in COLUMNS)
+    if isinstance(trial, FailedTrial):
+        values["error"] = trial.error
+    if isinstance(trial, DoneTrial):
+        values |= _columns_of(trial)
+    return tuple(values.get(name) for name in COLUMNS)
 
 
 def trial_from_row(row: sqlite3.Row) -> Trial:
     """The inverse of `row_from_trial`."""
-    values = dict(row)
-    for name in JSON_COLUMNS:
-        if values[name] is not None:
-            values[name] = json.loads(values[name])
-    proposal = values["proposal"]
-    teacher, subnet = proposal.get("teacher"), proposal.get("subnet")  # absent in databases of the first release
-    values["proposal"] = Proposal(
-        proposal["parent"],
-        tuple(action_from_json(action) for action in proposal["actions"]),
-        proposal["note"],
+    number, proposal = row["number"], _proposal_from_json(json.loads(row["proposal"]))
+    if row["status"] == "pending":
+        return PendingTrial(number, proposal)
+    if row["status"] == "failed":
+        return FailedTrial(number, proposal, row["error"])
+    details = json.loads(row["details"])
+    return DoneTrial(
+        number=number,
+        proposal=proposal,
+        arch=ArchSpec.from_json(json.loads(row["arch"])),
+        ap=row["ap"],
+        ap50=row["ap50"],
+        counts=Cost(row["params"], row["macs"], row["flops_mmdet"]),
+        cost_ratio=row["cost_ratio"],
+        score=row["score"] or 0.0,  # version 0.1.0 wrote none for a base that detects nothing
+        latency=json.loads(row["latency"]) if row["latency"] is not None else None,
+        files=TrialFiles(
+            row["weights"],
+            row["model"],
+            details.get("head", "detections"),  # the first release had no other and wrote neither
+            details.get("selection"),
+        ),
+        work=Work(
+            epochs_total=row["epochs_total"],
+            seconds=row["seconds"],
+            curve=tuple((int(step), float(loss)) for step, loss in json.loads(row["curve"])),
+            changes=tuple(details.get("changes", ())),
+            seconds_by_part=details.get("seconds", {}),
+        ),
+    )
+
+
+def _columns_of(trial: DoneTrial) -> dict[str, Any]:
+    """What only a finished trial has; `details` is what has no column of its own."""
+    return {
+        "arch": _dump(trial.arch.to_json()),
+        "ap": trial.ap,
+        "ap50": trial.ap50,
+        **asdict(trial.counts),
+        "cost_ratio": trial.cost_ratio,
+        "score": trial.score,
+        "latency": _dump(trial.latency) if trial.latency is not None else None,
+        "weights": trial.files.weights,
+        "model": trial.files.model,
+        "epochs_total": trial.work.epochs_total,
+        "seconds": trial.work.seconds,
+        "curve": _dump(trial.work.curve),
+        "details": _dump({
+            "changes": trial.work.changes,
+            "head": trial.files.head,
+            "seconds": trial.work.seconds_by_part,
+            "selection": trial.files.selection,
+        }),
+    }  # fmt: skip
+
+
+def _json_from_proposal(proposal: Proposal) -> dict[str, Any]:
+    return {
+        "parent": proposal.parent,
+        "actions": [action.to_json() for action in proposal.actions],
+        "note": proposal.note,
+        "teacher": proposal.teacher.to_json() if proposal.teacher is not None else None,
+        "subnet": proposal.subnet.to_json() if proposal.subnet is not None else None,
+        "finetune": proposal.finetune,
+    }
+
+
+def _proposal_from_json(value: dict[str, Any]) -> Proposal:
+    teacher, subnet = value.get("teacher"), value.get("subnet")  # absent in databases of the first release
+    return Proposal(
+        value["parent"],
+        tuple(action_from_json(action) for action in value["actions"]),
+        value["note"],
         Subnet.from_json(teacher) if teacher is not None else None,
         Subnet.from_json(subnet) if subnet is not None else None,
-        proposal.get("finetune", False),
+        value.get("finetune", False),
     )
-    if values["arch"] is not None:
-        values["arch"] = ArchSpec.from_json(values["arch"])
-    values["curve"] = tuple((int(step), float(loss)) for step, loss in values["curve"])
-    return Trial(**values)
+
+
+def _dump(value: object) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -31,7 +31,7 @@ from optimizer.detectors.weights import load_weights
 from optimizer.errors import RunFailed
 from optimizer.morph import morph
 from optimizer.progress import RunProgress
-from optimizer.search.base import History, Proposal, Trial, TrialFailed
+from optimizer.search.base import DoneTrial, History, Proposal, TrialFailed, TrialFiles, Work, get_done
 from optimizer.search.objective import OBJECTIVES
 from optimizer.seeds import derive_seed
 from optimizer.store.artefacts import ArtefactStore
@@ -102,7 +102,7 @@ class Evaluation:
     progress: RunProgress
     pool: TeacherPool | None = None
 
-    def __call__(self, number: int, proposal: Proposal) -> Trial:
+    def __call__(self, number: int, proposal: Proposal) -> DoneTrial:
         """The finished trial.
 
         Raises:
@@ -124,10 +124,11 @@ class Evaluation:
         """Where AP is found: on the target, by its engine; a search by MACs asks nothing of the target."""
         return self.target if self.config.search.cost == "latency" else get_target("cpu")
 
-    def _evaluate(self, number: int, proposal: Proposal) -> Trial:
+    def _evaluate(self, number: int, proposal: Proposal) -> DoneTrial:
         clock = _Clock()
-        trials = {trial.number: trial for trial in self.history()}
-        parent = None if proposal.parent is None else trials[proposal.parent]
+        history = self.history()
+        parent = None if proposal.parent is None else get_done(history, proposal.parent)
+        base = None if number == 0 else get_done(history, 0)
         student = self._build(number, proposal, parent)
         clock.tick("build")
         recipe = self._choose_recipe(number, proposal)
@@ -145,57 +146,47 @@ class Evaluation:
         )
         clock.tick("evaluate")
         self.progress.advance_step(2)
-        measured = self.meter.measure(candidate, candidate if number == 0 else self.candidate(trials[0]))
+        measured = self.meter.measure(candidate, self.candidate(base) if base is not None else candidate)
         clock.tick("measure")
         self.progress.advance_step(3)
-        base_ap = precision.ap if number == 0 else trials[0].ap
-        search = self.config.search
+        base_ap = base.ap if base is not None else precision.ap
         weights = self._store_weights(number, student.detector)
         clock.tick("store")
-        return Trial(
+        objective, search = OBJECTIVES[self.config.search.objective], self.config.search
+        return DoneTrial(
             number=number,
             proposal=proposal,
-            status="done",
             arch=student.arch,
             ap=precision.ap,
             ap50=precision.ap50,
-            macs=candidate.cost.macs,
-            flops_mmdet=candidate.cost.flops_mmdet,
-            params=candidate.cost.params,
+            counts=candidate.cost,
             cost_ratio=measured.ratio,
-            score=OBJECTIVES[search.objective](precision.ap / base_ap, measured.ratio, self.config.alpha, search.beta)
-            if base_ap
-            else None,
+            score=objective(precision.ap / base_ap, measured.ratio, self.config.alpha, search.beta) if base_ap else 0.0,
             latency=measured.latency,
-            weights=weights,
-            model=model,
-            epochs_total=student.epochs_before + recipe.epochs,
-            seconds=sum(clock.seconds.values()),
-            curve=result.curve,
-            details={
-                "changes": list(student.changes),
-                "skipped_batches": result.skipped_batches,
-                "seconds": clock.seconds,
-                "head": exported.head,
-                "selection": exported.selection.to_json() if exported.selection is not None else None,
-                **measured.details,
-            },
+            files=TrialFiles(
+                weights, model, exported.head, exported.selection.to_json() if exported.selection is not None else None
+            ),
+            work=Work(
+                epochs_total=student.epochs_before + recipe.epochs,
+                seconds=sum(clock.seconds.values()),
+                curve=result.curve,
+                changes=student.changes,
+                seconds_by_part=clock.seconds,
+            ),
         )
 
-    def candidate(self, trial: Trial) -> Candidate:
+    def candidate(self, trial: DoneTrial) -> Candidate:
         """A finished trial as a cost meter takes it."""
-        assert trial.arch is not None and trial.model is not None
-        selection = parse_selection(trial.details.get("selection"))
-        return self._make_candidate(trial.model, trial.arch, trial.details.get("head", "detections"), selection)
+        files = trial.files
+        return self._make_candidate(files.model, trial.arch, files.head, parse_selection(files.selection))
 
-    def load_detector(self, trial: Trial) -> Detector:
+    def load_detector(self, trial: DoneTrial) -> Detector:
         """The trained detector of a finished trial, ready to detect."""
-        assert trial.arch is not None and trial.weights is not None
         detector = build_detector(trial.arch, len(self.train_data.class_names))
-        detector.load_state_dict(load_file(self.artefacts.path(trial.weights, verify=True)))
+        detector.load_state_dict(load_file(self.artefacts.path(trial.files.weights, verify=True)))
         return detector.eval()
 
-    def _build(self, number: int, proposal: Proposal, parent: Trial | None) -> Student:
+    def _build(self, number: int, proposal: Proposal, parent: DoneTrial | None) -> Student:
         if parent is not None:
             return self._build_child(number, proposal, parent)
         return self._build_base() if proposal.subnet is None else self._build_member(proposal.subnet)
@@ -225,9 +216,8 @@ class Evaluation:
             self.progress.say(changes[0])
         return Student(detector, arch, changes, 0.0)
 
-    def _build_child(self, number: int, proposal: Proposal, parent: Trial) -> Student:
-        assert parent.arch is not None and parent.weights is not None
-        weights: dict[str, Tensor] = load_file(self.artefacts.path(parent.weights, verify=True))
+    def _build_child(self, number: int, proposal: Proposal, parent: DoneTrial) -> Student:
+        weights: dict[str, Tensor] = load_file(self.artefacts.path(parent.files.weights, verify=True))
         child = morph(weights, parent.arch, proposal.actions)
         changes = _describe_changes(parent.arch, child.arch)
         num_classes = len(self.train_data.class_names)
@@ -236,7 +226,7 @@ class Evaluation:
             return Student(detector, child.arch, (*changes, "weights not inherited"), 0.0)
         detector = build_detector(child.arch, num_classes)
         detector.load_state_dict(child.weights)
-        return Student(detector, child.arch, changes, parent.epochs_total)
+        return Student(detector, child.arch, changes, parent.work.epochs_total)
 
     def _train(self, number: int, student: Student, recipe: TrainConfig, teacher: Subnet | None) -> TrainResult:
         config = self.config

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
 
 import pytest
+from made_trials import make_done
 
 from optimizer.arch.actions import ACTIONS, action_from_json, uniform_importance
 from optimizer.arch.families import base_arch
@@ -16,36 +18,35 @@ from optimizer.arch.space import Space, contains
 from optimizer.arch.spec import ArchSpec
 from optimizer.errors import InputError
 from optimizer.search import STRATEGIES, StrategySettings, build_strategy
-from optimizer.search.base import Proposal, SpaceExhausted, Trial
+from optimizer.search.base import DoneTrial, FailedTrial, Proposal, SpaceExhausted, Trial, get_done, list_done
 from optimizer.search.teachers import Teachers
 
 SPACE = Space(sizes=((160, 120), (144, 104), (128, 96)), region_proposals=(100, 50))
 POOL = PoolSpace("r18", ((1, 2),) * 4, (1.0, 1.25, 1.5), SPACE.sizes, region_proposals=100)
 TEACHERS = Teachers(POOL)
 BASE = base_arch("r18", (160, 120), region_proposals=100)
-FIRST = Trial(0, Proposal(None), status="done", arch=BASE, ap=1.0, cost_ratio=1.0, score=1.0)
+FIRST = make_done(arch=BASE, ap=1.0)
 MORPHING = {"joint", "pipeline", "random"}  # edit a parent; "etp" takes its students from the pool as they are
 
 
-def build_arch(history: list[Trial], proposal: Proposal) -> ArchSpec:
+def build_arch(history: Sequence[Trial], proposal: Proposal) -> ArchSpec:
     if proposal.subnet is not None:
         assert proposal.parent is None and proposal.actions == ()
         return POOL.arch(proposal.subnet)
     assert proposal.parent is not None
-    arch = history[proposal.parent].arch
-    assert arch is not None, "a parent that has no architecture"
+    arch = get_done(history, proposal.parent).arch
     for action in proposal.actions:
         arch = action.apply(arch, uniform_importance(arch)).child
     return arch
 
 
-def evaluate(history: list[Trial], proposal: Proposal) -> Trial:
+def evaluate(history: Sequence[Trial], proposal: Proposal) -> DoneTrial:
     """A student without training: its score is made up of its operations and number."""
     number = len(history)
     arch = build_arch(history, proposal)
     ratio = count(BASE, 3).macs / count(arch, 3).macs
     ap = Random(number).uniform(0.8, 1.0)
-    return Trial(number, proposal, status="done", arch=arch, ap=ap, cost_ratio=ratio, score=ap * ratio**0.4)
+    return make_done(number, proposal, arch=arch, ap=ap, cost_ratio=ratio, score=ap * ratio**0.4)
 
 
 def make_settings(trials: int, teachers: Teachers | None = None, space: Space = SPACE) -> StrategySettings:
@@ -56,11 +57,11 @@ def climb(
     method: str, trials: int, fail: frozenset[int] = frozenset(), teachers: Teachers | None = TEACHERS
 ) -> list[Trial]:
     strategy = build_strategy(method, make_settings(trials, teachers))
-    history = [FIRST]
+    history: list[Trial] = [FIRST]
     while len(history) <= trials:
         proposal = strategy.ask(tuple(history), Random(len(history)))
         if len(history) in fail:
-            history.append(Trial(len(history), proposal, status="failed", error="made to fail"))
+            history.append(FailedTrial(len(history), proposal, "made to fail"))
         else:
             history.append(evaluate(history, proposal))
     return history
@@ -80,8 +81,8 @@ def method(request: pytest.FixtureRequest) -> str:
 
 
 def test_every_proposal_is_legal_and_stays_in_the_space(method: str) -> None:
-    for trial in climb(method, 40)[1:]:
-        assert trial.arch is not None and contains(trial.arch, SPACE)
+    for trial in list_done(climb(method, 40))[1:]:
+        assert contains(trial.arch, SPACE)
         assert trial.proposal.subnet is None or POOL.contains(trial.proposal.subnet)
 
 
@@ -113,7 +114,7 @@ def test_only_actions_that_the_space_allows_are_proposed() -> None:
     allowed = ("prune_channels", "rearrange", "resize")
     for method in MORPHING:
         strategy = build_strategy(method, make_settings(30, space=replace(SPACE, actions=allowed)))
-        history = [FIRST]
+        history: list[Trial] = [FIRST]
         while len(history) <= 12:
             history.append(evaluate(history, strategy.ask(tuple(history), Random(len(history)))))
         assert {action.kind for trial in history for action in trial.proposal.actions} <= set(allowed)
@@ -148,18 +149,18 @@ def test_no_strategy_asks_for_a_fine_tuning_itself(method: str) -> None:
 def test_fine_tuned_students_in_the_history_do_no_harm(method: str) -> None:
     """A run that is given more trials after its end has them among the others."""
     history = climb(method, 9)
-    best = max(history, key=lambda trial: trial.score or 0.0)
+    best = max(list_done(history), key=lambda trial: trial.score)
     for _ in range(2):
         proposal = Proposal(best.number, (), "fine-tuned", teacher=POOL.largest(), finetune=True)
         history.append(replace(evaluate(history, proposal), score=3.0))
     failed = Proposal(best.number, (), "fine-tuned", finetune=True)
-    history.append(Trial(len(history), failed, status="failed", error="made to fail"))
+    history.append(FailedTrial(len(history), failed, "made to fail"))
     strategy = build_strategy(method, make_settings(30, TEACHERS))
     while len(history) <= 25:
         history.append(evaluate(history, strategy.ask(tuple(history), Random(len(history)))))
         assert not history[-1].proposal.finetune
-        arch = history[-1].arch
-        assert arch is not None and contains(arch, SPACE)
+        arch = list_done(history)[-1].arch
+        assert contains(arch, SPACE)
 
 
 # "pipeline" is not among them: it goes over to its last part, which needs no action
@@ -177,7 +178,7 @@ def test_a_pool_that_is_tried_out_is_said_to_be_exhausted() -> None:
     proposal = strategy.ask((FIRST,), Random(0))
     assert proposal.subnet == alone.largest()
     with pytest.raises(SpaceExhausted, match="100 draws from the teacher pool held none that is new"):
-        strategy.ask((FIRST, Trial(1, proposal, status="failed", error="made to fail")), Random(1))
+        strategy.ask((FIRST, FailedTrial(1, proposal, "made to fail")), Random(1))
 
 
 def test_a_search_in_the_pool_needs_a_pool() -> None:

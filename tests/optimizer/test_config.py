@@ -8,13 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from made_trials import make_done
 
 import optimizer
 from optimizer.config import RunConfig, parse_config, parse_duration, parse_size
 from optimizer.errors import InputError
 from optimizer.recipes import RECIPES, paper, quick, scaled_sizes
 from optimizer.run.plan import Plan
-from optimizer.search.base import Proposal, Trial
+from optimizer.search.base import DoneTrial, Work
 from optimizer.store import RunStore
 
 
@@ -157,8 +158,8 @@ def test_a_change_is_validated() -> None:
         quick().changed({"search.objective": "wonderful"})
 
 
-def trial(number: int, seconds: float) -> Trial:
-    return Trial(number, Proposal(0), status="done", seconds=seconds)
+def trial(number: int, seconds: float) -> DoneTrial:
+    return make_done(number, work=Work(1.0, seconds))
 
 
 def test_a_budget_leaves_room_for_the_handover() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from made_trials import make_done
 from rich.console import Console
 from safetensors.torch import save_file
 
@@ -33,7 +34,7 @@ from deploy.measuring.record import Canary, WarmUp
 from optimizer.arch.families import base_arch
 from optimizer.arch.spec import ArchSpec, BlockSpec, FasterRCNNHead, StageSpec
 from optimizer.config import parse_config
-from optimizer.cost.base import Candidate, CostMeter, Measured
+from optimizer.cost.base import Candidate, CostMeter, RelativeCost
 from optimizer.cost.latency import LatencyCost
 from optimizer.data.shapes import CLASS_NAMES, write_shapes
 from optimizer.detectors import build_detector
@@ -52,7 +53,7 @@ from optimizer.handover.variants import (
 )  # fmt: skip
 from optimizer.progress import RunProgress
 from optimizer.recipes import paper, quick, smoke
-from optimizer.search.base import Proposal, Trial
+from optimizer.search.base import DoneTrial, TrialFiles
 from optimizer.store.run_store import RunStore
 from optimizer.trials.evaluation import Evaluation
 from optimizer.trials.export import export_model
@@ -79,14 +80,14 @@ class FixedMeter:
     find_ms: Callable[[Candidate], float | None]
     leases: list[int] = field(default_factory=list)
 
-    def measure(self, student: Candidate, base: Candidate) -> Measured:
+    def measure(self, student: Candidate, base: Candidate) -> RelativeCost:
         found = self.measure_all({0: base, 1: student})[1]
-        assert isinstance(found, Measured)
+        assert isinstance(found, RelativeCost)
         return found
 
-    def measure_all(self, candidates: Mapping[int, Candidate]) -> dict[int, Measured | MeasurementFailure]:
+    def measure_all(self, candidates: Mapping[int, Candidate]) -> dict[int, RelativeCost | MeasurementFailure]:
         self.leases.append(len(candidates))
-        found: dict[int, Measured | MeasurementFailure] = {}
+        found: dict[int, RelativeCost | MeasurementFailure] = {}
         base = make_record(self.find_ms(candidates[0]) or 1.0)
         for number, candidate in candidates.items():
             ms = self.find_ms(candidate)
@@ -94,7 +95,7 @@ class FixedMeter:
                 found[number] = MeasurementFailure("final", str(candidate.model), "cpu", "the engine refused it")
                 continue
             record = make_record(ms)
-            found[number] = Measured(compare(base, record).ratio, record.to_json(), {})
+            found[number] = RelativeCost(compare(base, record).ratio, record.to_json())
         return found
 
 
@@ -130,10 +131,10 @@ def store(tmp_path: Path, data: Path) -> Any:
             dataset = read_dataset(data, "val")
             found, _ = evaluate_artefact(source, dataset.class_names, dataset, target)
             save_file(detector.state_dict(), tmp_path / "weights")
-            store.record(Trial(
-                number, Proposal(None if number == 0 else 0), status="done", arch=arch, ap=found.ap, ap50=found.ap50,
-                cost_ratio=1.0 + 0.5 * number, weights=store.artefacts.put_file(tmp_path / "weights"),
-                model=store.artefacts.put_file(source.model), macs=1, params=1, score=1.0,
+            weights, model = map(store.artefacts.put_file, (tmp_path / "weights", source.model))
+            store.record(make_done(
+                number, arch=arch, ap=found.ap, ap50=found.ap50, cost_ratio=1.0 + 0.5 * number,
+                files=TrialFiles(weights, model),
             ))  # fmt: skip
         (store.folder / "scratch").mkdir()
         yield store
@@ -215,7 +216,7 @@ def test_names_say_the_export() -> None:
 def test_only_what_is_measurably_faster_is_kept(ms: float, outcome: str) -> None:
     record = make_record(ms)
     tried = Tried(1, Variant("int8"), "made", ap=0.5)
-    judged = judge(tried, make_record(10.0).to_json(), Measured(2.0, record.to_json(), {}))
+    judged = judge(tried, make_record(10.0).to_json(), RelativeCost(2.0, record.to_json()))
     assert judged.outcome == outcome and judged.ratio == 2.0 and Tried.from_json(judged.to_json()) == judged
     assert (f"{10 / ms:.2f} times as fast" in judged.reason) == (outcome != "kept")
 
@@ -342,7 +343,7 @@ def test_a_kill_loses_at_most_one_variant(store: RunStore, monkeypatch: pytest.M
 
     make, write = Workshop.make, module.write_student
 
-    def make_until_third(workshop: Workshop, trial: Trial, variant: Variant) -> Tried:
+    def make_until_third(workshop: Workshop, trial: DoneTrial, variant: Variant) -> Tried:
         if len(made) == 2:
             raise Killed
         made.append(name_export(trial.number, variant))
@@ -355,7 +356,7 @@ def test_a_kill_loses_at_most_one_variant(store: RunStore, monkeypatch: pytest.M
     assert made == ["base-p20", "base-int8"] and list_outcomes(store) == dict.fromkeys(made, "made")
     assert find_front(store).exports == (), "nothing is kept before it is measured"
 
-    def make_all(workshop: Workshop, trial: Trial, variant: Variant) -> Tried:
+    def make_all(workshop: Workshop, trial: DoneTrial, variant: Variant) -> Tried:
         made.append(name_export(trial.number, variant))
         return make(workshop, trial, variant)
 

@@ -4,33 +4,36 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from made_trials import make_done
 from PIL import Image
 from rich.console import Console
 
 from optimizer.arch.actions import PruneChannels, Resize
-from optimizer.arch.families import base_arch
+from optimizer.arch.macs import Cost
 from optimizer.report.console import front_table
 from optimizer.report.page import Picture, ReportData, trace_lineage, write_report
-from optimizer.search.base import Proposal, Trial
+from optimizer.search.base import FailedTrial, PendingTrial, Proposal, Trial, Work, list_done
 
 RECORD = {"median_ms": 20.5, "ci95_ms": [20.1, 20.9], "p90_ms": 22.0, "p99_ms": 24.0, "flags": ["a busy machine"]}
-ARCH = base_arch("r18", (160, 120), region_proposals=100)
-BASE = Trial(0, Proposal(None), status="done", arch=ARCH, ap=0.4, ap50=0.7, macs=4 * 10**9, params=28 * 10**6,
-             cost_ratio=1.0, score=1.0, latency=RECORD, epochs_total=5, seconds=80,
-             curve=((1, 2.0), (5, 1.0)))  # fmt: skip
-PRUNED = Trial(1, Proposal(0, (PruneChannels(0.1, 8, 32),)), status="done", arch=ARCH, ap=0.41, ap50=0.7,
-               macs=3 * 10**9, params=25 * 10**6, cost_ratio=1.2, score=1.06, latency={**RECORD, "median_ms": 17.1},
-               epochs_total=6, seconds=20, details={"changes": ["52 of 480 channels of the backbone"]})  # fmt: skip
-SMALL = Trial(2, Proposal(1, (Resize((128, 96)),)), status="done", arch=ARCH.with_size(128, 96), ap=0.35, ap50=0.6,
-              macs=2 * 10**9, params=25 * 10**6, cost_ratio=1.6, score=0.97, latency={**RECORD, "median_ms": 12.8},
-              epochs_total=7, seconds=20)  # fmt: skip
-FAILED = Trial(3, Proposal(1), status="failed", error="the loss was not finite 5 times in a row")
-PENDING = Trial(4, Proposal(2))
+BASE = make_done(latency=RECORD, work=Work(5, 80, ((1, 2.0), (5, 1.0))))
+PRUNED = make_done(
+    1, Proposal(0, (PruneChannels(0.1, 8, 32),)), ap=0.41, counts=Cost(25 * 10**6, 3 * 10**9), cost_ratio=1.2,
+    score=1.06, latency={**RECORD, "median_ms": 17.1}, work=Work(6, 20, (), ("52 of 480 channels of the backbone",)),
+)  # fmt: skip
+SMALL = make_done(
+    2, Proposal(1, (Resize((128, 96)),)), arch=BASE.arch.with_size(128, 96), ap=0.35, ap50=0.6,
+    counts=Cost(25 * 10**6, 2 * 10**9), cost_ratio=1.6, score=0.97, latency={**RECORD, "median_ms": 12.8},
+    work=Work(7, 20),
+)  # fmt: skip
+FAILED = FailedTrial(3, Proposal(1), "the loss was not finite 5 times in a row")
+PENDING = PendingTrial(4, Proposal(2))
 
 
 EXPORT = {
@@ -41,8 +44,8 @@ EXPORT = {
 }  # fmt: skip
 
 
-def make_data(trials: list[Trial], **changes: Any) -> ReportData:
-    done = [trial for trial in trials if trial.status == "done"]
+def make_data(trials: Sequence[Trial], **changes: Any) -> ReportData:
+    done = list_done(trials)
     values: dict[str, Any] = {
         "title": "r18 for cpu",
         "status": "running",
@@ -144,7 +147,7 @@ def test_a_trial_in_hand_is_said_to_be_in_hand(tmp_path: Path) -> None:
 
 
 def test_a_run_that_counts_operations_says_that_nothing_was_measured(tmp_path: Path) -> None:
-    trials = [Trial(**{**vars(trial), "latency": None}) for trial in (BASE, PRUNED)]
+    trials = [replace(trial, latency=None) for trial in (BASE, PRUNED)]
     text = str(Text(page(tmp_path, make_data(trials))))
     assert "Nothing was measured" in text and "MACs beside the base" not in text and "latency, ms" not in text
 
@@ -158,7 +161,7 @@ def test_it_needs_nothing_but_itself(tmp_path: Path) -> None:
 
 def test_names_from_outside_are_text_and_not_markup(tmp_path: Path) -> None:
     harmful = "<script>alert(1)</script>"
-    failed = Trial(1, Proposal(0), status="failed", error=harmful)
+    failed = FailedTrial(1, Proposal(0), harmful)
     data = make_data([BASE, failed], title=harmful, status=harmful, settings={harmful: harmful},
                      pictures=[Picture(harmful, b"", b"")])  # fmt: skip
     content = page(tmp_path, data)

@@ -7,28 +7,30 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_trials import make_done
 
 from optimizer.config import RunConfig
 from optimizer.errors import InputError
 from optimizer.recipes import smoke
 from optimizer.run.base_run import adopt_base, check_base
-from optimizer.search.base import Proposal, Trial
+from optimizer.search.base import DoneTrial, FailedTrial, PendingTrial, Proposal, Trial, Work
 from optimizer.store import RunStore
 
 DATA = [["circle", "square"], 16, 8]
 CONFIG = smoke()
-BASE = Trial(0, Proposal(None), status="done", arch=CONFIG.base_arch(), ap=0.3, cost_ratio=1.0, score=1.0, seconds=9.0)
+BASE = make_done(arch=CONFIG.base_arch(), ap=0.3, work=Work(5.0, 9.0))
 
 
 def write_run(folder: Path, trial: Trial | None = BASE, config: RunConfig = CONFIG) -> Path:
     """A run of which nothing but trial 0 is there."""
     with RunStore.create(folder, config.model_dump(mode="json")) as store:
         store.set_meta("data", DATA)
-        if trial is not None:
+        if isinstance(trial, DoneTrial):
             for name in ("weights", "model"):
                 source = folder.parent / name
                 source.write_bytes(name.encode() * 50)
-                trial = replace(trial, **{name: store.artefacts.put_file(source)})  # type: ignore[arg-type]
+                trial = replace(trial, files=replace(trial.files, **{name: store.artefacts.put_file(source)}))
+        if trial is not None:
             store.record(trial)
     return folder
 
@@ -40,7 +42,7 @@ def other(tmp_path: Path) -> Path:
 
 def test_the_same_base_is_taken(other: Path) -> None:
     trial = check_base(other, CONFIG, DATA)
-    assert replace(trial, weights=None, model=None) == BASE
+    assert replace(trial, files=BASE.files) == BASE
     assert check_base(other, CONFIG, None) == trial, "images that are yet to be generated cannot be compared"
 
 
@@ -87,14 +89,15 @@ def test_data_that_changed_under_the_same_name_are_refused(other: Path, data: li
         check_base(other, CONFIG, data)
 
 
-@pytest.mark.parametrize("ap", [0.0, None])
-def test_a_base_that_detects_nothing_is_refused(tmp_path: Path, ap: float | None) -> None:
-    folder = write_run(tmp_path / "other", replace(BASE, ap=ap))
+def test_a_base_that_detects_nothing_is_refused(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "other", replace(BASE, ap=0.0))
     with pytest.raises(InputError, match=r"detects nothing \(AP 0\), so students cannot be scored beside it"):
         check_base(folder, CONFIG, DATA)
 
 
-@pytest.mark.parametrize("trial", [None, replace(BASE, status="pending"), replace(BASE, status="failed")])
+@pytest.mark.parametrize(
+    "trial", [None, PendingTrial(0, Proposal(None)), FailedTrial(0, Proposal(None), "made to fail")]
+)
 def test_a_base_that_is_not_trained_yet_is_refused(tmp_path: Path, trial: Trial | None) -> None:
     with pytest.raises(InputError, match="is not trained yet"):
         check_base(write_run(tmp_path / "other", trial), CONFIG, DATA)
@@ -110,8 +113,8 @@ def test_weights_and_model_are_copied(other: Path, tmp_path: Path) -> None:
         store.set_meta("data", DATA)
         trial = adopt_base(store, other, CONFIG)
         assert store.history() == [], "recording it is the run's matter"
-        for sha256, content in ((trial.weights, b"weights" * 50), (trial.model, b"model" * 50)):
-            assert sha256 is not None and store.artefacts.path(sha256, verify=True).read_bytes() == content
+        for sha256, content in ((trial.files.weights, b"weights" * 50), (trial.files.model, b"model" * 50)):
+            assert store.artefacts.path(sha256, verify=True).read_bytes() == content
 
 
 def test_nothing_is_taken_over_where_the_runs_data_differ(other: Path, tmp_path: Path) -> None:
@@ -123,8 +126,7 @@ def test_nothing_is_taken_over_where_the_runs_data_differ(other: Path, tmp_path:
 
 
 def test_a_damaged_artefact_is_not_taken_over(other: Path, tmp_path: Path) -> None:
-    weights = check_base(other, CONFIG, DATA).weights
-    assert weights is not None
+    weights = check_base(other, CONFIG, DATA).files.weights
     (other / "artefacts" / weights).write_bytes(b"damaged")
     with RunStore.create(tmp_path / "run", CONFIG.model_dump(mode="json")) as store:
         store.set_meta("data", DATA)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from made_trials import make_done
 
 from optimizer.config import RunConfig
 from optimizer.errors import InputError
 from optimizer.recipes import smoke
 from optimizer.run import plan as module
 from optimizer.run.plan import Plan, make_plan
-from optimizer.search.base import Proposal, Trial
+from optimizer.search.base import FailedTrial, PendingTrial, Proposal, Work
 
 CPU = torch.device("cpu")
 IMAGES = 16
@@ -140,6 +141,8 @@ def test_a_step_is_timed_where_there_is_a_budget_to_hold_it_against(
 def test_failed_and_pending_students_say_nothing_of_the_time(config: RunConfig) -> None:
     plan = Plan(base_s=100, trial_s=20, handover_s=30, trials=50, budget_s=300)
     history = [
-        Trial(number, Proposal(0), status=status, seconds=200) for number, status in enumerate(("done", "failed"))
+        make_done(work=Work(5.0, 200.0)),
+        FailedTrial(1, Proposal(0), "made to fail"),
+        PendingTrial(2, Proposal(0)),
     ]
     assert plan.has_time_for_trial(240, history)

@@ -5,18 +5,20 @@ from __future__ import annotations
 from random import Random
 
 import pytest
+from made_trials import make_done
 
 from optimizer.arch.pool import PoolSpace, Subnet
-from optimizer.search.base import Proposal, SpaceExhausted, Trial
+from optimizer.search.base import FailedTrial, Proposal, SpaceExhausted, Trial
 from optimizer.search.elastic_search import ElasticSearch
 from optimizer.search.teachers import Teachers
 
 POOL = PoolSpace("r18", ((1, 2),) * 4, (1.0, 1.25, 1.5), ((160, 120), (128, 96)))
-BASE = Trial(0, Proposal(None), status="done", score=1.0)
+BASE = make_done()
 
 
 def member(number: int, subnet: Subnet, score: float | None) -> Trial:
-    return Trial(number, Proposal(None, subnet=subnet), status="failed" if score is None else "done", score=score)
+    proposal = Proposal(None, subnet=subnet)
+    return FailedTrial(number, proposal, "made to fail") if score is None else make_done(number, proposal, score=score)
 
 
 def draw(count: int) -> list[Subnet]:
@@ -66,7 +68,7 @@ def test_while_all_have_failed_members_are_drawn() -> None:
 
 def test_no_member_is_tried_twice() -> None:
     small = PoolSpace("r18", ((1, 2), (1, 2), (2,), (2,)), (1.0,), ((64, 64),))
-    history = [BASE]
+    history: list[Trial] = [BASE]
     for number in range(1, 5):
         subnet = ElasticSearch(small).ask(tuple(history), Random(number)).subnet
         assert subnet is not None
@@ -84,5 +86,5 @@ def test_the_largest_teaches_if_anybody_does() -> None:
 
 
 def test_the_base_and_fine_tuned_students_are_no_members() -> None:
-    tuned = Trial(1, Proposal(0, (), finetune=True), status="done", score=5.0)
+    tuned = make_done(1, Proposal(0, (), finetune=True), score=5.0)
     assert ElasticSearch(POOL, drawn=1).ask((BASE, tuned), Random(0)).note == "drawn from the pool"

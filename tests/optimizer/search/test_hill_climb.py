@@ -6,21 +6,20 @@ from collections import Counter
 from dataclasses import replace
 from random import Random
 
-from optimizer.arch.families import base_arch
+from made_trials import make_done
+
 from optimizer.arch.space import Space
-from optimizer.search.base import Proposal, Trial
+from optimizer.search.base import FailedTrial, Proposal, Trial
 from optimizer.search.hill_climb import HillClimb
 
 SPACE = Space(sizes=((160, 120), (128, 96)), region_proposals=(100, 50))
-ARCH = base_arch("r18", (160, 120), region_proposals=100)
 
 
 def trials(*scores: float | None) -> list[Trial]:
     return [
-        Trial(number, Proposal(None if number == 0 else 0), status="failed" if score is None else "done", arch=ARCH,
-              score=score)
+        FailedTrial(number, Proposal(0), "made to fail") if score is None else make_done(number, score=score)
         for number, score in enumerate(scores)
-    ]  # fmt: skip
+    ]
 
 
 def parents(history: list[Trial], draws: int = 900, **settings: object) -> Counter[int | None]:

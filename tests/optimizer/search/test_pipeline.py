@@ -6,19 +6,19 @@ from dataclasses import replace
 from random import Random
 
 import pytest
+from made_trials import make_done
 
 from optimizer.arch.actions import ACTIONS, uniform_importance
-from optimizer.arch.families import base_arch
 from optimizer.arch.pool import PoolSpace
 from optimizer.arch.space import Space
-from optimizer.search.base import Proposal, Trial
+from optimizer.search.base import FailedTrial, Proposal
 from optimizer.search.pipeline import Pipeline
 from optimizer.search.teachers import Teachers
 
 SPACE = Space(sizes=((160, 120), (128, 96)), region_proposals=(100, 50))
 PRUNING = {kind for kind in ACTIONS if kind.startswith("prune_")}
 POOL = PoolSpace("r18", ((1, 2),) * 4, (1.0, 1.25, 1.5), SPACE.sizes, region_proposals=100)
-BASE = Trial(0, Proposal(None), status="done", arch=base_arch("r18", (160, 120), region_proposals=100), score=1.0)
+BASE = make_done()
 
 
 def run(pipeline: Pipeline, trials: int) -> list[Proposal]:
@@ -29,9 +29,8 @@ def run(pipeline: Pipeline, trials: int) -> list[Proposal]:
         assert proposal.parent is not None
         arch = history[proposal.parent].arch
         for action in proposal.actions:
-            assert arch is not None
             arch = action.apply(arch, uniform_importance(arch)).child
-        history.append(Trial(number, proposal, status="done", arch=arch, score=1 + (number * 7 % 10) / 100))
+        history.append(make_done(number, proposal, arch=arch, score=1 + (number * 7 % 10) / 100))
     return [trial.proposal for trial in history[1:]]
 
 
@@ -68,8 +67,8 @@ def test_the_largest_teaches_in_the_last_part_alone() -> None:
 def test_the_last_part_trains_the_best_student_on() -> None:
     history = (
         BASE,
-        Trial(1, Proposal(0), status="done", arch=BASE.arch, score=1.2),
-        Trial(2, Proposal(0), status="failed"),
+        make_done(1, score=1.2),
+        FailedTrial(2, Proposal(0), "made to fail"),
     )
     proposal = Pipeline(SPACE, 3, teachers=Teachers(POOL)).ask(history, Random(0))
     assert (proposal.parent, proposal.actions, proposal.teacher) == (1, (), POOL.largest())

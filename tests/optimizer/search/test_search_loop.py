@@ -5,11 +5,12 @@ from __future__ import annotations
 from random import Random
 
 import pytest
+from made_trials import make_done
 
 from optimizer.arch.actions import PruneLayer
 from optimizer.errors import RunFailed
 from optimizer.search import search
-from optimizer.search.base import History, Proposal, SpaceExhausted, Trial, TrialFailed
+from optimizer.search.base import DoneTrial, History, Proposal, SpaceExhausted, Trial, TrialFailed
 
 
 class Chain:
@@ -31,7 +32,7 @@ class Records:
     """A run's trials in memory."""
 
     def __init__(self) -> None:
-        self.trials = {0: Trial(0, Proposal(None), status="done", score=1.0)}
+        self.trials: dict[int, Trial] = {0: make_done()}
         self.log: list[tuple[int, str]] = []
 
     def __call__(self) -> list[Trial]:
@@ -42,11 +43,11 @@ class Records:
         self.log.append((trial.number, trial.status))
 
 
-def succeed(number: int, proposal: Proposal) -> Trial:
-    return Trial(number, proposal, status="done", score=float(number))
+def succeed(number: int, proposal: Proposal) -> DoneTrial:
+    return make_done(number, proposal, score=float(number))
 
 
-def fail(number: int, proposal: Proposal) -> Trial:
+def fail(number: int, proposal: Proposal) -> DoneTrial:
     raise TrialFailed(f"trial {number} is unlucky")
 
 
@@ -70,7 +71,7 @@ def test_a_killed_search_repeats_the_pending_proposal_and_asks_the_rest_as_ever(
     undisturbed, first, second = Chain(), Chain(), Chain()
     search(undisturbed, whole, succeed, whole.record, seed=1, trials=5, keep_going=lambda: True)
 
-    def killed_at_three(number: int, proposal: Proposal) -> Trial:
+    def killed_at_three(number: int, proposal: Proposal) -> DoneTrial:
         if number == 3:
             raise KeyboardInterrupt
         return succeed(number, proposal)

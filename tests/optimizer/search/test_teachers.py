@@ -7,8 +7,8 @@ from itertools import pairwise
 from random import Random
 
 import pytest
+from made_trials import make_done
 
-from optimizer.arch.families import base_arch
 from optimizer.arch.pool import PoolSpace, Subnet
 from optimizer.arch.space import Space
 from optimizer.search.base import Proposal, SpaceExhausted, Trial
@@ -19,20 +19,19 @@ from optimizer.search.teachers import Teachers
 SPACE = Space(sizes=((160, 120), (128, 96)), region_proposals=(100, 50))
 POOL = PoolSpace("r18", ((1, 2),) * 4, (1.0, 1.25, 1.5), SPACE.sizes, region_proposals=100)
 SMALL = PoolSpace("r18", ((1, 2), (2,), (2,), (2,)), (1.0,), ((160, 120),))  # two members
-ARCH = base_arch("r18", (160, 120), region_proposals=100)
 LARGEST = POOL.largest()
-BASE = Trial(0, Proposal(None), status="done", arch=ARCH, score=1.0)
+BASE = make_done()
 
 
 def taught_by(teacher: Subnet | None, number: int = 1, score: float = 2.0) -> Trial:
-    return Trial(number, Proposal(0, (), teacher=teacher), status="done", arch=ARCH, score=score)
+    return make_done(number, Proposal(0, (), teacher=teacher), score=score)
 
 
 def go_on(strategy: HillClimb, trials: int, score: float = 1.0) -> list[Trial]:
-    history = [BASE]
+    history: list[Trial] = [BASE]
     for number in range(1, trials + 1):
         proposal = strategy.ask(tuple(history), Random(number))
-        history.append(Trial(number, proposal, status="done", arch=ARCH, score=score + number / 100))
+        history.append(make_done(number, proposal, score=score + number / 100))
     return history
 
 
@@ -158,7 +157,7 @@ def test_a_random_search_draws_any_teacher_and_a_fixed_one_is_the_largest() -> N
 
 def test_a_fine_tuned_student_hands_its_teacher_on() -> None:
     other = POOL.smallest()
-    tuned = Trial(2, Proposal(1, (), teacher=other, finetune=True), status="done", arch=ARCH, score=3.0)
+    tuned = make_done(2, Proposal(1, (), teacher=other, finetune=True), score=3.0)
     strategy = HillClimb(SPACE, rank_weights=(1,), teachers=Teachers(POOL, p_move=0.0))
     proposal = strategy.ask((BASE, taught_by(LARGEST), tuned), Random(0))
     assert proposal.parent == 2 and proposal.teacher == other and not proposal.finetune

@@ -12,49 +12,49 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from made_trials import make_done
 
 from optimizer.arch.actions import PruneChannels, Resize
 from optimizer.arch.families import base_arch
+from optimizer.arch.macs import Cost
 from optimizer.arch.pool import Subnet
 from optimizer.errors import InputError, RunFailed
-from optimizer.search.base import Proposal, Trial
+from optimizer.search.base import DoneTrial, FailedTrial, PendingTrial, Proposal, TrialFiles, Work
 from optimizer.store import RunStore
 from optimizer.store.schema import SCHEMA_VERSION
 
 ASSETS = Path(__file__).parent
-FULL = Trial(
+FULL = DoneTrial(
     number=1,
     proposal=Proposal(0, (PruneChannels(0.1, 8, 32), Resize((128, 96))), "parent ranks 1"),
-    status="done",
     arch=base_arch("r18", (128, 96), region_proposals=50),
     ap=0.31,
     ap50=0.62,
-    macs=10**9,
-    flops_mmdet=2 * 10**9,
-    params=28 * 10**6,
+    counts=Cost(28 * 10**6, 10**9, 2 * 10**9),
     cost_ratio=1.25,
     score=1.1,
     latency={"median_ms": 20.5, "samples_ms": [20.0, 21.0]},
-    weights="a" * 64,
-    model="b" * 64,
-    epochs_total=6.0,
-    seconds=12.5,
-    curve=((10, 1.5), (20, 1.25)),
-    details={"device": "cpu"},
+    files=TrialFiles("a" * 64, "b" * 64),
+    work=Work(epochs_total=6.0, seconds=12.5, curve=((10, 1.5), (20, 1.25))),
 )
-FAILED = Trial(2, Proposal(1, (), "a note"), status="failed", error="the loss was not finite")
+FAILED = FailedTrial(2, Proposal(1, (), "a note"), "the loss was not finite")
+RAW = make_done(
+    6,
+    files=TrialFiles("a" * 64, "b" * 64, "raw", {"score_threshold": 0.05, "iou_threshold": 0.5, "max_detections": 100}),
+    work=Work(6.0, 12.5, ((1, 2.0),), ("depths [2] to [1]",), {"train": 10.0, "export": 2.5}),
+)
 TEACHER = Subnet((2, 1, 2, 2), (1.5, 1.25, 1.0, 1.5), (160, 120))
-TAUGHT = Trial(3, Proposal(1, (Resize((128, 96)),), "parent ranks 1", teacher=TEACHER), status="done", score=1.2)
-MEMBER = Trial(4, Proposal(None, (), "drawn from the pool", teacher=TEACHER, subnet=TEACHER), status="done", score=0.9)
-TUNED = Trial(5, Proposal(3, (), "fine-tuned", teacher=TEACHER, finetune=True), status="done", score=1.3)
+TAUGHT = make_done(3, Proposal(1, (Resize((128, 96)),), "parent ranks 1", teacher=TEACHER), score=1.2)
+MEMBER = make_done(4, Proposal(None, (), "drawn from the pool", teacher=TEACHER, subnet=TEACHER), score=0.9)
+TUNED = make_done(5, Proposal(3, (), "fine-tuned", teacher=TEACHER, finetune=True), score=1.3)
 WRITER = """
 import sys
 from pathlib import Path
-from optimizer.search.base import Proposal, Trial
+from optimizer.search.base import FailedTrial, Proposal
 from optimizer.store import RunStore
 with RunStore.open(Path(sys.argv[1])) as store:
     for number in range(1, 100000):
-        store.record(Trial(number, Proposal(0), status="done", score=float(number)))
+        store.record(FailedTrial(number, Proposal(0), "made to fail"))
         print(number, flush=True)
 """
 
@@ -68,7 +68,7 @@ def run(tmp_path: Path) -> Path:
 
 def test_trials_come_back_as_they_were(run: Path) -> None:
     with RunStore.open(run) as store:
-        store.record(Trial(1, FULL.proposal))
+        store.record(PendingTrial(1, FULL.proposal))
         store.record(FULL)
         store.record(FAILED)
     with RunStore.open(run) as store:
@@ -76,11 +76,14 @@ def test_trials_come_back_as_they_were(run: Path) -> None:
         assert store.config == {"seed": 1}
 
 
-@pytest.mark.parametrize("trial", [TAUGHT, MEMBER, TUNED], ids=["taught", "from the pool", "fine-tuned"])
-def test_teachers_members_and_fine_tunings_come_back_as_they_were(run: Path, trial: Trial) -> None:
+@pytest.mark.parametrize(
+    "trial", [TAUGHT, MEMBER, TUNED, RAW], ids=["taught", "from the pool", "fine-tuned", "a graph that selects nothing"]
+)
+def test_every_kind_of_trial_comes_back_as_it_was(run: Path, trial: DoneTrial) -> None:
     with RunStore.open(run) as store:
-        store.record(replace(trial, status="pending"))
-        assert store.history() == [replace(trial, status="pending")], "a killed run repeats this very proposal"
+        pending = PendingTrial(trial.number, trial.proposal)
+        store.record(pending)
+        assert store.history() == [pending], "a killed run repeats this very proposal"
         store.record(trial)
     with RunStore.open(run) as store:
         assert store.history() == [trial]
@@ -161,7 +164,7 @@ def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
 def test_a_damaged_database_is_refused_in_one_line(damage: str, run: Path) -> None:
     with RunStore.open(run) as store:
         for number in range(1, 200):
-            store.record(Trial(number, Proposal(0, note="x" * 200), status="done"))
+            store.record(make_done(number, Proposal(0, note="x" * 200)))
     path = run / "run.db"
     content = path.read_bytes()
     if damage == "garbage":
@@ -187,7 +190,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(run: Path) -> None:
         store._connection.execute("pragma max_page_count = 1")  # SQLite's own way to say that the disk is full
         with pytest.raises(RunFailed, match="full; free some space, then resume the run"):
             for number in range(2, 500):
-                store.record(Trial(number, Proposal(0, note="x" * 1000), status="done"))
+                store.record(make_done(number, Proposal(0, note="x" * 1000)))
     with RunStore.open(run) as store:
         assert store.history()[0] == FULL
 
@@ -195,7 +198,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(run: Path) -> None:
 def test_numbers_that_json_cannot_hold_never_reach_the_database(run: Path) -> None:
     with RunStore.open(run) as store:
         with pytest.raises(ValueError):
-            store.record(Trial(1, Proposal(0), details={"loss": float("nan")}))
+            store.record(make_done(1, work=Work(1.0, 1.0, curve=((1, float("nan")),))))
         assert store.history() == []
 
 
@@ -206,6 +209,15 @@ def test_runs_of_the_first_release_can_be_read(tmp_path: Path) -> None:
     with RunStore.open(tmp_path) as store:
         assert store.history() == [FULL, FAILED]
         assert store.config == {"seed": 1}
+
+
+def test_a_base_that_detects_nothing_had_no_score_in_the_first_release(run: Path) -> None:
+    with RunStore.open(run) as store:
+        store.record(make_done(ap=0.0, score=0.0))
+    with sqlite3.connect(run / "run.db") as database:
+        database.execute("update trials set score = null")
+    with RunStore.open(run) as store:
+        assert store.history() == [make_done(ap=0.0, score=0.0)]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")

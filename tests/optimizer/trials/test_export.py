@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from made_trials import make_done
 from safetensors.torch import save_file
 
 from deploy import Detector, TargetSpec, get_target, open_bundle
@@ -23,7 +24,7 @@ from optimizer.handover.handover import hand_over
 from optimizer.progress import RunProgress
 from optimizer.recipes import smoke
 from optimizer.run.run import start_run
-from optimizer.search.base import Proposal, Trial
+from optimizer.search.base import TrialFiles
 from optimizer.store.run_store import RunStore
 from optimizer.trials.evaluation import Evaluation
 from optimizer.trials.export import check_export, export_model
@@ -52,12 +53,9 @@ def test_the_variant_of_a_target_reaches_the_bundle_and_its_detector(nms: str, i
     save_file(detector.state_dict(), tmp_path / "weights")
     config = smoke().changed({"target": str(tmp_path / "mine.toml"), "search.cost": "macs"})
     with RunStore.create(tmp_path / "run", config.model_dump(mode="json")) as store:
-        details = {"head": source.head, "selection": source.selection.to_json() if source.selection else None}
-        store.record(Trial(
-            0, Proposal(None), status="done", arch=arch, ap=precision.ap, ap50=precision.ap50, cost_ratio=1.0,
-            weights=store.artefacts.put_file(tmp_path / "weights"), model=store.artefacts.put_file(source.model),
-            details=details, macs=1, params=1, score=1.0,
-        ))  # fmt: skip
+        weights, model = map(store.artefacts.put_file, (tmp_path / "weights", source.model))
+        files = TrialFiles(weights, model, source.head, source.selection.to_json() if source.selection else None)
+        store.record(make_done(arch=arch, ap=precision.ap, ap50=precision.ap50, files=files))
         evaluation = Evaluation(
             config, images, images, store.artefacts, store.history, target, MacsCost(), tmp_path / "run" / "scratch",
             torch.device("cpu"), RunProgress(),
