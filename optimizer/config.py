@@ -16,7 +16,7 @@ from optimizer.distill.config import DistillConfig
 from optimizer.errors import InputError
 from optimizer.search import STRATEGIES
 from optimizer.search.objective import OBJECTIVES
-from optimizer.supernet.config import PoolConfig, PoolRecipe
+from optimizer.supernet.config import ElasticConfig, ElasticRecipe
 from optimizer.train.config import TrainConfig
 
 __all__ = ["RunConfig", "SearchConfig", "ShapesConfig", "VariantsConfig", "parse_duration", "parse_size"]
@@ -123,7 +123,7 @@ class RunConfig(_Value):
     base_train: TrainConfig
     trial_train: TrainConfig
     search: SearchConfig
-    pool: PoolRecipe | None = None
+    pool: ElasticRecipe | None = None
     teacher_pool: Path | None = None
     distill: DistillConfig = DistillConfig()
     finetune: TrainConfig | None = None
@@ -153,7 +153,7 @@ class RunConfig(_Value):
         """Whether the run draws on a teacher pool."""
         return bool(self.search.trials) and (self.search.teacher != "none" or self.search.method == "etp")
 
-    def pool_config(self) -> PoolConfig:
+    def pool_config(self) -> ElasticConfig:
         """The teacher pool this run draws on."""
         assert self.pool is not None
         precision = {"precision": self.base_train.precision}

@@ -8,7 +8,7 @@ from pathlib import Path
 from optimizer.arch.space import Space
 from optimizer.config import RunConfig, SearchConfig, ShapesConfig, VariantsConfig
 from optimizer.distill.config import DistillConfig
-from optimizer.supernet.config import PoolRecipe
+from optimizer.supernet.config import ElasticRecipe
 from optimizer.train.config import TrainConfig
 
 __all__ = ["RECIPES", "paper", "quick", "scaled_sizes", "smoke"]
@@ -53,7 +53,7 @@ def quick(data: Path | None = None) -> RunConfig:
             finetuned=0 if data is None else 1,
             space=Space(sizes=scaled_sizes(size), region_proposals=region_proposals),
         ),
-        pool=PoolRecipe(
+        pool=ElasticRecipe(
             train=_phases(train, (8, 3, 5)),
             distill=QUICK_DISTILL,
             calibration_images=32,
@@ -82,7 +82,7 @@ def smoke(data: Path | None = None) -> RunConfig:
             "search": SearchConfig(
                 trials=2, teacher="dynamic", space=Space(sizes=scaled_sizes(size), region_proposals=(30, 20))
             ),
-            "pool": PoolRecipe(
+            "pool": ElasticRecipe(
                 train=_phases(train, (1, 1, 1)), batch_size=2, distill=QUICK_DISTILL, calibration_images=4
             ),
             "finetune": train,
@@ -121,7 +121,7 @@ def paper(data: Path | None = None) -> RunConfig:
             finetuned=1,
             space=Space(sizes=PAPER_SIZES, region_proposals=(1000,), actions=PAPER_ACTIONS, round_to=1),
         ),
-        pool=PoolRecipe(
+        pool=ElasticRecipe(
             family="r101",
             train=tuple(
                 base.model_copy(update={"epochs": epochs, "lr": lr, "bn_l1": 0.0, "milestones": (2 / 3, 11 / 12)})

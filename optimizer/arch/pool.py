@@ -1,7 +1,7 @@
-"""The elastic teacher pool as arithmetic: which sub-networks a super-network holds, and the spec of each. No torch.
+"""The elastic teacher pool as arithmetic: which subnets a super-network holds, and the spec of each. No torch.
 
 Joint-DetNAS (supplement, A.1.3): one super-network as deep as its family and 1.5 times as wide; every stage of a
-sub-network has a depth and a width coefficient of its own.
+subnet has a depth and a width coefficient of its own. The contracts of both classes are in `arch/subnets.py`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from optimizer.arch.families import FAMILIES, STEM_WIDTH, choose_anchor_scale
 from optimizer.arch.spec import ArchSpec, BlockSpec, FasterRCNNHead, Head, RetinaNetHead, StageSpec
 from optimizer.errors import InputError
 
-__all__ = ["PoolSpace", "Subnet"]
+__all__ = ["ElasticSpace", "ElasticSubnet"]
 
 ATTEMPTS = 100
 
 
 @dataclass(frozen=True)
-class Subnet:
+class ElasticSubnet:
     """One member of a pool.
 
     Attributes:
@@ -44,10 +44,10 @@ class Subnet:
         return asdict(self)
 
     @staticmethod
-    def from_json(value: Mapping[str, Any]) -> Subnet:
+    def from_json(value: Mapping[str, Any]) -> ElasticSubnet:
         """The inverse of `to_json`; an `InputError` names what is wrong."""
         try:
-            return Subnet(
+            return ElasticSubnet(
                 tuple(int(depth) for depth in value["depths"]),
                 tuple(float(width) for width in value["widths"]),
                 (int(value["size"][0]), int(value["size"][1])),
@@ -57,8 +57,8 @@ class Subnet:
 
 
 @dataclass(frozen=True)
-class PoolSpace:
-    """The sub-networks of one super-network.
+class ElasticSpace:
+    """The subnets of one elastic super-network.
 
     Attributes:
         family: backbone of `FAMILIES` without groups; coefficient 1.0 is its own width.
@@ -87,18 +87,27 @@ class PoolSpace:
             raise InputError("a teacher pool has at least one width coefficient, above 0, and one canvas")
 
     def count(self) -> int:
-        """Sub-networks, canvases not counted: 192 after the paper's first shrinking phase, 21 384 after the second."""
+        """Subnets, canvases not counted: 192 after the paper's first shrinking phase, 21 384 after the second."""
         return prod(len(choices) for choices in self.depths) * len(self.widths) ** 4
 
-    def largest(self) -> Subnet:
+    def largest(self) -> ElasticSubnet:
         """The super-network itself, on its own canvas."""
-        return Subnet(tuple(max(choices) for choices in self.depths), (max(self.widths),) * 4, self.sizes[0])
+        return ElasticSubnet(tuple(max(choices) for choices in self.depths), (max(self.widths),) * 4, self.sizes[0])
 
-    def smallest(self) -> Subnet:
+    def smallest(self) -> ElasticSubnet:
         """The narrowest and shallowest member, on the super-network's canvas."""
-        return Subnet(tuple(min(choices) for choices in self.depths), (min(self.widths),) * 4, self.sizes[0])
+        return ElasticSubnet(tuple(min(choices) for choices in self.depths), (min(self.widths),) * 4, self.sizes[0])
 
-    def contains(self, subnet: Subnet) -> bool:
+    def representatives(self) -> tuple[ElasticSubnet, ...]:
+        """The largest member, one in the middle of all choices and the smallest; each once."""
+        middle = ElasticSubnet(
+            tuple(choices[len(choices) // 2] for choices in self.depths),
+            (self.widths[len(self.widths) // 2],) * 4,
+            self.sizes[0],
+        )
+        return tuple(dict.fromkeys((self.largest(), middle, self.smallest())))
+
+    def contains(self, subnet: ElasticSubnet) -> bool:
         return (
             len(subnet.depths) == len(subnet.widths) == 4
             and all(depth in choices for depth, choices in zip(subnet.depths, self.depths))
@@ -106,15 +115,15 @@ class PoolSpace:
             and subnet.size in self.sizes
         )
 
-    def sample(self, rng: Random) -> Subnet:
+    def sample(self, rng: Random) -> ElasticSubnet:
         """Any member, all equally likely."""
-        return Subnet(
+        return ElasticSubnet(
             tuple(rng.choice(choices) for choices in self.depths),
             tuple(rng.choice(self.widths) for _ in range(4)),
             rng.choice(self.sizes),
         )
 
-    def mutate(self, subnet: Subnet, rng: Random) -> Subnet:
+    def mutate(self, subnet: ElasticSubnet, rng: Random) -> ElasticSubnet:
         """Another member that differs in the depth and width of one stage, or in the canvas; itself if it is alone."""
         moves = [stage for stage in range(4) if len(self.depths[stage]) * len(self.widths) > 1]
         moves += [4] if len(self.sizes) > 1 else []
@@ -130,7 +139,15 @@ class PoolSpace:
                 return changed
         return subnet
 
-    def arch(self, subnet: Subnet) -> ArchSpec:
+    def crossover(self, one: ElasticSubnet, other: ElasticSubnet, rng: Random) -> ElasticSubnet:
+        """A member whose depths, widths and canvas are each those of either parent (once-for-all, DetNAS)."""
+        return ElasticSubnet(
+            tuple(rng.choice(pair) for pair in zip(one.depths, other.depths)),
+            tuple(rng.choice(pair) for pair in zip(one.widths, other.widths)),
+            rng.choice((one.size, other.size)),
+        )
+
+    def arch(self, subnet: ElasticSubnet) -> ArchSpec:
         """The spec of a member.
 
         The stem keeps the family's 64 channels (a reconstruction: the paper does not say that it widens), and every

@@ -13,7 +13,7 @@ from optimizer.errors import InputError
 from optimizer.progress import RunProgress
 from optimizer.search import StrategySettings
 from optimizer.search.teachers import Teachers
-from optimizer.supernet.config import PoolConfig
+from optimizer.supernet.config import ElasticConfig
 from optimizer.supernet.pool import TeacherPool, find_pool, is_trained, read_ap
 from optimizer.supernet.shrinking import train_pool
 from optimizer.trials.jobs import choose_device
@@ -32,7 +32,7 @@ class PoolChoice:
     """
 
     folder: Path
-    config: PoolConfig
+    config: ElasticConfig
 
     @property
     def trained(self) -> bool:
@@ -87,7 +87,7 @@ def warn_of_weak_teachers(pool: TeacherPool, base_ap: float, progress: RunProgre
         )
 
 
-def make_settings(config: RunConfig, pool: PoolConfig | None) -> StrategySettings:
+def make_settings(config: RunConfig, pool: ElasticConfig | None) -> StrategySettings:
     """What the run's strategy is made from."""
     search = config.search
     teachers = None

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from optimizer.arch.pool import PoolSpace
 from optimizer.arch.space import Space
+from optimizer.arch.subnets import SubnetSpace
 from optimizer.errors import InputError
 from optimizer.search.base import SearchStrategy
 from optimizer.search.elastic_search import ElasticSearch
@@ -36,7 +36,7 @@ class StrategySettings:
     top_k: int = 5
     fixed_trials: int = 0
     teachers: Teachers | None = None
-    pool: PoolSpace | None = None
+    pool: SubnetSpace | None = None
     max_actions: int = 1
 
     @property

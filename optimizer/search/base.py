@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 from optimizer.arch.actions import Action
 from optimizer.arch.macs import Cost
-from optimizer.arch.pool import Subnet
 from optimizer.arch.spec import ArchSpec
+from optimizer.arch.subnets import Subnet
 from optimizer.errors import DetoptError
 
 __all__ = [
@@ -33,11 +33,11 @@ class Proposal:
 
     Attributes:
         parent: number of the trial whose trained weights are inherited; None for the base (trial 0) and for a student
-            that is taken from the teacher pool.
+            that is a subnet.
         actions: edits of the parent's architecture, in order; none means "train the parent on".
         note: one phrase for people, e.g. why this parent was drawn.
-        teacher: member of the teacher pool that teaches; None is training without a teacher.
-        subnet: member of the teacher pool that the student is, instead of a child of a parent.
+        teacher: subnet of the teacher pool that teaches; None is training without a teacher.
+        subnet: of the teacher pool, which the student is, instead of a child of a parent.
         finetune: whether the training is the longer one at the end of a run.
     """
 

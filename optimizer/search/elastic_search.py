@@ -1,11 +1,11 @@
-"""Search in the teacher pool itself, the paper's "ETP search only": students are members, none is pruned."""
+"""Search among the subnets of the teacher pool, the paper's "ETP search only": none is pruned."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from random import Random
 
-from optimizer.arch.pool import PoolSpace
+from optimizer.arch.subnets import SubnetSpace
 from optimizer.search.base import History, Proposal, SpaceExhausted
 from optimizer.search.hill_climb import draw_rank, rank_best
 from optimizer.search.teachers import Teachers
@@ -17,17 +17,17 @@ ATTEMPTS = 100
 
 @dataclass(frozen=True)
 class ElasticSearch:
-    """Members of the pool, drawn at first, then mutations of the best ones; each is extracted and trained on.
+    """Subnets of the pool, drawn at first, then mutations of the best ones; each is extracted and trained further.
 
     The paper reports the method's results (S0, Table 3) and not its steps: a reconstruction.
 
     Attributes:
         rank_weights: as in `HillClimb`.
         drawn: first trials that are drawn from the whole pool.
-        teachers: None trains without a teacher; otherwise the largest member teaches.
+        teachers: None trains without a teacher; otherwise the largest subnet teaches.
     """
 
-    pool: PoolSpace
+    pool: SubnetSpace
     rank_weights: tuple[float, ...] = (5, 4, 3, 2, 1)
     drawn: int = 3
     teachers: Teachers | None = None

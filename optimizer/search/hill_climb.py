@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from random import Random
 
 from optimizer.arch.actions import Action
-from optimizer.arch.pool import Subnet
 from optimizer.arch.space import Space, legal_actions
+from optimizer.arch.subnets import Subnet
 from optimizer.search.base import DoneTrial, History, Proposal, SpaceExhausted, list_done
 from optimizer.search.random_search import draw_action, extend_chain
 from optimizer.search.teachers import Teachers

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from random import Random
 
 from optimizer.arch.actions import Action, uniform_importance
-from optimizer.arch.pool import Subnet
 from optimizer.arch.space import Space, legal_actions
 from optimizer.arch.spec import ArchSpec
+from optimizer.arch.subnets import Subnet
 from optimizer.search.base import History, Proposal, SpaceExhausted, get_done
 from optimizer.search.teachers import Teachers
 

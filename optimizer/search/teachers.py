@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
-from optimizer.arch.pool import PoolSpace, Subnet
+from optimizer.arch.subnets import Subnet, SubnetSpace
 from optimizer.search.base import Trial
 
 __all__ = ["Teachers"]
@@ -18,13 +18,13 @@ class Teachers:
     That the first teacher is the largest, and how moves are drawn, are reconstructions (FACTS 1.5).
 
     Attributes:
-        pool: the members to choose from.
-        fixed: the largest member always, as an ablation.
+        pool: the subnets to choose from.
+        fixed: the largest subnet always, as an ablation.
         p_move: probability that the teacher moves where the student does too.
-        p_fresh: probability that a move draws any member instead of changing one stage.
+        p_fresh: probability that a move draws any subnet instead of one close to the teacher.
     """
 
-    pool: PoolSpace
+    pool: SubnetSpace
     fixed: bool = False
     p_move: float = 0.5
     p_fresh: float = 0.25
@@ -41,5 +41,5 @@ class Teachers:
         """Another teacher, where there is one and it may change."""
         if self.fixed:
             return teacher
-        fresh = self.pool.sample(rng) if rng.random() < self.p_fresh else teacher
-        return fresh if fresh != teacher else self.pool.mutate(teacher, rng)
+        moved = self.pool.sample(rng) if rng.random() < self.p_fresh else teacher
+        return moved if moved != teacher else self.pool.mutate(teacher, rng)

@@ -9,8 +9,8 @@ from typing import Any
 
 from optimizer.arch.actions import action_from_json
 from optimizer.arch.macs import Cost
-from optimizer.arch.pool import Subnet
 from optimizer.arch.spec import ArchSpec
+from optimizer.arch.subnets import subnet_from_json
 from optimizer.search.base import DoneTrial, FailedTrial, PendingTrial, Proposal, Trial, TrialFiles, Work
 
 __all__ = ["COLUMNS", "SCHEMA_VERSION", "TABLES", "row_from_trial", "trial_from_row"]
@@ -135,8 +135,8 @@ def _proposal_from_json(value: dict[str, Any]) -> Proposal:
         value["parent"],
         tuple(action_from_json(action) for action in value["actions"]),
         value["note"],
-        Subnet.from_json(teacher) if teacher is not None else None,
-        Subnet.from_json(subnet) if subnet is not None else None,
+        subnet_from_json(teacher) if teacher is not None else None,
+        subnet_from_json(subnet) if subnet is not None else None,
         value.get("finetune", False),
     )
 

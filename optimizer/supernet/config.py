@@ -1,22 +1,22 @@
-"""`PoolConfig`: how an elastic teacher pool is trained, as a value that JSON can hold. No torch here."""
+"""`ElasticConfig`: how an elastic teacher pool is trained, as a value that JSON can hold. No torch here."""
 
 from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from optimizer.arch.families import FAMILIES
-from optimizer.arch.pool import PoolSpace
+from optimizer.arch.pool import ElasticSpace
 from optimizer.distill.config import DistillConfig
 from optimizer.train.config import TrainConfig
 
-__all__ = ["PoolConfig", "PoolPhase", "PoolRecipe"]
+__all__ = ["ElasticConfig", "ElasticPhase", "ElasticRecipe"]
 
 
 class _Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class PoolPhase(_Value):
+class ElasticPhase(_Value):
     """One phase of integrated progressive shrinking: what is sampled, and how long it is trained.
 
     Attributes:
@@ -29,7 +29,7 @@ class PoolPhase(_Value):
     train: TrainConfig
 
 
-class PoolConfig(_Value):
+class ElasticConfig(_Value):
     """An elastic teacher pool and its training (Joint-DetNAS, supplement A.1.3 and Table 1).
 
     Attributes:
@@ -44,7 +44,7 @@ class PoolConfig(_Value):
     """
 
     family: str
-    phases: tuple[PoolPhase, ...] = Field(min_length=1)
+    phases: tuple[ElasticPhase, ...] = Field(min_length=1)
     sizes: tuple[tuple[int, int], ...] = Field(min_length=1)
     region_proposals: int = Field(1000, ge=1)
     detector: str = "faster_rcnn"
@@ -54,7 +54,7 @@ class PoolConfig(_Value):
     seed: int = 0
 
     @model_validator(mode="after")
-    def _phases_grow(self) -> PoolConfig:
+    def _phases_grow(self) -> ElasticConfig:
         for before, after in zip(self.phases, self.phases[1:]):
             grows = all(set(a) <= set(b) for a, b in zip(before.depths, after.depths))
             if not grows or not set(before.widths) <= set(after.widths):
@@ -68,9 +68,9 @@ class PoolConfig(_Value):
         self.space()
         return self
 
-    def space(self, phase: int = -1) -> PoolSpace:
+    def space(self, phase: int = -1) -> ElasticSpace:
         """What a phase samples from; of the last one, the pool."""
-        return PoolSpace(
+        return ElasticSpace(
             self.family,
             self.phases[phase].depths,
             self.phases[phase].widths,
@@ -84,7 +84,7 @@ class PoolConfig(_Value):
         return sum(phase.train.epochs for phase in self.phases)
 
 
-class PoolRecipe(_Value):
+class ElasticRecipe(_Value):
     """How to make a pool for whatever base a run has; `make` fills in what the base decides.
 
     Attributes:
@@ -100,14 +100,16 @@ class PoolRecipe(_Value):
     batch_size: int = Field(4, ge=1)
     calibration_images: int = Field(256, ge=1)
 
-    def with_epochs(self, epochs: tuple[int, int, int]) -> PoolRecipe:
+    def with_epochs(self, epochs: tuple[int, int, int]) -> ElasticRecipe:
         """The same with other epochs: of the super-network alone, and of the two shrinking phases."""
         first, second, third = (
             recipe.model_copy(update={"epochs": count}) for recipe, count in zip(self.train, epochs)
         )
         return self.model_copy(update={"train": (first, second, third)})
 
-    def make(self, base: str, sizes: tuple[tuple[int, int], ...], region_proposals: int, detector: str) -> PoolConfig:
+    def make(
+        self, base: str, sizes: tuple[tuple[int, int], ...], region_proposals: int, detector: str
+    ) -> ElasticConfig:
         """The pool of a base.
 
         Depths shrink as in the paper's table: first stage 3 alone, down to half; then every stage down to two blocks,
@@ -121,10 +123,10 @@ class PoolRecipe(_Value):
         )
         all_depths = tuple(tuple(range(min(2, -(-depth // 2)), depth + 1)) for depth in full)
         spaces = ((alone, self.widths[2:]), (half, self.widths[1:]), (all_depths, self.widths))
-        return PoolConfig(
+        return ElasticConfig(
             family=family,
             phases=tuple(
-                PoolPhase(depths=depths, widths=widths, train=train)
+                ElasticPhase(depths=depths, widths=widths, train=train)
                 for (depths, widths), train in zip(spaces, self.train)
             ),
             sizes=sizes,

@@ -22,14 +22,14 @@ from torch import Tensor
 from deploy import Preprocess
 from deploy.data import Dataset
 from deploy.evaluate import evaluate_detections
-from optimizer.arch.pool import PoolSpace, Subnet
+from optimizer.arch.subnets import Subnet, SubnetSpace
 from optimizer.data.loader import TrainLoader
 from optimizer.detectors import build_detector
 from optimizer.detectors.base import Detector
 from optimizer.errors import InputError
 from optimizer.store.artefacts import hash_file
 from optimizer.supernet.calibrate import recalibrate
-from optimizer.supernet.config import PoolConfig
+from optimizer.supernet.config import ElasticConfig
 from optimizer.supernet.elastic import slice_weights
 from optimizer.train.predict import predict
 
@@ -55,13 +55,13 @@ class TeacherPool:
     """
 
     folder: Path
-    config: PoolConfig
+    config: ElasticConfig
     class_names: tuple[str, ...]
     weights: dict[str, Tensor]
     calibration: Dataset
 
     @property
-    def space(self) -> PoolSpace:
+    def space(self) -> SubnetSpace:
         return self.config.space()
 
     def extract(self, subnet: Subnet, device: torch.device, canvas: tuple[int, int] | None = None) -> Detector:
@@ -85,13 +85,13 @@ class PoolSummary:
     """What `optimize teachers list` shows of a pool; `ap` by member, empty while it is in training."""
 
     folder: Path
-    config: PoolConfig
+    config: ElasticConfig
     class_names: tuple[str, ...]
     finished: bool
     ap: dict[str, float]
 
 
-def key_pool(config: PoolConfig, dataset: Dataset) -> str:
+def key_pool(config: ElasticConfig, dataset: Dataset) -> str:
     """What makes a pool the one wanted: recipe, classes, and every image's name, size and objects; 12 hex digits.
 
     How often a training is saved, and when it gives up, change nothing of the outcome and are not part of it.
@@ -101,7 +101,7 @@ def key_pool(config: PoolConfig, dataset: Dataset) -> str:
     return hashlib.sha256(f"{text}|{_fingerprint(dataset)}".encode()).hexdigest()[:12]
 
 
-def find_pool(folder: Path, config: PoolConfig, dataset: Dataset | None) -> tuple[Path, PoolConfig]:
+def find_pool(folder: Path, config: ElasticConfig, dataset: Dataset | None) -> tuple[Path, ElasticConfig]:
     """Where a pool for this recipe and data is, or will be, and its recipe.
 
     Args:
@@ -126,7 +126,7 @@ def find_pool(folder: Path, config: PoolConfig, dataset: Dataset | None) -> tupl
             f"the teachers in {folder} were trained on other images than these; train a pool for them: "
             "optimize teachers train"
         )
-    found = PoolConfig.model_validate(manifest["config"])
+    found = ElasticConfig.model_validate(manifest["config"])
     if found.detector != config.detector:
         raise InputError(f"the teachers in {folder} are {found.detector} detectors; a {config.detector} is wanted")
     if not trained and dataset is not None and key_pool(found, dataset) != key_pool(config, dataset):
@@ -152,7 +152,7 @@ def open_pool(folder: Path, dataset: Dataset) -> TeacherPool:
         InputError: there is none, or it is damaged.
     """
     manifest = _read_manifest(folder)
-    config = PoolConfig.model_validate(manifest["config"])
+    config = ElasticConfig.model_validate(manifest["config"])
     path = phase_path(folder, len(config.phases) - 1)
     if not path.is_file() or hash_file(path) != manifest["weights_sha256"]:
         raise InputError(f"the teacher pool {folder} is damaged: {path.name} is not the file it was made with")
@@ -167,7 +167,7 @@ def list_pools(folder: Path) -> list[PoolSummary]:
         if not finished and not (path / UNFINISHED).is_file():
             continue
         manifest = _read_manifest(path, MANIFEST if finished else UNFINISHED)
-        config = PoolConfig.model_validate(manifest["config"])
+        config = ElasticConfig.model_validate(manifest["config"])
         summaries.append(PoolSummary(path, config, tuple(manifest["class_names"]), finished, manifest.get("ap", {})))
     return summaries
 
@@ -180,19 +180,20 @@ def evaluate_teacher(detector: Detector, dataset: Dataset, device: torch.device)
 
 def extract_member(
     weights: dict[str, Tensor],
-    config: PoolConfig,
+    config: ElasticConfig,
     subnet: Subnet,
     dataset: Dataset,
     device: torch.device,
     canvas: tuple[int, int] | None = None,
 ) -> Detector:
     """The static detector of one member of a super-network; see `TeacherPool.extract`."""
-    arch = config.space().arch(subnet)
+    space: SubnetSpace = config.space()
+    arch = space.arch(subnet)
     detector = build_detector(arch, len(dataset.class_names))
     detector.load_state_dict(slice_weights(weights, arch))
     loader = TrainLoader(
         dataset,
-        Preprocess.imagenet(*(canvas or subnet.size)),
+        Preprocess.imagenet(*(canvas or arch.input_size)),
         batch_size=CALIBRATION_BATCH,
         seed=config.seed,
         augment="none",
@@ -232,7 +233,7 @@ def _read_manifest(folder: Path, name: str = MANIFEST) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads((folder / name).read_text())
         if finished and manifest["schema"] != SCHEMA:
             raise InputError(f"{folder} has schema version {manifest['schema']}; this release reads version {SCHEMA}")
-        PoolConfig.model_validate(manifest["config"])
+        ElasticConfig.model_validate(manifest["config"])
         for key in ("class_names", "data", *(["weights_sha256"] if finished else [])):
             manifest[key]
     except FileNotFoundError as error:

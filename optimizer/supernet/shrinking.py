@@ -14,7 +14,6 @@ from safetensors.torch import load_file, save_file
 
 from deploy import Preprocess
 from deploy.data import Dataset
-from optimizer.arch.pool import Subnet
 from optimizer.data.loader import TrainLoader
 from optimizer.detectors import build_detector
 from optimizer.detectors.base import Detector
@@ -24,7 +23,7 @@ from optimizer.seeds import derive_seed
 from optimizer.store.artefacts import explain_disk_errors, hash_file
 from optimizer.store.files import replace_file
 from optimizer.store.lock import wait_for_lock
-from optimizer.supernet.config import PoolConfig
+from optimizer.supernet.config import ElasticConfig
 from optimizer.supernet.elastic import rank_channels
 from optimizer.supernet.pool import (
     MANIFEST,
@@ -56,7 +55,7 @@ class PoolJob(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["pool"] = "pool"
-    config: PoolConfig
+    config: ElasticConfig
     folder: Path
     phase: int
     data: Path
@@ -65,7 +64,7 @@ class PoolJob(BaseModel):
 
 def train_pool(
     folder: Path,
-    config: PoolConfig,
+    config: ElasticConfig,
     splits: tuple[Dataset, Dataset],
     data: Path,
     device: torch.device,
@@ -139,7 +138,7 @@ def train_phase(job: PoolJob, dataset: Dataset, device: torch.device, progress: 
 
 def _finish(
     folder: Path,
-    config: PoolConfig,
+    config: ElasticConfig,
     train_data: Dataset,
     val_data: Dataset,
     device: torch.device,
@@ -151,12 +150,7 @@ def _finish(
     whole = build_detector(space.arch(space.largest()), len(train_data.class_names))
     _load_into(whole, path)
     weights = whole.state_dict()
-    middle = Subnet(
-        tuple(choices[len(choices) // 2] for choices in space.depths),
-        (space.widths[len(space.widths) // 2],) * 4,
-        space.sizes[0],
-    )
-    members = list(dict.fromkeys((space.largest(), middle, space.smallest())))
+    members = space.representatives()
     ap = {}
     progress.start_step("teachers: AP of three members", len(members))
     for number, member in enumerate(members):

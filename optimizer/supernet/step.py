@@ -7,7 +7,7 @@ from random import Random
 import torch
 from torch import Tensor, nn
 
-from optimizer.arch.pool import PoolSpace
+from optimizer.arch.pool import ElasticSpace
 from optimizer.detectors.base import Detector, Truth
 from optimizer.distill.config import DistillConfig
 from optimizer.distill.step import DistillStep
@@ -30,7 +30,7 @@ class ShrinkStep(nn.Module):
 
     drawn: Tensor
 
-    def __init__(self, space: PoolSpace, supernet: Detector, config: DistillConfig, seed: int) -> None:
+    def __init__(self, space: ElasticSpace, supernet: Detector, config: DistillConfig, seed: int) -> None:
         super().__init__()
         self.space, self.seed = space, seed
         self.register_buffer("drawn", torch.zeros((), dtype=torch.int64))

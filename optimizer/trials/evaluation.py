@@ -19,8 +19,8 @@ from deploy.evaluate import evaluate_artefact
 from deploy.targets import Target
 from optimizer.arch.actions import IllegalAction
 from optimizer.arch.macs import count
-from optimizer.arch.pool import Subnet
 from optimizer.arch.spec import ArchSpec
+from optimizer.arch.subnets import Subnet
 from optimizer.config import RunConfig
 from optimizer.cost.base import Candidate, CostMeter
 from optimizer.cost.latency import LatencyCost

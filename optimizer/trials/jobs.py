@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict
 
 from deploy import Preprocess
 from deploy.data import Dataset
-from optimizer.arch.pool import Subnet
 from optimizer.arch.spec import ArchSpec
+from optimizer.arch.subnets import subnet_from_json
 from optimizer.data.loader import TrainLoader
 from optimizer.detectors.base import Detector
 from optimizer.distill.config import DistillConfig
@@ -101,5 +101,5 @@ def _build_step(job: StudentJob, pool: TeacherPool | None, device: torch.device)
     assert pool is not None, "a teacher without a pool it comes from"
     student = ArchSpec.from_json(job.arch)
     canvas = student.input_size if job.distill.teacher_canvas == "student" else None
-    teacher = pool.extract(Subnet.from_json(job.teacher), device, canvas)
+    teacher = pool.extract(subnet_from_json(job.teacher), device, canvas)
     return DistillStep(student, teacher, job.distill).to(device)

@@ -13,16 +13,17 @@ from made_trials import make_done
 from optimizer.arch.actions import ACTIONS, action_from_json, uniform_importance
 from optimizer.arch.families import base_arch
 from optimizer.arch.macs import count
-from optimizer.arch.pool import PoolSpace, Subnet
+from optimizer.arch.pool import ElasticSpace
 from optimizer.arch.space import Space, contains
 from optimizer.arch.spec import ArchSpec
+from optimizer.arch.subnets import subnet_from_json
 from optimizer.errors import InputError
 from optimizer.search import STRATEGIES, StrategySettings, build_strategy
 from optimizer.search.base import DoneTrial, FailedTrial, Proposal, SpaceExhausted, Trial, get_done, list_done
 from optimizer.search.teachers import Teachers
 
 SPACE = Space(sizes=((160, 120), (144, 104), (128, 96)), region_proposals=(100, 50))
-POOL = PoolSpace("r18", ((1, 2),) * 4, (1.0, 1.25, 1.5), SPACE.sizes, region_proposals=100)
+POOL = ElasticSpace("r18", ((1, 2),) * 4, (1.0, 1.25, 1.5), SPACE.sizes, region_proposals=100)
 TEACHERS = Teachers(POOL)
 BASE = base_arch("r18", (160, 120), region_proposals=100)
 FIRST = make_done(arch=BASE, ap=1.0)
@@ -125,7 +126,7 @@ def test_proposals_survive_a_round_through_json(method: str) -> None:
         for action in trial.proposal.actions:
             assert action_from_json(json.loads(json.dumps(action.to_json()))) == action
         for member in (trial.proposal.teacher, trial.proposal.subnet):
-            assert member is None or Subnet.from_json(json.loads(json.dumps(member.to_json()))) == member
+            assert member is None or subnet_from_json(json.loads(json.dumps(member.to_json()))) == member
 
 
 def test_the_teacher_is_a_member_of_the_pool(method: str) -> None:
@@ -173,7 +174,7 @@ def test_a_space_without_a_legal_action_is_said_to_be_exhausted(method: str) -> 
 
 
 def test_a_pool_that_is_tried_out_is_said_to_be_exhausted() -> None:
-    alone = PoolSpace("r18", ((2,),) * 4, (1.0,), SPACE.sizes[:1], region_proposals=100)
+    alone = ElasticSpace("r18", ((2,),) * 4, (1.0,), SPACE.sizes[:1], region_proposals=100)
     strategy = build_strategy("etp", replace(make_settings(10), pool=alone))
     proposal = strategy.ask((FIRST,), Random(0))
     assert proposal.subnet == alone.largest()

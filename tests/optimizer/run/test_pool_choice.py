@@ -24,7 +24,7 @@ from optimizer.run.teachers import (
     prepare_pool,
     warn_of_weak_teachers,
 )
-from optimizer.supernet.config import PoolConfig
+from optimizer.supernet.config import ElasticConfig
 from optimizer.supernet.pool import SCHEMA, TeacherPool, key_pool, name_data
 
 
@@ -51,7 +51,7 @@ def config() -> RunConfig:
     return smoke(Path("images")).changed({"search.space.sizes": ((96, 96), (88, 88), (80, 80))})
 
 
-def write_pool(folder: Path, config: PoolConfig, images: Dataset, ap: dict[str, float] | None = None) -> Path:
+def write_pool(folder: Path, config: ElasticConfig, images: Dataset, ap: dict[str, float] | None = None) -> Path:
     """A pool's manifest; its weights are not there."""
     folder.mkdir(parents=True)
     manifest = {"schema": SCHEMA, "config": config.model_dump(mode="json"), "weights_sha256": "0" * 64, "ap": ap or {}}
@@ -133,7 +133,7 @@ def test_a_pool_that_is_not_there_is_trained_by_the_choices_recipe(
 ) -> None:
     wanted, told = config.pool_config().model_copy(update={"seed": 7}), []
 
-    def train_pool(folder: Path, recipe: PoolConfig, *rest: object) -> TeacherPool:
+    def train_pool(folder: Path, recipe: ElasticConfig, *rest: object) -> TeacherPool:
         told.append((folder, recipe, *rest[:2]))
         return TeacherPool(folder, recipe, images.class_names, {}, images)
 

@@ -7,28 +7,28 @@ from random import Random
 import pytest
 from made_trials import make_done
 
-from optimizer.arch.pool import PoolSpace, Subnet
+from optimizer.arch.pool import ElasticSpace, ElasticSubnet
 from optimizer.search.base import FailedTrial, Proposal, SpaceExhausted, Trial
 from optimizer.search.elastic_search import ElasticSearch
 from optimizer.search.teachers import Teachers
 
-POOL = PoolSpace("r18", ((1, 2),) * 4, (1.0, 1.25, 1.5), ((160, 120), (128, 96)))
+POOL = ElasticSpace("r18", ((1, 2),) * 4, (1.0, 1.25, 1.5), ((160, 120), (128, 96)))
 BASE = make_done()
 
 
-def member(number: int, subnet: Subnet, score: float | None) -> Trial:
+def member(number: int, subnet: ElasticSubnet, score: float | None) -> Trial:
     proposal = Proposal(None, subnet=subnet)
     return FailedTrial(number, proposal, "made to fail") if score is None else make_done(number, proposal, score=score)
 
 
-def draw(count: int) -> list[Subnet]:
+def draw(count: int) -> list[ElasticSubnet]:
     rng, drawn = Random(0), []
     while len(drawn) < count:
         drawn += [subnet] if (subnet := POOL.sample(rng)) not in drawn else []
     return drawn
 
 
-def distance(one: Subnet, other: Subnet) -> int:
+def distance(one: ElasticSubnet, other: ElasticSubnet) -> int:
     """Stages that differ, and the canvas."""
     stages = zip(zip(one.depths, one.widths), zip(other.depths, other.widths))
     return sum(a != b for a, b in stages) + (one.size != other.size)
@@ -67,7 +67,7 @@ def test_while_all_have_failed_members_are_drawn() -> None:
 
 
 def test_no_member_is_tried_twice() -> None:
-    small = PoolSpace("r18", ((1, 2), (1, 2), (2,), (2,)), (1.0,), ((64, 64),))
+    small = ElasticSpace("r18", ((1, 2), (1, 2), (2,), (2,)), (1.0,), ((64, 64),))
     history: list[Trial] = [BASE]
     for number in range(1, 5):
         subnet = ElasticSearch(small).ask(tuple(history), Random(number)).subnet

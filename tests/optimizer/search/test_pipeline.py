@@ -9,7 +9,7 @@ import pytest
 from made_trials import make_done
 
 from optimizer.arch.actions import ACTIONS, uniform_importance
-from optimizer.arch.pool import PoolSpace
+from optimizer.arch.pool import ElasticSpace
 from optimizer.arch.space import Space
 from optimizer.search.base import FailedTrial, Proposal
 from optimizer.search.pipeline import Pipeline
@@ -17,7 +17,7 @@ from optimizer.search.teachers import Teachers
 
 SPACE = Space(sizes=((160, 120), (128, 96)), region_proposals=(100, 50))
 PRUNING = {kind for kind in ACTIONS if kind.startswith("prune_")}
-POOL = PoolSpace("r18", ((1, 2),) * 4, (1.0, 1.25, 1.5), SPACE.sizes, region_proposals=100)
+POOL = ElasticSpace("r18", ((1, 2),) * 4, (1.0, 1.25, 1.5), SPACE.sizes, region_proposals=100)
 BASE = make_done()
 
 

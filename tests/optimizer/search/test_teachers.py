@@ -9,7 +9,7 @@ from random import Random
 import pytest
 from made_trials import make_done
 
-from optimizer.arch.pool import PoolSpace, Subnet
+from optimizer.arch.pool import ElasticSpace, ElasticSubnet
 from optimizer.arch.space import Space
 from optimizer.search.base import Proposal, SpaceExhausted, Trial
 from optimizer.search.hill_climb import HillClimb
@@ -17,13 +17,13 @@ from optimizer.search.random_search import RandomSearch
 from optimizer.search.teachers import Teachers
 
 SPACE = Space(sizes=((160, 120), (128, 96)), region_proposals=(100, 50))
-POOL = PoolSpace("r18", ((1, 2),) * 4, (1.0, 1.25, 1.5), SPACE.sizes, region_proposals=100)
-SMALL = PoolSpace("r18", ((1, 2), (2,), (2,), (2,)), (1.0,), ((160, 120),))  # two members
+POOL = ElasticSpace("r18", ((1, 2),) * 4, (1.0, 1.25, 1.5), SPACE.sizes, region_proposals=100)
+SMALL = ElasticSpace("r18", ((1, 2), (2,), (2,), (2,)), (1.0,), ((160, 120),))  # two members
 LARGEST = POOL.largest()
 BASE = make_done()
 
 
-def taught_by(teacher: Subnet | None, number: int = 1, score: float = 2.0) -> Trial:
+def taught_by(teacher: ElasticSubnet | None, number: int = 1, score: float = 2.0) -> Trial:
     return make_done(number, Proposal(0, (), teacher=teacher), score=score)
 
 
@@ -52,7 +52,7 @@ def test_a_fixed_teacher_never_moves() -> None:
 
 @pytest.mark.parametrize("p_fresh", [0.0, 0.25, 1.0])
 @pytest.mark.parametrize("pool", [POOL, SMALL], ids=["many members", "two members"])
-def test_a_move_leads_to_another_member(pool: PoolSpace, p_fresh: float) -> None:
+def test_a_move_leads_to_another_member(pool: ElasticSpace, p_fresh: float) -> None:
     teachers, teacher = Teachers(pool, p_fresh=p_fresh), pool.largest()
     for seed in range(60):
         moved = teachers.move(teacher, Random(seed))
@@ -61,7 +61,7 @@ def test_a_move_leads_to_another_member(pool: PoolSpace, p_fresh: float) -> None
 
 
 def test_a_fresh_draw_reaches_far_and_a_mutation_only_next_door() -> None:
-    def distance(member: Subnet) -> int:
+    def distance(member: ElasticSubnet) -> int:
         pairs = zip(zip(member.depths, member.widths), zip(LARGEST.depths, LARGEST.widths))
         return sum(one != other for one, other in pairs) + (member.size != LARGEST.size)
 
@@ -71,7 +71,7 @@ def test_a_fresh_draw_reaches_far_and_a_mutation_only_next_door() -> None:
 
 
 def test_the_teacher_of_a_pool_of_one_stays() -> None:
-    alone = PoolSpace("r18", ((2,),) * 4, (1.0,), ((160, 120),))
+    alone = ElasticSpace("r18", ((2,),) * 4, (1.0,), ((160, 120),))
     assert Teachers(alone).move(alone.largest(), Random(0)) == alone.largest()
 
 

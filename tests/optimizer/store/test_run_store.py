@@ -17,7 +17,7 @@ from made_trials import make_done
 from optimizer.arch.actions import PruneChannels, Resize
 from optimizer.arch.families import base_arch
 from optimizer.arch.macs import Cost
-from optimizer.arch.pool import Subnet
+from optimizer.arch.pool import ElasticSubnet
 from optimizer.errors import InputError, RunFailed
 from optimizer.search.base import DoneTrial, FailedTrial, PendingTrial, Proposal, TrialFiles, Work
 from optimizer.store import RunStore
@@ -43,7 +43,7 @@ RAW = make_done(
     files=TrialFiles("a" * 64, "b" * 64, "raw", {"score_threshold": 0.05, "iou_threshold": 0.5, "max_detections": 100}),
     work=Work(6.0, 12.5, ((1, 2.0),), ("depths [2] to [1]",), {"train": 10.0, "export": 2.5}),
 )
-TEACHER = Subnet((2, 1, 2, 2), (1.5, 1.25, 1.0, 1.5), (160, 120))
+TEACHER = ElasticSubnet((2, 1, 2, 2), (1.5, 1.25, 1.0, 1.5), (160, 120))
 TAUGHT = make_done(3, Proposal(1, (Resize((128, 96)),), "parent ranks 1", teacher=TEACHER), score=1.2)
 MEMBER = make_done(4, Proposal(None, (), "drawn from the pool", teacher=TEACHER, subnet=TEACHER), score=0.9)
 TUNED = make_done(5, Proposal(3, (), "fine-tuned", teacher=TEACHER, finetune=True), score=1.3)

@@ -9,16 +9,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from optimizer.arch.pool import PoolSpace, Subnet
+from optimizer.arch.pool import ElasticSpace, ElasticSubnet
 from optimizer.arch.spec import ArchSpec, FasterRCNNHead, RetinaNetHead
 from optimizer.detectors import Detector, Truth, build_detector
 
 NUM_CLASSES = 3
 CANVAS = (80, 64)
 FAMILIES = {
-    "basic": PoolSpace("r18", ((1, 2), (2,), (1, 2), (1, 2)), (0.125, 0.25), (CANVAS, (64, 64)), 20),
-    "bottleneck": PoolSpace("r50", ((2, 3), (2, 3), (2, 3), (1, 2)), (0.125, 0.25), (CANVAS, (64, 64)), 20),
-    "retinanet": PoolSpace(
+    "basic": ElasticSpace("r18", ((1, 2), (2,), (1, 2), (1, 2)), (0.125, 0.25), (CANVAS, (64, 64)), 20),
+    "bottleneck": ElasticSpace("r50", ((2, 3), (2, 3), (2, 3), (1, 2)), (0.125, 0.25), (CANVAS, (64, 64)), 20),
+    "retinanet": ElasticSpace(
         "r18", ((1, 2), (2,), (1, 2), (1, 2)), (0.125, 0.25), (CANVAS, (64, 64)), detector="retinanet"
     ),
 }
@@ -26,28 +26,28 @@ FAMILIES = {
 
 @pytest.fixture(scope="module", autouse=True)
 def slim_necks_and_heads() -> Iterator[None]:
-    full = PoolSpace.arch
+    full = ElasticSpace.arch
 
-    def slim(space: PoolSpace, subnet: Subnet) -> ArchSpec:
+    def slim(space: ElasticSpace, subnet: ElasticSubnet) -> ArchSpec:
         head = FasterRCNNHead(16, 24, 20) if space.detector == "faster_rcnn" else RetinaNetHead(tower_depth=1)
         return replace(full(space, subnet), head=head, fpn_width=16, stem_width=16)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(PoolSpace, "arch", slim)
+        patch.setattr(ElasticSpace, "arch", slim)
         yield
 
 
 @pytest.fixture(params=FAMILIES)
-def space(request: pytest.FixtureRequest) -> PoolSpace:
+def space(request: pytest.FixtureRequest) -> ElasticSpace:
     """A small pool of each kind."""
     return FAMILIES[request.param]
 
 
 @pytest.fixture(scope="session")
-def list_members() -> Callable[[PoolSpace], list[Subnet]]:
+def list_members() -> Callable[[ElasticSpace], list[ElasticSubnet]]:
     """A function of a pool: its ends, and members between them that are deep here and wide there."""
 
-    def members(space: PoolSpace) -> list[Subnet]:
+    def members(space: ElasticSpace) -> list[ElasticSubnet]:
         largest, smallest = space.largest(), space.smallest()
         narrow, wide = min(space.widths), max(space.widths)
         return [
@@ -66,7 +66,7 @@ def list_members() -> Callable[[PoolSpace], list[Subnet]]:
 def make_supernet() -> Callable[..., Detector]:
     """A function of (space, seed): the super-network with weights that look trained, statistics included."""
 
-    def make(space: PoolSpace, seed: int = 0) -> Detector:
+    def make(space: ElasticSpace, seed: int = 0) -> Detector:
         detector = build_detector(space.arch(space.largest()), NUM_CLASSES, seed=seed)
         generator = torch.Generator().manual_seed(seed)
         for name, tensor in detector.state_dict().items():

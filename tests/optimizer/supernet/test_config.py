@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from optimizer.distill.config import DistillConfig
 from optimizer.errors import InputError
-from optimizer.supernet.config import PoolConfig, PoolPhase, PoolRecipe
+from optimizer.supernet.config import ElasticConfig, ElasticPhase, ElasticRecipe
 from optimizer.train.config import TrainConfig
 
 TRAIN = TrainConfig(epochs=1, lr=0.01)
@@ -21,9 +21,9 @@ ALONE, HALF, ALL = ((2,),) * 4, ((2,), (2,), (1, 2), (2,)), ((1, 2),) * 4
 PLAIN = DistillConfig(weights={"classification": 1.0})
 
 
-def make(*phases: tuple[Any, Any], family: str = "r18", sizes: Any = SIZES, **rest: Any) -> PoolConfig:
-    made = tuple(PoolPhase(depths=depths, widths=widths, train=TRAIN) for depths, widths in phases)
-    return PoolConfig(family=family, phases=made, sizes=sizes, **rest)
+def make(*phases: tuple[Any, Any], family: str = "r18", sizes: Any = SIZES, **rest: Any) -> ElasticConfig:
+    made = tuple(ElasticPhase(depths=depths, widths=widths, train=TRAIN) for depths, widths in phases)
+    return ElasticConfig(family=family, phases=made, sizes=sizes, **rest)
 
 
 GOOD = ((ALONE, (1.5,)), (HALF, (1.25, 1.5)), (ALL, (1.0, 1.25, 1.5)))
@@ -80,10 +80,10 @@ def test_no_phase_at_all_is_refused() -> None:
 
 def test_a_config_survives_json() -> None:
     config = make(*GOOD, seed=3, detector="retinanet", distill=DistillConfig(temperature=2.0))
-    assert PoolConfig.model_validate(json.loads(config.model_dump_json())) == config
+    assert ElasticConfig.model_validate(json.loads(config.model_dump_json())) == config
 
 
-RECIPE = PoolRecipe(train=(TRAIN, TRAIN.model_copy(update={"epochs": 2}), TRAIN.model_copy(update={"epochs": 3})))
+RECIPE = ElasticRecipe(train=(TRAIN, TRAIN.model_copy(update={"epochs": 2}), TRAIN.model_copy(update={"epochs": 3})))
 ONE_OR_TWO = (1, 2)
 DEPTHS = {
     "r18": [((2,), (2,), (1, 2), (2,)), (ONE_OR_TWO,) * 4],

@@ -25,7 +25,7 @@ from optimizer.store import lock
 from optimizer.store.lock import take_lock
 from optimizer.supernet import pool as pool_module
 from optimizer.supernet import shrinking
-from optimizer.supernet.config import PoolConfig, PoolPhase
+from optimizer.supernet.config import ElasticConfig, ElasticPhase
 from optimizer.supernet.elastic import rank_channels
 from optimizer.supernet.pool import TeacherPool, find_pool, is_trained, key_pool, list_pools, open_pool, read_ap
 from optimizer.supernet.shrinking import train_pool
@@ -34,10 +34,10 @@ from optimizer.train.config import TrainConfig
 
 CPU = torch.device("cpu")
 TRAIN = TrainConfig(epochs=1, lr=1e-3, precision="fp32", checkpoint_every_s=0.0)
-CONFIG = PoolConfig(
+CONFIG = ElasticConfig(
     family="r18",
     phases=tuple(
-        PoolPhase(depths=depths, widths=widths, train=TRAIN)
+        ElasticPhase(depths=depths, widths=widths, train=TRAIN)
         for depths, widths in (
             (((2,),) * 4, (0.25,)),
             (((2,), (2,), (1, 2), (2,)), (0.125, 0.25)),
@@ -120,7 +120,7 @@ def test_every_phase_is_kept_and_the_manifest_comes_last(trained: TeacherPool) -
     space = trained.space
     assert set(manifest["ap"]) >= {str(space.largest()), str(space.smallest())} and len(manifest["ap"]) == 3
     assert all(0 <= value <= 1 for value in manifest["ap"].values())
-    assert PoolConfig.model_validate(manifest["config"]) == CONFIG
+    assert ElasticConfig.model_validate(manifest["config"]) == CONFIG
 
 
 def test_a_trained_pool_is_found_again_and_nothing_is_trained(trained: TeacherPool, pools: Path, data: Data) -> None:
@@ -226,7 +226,7 @@ def test_an_unfinished_pool_that_is_named_must_be_of_this_recipe(data: Data, tmp
         find_pool(folder, CONFIG.model_copy(update={"detector": "retinanet"}), data.train)
 
 
-def often_saved(config: PoolConfig, **changes: object) -> PoolConfig:
+def often_saved(config: ElasticConfig, **changes: object) -> ElasticConfig:
     """The same training, saved at another time (or changed otherwise)."""
     update = changes or {"checkpoint_every_s": 999.0, "max_bad_losses": 7}
     phases = tuple(phase.model_copy(update={"train": phase.train.model_copy(update=update)}) for phase in config.phases)

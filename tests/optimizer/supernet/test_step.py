@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from optimizer.arch.pool import PoolSpace
+from optimizer.arch.pool import ElasticSpace
 from optimizer.distill.config import DistillConfig
 from optimizer.supernet import step as module
 from optimizer.supernet.step import ShrinkStep
@@ -18,7 +18,7 @@ DISTILL = DistillConfig(feature_regions=8)
 
 
 @pytest.fixture
-def several(space) -> PoolSpace:
+def several(space) -> ElasticSpace:
     """A pool of three canvases."""
     return replace(space, sizes=SIZES)
 
