@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 
 BOARD_PYTHONS := .venv-3.8 .venv-3.10
 
-.PHONY: demo test test-all test-ssh check format golden clean
+.PHONY: demo test test-slow test-ssh test-all check format golden clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -17,11 +17,13 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)            ## search a small detector on generated images (at most 10 minutes on 2 cores)
 	$(BIN)/optimize --base r18 --target cpu --out runs/demo-$$(date +%Y%m%d-%H%M%S)
 
-test: $(STAMP)            ## the default tests (about 14 minutes on 2 cores)
+test: $(STAMP)            ## the default tests (under 10 minutes on 2 idle cores)
 	$(BIN)/python -m pytest
 
-test-all: $(STAMP)        ## the slow tests too
-	$(BIN)/python -m pytest -m 'not gpu and not tensorrt and not ssh'
+test-slow: $(STAMP)       ## what takes minutes: one training in several processes, whole runs of every base
+	$(BIN)/python -m pytest -m 'slow and not gpu and not tensorrt and not ssh'
+
+test-all: test test-slow test-ssh   ## all that this machine can run
 
 test-ssh: $(STAMP)        ## boards behind a local sshd; skipped where there is none
 	$(BIN)/python -m pytest -m 'ssh and not slow' tests/deploy tests/smoke

@@ -100,6 +100,7 @@ def assert_equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:
     assert [name for name, value in first.items() if not torch.equal(value, second[name])] == []
 
 
+@pytest.mark.slow
 def test_their_gradients_are_those_of_the_whole_batch(alone: Found, together: list[Found]) -> None:
     whole, first, second = (dict(found["find_gradients"]) for found in (alone, *together))
     assert (whole.pop("images"), first.pop("images"), second.pop("images")) == (4, 2, 2)
@@ -109,6 +110,7 @@ def test_their_gradients_are_those_of_the_whole_batch(alone: Found, together: li
         torch.testing.assert_close(first[name], value, rtol=1e-4, atol=1e-6, msg=name)
 
 
+@pytest.mark.slow
 def test_a_training_of_two_is_that_of_one_with_the_double_batch(alone: Found, together: list[Found]) -> None:
     one, first, second = (found["train_detector"] for found in (alone, *together))
     assert_equal(first["weights"], second["weights"])
@@ -119,11 +121,13 @@ def test_a_training_of_two_is_that_of_one_with_the_double_batch(alone: Found, to
     assert one["ap"] > 0.01 and first["ap"] == second["ap"] == pytest.approx(one["ap"], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_rank_0_alone_reports_and_what_it_reports_is_the_mean(alone: Found, together: list[Found]) -> None:
     one, first, second = (found["train_detector"]["reported"] for found in (alone, *together))
     assert len(one) == 120 and first == pytest.approx(one, rel=1e-5) and second == []
 
 
+@pytest.mark.slow
 def test_slices_unused_weights_and_a_steps_own_are_trained_as_in_one(alone: Found, together: list[Found]) -> None:
     one, first, second = (found["train_sliced"]["weights"] for found in (alone, *together))
     assert_equal(first, second)
@@ -132,6 +136,7 @@ def test_slices_unused_weights_and_a_steps_own_are_trained_as_in_one(alone: Foun
         torch.testing.assert_close(first[name], value, rtol=1e-4, atol=1e-5, msg=name)
 
 
+@pytest.mark.slow
 def test_a_killed_training_ends_on_all_ranks_and_goes_on_bit_for_bit(
     together: list[Found], run: Run, folder: Path
 ) -> None:
@@ -145,12 +150,14 @@ def test_a_killed_training_ends_on_all_ranks_and_goes_on_bit_for_bit(
     assert_equal(second["weights"], undisturbed["weights"])
 
 
+@pytest.mark.slow
 def test_ranks_end_alike_whatever_is_random_and_whatever_has_statistics(together: list[Found]) -> None:
     first, second = (found["train_whole"] for found in together)
     assert_equal(first["weights"], second["weights"])
     assert first["curve"] == second["curve"]
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_on_one_rank_is_skipped_by_all(together: list[Found]) -> None:
     first, second = (found["survive_bad_losses"] for found in together)
     assert first["skipped"] == second["skipped"] == 3
@@ -159,10 +166,12 @@ def test_a_loss_that_is_not_finite_on_one_rank_is_skipped_by_all(together: list[
     assert first["types"] == ["BatchNorm2d", "Conv2d", "Dropout", "Module", "Sequential", "TinyModel"]
 
 
+@pytest.mark.slow
 def test_all_ranks_give_up_together(together: list[Found]) -> None:
     assert all("3 times in a row at step 7" in found["diverge"]["error"] for found in together)
 
 
+@pytest.mark.slow
 def test_rank_0_says_whether_there_is_a_checkpoint(together: list[Found]) -> None:
     first, second = (found["read_two_checkpoints"] for found in together)
     assert len(first["curve"]) == 15

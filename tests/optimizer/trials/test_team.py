@@ -46,6 +46,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_two_processes_train_a_pool_and_a_taught_student_together(folder: Path) -> None:
     codes, outputs = run_team(folder, 2)
     assert codes == [0, 0], "\n".join(outputs)
@@ -55,6 +56,7 @@ def test_two_processes_train_a_pool_and_a_taught_student_together(folder: Path) 
     assert not list((folder / "pool").glob("*.ckpt"))
 
 
+@pytest.mark.slow
 def test_a_batch_that_cannot_be_shared_is_refused_before_any_work(folder: Path) -> None:
     codes, outputs = run_team(folder, 2, batch_size=3)
     assert 0 not in codes
