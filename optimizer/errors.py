@@ -1,22 +1,21 @@
 """What can go wrong, by who has to act.
 
 The command line turns these into one line and an exit code (DESIGN: 0 done, 1 the run failed, 2 the input is wrong,
-130 interrupted). Anything else that escapes is a defect of ours and keeps its traceback in ``log.txt``.
+130 interrupted). `InputError` is `deploy`'s: the command line, a file or a data set is wrong. Anything else that
+escapes is a defect of ours and keeps its traceback in ``log.txt``.
 """
 
 from __future__ import annotations
 
+from deploy.errors import InputError
+
+__all__ = ["DetoptError", "InputError", "Interrupted", "RunFailed"]
+
 
 class DetoptError(Exception):
-    """Base of every error this project raises on purpose; its text is the one line a user reads."""
+    """Base of every error `optimizer` raises on purpose, input apart; its text is the one line a user reads."""
 
     exit_code = 1
-
-
-class InputError(DetoptError):
-    """The command line, a file or a data set is wrong; said before any work starts."""
-
-    exit_code = 2
 
 
 class RunFailed(DetoptError):

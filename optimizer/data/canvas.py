@@ -8,8 +8,8 @@ from torch import Tensor
 
 from deploy import Preprocess
 from deploy.data import Record, read_image
-from deploy.errors import InputError
 from optimizer.detectors.base import Truth
+from optimizer.errors import InputError
 
 __all__ = ["normalise_canvas", "place_record"]
 

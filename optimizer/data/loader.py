@@ -13,7 +13,6 @@ from torch.utils.data import Dataset as TorchDataset
 
 from deploy import Preprocess
 from deploy.data import Dataset
-from deploy.errors import InputError as UnreadableImage
 from optimizer.data.augment import AUGMENTATIONS, augment
 from optimizer.data.canvas import normalise_canvas, place_record
 from optimizer.detectors.base import Truth
@@ -136,7 +135,7 @@ class _Samples(TorchDataset[_Sample]):
             candidate = (index + offset) % len(self._records)
             try:
                 canvas, truth = place_record(self._records[candidate], preprocess)
-            except UnreadableImage:
+            except InputError:
                 unreadable.append(candidate)
                 continue
             if transform is not None:

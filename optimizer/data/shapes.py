@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from deploy.files import replace_folder
 from optimizer.errors import InputError
 
 __all__ = ["CLASS_NAMES", "write_shapes"]
@@ -48,17 +48,13 @@ def write_shapes(folder: Path, *, train: int, val: int, size: tuple[int, int], s
         return folder
     if folder.exists() and not (folder / STAMP).is_file() and any(folder.iterdir()):
         raise InputError(f"{folder} is to hold generated images but holds something else; remove it or name another")
-    aside = folder.with_name(folder.name + ".part")
-    shutil.rmtree(aside, ignore_errors=True)
-    (aside / "annotations").mkdir(parents=True)
-    for number, (split, count) in enumerate((("train", train), ("val", val))):
-        (aside / split).mkdir()
-        content = _write_split(aside / split, count, size, (seed, number))
-        (aside / "annotations" / f"instances_{split}.json").write_text(json.dumps(content))
-    (aside / STAMP).write_text(wanted)
-    if folder.exists():
-        shutil.rmtree(folder)
-    aside.rename(folder)
+    with replace_folder(folder) as aside:
+        (aside / "annotations").mkdir()
+        for number, (split, count) in enumerate((("train", train), ("val", val))):
+            (aside / split).mkdir()
+            content = _write_split(aside / split, count, size, (seed, number))
+            (aside / "annotations" / f"instances_{split}.json").write_text(json.dumps(content))
+        (aside / STAMP).write_text(wanted)
     return folder
 
 

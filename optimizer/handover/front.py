@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from deploy.files import write_file
 from optimizer.handover.variants import KEPT, PLAIN, Tried, Variant, name_export, summarise_tried
 from optimizer.search.base import DoneTrial, list_done
 from optimizer.search.pareto import pareto_front
-from optimizer.store.files import replace_file
 from optimizer.store.run_store import RunStore
 
 __all__ = ["Front", "find_front", "list_exports", "write_front"]
@@ -94,7 +94,7 @@ def write_front(path: Path, store: RunStore) -> None:
         "students": [{**students, **others}[name] for name in front.names if not name.startswith(name_export(0))],
         "variants": {"tried": summarise_tried(front.tried), "not_kept": front.reasons},
     }
-    replace_file(path, lambda aside: aside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8"))
+    write_file(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def list_exports(front: Front, trials: Mapping[int, DoneTrial]) -> list[dict[str, Any]]:

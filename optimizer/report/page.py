@@ -11,6 +11,7 @@ from typing import Any
 import jinja2
 from plotly.offline import get_plotlyjs
 
+from deploy.files import write_file
 from optimizer.report.charts import draw_curves, draw_front
 from optimizer.search.base import DoneTrial, Proposal, Trial, list_done
 
@@ -87,9 +88,7 @@ def write_report(path: Path, data: ReportData) -> None:
         by_latency=bool(latencies),
         shared_flags=find_shared_flags([data.latency[n] for n in {0, *data.front} if n in data.latency]),
     )
-    aside = path.with_name(path.name + ".part")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
+    write_file(path, text.encode())
 
 
 def describe_edits(proposal: Proposal) -> str:

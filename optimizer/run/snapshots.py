@@ -12,8 +12,8 @@ from PIL import Image
 
 from deploy import Detector, ModelSource, Preprocess, parse_selection
 from deploy.data import Dataset, read_image
-from deploy.errors import InputError
 from deploy.pipeline.draw import draw_detections
+from optimizer.errors import InputError
 from optimizer.report.page import Picture
 from optimizer.search.base import DoneTrial
 from optimizer.store.run_store import RunStore

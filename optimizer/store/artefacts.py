@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from deploy.files import hash_file, replace_file
 from optimizer.errors import InputError, RunFailed
 
-__all__ = ["ArtefactStore", "explain_disk_errors", "hash_file"]
+__all__ = ["ArtefactStore", "explain_disk_errors"]
 
 
 class ArtefactStore:
@@ -28,13 +27,9 @@ class ArtefactStore:
     def put_file(self, source: Path) -> str:
         """Store a copy of a file; returns its SHA-256."""
         with explain_disk_errors(self._folder):
-            aside = self._folder / f"{source.name}.part"
-            shutil.copyfile(source, aside)
-            digest = hash_file(aside)
-            descriptor = os.open(aside, os.O_RDONLY)
-            os.fsync(descriptor)
-            os.close(descriptor)
-            aside.replace(self._folder / digest)
+            digest = hash_file(source)
+            with replace_file(self._folder / digest) as aside:
+                shutil.copyfile(source, aside)
         return digest
 
     def path(self, sha256: str, *, verify: bool = False) -> Path:
@@ -49,15 +44,6 @@ class ArtefactStore:
         if verify and hash_file(path) != sha256:
             raise InputError(f"the run is damaged: artefact {path} does not have the content its name says")
         return path
-
-
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file's content, in hex."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 @contextmanager

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any, BinaryIO
 
+from deploy.files import replace_file
 from optimizer.errors import InputError, RunFailed
 from optimizer.search.base import Trial
 from optimizer.store.artefacts import ArtefactStore
@@ -19,7 +21,7 @@ from optimizer.store.schema import COLUMNS, SCHEMA_VERSION, TABLES, row_from_tri
 __all__ = ["DATABASE", "RunStore"]
 
 DATABASE = "run.db"
-LEFTOVERS = (".lock", f"{DATABASE}.part", f"{DATABASE}.part-journal")  # of a start that was killed
+LEFTOVER = re.compile(rf"\.lock|\.?{re.escape(DATABASE)}\..*part(-journal)?")  # of a start that was killed
 
 
 class RunStore:
@@ -30,7 +32,7 @@ class RunStore:
         artefacts: weights and models by content hash.
     """
 
-    def __init__(self, folder: Path, connection: sqlite3.Connection, lock: IO[str] | None) -> None:
+    def __init__(self, folder: Path, connection: sqlite3.Connection, lock: BinaryIO | None) -> None:
         self.folder = folder
         self.artefacts = ArtefactStore(folder / "artefacts", writable=lock is not None)
         self._connection, self._lock = connection, lock
@@ -46,22 +48,19 @@ class RunStore:
             raise InputError(
                 f"{folder} already holds a run; go on with `optimize resume {folder}` or choose another --out"
             )
-        if folder.exists() and any(item.name not in LEFTOVERS for item in folder.iterdir()):
+        if folder.exists() and any(not LEFTOVER.fullmatch(item.name) for item in folder.iterdir()):
             raise InputError(f"{folder} is not empty and no run; choose another --out")
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"cannot make the run's folder {folder}: {error.strerror}") from error
         lock = take_lock(folder)
-        aside = folder / f"{DATABASE}.part"
-        aside.unlink(missing_ok=True)
-        with _explain(folder):
+        with _explain(folder), replace_file(folder / DATABASE) as aside:
             connection = sqlite3.connect(aside)
             connection.executescript(f"pragma user_version = {SCHEMA_VERSION}; begin; {TABLES} commit;")
             connection.execute("insert into meta values ('config', ?)", (json.dumps(config, sort_keys=True),))
             connection.commit()
             connection.close()
-        aside.rename(folder / DATABASE)
         return RunStore(folder, _connect(folder), lock)
 
     @staticmethod

@@ -22,12 +22,12 @@ from torch import Tensor
 from deploy import Preprocess
 from deploy.data import Dataset
 from deploy.evaluate import evaluate_detections
+from deploy.files import hash_file
 from optimizer.arch.subnets import Subnet, SubnetSpace
 from optimizer.data.loader import TrainLoader
 from optimizer.detectors import build_detector
 from optimizer.detectors.base import Detector
 from optimizer.errors import InputError
-from optimizer.store.artefacts import hash_file
 from optimizer.supernet.calibrate import recalibrate
 from optimizer.supernet.config import ElasticConfig
 from optimizer.supernet.elastic import slice_weights

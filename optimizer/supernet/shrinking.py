@@ -14,14 +14,14 @@ from safetensors.torch import load_file, save_file
 
 from deploy import Preprocess
 from deploy.data import Dataset
+from deploy.files import hash_file, replace_file, write_file
 from optimizer.data.loader import TrainLoader
 from optimizer.detectors import build_detector
 from optimizer.detectors.base import Detector
 from optimizer.errors import RunFailed
 from optimizer.progress import RunProgress
 from optimizer.seeds import derive_seed
-from optimizer.store.artefacts import explain_disk_errors, hash_file
-from optimizer.store.files import replace_file
+from optimizer.store.artefacts import explain_disk_errors
 from optimizer.store.lock import wait_for_lock
 from optimizer.supernet.config import ElasticConfig
 from optimizer.supernet.elastic import rank_channels
@@ -178,10 +178,11 @@ def _load_into(detector: Detector, path: Path) -> None:
 def _save(detector: Detector, path: Path) -> None:
     weights = {name: tensor.contiguous().cpu() for name, tensor in detector.state_dict().items()}
     try:
-        replace_file(path, lambda aside: save_file(weights, aside))
+        with replace_file(path) as aside:
+            save_file(weights, aside)
     except SafetensorError as error:
         raise RunFailed(f"cannot write {path}: {error}; free some space, then start again") from error
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    replace_file(path, lambda aside: aside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8"))
+    write_file(path, (json.dumps(content, indent=2) + "\n").encode())

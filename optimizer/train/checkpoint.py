@@ -5,12 +5,12 @@ A checkpoint is one file that `torch.load(weights_only=True)` reads: tensors and
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from deploy.files import replace_file
 from optimizer.errors import RunFailed
 
 __all__ = ["load_checkpoint", "save_checkpoint"]
@@ -20,15 +20,10 @@ SCHEMA = 1
 
 def save_checkpoint(path: Path, fingerprint: str, state: dict[str, Any]) -> None:
     """Write `state` so that `path` is always either the old checkpoint or the new one, whole."""
-    aside = path.with_name(path.name + ".part")
     try:
-        with aside.open("wb") as file:
-            torch.save({"schema": SCHEMA, "fingerprint": fingerprint, "state": state}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
+        with replace_file(path) as aside:
+            torch.save({"schema": SCHEMA, "fingerprint": fingerprint, "state": state}, aside)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        aside.unlink(missing_ok=True)
         raise RunFailed(f"cannot write the checkpoint {path}: {error}; free some space, then resume the run") from error
 
 

@@ -8,8 +8,8 @@ import torch
 
 from deploy import Detections, Preprocess
 from deploy.data import Record, read_image
-from deploy.errors import InputError
 from optimizer.detectors.base import Detector
+from optimizer.errors import InputError
 
 __all__ = ["predict"]
 

@@ -44,10 +44,10 @@ def test_a_whole_data_set_is_used_again(tmp_path: Path) -> None:
 
 
 def test_what_an_interrupted_writing_left_is_replaced(tmp_path: Path) -> None:
-    (tmp_path / "a.part" / "train").mkdir(parents=True)
-    (tmp_path / "a.part" / "train" / "99999.png").write_text("half")
+    (tmp_path / ".a.0123.part" / "train").mkdir(parents=True)
+    (tmp_path / ".a.0123.part" / "train" / "99999.png").write_text("half")
     folder = write(tmp_path / "a")
-    assert not (tmp_path / "a.part").exists() and not (folder / "train" / "99999.png").exists()
+    assert not (tmp_path / ".a.0123.part").exists() and not (folder / "train" / "99999.png").exists()
 
 
 def test_other_arguments_write_it_anew(tmp_path: Path) -> None:

@@ -171,11 +171,10 @@ def test_names_from_outside_are_text_and_not_markup(tmp_path: Path) -> None:
 def test_the_old_page_stays_until_the_new_one_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = page(tmp_path, make_data([BASE]))
 
-    def fail(path: Path, text: str, **rest: Any) -> None:
-        path.write_bytes(b"half")
+    def fail(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", fail)
+    monkeypatch.setattr("os.fsync", fail)
     with pytest.raises(OSError):
         write_report(tmp_path / "report.html", make_data([BASE, PRUNED]))
     assert (tmp_path / "report.html").read_text() == before

@@ -37,9 +37,7 @@ def test_a_missing_and_an_altered_file_are_said_to_be_so(store: ArtefactStore, t
         store.path("0" * 64)
 
 
-def test_a_full_disk_leaves_nothing_that_looks_whole(
-    store: ArtefactStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_leaves_nothing(store: ArtefactStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "weights").write_bytes(b"123")
 
     def full(source: Path, target: Path) -> None:
@@ -49,6 +47,13 @@ def test_a_full_disk_leaves_nothing_that_looks_whole(
     monkeypatch.setattr(module.shutil, "copyfile", full)
     with pytest.raises(RunFailed, match="No space left on device; free some space, then resume the run"):
         store.put_file(tmp_path / "weights")
-    assert [path.suffix for path in (tmp_path / "artefacts").iterdir()] == [".part"]
+    assert not list((tmp_path / "artefacts").iterdir())
+
+
+def test_what_a_killed_process_left_half_written_is_cleared(store: ArtefactStore, tmp_path: Path) -> None:
+    for name in ("weights.part", f".{'a' * 64}.0123456789abcdef.part"):
+        (tmp_path / "artefacts" / name).write_bytes(b"1")
+    ArtefactStore(tmp_path / "artefacts", writable=False)
+    assert len(list((tmp_path / "artefacts").iterdir())) == 2, "a reader changes nothing"
     ArtefactStore(tmp_path / "artefacts")
-    assert not list((tmp_path / "artefacts").iterdir()), "the next process clears what is half-written"
+    assert not list((tmp_path / "artefacts").iterdir())

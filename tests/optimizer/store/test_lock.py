@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from deploy import files
 from optimizer.errors import InputError
-from optimizer.store import lock
 from optimizer.store.lock import FolderBusy, take_lock, wait_for_lock
 
 HOLDER = """
@@ -25,7 +25,7 @@ sys.stdin.read()
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock, "POLL_S", 0.01)
+    monkeypatch.setattr(files, "POLL_S", 0.01)
 
 
 def test_a_free_lock_is_had_without_a_word_and_given_back(tmp_path: Path) -> None:

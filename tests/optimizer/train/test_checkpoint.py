@@ -31,7 +31,7 @@ def test_a_process_killed_while_saving_leaves_the_old_one_whole(
     def die(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module.os, "fsync", die)
+    monkeypatch.setattr("os.fsync", die)
     with pytest.raises(KeyboardInterrupt):
         save_checkpoint(tmp_path / "c", "mine", {"step": 2})
     assert load_checkpoint(tmp_path / "c", "mine") == {"step": 1}
