@@ -15,13 +15,13 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file, save_file
 
+from deploy import files
 from deploy.data import Dataset, read_dataset
 from optimizer.data.shapes import write_shapes
 from optimizer.detectors import Detector, build_detector
 from optimizer.distill.config import DistillConfig
 from optimizer.errors import InputError, RunFailed
 from optimizer.progress import RunProgress
-from optimizer.store import lock
 from optimizer.store.lock import take_lock
 from optimizer.supernet import pool as pool_module
 from optimizer.supernet import shrinking
@@ -402,7 +402,7 @@ class Waiting(Watched):
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock, "POLL_S", 0.01)
+    monkeypatch.setattr(files, "POLL_S", 0.01)
 
 
 @pytest.mark.usefixtures("impatient")
