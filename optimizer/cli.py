@@ -253,7 +253,7 @@ def arch(
     if as_json:
         values = {"params": cost.params, "macs": cost.macs, "flops_mmdet": cost.flops_mmdet}
         typer.echo(
-            json.dumps({**values, "arch_id": spec.arch_id, "depths": spec.depths, "input_size": canvas}, indent=2)
+            json.dumps({**values, "arch_id": spec.arch_id, "depths": spec.body.depths, "input_size": canvas}, indent=2)
         )
         return
     table = Table(title=f"{architecture if len(architecture) < 20 else 'encoding'} at {size}, {classes} classes")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -168,8 +169,8 @@ class RunConfig(_Value):
 
     def base_arch(self) -> ArchSpec:
         """The architecture the search starts from."""
-        region_proposals = self.region_proposals if self.detector == "faster_rcnn" else None
-        return base_arch(self.base, self.input_size, detector=self.detector, region_proposals=region_proposals)
+        arch = base_arch(self.base, self.input_size, self.detector)
+        return replace(arch, head=arch.head.propose(self.region_proposals))
 
     def changed(self, changes: dict[str, object]) -> RunConfig:
         """A copy with ``changes`` (names may be dotted: ``search.trials``), validated again."""

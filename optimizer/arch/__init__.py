@@ -19,33 +19,43 @@ from optimizer.arch.actions import (
     kept_channels,
     uniform_importance,
 )
-from optimizer.arch.channels import ChannelGroup, group_channels
+from optimizer.arch.bodies import BODIES, BlockSpec, Body, ResNetSpec, StageSpec
+from optimizer.arch.channels import ChannelGroup
 from optimizer.arch.encoding import arch_from_encoding, encoding_from_arch
 from optimizer.arch.families import FAMILIES, base_arch
+from optimizer.arch.heads import HEADS, FasterRCNNHead, Head, RetinaNetHead
 from optimizer.arch.macs import Cost, count, count_parts
+from optimizer.arch.necks import NECKS, FpnSpec, Neck
 from optimizer.arch.space import Space, contains, legal_actions
-from optimizer.arch.spec import ArchSpec, BlockSpec, FasterRCNNHead, Head, RetinaNetHead, StageSpec
+from optimizer.arch.spec import ArchSpec
 
 __all__ = [
     "ACTIONS",
+    "BODIES",
     "FAMILIES",
+    "HEADS",
+    "NECKS",
     "Action",
     "AddLayer",
     "ArchSpec",
     "BlockSpec",
+    "Body",
     "ChannelGroup",
     "Cost",
     "Edit",
     "FasterRCNNHead",
+    "FpnSpec",
     "Head",
     "IllegalAction",
     "Importance",
+    "Neck",
     "PruneBoxHead",
     "PruneChannels",
     "PruneFPN",
     "PruneLayer",
     "PruneRPN",
     "Rearrange",
+    "ResNetSpec",
     "Resize",
     "RetinaNetHead",
     "SetRegionProposals",
@@ -58,7 +68,6 @@ __all__ = [
     "count",
     "count_parts",
     "encoding_from_arch",
-    "group_channels",
     "kept_channels",
     "legal_actions",
     "uniform_importance",

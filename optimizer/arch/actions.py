@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from optimizer.arch.channels import group_channels, kept_channels, shrunk_widths
+from optimizer.arch.bodies.base import Block, StageSpec
+from optimizer.arch.channels import kept_channels, shrunk_widths
 from optimizer.arch.edits import Action, Edit, IllegalAction, Importance, PlainAction, Position, keep_blocks
-from optimizer.arch.macs import count_block_params
-from optimizer.arch.spec import MIN_SIDE_PX, ArchSpec, BlockSpec, FasterRCNNHead, StageSpec
+from optimizer.arch.maps import FeatureMap
+from optimizer.arch.spec import MIN_SIDE_PX, ArchSpec
 from optimizer.arch.width_actions import PruneBoxHead, PruneFPN, PruneRPN
 from optimizer.errors import InputError
 
@@ -40,7 +41,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class PruneChannels(PlainAction):
-    """Drop the globally least important channels of the backbone, in units of `round_to` or of a whole conv group.
+    """Drop the globally least important channels of the body, in units of `round_to` or of a whole conv group.
 
     Attributes:
         ratio: share of all prunable channels to drop; the last unit may overshoot it. 0.1 is best supported by the
@@ -60,13 +61,13 @@ class PruneChannels(PlainAction):
             raise InputError(f"channel pruning needs a ratio between 0 and 1, rounding and floor from 1, not {self}")
 
     def apply(self, arch: ArchSpec, importance: Importance) -> Edit:
-        groups = group_channels(arch)
+        groups = arch.body.channel_groups()
         widths = shrunk_widths(groups, importance.channels, self.ratio, self.round_to, self.min_width)
         if widths == tuple(group.width for group in groups):
             raise IllegalAction(f"no channels left to prune: every width is at its floor of {self.min_width}")
         new_widths = {site: width for group, width in zip(groups, widths) for site in group.sites}
         rows = _list_rows(arch)
-        for stage, block_index, block in arch.blocks():
+        for stage, block_index, block in arch.body.blocks():
             block_widths = tuple(
                 new_widths.get((stage, block_index, conv), width) for conv, width in enumerate(block.widths)
             )
@@ -93,11 +94,11 @@ class PruneLayer(PlainAction):
 
     def apply(self, arch: ArchSpec, importance: Importance) -> Edit:
         ranked = []
-        for stage, block_index, block in arch.blocks():
-            if block_index > 0 and not block.projection:
+        for stage, block_index, block in arch.body.blocks():
+            if block_index > 0 and not block.starts_stream:
                 norm = importance.blocks[stage, block_index]
                 if self.norm == "mean":  # an identity shortcut: what comes in is as wide as what goes out
-                    norm /= count_block_params(block, in_width=block.out_width)
+                    norm /= block.count(FeatureMap(block.out_width, 1, 1, 1)).params
                 ranked.append((norm, stage, block_index))
         if not ranked:
             raise IllegalAction("no block left to remove: each is its stage's first or has a projection")
@@ -119,7 +120,9 @@ class AddLayer(PlainAction):
 
     def apply(self, arch: ArchSpec, importance: Importance) -> Edit:
         rows = _list_rows(arch)
-        rows[self.stage].append(_Row(replace(rows[self.stage][-1].block, stride=1, projection=False), None))
+        if self.stage >= len(rows):
+            raise IllegalAction(f"there is no stage {self.stage + 1}")
+        rows[self.stage].append(_Row(rows[self.stage][-1].block.grow(), None))
         return _make_edit(arch, rows)
 
 
@@ -146,19 +149,20 @@ class Rearrange(PlainAction):
 
     def apply(self, arch: ArchSpec, importance: Importance) -> Edit:
         taker = self.stage + (1 if self.end == "last" else -1)
-        if not 0 <= taker < len(arch.stages):
+        stages = arch.body.stages
+        if not (self.stage < len(stages) and 0 <= taker < len(stages)):
             raise IllegalAction(f"stage {self.stage + 1} has no neighbour to hand its {self.end} block to")
-        if len(arch.stages[self.stage].blocks) == 1:
+        if len(stages[self.stage].blocks) == 1:
             raise IllegalAction(f"stage {self.stage + 1} has a single block and cannot give it away")
         rows = _list_rows(arch)
         if self.end == "last":
-            _flatten_head(rows[taker])
+            _move_head(rows[taker], stride=1)
             rows[taker].insert(0, rows[self.stage].pop())
-            _stride_head(rows[taker])
+            _move_head(rows[taker], stride=2)
         else:
-            _flatten_head(rows[self.stage])
+            _move_head(rows[self.stage], stride=1)
             rows[taker].append(rows[self.stage].pop(0))
-            _stride_head(rows[self.stage])
+            _move_head(rows[self.stage], stride=2)
         return _make_edit(arch, rows)
 
 
@@ -183,7 +187,7 @@ class Resize(PlainAction):
 
 @dataclass(frozen=True)
 class SetRegionProposals(PlainAction):
-    """Change how many region proposals reach the box head of a Faster R-CNN."""
+    """Change how many region proposals reach the box head."""
 
     kind = "set_region_proposals"
     of_canvas = True
@@ -191,14 +195,14 @@ class SetRegionProposals(PlainAction):
 
     def __post_init__(self) -> None:
         if self.count < 1:
-            raise InputError(f"a Faster R-CNN has at least one region proposal, not {self.count}")
+            raise InputError(f"a detector has at least one region proposal, not {self.count}")
 
     def apply(self, arch: ArchSpec, importance: Importance) -> Edit:
-        if not isinstance(arch.head, FasterRCNNHead):
+        if arch.head.region_proposals is None:
             raise IllegalAction(f"a detector of kind {arch.head.kind} has no region proposals")
         if self.count == arch.head.region_proposals:
             raise IllegalAction(f"the head has {self.count} region proposals already")
-        return keep_blocks(arch, replace(arch, head=replace(arch.head, region_proposals=self.count)))
+        return keep_blocks(arch, replace(arch, head=arch.head.propose(self.count)))
 
 
 ACTIONS: Mapping[str, type[Any]] = {
@@ -229,8 +233,8 @@ def action_from_json(value: Mapping[str, Any]) -> Action:
 def uniform_importance(arch: ArchSpec) -> Importance:
     """An importance that prefers nothing, to see without weights what an action would come to."""
     return Importance(
-        channels={name: (1.0,) * group.width for group in group_channels(arch) for name in group.names},
-        blocks={(stage, block): 1.0 for stage, block, _ in arch.blocks()},
+        channels={name: (1.0,) * group.width for group in arch.body.channel_groups() for name in group.names},
+        blocks={(stage, block): 1.0 for stage, block, _ in arch.body.blocks()},
     )
 
 
@@ -238,31 +242,28 @@ def uniform_importance(arch: ArchSpec) -> Importance:
 class _Row:
     """A block of the child and where it comes from."""
 
-    block: BlockSpec
+    block: Block
     source: Position | None
 
-    def change(self, block: BlockSpec) -> _Row:
+    def change(self, block: Block) -> _Row:
         return replace(self, block=block)
 
 
 def _list_rows(arch: ArchSpec) -> list[list[_Row]]:
     return [
         [_Row(block, (stage_index, block_index)) for block_index, block in enumerate(stage.blocks)]
-        for stage_index, stage in enumerate(arch.stages)
+        for stage_index, stage in enumerate(arch.body.stages)
     ]
 
 
 def _make_edit(parent: ArchSpec, rows: Sequence[Sequence[_Row]]) -> Edit:
     stages = tuple(StageSpec(tuple(row.block for row in stage)) for stage in rows)
-    return Edit(parent, replace(parent, stages=stages), tuple(tuple(row.source for row in stage) for stage in rows))
+    body = replace(parent.body, stages=stages)
+    return Edit(parent, replace(parent, body=body), tuple(tuple(row.source for row in stage) for stage in rows))
 
 
-def _flatten_head(stage: list[_Row]) -> None:
-    stage[0] = stage[0].change(replace(stage[0].block, stride=1))
-
-
-def _stride_head(stage: list[_Row]) -> None:
-    stage[0] = stage[0].change(replace(stage[0].block, stride=2, projection=True))
+def _move_head(stage: list[_Row], stride: int) -> None:
+    stage[0] = stage[0].change(stage[0].block.move(stride))
 
 
 def _check_stage(stage: int) -> None:

@@ -1,4 +1,4 @@
-"""Which channels of a backbone are pruned together, how far a set of them shrinks, and which of them stay."""
+"""Channels that are pruned together, how far a set of them shrinks, and which of them stay."""
 
 from __future__ import annotations
 
@@ -7,19 +7,14 @@ from dataclasses import dataclass
 from itertools import accumulate
 from statistics import fmean
 
-from optimizer.arch.spec import ArchSpec
-
-__all__ = ["ChannelGroup", "group_channels", "kept_channels", "removable_units", "shrunk_widths"]
+__all__ = ["ChannelGroup", "ChannelSet", "Site", "kept_channels", "removable_units", "shrunk_widths"]
 
 Site = tuple[int, int, int]  # (stage, block, convolution), each from 0
 
 
 @dataclass(frozen=True)
 class ChannelGroup:
-    """Output channels that have to be kept or dropped together.
-
-    Three kinds: an inner convolution of a block; both inner convolutions of a grouped bottleneck, in whole groups; the
-    residual stream that starts at a projection and passes through the last convolution of every block up to the next.
+    """Output channels of a body that have to be kept or dropped together.
 
     Attributes:
         names: the groups of `Importance.channels` that decide; where there are two, their mean does.
@@ -40,32 +35,19 @@ class ChannelGroup:
         return tuple(fmean(values) for values in zip(*columns))
 
 
-def group_channels(arch: ArchSpec) -> tuple[ChannelGroup, ...]:
-    """Every prunable group of a backbone, in the order data flows.
+@dataclass(frozen=True)
+class ChannelSet:
+    """Channels outside the body that have to be kept or dropped together.
 
-    A stage's output width is decided by the projection of its first block (Joint-DetNAS, A.3), so the stream that comes
-    from the stem without one (stage 1 of ResNet-18) is not prunable. Streams of a ResNeXt are left whole, as in the
-    paper's searched ResNeXt.
+    Attributes:
+        width: how many there are.
+        writers: layers that have them for outputs.
+        readers: layers that have them for inputs.
     """
-    groups: list[ChannelGroup] = []
-    stream: list[Site] = []
-    for stage_index, block_index, block in arch.blocks():
-        place = f"{stage_index}.{block_index}"
-        if block.projection:
-            groups += _group_stream(arch, stream)
-            stream = []
-        stream.append((stage_index, block_index, len(block.widths) - 1))
-        inner = range(len(block.widths) - 1)
-        if block.group_width:
-            names = tuple(f"inner:{place}.{conv}" for conv in inner)
-            sites = tuple((stage_index, block_index, conv) for conv in inner)
-            groups.append(ChannelGroup(names, block.widths[0], sites, block.group_width))
-        else:
-            groups += [
-                ChannelGroup((f"inner:{place}.{conv}",), block.widths[conv], ((stage_index, block_index, conv),))
-                for conv in inner
-            ]
-    return (*groups, *_group_stream(arch, stream))
+
+    width: int
+    writers: tuple[str, ...]
+    readers: tuple[str, ...]
 
 
 def kept_channels(scores: Sequence[float], width: int, group_width: int = 0) -> tuple[int, ...]:
@@ -131,12 +113,3 @@ def _score_units(scores: Sequence[float], sizes: Sequence[int], group_width: int
     ends = list(accumulate(sizes))
     means = (fmean(ascending[end - size : end]) for size, end in zip(sizes, ends))
     return list(accumulate(means, max))  # rounding must not put a later unit before an earlier one
-
-
-def _group_stream(arch: ArchSpec, sites: Sequence[Site]) -> list[ChannelGroup]:
-    """The stream through these last convolutions, or nothing where it is not prunable."""
-    blocks = [arch.stages[stage].blocks[block] for stage, block, _ in sites]
-    if not blocks or not blocks[0].projection or any(block.group_width for block in blocks):
-        return []
-    stage, block, _ = sites[0]
-    return [ChannelGroup((f"stream:{stage}.{block}",), blocks[0].out_width, tuple(sites))]

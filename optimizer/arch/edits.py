@@ -6,16 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Protocol
 
+from optimizer.arch.bodies.base import Position
+from optimizer.arch.parts import IllegalAction
 from optimizer.arch.spec import ArchSpec
-from optimizer.errors import DetoptError
 
 __all__ = ["Action", "Edit", "IllegalAction", "Importance", "PlainAction", "Position", "keep_blocks"]
-
-Position = tuple[int, int]  # (stage index, block index), both from 0
-
-
-class IllegalAction(DetoptError):
-    """An action that this architecture does not admit."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +18,7 @@ class Importance:
     """How much each prunable part of a trained detector matters, as plain numbers.
 
     Attributes:
-        channels: magnitude of the deciding BatchNorm scale of each channel, by group. Groups are named
-            ``"inner:<stage>.<block>.<conv>"`` (conv counted from 0; a convolution inside a block) and
-            ``"stream:<stage>.<block>"`` (the residual stream that starts at that block's projection).
+        channels: magnitude of the deciding BatchNorm scale of each channel, by `ChannelGroup.names`.
         blocks: L1 norm of each block's parameters.
     """
 
@@ -89,6 +82,6 @@ class PlainAction:
 
 
 def keep_blocks(parent: ArchSpec, child: ArchSpec) -> Edit:
-    """The edit of a child that differs from its parent outside the backbone only."""
-    sources = (tuple((stage, block) for block in range(depth)) for stage, depth in enumerate(parent.depths))
+    """The edit of a child that differs from its parent outside the body only."""
+    sources = (tuple((stage, block) for block in range(depth)) for stage, depth in enumerate(parent.body.depths))
     return Edit(parent, child, tuple(sources))

@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from optimizer.arch.families import choose_anchor_scale, lay_out_stages
+from optimizer.arch.bodies.resnet import ResNetSpec, lay_out_stages
+from optimizer.arch.heads import FasterRCNNHead
+from optimizer.arch.necks import FpnSpec
 from optimizer.arch.spec import ArchSpec
 from optimizer.errors import InputError
 
@@ -41,16 +43,15 @@ def arch_from_encoding(text: str, input_size: tuple[int, int], group_widths: tup
             f"an encoding has four stages, each opened by '[', but {len(stages)} were found in {_cite(text)}"
         )
     groups = [[0] * len(stage) for stage in stages] if group_widths is None else _assign_groups(stages, group_widths)
-    return ArchSpec(
-        stages=lay_out_stages(stages, groups),
-        input_size=input_size,
-        anchor_scale=choose_anchor_scale(input_size),
-    )
+    body = ResNetSpec(lay_out_stages(stages, groups))
+    return ArchSpec(input_size, body, FpnSpec(), FasterRCNNHead.for_canvas(input_size))
 
 
 def encoding_from_arch(arch: ArchSpec) -> str:
     """The papers' text for a backbone; group widths, shortcuts, neck, head and canvas are not part of it."""
-    stages = ("-".join(f"({', '.join(map(str, block.widths))})" for block in stage.blocks) for stage in arch.stages)
+    stages = (
+        "-".join(f"({', '.join(map(str, block.widths))})" for block in stage.blocks) for stage in arch.body.stages
+    )
     return ", ".join(f"[{stage}]" for stage in stages)
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from optimizer.arch.spec import ArchSpec, BlockSpec, FasterRCNNHead, Head, RetinaNetHead, StageSpec
+from optimizer.arch.bodies.resnet import ResNetSpec, lay_out_stages
+from optimizer.arch.heads import HEADS
+from optimizer.arch.necks import FpnSpec
+from optimizer.arch.spec import ArchSpec
 from optimizer.errors import InputError
 
-__all__ = ["FAMILIES", "Family", "base_arch", "choose_anchor_scale", "lay_out_stages"]
-
-STEM_WIDTH = 64
+__all__ = ["FAMILIES", "Family", "base_arch"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,12 @@ class Family:
     depths: tuple[int, ...]
     widths: tuple[tuple[int, ...], ...]
     group_widths: tuple[int, ...] = (0, 0, 0, 0)
+
+    def body(self) -> ResNetSpec:
+        """The unpruned body."""
+        widths = [[width] * depth for width, depth in zip(self.widths, self.depths)]
+        group_widths = [[width] * depth for width, depth in zip(self.group_widths, self.depths)]
+        return ResNetSpec(lay_out_stages(widths, group_widths))
 
 
 BASIC = ((64, 64), (128, 128), (256, 256), (512, 512))
@@ -48,56 +55,19 @@ def base_arch(
     Args:
         name: a key of `FAMILIES`.
         input_size: canvas (width, height) in pixels.
-        detector: "faster_rcnn" or "retinanet".
+        detector: a key of `HEADS`.
         region_proposals: of a Faster R-CNN; None is the papers' 1000.
     """
-    family = FAMILIES.get(name)
+    family, head = FAMILIES.get(name), HEADS.get(detector)
     if family is None:
         raise InputError(f"there is no base {name!r}; choose one of {', '.join(FAMILIES)}")
-    widths = [[width] * depth for width, depth in zip(family.widths, family.depths)]
-    group_widths = [[width] * depth for width, depth in zip(family.group_widths, family.depths)]
-    return ArchSpec(
-        stages=lay_out_stages(widths, group_widths),
-        input_size=input_size,
-        head=_choose_head(detector, region_proposals),
-        stem_width=STEM_WIDTH,
-        anchor_scale=choose_anchor_scale(input_size),
-    )
-
-
-def lay_out_stages(
-    widths: Sequence[Sequence[tuple[int, ...]]], group_widths: Sequence[Sequence[int]]
-) -> tuple[StageSpec, ...]:
-    """Stages of these block widths after the standard stem, with strides and projections only where they are needed.
-
-    The first block of every stage but the first has stride 2; a shortcut is projected where the stride is 2 or the
-    width changes.
-    """
-    stages = []
-    in_width = STEM_WIDTH
-    for stage, (stage_widths, stage_group_widths) in enumerate(zip(widths, group_widths)):
-        blocks = []
-        for block, (block_widths, group_width) in enumerate(zip(stage_widths, stage_group_widths)):
-            stride = 2 if stage > 0 and block == 0 else 1
-            projection = stride == 2 or block_widths[-1] != in_width
-            blocks.append(BlockSpec(block_widths, stride, group_width, projection))
-            in_width = block_widths[-1]
-        stages.append(StageSpec(tuple(blocks)))
-    return tuple(stages)
-
-
-def choose_anchor_scale(input_size: tuple[int, int]) -> int:
-    """The papers' 8 on a canvas of at least 600 pixels, 4 on smaller ones, whose objects are smaller too."""
-    return 8 if min(input_size) >= 600 else 4
-
-
-def _choose_head(detector: str, region_proposals: int | None) -> Head:
-    if detector == "faster_rcnn":
-        return FasterRCNNHead() if region_proposals is None else FasterRCNNHead(region_proposals=region_proposals)
-    if detector == "retinanet":
-        if region_proposals is not None:
+    if head is None:
+        raise InputError(f"there is no detector {detector!r}; choose {' or '.join(HEADS)}")
+    unpruned = head.for_canvas(input_size)
+    if region_proposals is not None:
+        if unpruned.region_proposals is None:
             raise InputError(
-                f"a RetinaNet has no region proposals, but {region_proposals} were asked for: leave it out"
+                f"a {detector} has no region proposals, but {region_proposals} were asked for: leave it out"
             )
-        return RetinaNetHead()
-    raise InputError(f"there is no detector {detector!r}; choose faster_rcnn or retinanet")
+        unpruned = unpruned.propose(region_proposals)
+    return ArchSpec(input_size, family.body(), FpnSpec(), unpruned)

@@ -12,8 +12,11 @@ from math import prod
 from random import Random
 from typing import Any
 
-from optimizer.arch.families import FAMILIES, STEM_WIDTH, choose_anchor_scale
-from optimizer.arch.spec import ArchSpec, BlockSpec, FasterRCNNHead, Head, RetinaNetHead, StageSpec
+from optimizer.arch.bodies import BlockSpec, ResNetSpec, StageSpec
+from optimizer.arch.families import FAMILIES
+from optimizer.arch.heads import HEADS
+from optimizer.arch.necks import FpnSpec
+from optimizer.arch.spec import ArchSpec
 from optimizer.errors import InputError
 
 __all__ = ["ElasticSpace", "ElasticSubnet"]
@@ -65,8 +68,8 @@ class ElasticSpace:
         depths: for each stage the depths to choose from, ascending; the paper's R101 has 2-3, 2-4, 2-23, 2-3.
         widths: width coefficients, ascending (paper: 1.0, 1.25, 1.5).
         sizes: canvases (width, height), the super-network's first.
-        region_proposals: of every member with a Faster R-CNN head.
-        detector: "faster_rcnn" or "retinanet".
+        region_proposals: of every member whose head has them.
+        detector: a key of `HEADS`.
     """
 
     family: str
@@ -160,13 +163,5 @@ class ElasticSpace:
             widths = tuple(round(width * coefficient) for width in family.widths[stage])
             first = BlockSpec(widths, stride=1 if stage == 0 else 2, projection=True)
             stages.append(StageSpec((first, *[BlockSpec(widths)] * (depth - 1))))
-        head: Head = FasterRCNNHead(region_proposals=self.region_proposals)
-        if self.detector == "retinanet":
-            head = RetinaNetHead()
-        return ArchSpec(
-            stages=tuple(stages),
-            input_size=subnet.size,
-            head=head,
-            stem_width=STEM_WIDTH,
-            anchor_scale=choose_anchor_scale(self.sizes[0]),
-        )
+        head = HEADS[self.detector].for_canvas(self.sizes[0]).propose(self.region_proposals)
+        return ArchSpec(subnet.size, ResNetSpec(tuple(stages)), FpnSpec(), head)

@@ -19,7 +19,7 @@ from optimizer.arch.actions import (
     SetRegionProposals,
     uniform_importance,
 )
-from optimizer.arch.spec import ArchSpec, FasterRCNNHead
+from optimizer.arch.spec import ArchSpec
 from optimizer.errors import InputError
 
 __all__ = ["Space", "contains", "legal_actions"]
@@ -31,10 +31,10 @@ class Space:
 
     Attributes:
         sizes: canvases (width, height) in pixels; the papers' four by default.
-        region_proposals: choices for a Faster R-CNN.
+        region_proposals: choices for a head that has them.
         actions: kinds of action that may be proposed, from `ACTIONS`.
         max_depths: most blocks of each stage.
-        min_width: narrowest convolution of the backbone.
+        min_width: narrowest convolution of the body.
         round_to, prune_ratio: of `PruneChannels`; all widths that are pruned become multiples of `round_to`.
         layer_norm: `PruneLayer.norm`.
         width_ratio: share of its width that the pyramid, the RPN or the box head loses in one action.
@@ -64,23 +64,19 @@ class Space:
             raise InputError(f"greatest depths are four positive numbers, not {self.max_depths}")
         _list_candidates(self)  # an impossible size, ratio or norm is refused here, before any work
 
+    def floor(self, name: str) -> int:
+        """The least a width outside the body (one of `ArchSpec.outer_widths`) may be."""
+        return self.min_box_width if name == PruneBoxHead.part else self.min_neck_width
+
 
 def contains(arch: ArchSpec, space: Space) -> bool:
     """Whether canvas, head, depths and widths of an architecture are among those the space allows."""
     return (
         arch.input_size in space.sizes
-        and arch.fpn_width >= space.min_neck_width
-        and (not isinstance(arch.head, FasterRCNNHead) or _admits_head(arch.head, space))
-        and all(depth <= most for depth, most in zip(arch.depths, space.max_depths))
-        and all(min(block.widths) >= space.min_width for _, _, block in arch.blocks())
-    )
-
-
-def _admits_head(head: FasterRCNNHead, space: Space) -> bool:
-    return (
-        head.region_proposals in space.region_proposals
-        and head.rpn_width >= space.min_neck_width
-        and head.box_width >= space.min_box_width
+        and arch.head.region_proposals in (None, *space.region_proposals)
+        and all(width >= space.floor(name) for name, width in arch.outer_widths.items())
+        and all(depth <= most for depth, most in zip(arch.body.depths, space.max_depths))
+        and all(min(block.widths) >= space.min_width for _, _, block in arch.body.blocks())
     )
 
 
@@ -93,10 +89,10 @@ def legal_actions(arch: ArchSpec, space: Space) -> list[Action]:
     legal = []
     for action in _list_candidates(space):
         try:
-            depths = action.apply(arch, importance).child.depths
+            depths = action.apply(arch, importance).child.body.depths
         except IllegalAction:
             continue
-        if all(depth <= max(before, most) for depth, before, most in zip(depths, arch.depths, space.max_depths)):
+        if all(depth <= max(before, most) for depth, before, most in zip(depths, arch.body.depths, space.max_depths)):
             legal.append(action)
     return legal
 
@@ -109,8 +105,9 @@ def _list_candidates(space: Space) -> list[Action]:
         *(Rearrange(stage, end) for stage in range(4) for end in ("first", "last")),
         *(Resize(size) for size in dict.fromkeys(space.sizes)),
         *(SetRegionProposals(count) for count in dict.fromkeys(space.region_proposals)),
-        PruneFPN(space.width_ratio, space.round_to, space.min_neck_width),
-        PruneRPN(space.width_ratio, space.round_to, space.min_neck_width),
-        PruneBoxHead(space.width_ratio, space.round_to, space.min_box_width),
+        *(
+            prune(space.width_ratio, space.round_to, space.floor(prune.part))
+            for prune in (PruneFPN, PruneRPN, PruneBoxHead)
+        ),
     ]
     return [action for action in candidates if action.kind in space.actions]

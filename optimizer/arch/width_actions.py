@@ -1,14 +1,15 @@
-"""Actions of ours that narrow the detector around its backbone: pyramid, RPN and box head.
+"""Actions of ours that narrow the detector around its body: pyramid, RPN and box head.
 
-The paper prunes the backbone alone, and then the neck and the heads are most of what is left.
+The paper prunes the body alone, and then the neck and the heads are most of what is left.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from optimizer.arch.edits import Edit, IllegalAction, Importance, PlainAction, keep_blocks
-from optimizer.arch.spec import ArchSpec, FasterRCNNHead
+from optimizer.arch.spec import ArchSpec
 from optimizer.errors import InputError
 
 __all__ = ["PruneBoxHead", "PruneFPN", "PruneRPN"]
@@ -19,11 +20,14 @@ class _PruneWidth(PlainAction):
     """One width made smaller by a share of itself; which channels stay is inheritance's choice (`morph.neck`).
 
     Attributes:
+        part: the width, by its name in `ArchSpec.outer_widths`.
         ratio: share of the width to drop; rounding and the floor may change it.
         round_to: the new width is a multiple of it.
         min_width: the new width is not below it.
     """
 
+    part: ClassVar[str]
+    prunes = True
     ratio: float = 0.25
     round_to: int = 8
     min_width: int = 32
@@ -32,18 +36,24 @@ class _PruneWidth(PlainAction):
         if not 0 < self.ratio < 1 or min(self.round_to, self.min_width) < 1:
             raise InputError(f"pruning a width needs a ratio between 0 and 1, rounding and floor from 1, not {self}")
 
-    def _shrink(self, width: int, owner: str) -> int:
+    def apply(self, arch: ArchSpec, importance: Importance) -> Edit:
+        if self.part in arch.neck.widths:
+            neck = arch.neck.with_width(self.part, self._shrink(arch.neck.widths[self.part]))
+            return keep_blocks(arch, replace(arch, neck=neck))
+        if self.part in arch.head.widths:
+            head = arch.head.with_width(self.part, self._shrink(arch.head.widths[self.part]))
+            return keep_blocks(arch, replace(arch, head=head))
+        raise IllegalAction(f"a detector of kind {arch.head.kind} has no {self.part}")
+
+    def _shrink(self, width: int) -> int:
         """The largest multiple of `round_to` that is at most the share of `width` to keep, or else the floor."""
         wanted = int(width * (1 - self.ratio) + 1e-9) // self.round_to * self.round_to
         floor = -(-self.min_width // self.round_to) * self.round_to
         if max(wanted, floor) >= width:
-            raise IllegalAction(f"the {owner}'s width of {width} cannot be pruned below its floor of {self.min_width}")
+            raise IllegalAction(
+                f"the {self.part}'s width of {width} cannot be pruned below its floor of {self.min_width}"
+            )
         return max(wanted, floor)
-
-    def _find_head(self, arch: ArchSpec, owner: str) -> FasterRCNNHead:
-        if not isinstance(arch.head, FasterRCNNHead):
-            raise IllegalAction(f"a detector of kind {arch.head.kind} has no {owner}")
-        return arch.head
 
 
 @dataclass(frozen=True)
@@ -51,10 +61,7 @@ class PruneFPN(_PruneWidth):
     """Narrow every level of the pyramid, and with it what the heads read; a RetinaNet's towers are as wide as it is."""
 
     kind = "prune_fpn"
-    prunes = True
-
-    def apply(self, arch: ArchSpec, importance: Importance) -> Edit:
-        return keep_blocks(arch, replace(arch, fpn_width=self._shrink(arch.fpn_width, "pyramid")))
+    part = "FPN"
 
 
 @dataclass(frozen=True)
@@ -62,11 +69,7 @@ class PruneRPN(_PruneWidth):
     """Narrow the 3x3 convolution of a Faster R-CNN's RPN."""
 
     kind = "prune_rpn"
-    prunes = True
-
-    def apply(self, arch: ArchSpec, importance: Importance) -> Edit:
-        head = self._find_head(arch, "RPN")
-        return keep_blocks(arch, replace(arch, head=replace(head, rpn_width=self._shrink(head.rpn_width, "RPN"))))
+    part = "RPN"
 
 
 @dataclass(frozen=True)
@@ -74,9 +77,5 @@ class PruneBoxHead(_PruneWidth):
     """Narrow both hidden layers of a Faster R-CNN's box head."""
 
     kind = "prune_box_head"
-    prunes = True
+    part = "box head"
     min_width: int = 128
-
-    def apply(self, arch: ArchSpec, importance: Importance) -> Edit:
-        head = self._find_head(arch, "box head")
-        return keep_blocks(arch, replace(arch, head=replace(head, box_width=self._shrink(head.box_width, "box head"))))

@@ -10,12 +10,12 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHe
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.ops import MultiScaleRoIAlign
-from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-from optimizer.arch.spec import ArchSpec, FasterRCNNHead
+from optimizer.arch.heads import FasterRCNNHead
+from optimizer.arch.spec import ArchSpec
+from optimizer.detectors.backbone import Backbone
 from optimizer.detectors.base import Detector, GraphOps, Prediction, RegionView, Truth
 from optimizer.detectors.geometry import big_enough, clip_boxes, decode_boxes, list_canvases
-from optimizer.detectors.resnet import Backbone
 
 __all__ = ["FasterRCNN"]
 
@@ -49,15 +49,15 @@ class FasterRCNN(Detector):
 
     def __init__(self, arch: ArchSpec, num_classes: int) -> None:
         super().__init__()
-        head = arch.head
+        head, width = arch.head, arch.maps[0].width
         assert isinstance(head, FasterRCNNHead)
         self.arch, self.num_classes = arch, num_classes
-        self.backbone = Backbone(arch, first_map=0, extra=LastLevelMaxPool())
-        sizes = tuple((arch.anchor_scale * stride,) for stride in (4, 8, 16, 32, 64))
+        self.backbone = Backbone(arch)
+        sizes = tuple((head.anchor_scale * stride,) for stride in head.levels.strides)
         anchors = AnchorGenerator(sizes, (RATIOS,) * len(sizes))
         self.rpn = RegionProposalNetwork(
             anchors,
-            WideRPNHead(arch.fpn_width, head.rpn_width, len(RATIOS)),
+            WideRPNHead(width, head.rpn_width, len(RATIOS)),
             fg_iou_thresh=0.7,
             bg_iou_thresh=0.3,
             batch_size_per_image=256,
@@ -68,7 +68,7 @@ class FasterRCNN(Detector):
         )
         self.roi_heads = RoIHeads(
             MultiScaleRoIAlign(["0", "1", "2", "3"], output_size=7, sampling_ratio=2),
-            TwoMLPHead(arch.fpn_width * 7 * 7, head.box_width),
+            TwoMLPHead(width * 7 * 7, head.box_width),
             FastRCNNPredictor(head.box_width, num_classes + 1),
             fg_iou_thresh=0.5,
             bg_iou_thresh=0.5,

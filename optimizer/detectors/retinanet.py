@@ -9,12 +9,12 @@ from torchvision.models.detection import _utils
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.retinanet import RetinaNetHead as TorchvisionHead
 from torchvision.ops import MultiScaleRoIAlign, batched_nms, box_iou
-from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
-from optimizer.arch.spec import ArchSpec, RetinaNetHead
+from optimizer.arch.heads import RetinaNetHead
+from optimizer.arch.spec import ArchSpec
+from optimizer.detectors.backbone import Backbone
 from optimizer.detectors.base import Detector, GraphOps, Prediction, RegionView, Truth
 from optimizer.detectors.geometry import clip_boxes, decode_boxes, list_canvases
-from optimizer.detectors.resnet import Backbone
 
 __all__ = ["RetinaNet"]
 
@@ -31,15 +31,16 @@ class RetinaNet(Detector):
 
     def __init__(self, arch: ArchSpec, num_classes: int) -> None:
         super().__init__()
+        head, width = arch.head, arch.maps[0].width
+        assert isinstance(head, RetinaNetHead)
         self.arch, self.num_classes = arch, num_classes
-        self.backbone = Backbone(arch, first_map=1, extra=LastLevelP6P7(arch.fpn_width, arch.fpn_width))
-        sides = [arch.anchor_scale * stride / 2 for stride in (8, 16, 32, 64, 128)]
+        self.backbone = Backbone(arch)
+        sides = [head.anchor_scale * stride / 2 for stride in head.levels.strides]
         sizes = tuple(tuple(int(side * octave) for octave in OCTAVES) for side in sides)
         self.anchor_generator = AnchorGenerator(sizes, (RATIOS,) * len(sizes))
-        self.head = TorchvisionHead(arch.fpn_width, len(RATIOS) * len(OCTAVES), num_classes)
-        assert isinstance(arch.head, RetinaNetHead)
+        self.head = TorchvisionHead(width, len(RATIOS) * len(OCTAVES), num_classes)
         for tower in (self.head.classification_head, self.head.regression_head):
-            tower.conv = tower.conv[: arch.head.tower_depth]
+            tower.conv = tower.conv[: head.tower_depth]
         self.matcher = _utils.Matcher(0.5, 0.4, allow_low_quality_matches=True)
         self.view_pool = MultiScaleRoIAlign(["0", "1", "2", "3", "4"], output_size=7, sampling_ratio=2)
 

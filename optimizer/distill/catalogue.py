@@ -14,7 +14,7 @@ from optimizer.distill.proposal import ProposalFeature
 __all__ = ["DISTILLERS"]
 
 DISTILLERS: Mapping[str, Callable[[ArchSpec, ArchSpec, DistillConfig], Distiller]] = {  # of student and teacher
-    "feature": lambda of, by, config: ProposalFeature(of.fpn_width, by.fpn_width, config.feature_regions),
+    "feature": lambda of, by, config: ProposalFeature(of.maps[0].width, by.maps[0].width, config.feature_regions),
     "classification": lambda of, by, config: Classification(config.temperature),
     "localization": lambda of, by, config: Localization(config.class_aware),
 }

@@ -69,16 +69,17 @@ def check_pair(student: ArchSpec, teacher: ArchSpec, config: DistillConfig) -> N
         raise InputError(
             f"a {teacher.head.kind} cannot teach a {student.head.kind}: their regions and outputs are of another kind"
         )
-    if student.head.kind != "retinanet":
+    ours, theirs = student.head.region_anchor_scale, teacher.head.region_anchor_scale
+    if ours is None:
         return
-    if student.anchor_scale != teacher.anchor_scale:
+    if ours != theirs:
         raise InputError(
-            f"a RetinaNet teaches through its anchors, and those of the teacher (scale {teacher.anchor_scale}) are not "
-            f"the student's (scale {student.anchor_scale})"
+            f"a {student.head.kind} teaches through its anchors, and those of the teacher (scale {theirs}) are not "
+            f"the student's (scale {ours})"
         )
     if config.teacher_canvas == "own" and student.input_size != teacher.input_size:
         raise InputError(
-            "a RetinaNet teaches through its anchors, which are the same on the same canvas only: student "
+            f"a {student.head.kind} teaches through its anchors, which are the same on the same canvas only: student "
             "{}x{}, teacher {}x{}; choose one canvas (--sizes) or show the student's (distill.teacher_canvas)".format(
                 *student.input_size, *teacher.input_size
             )

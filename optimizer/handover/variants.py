@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from deploy import LatencyRecord, MeasurementFailure, TargetSpec, compare
-from optimizer.arch.spec import ArchSpec, FasterRCNNHead
+from optimizer.arch.spec import ArchSpec
 from optimizer.config import RunConfig
 from optimizer.cost.base import RelativeCost
 from optimizer.errors import InputError
@@ -35,8 +35,8 @@ class Variant:
         """The architecture that is exported; it takes the weights of `arch`."""
         if self.region_proposals is None:
             return arch
-        assert isinstance(arch.head, FasterRCNNHead)
-        return replace(arch, head=replace(arch.head, region_proposals=self.region_proposals))
+        assert arch.head.region_proposals is not None, "a variant of a head that has no region proposals"
+        return replace(arch, head=arch.head.propose(self.region_proposals))
 
 
 PLAIN = Variant()
@@ -114,8 +114,8 @@ def list_variants(config: RunConfig, spec: TargetSpec, arch: ArchSpec) -> tuple[
         return ()
     wanted = config.variants.region_proposals
     counts: list[int | None] = [None]
-    if isinstance(arch.head, FasterRCNNHead):
-        own = arch.head.region_proposals
+    own = arch.head.region_proposals
+    if own is not None:
         choices = config.search.space.region_proposals if wanted is None else wanted
         counts += sorted((count for count in set(choices) if count < own), reverse=True)
     return tuple(Variant(precision, count) for precision in precisions for count in counts)[1:]

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from optimizer.arch import ArchSpec, Importance, group_channels
-from optimizer.arch.actions import Position
-from optimizer.morph.layers import list_layers, name_block
+from optimizer.arch import ArchSpec, Importance
+from optimizer.arch.bodies import Position
+from optimizer.morph.layers import BODY, name_block
 
 __all__ = ["measure_channels", "measure_importance"]
 
@@ -19,31 +19,23 @@ def measure_importance(weights: Mapping[str, Tensor], arch: ArchSpec) -> Importa
 
 
 def measure_channels(weights: Mapping[str, Tensor], arch: ArchSpec) -> dict[str, tuple[float, ...]]:
-    """Magnitude of each channel's BatchNorm scale, under every name that `group_channels` decides by."""
+    """Magnitude of each channel's BatchNorm scale, under every name that the body's channel groups are decided by."""
     return {
-        name: tuple(weights[f"{_name_norm(name)}.weight"].detach().abs().tolist())
-        for group in group_channels(arch)
+        name: tuple(weights[f"{BODY}.{arch.body.name_norm(name)}.weight"].detach().abs().tolist())
+        for group in arch.body.channel_groups()
         for name in group.names
     }
-
-
-def _name_norm(group: str) -> str:
-    """The BatchNorm that decides over a group of channels: a stream's is that of the projection it starts at."""
-    kind, place = group.split(":")
-    stage, block, *conv = (int(number) for number in place.split("."))
-    norm = "downsample.1" if kind == "stream" else f"bn{conv[0] + 1}"
-    return f"{name_block((stage, block))}.{norm}"
 
 
 def _measure_blocks(weights: Mapping[str, Tensor], arch: ArchSpec) -> dict[Position, float]:
     """L1 norm of each block's parameters: convolutions, BatchNorm scales and shifts, the projection's included."""
     norms = {}
-    width = arch.stem_width
-    for stage, index, block in arch.blocks():
-        name = name_block((stage, index))
+    width = arch.body.stem_width
+    for stage, index, block in arch.body.blocks():
+        name = name_block(arch.body, (stage, index))
         norms[stage, index] = sum(
             weights[f"{name}.{parameter}"].detach().abs().sum().item()
-            for layer in list_layers(block, width)
+            for layer in block.list_layers(width)
             for parameter in (f"{layer.conv}.weight", f"{layer.norm}.weight", f"{layer.norm}.bias")
         )
         width = block.out_width

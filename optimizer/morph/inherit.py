@@ -11,47 +11,50 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from optimizer.arch import ArchSpec, Edit, FasterRCNNHead, group_channels, kept_channels
-from optimizer.arch.actions import Position
+from optimizer.arch import Edit, kept_channels
+from optimizer.arch.bodies import Layer, Position
+from optimizer.arch.channels import Site
 from optimizer.morph.importance import measure_channels
-from optimizer.morph.laterals import LATERALS, inherit_lateral
-from optimizer.morph.layers import BODY, Channels, Layer, list_layers, make_layer, name_block, take_channels, take_layer
-from optimizer.morph.neck import narrow_neck_and_heads
+from optimizer.morph.laterals import inherit_lateral, name_laterals
+from optimizer.morph.layers import BODY, Channels, make_layer, name_block, take_channels, take_layer
+from optimizer.morph.neck import list_channel_sets, narrow_neck_and_heads
 
 __all__ = ["inherit"]
 
 Weights = Mapping[str, Tensor]
-Site = tuple[int, int, int]  # (stage, block, convolution), each from 0
 
 
 def inherit(weights: Weights, edit: Edit) -> dict[str, Tensor]:
     """The child's state dict; it shares no memory with the parent's, which is left alone.
 
     Of a narrowed convolution the channels with the greatest BatchNorm scale stay, and everything that reads it follows;
-    `group_channels` says which are decided together. A new block is an exact identity, because its last BatchNorm has
+    the body says which are decided together. A new block is an exact identity, because its last BatchNorm has
     scale 0. A new projection passes channels on with scale 1 (a reconstruction, and the closest to an identity). Neck
     and heads follow last, by `narrow_neck_and_heads`.
 
     Args:
         weights: the parent's state dict, with torchvision's names.
     """
-    _assert_only_narrower_outside_backbone(edit)
+    _assert_only_narrower_outside_body(edit)
     kept = _choose_channels(weights, edit)
-    remade = (f"{BODY}.layer", f"{LATERALS}.")
+    parent, body = edit.parent.body, edit.child.body
+    remade = tuple(f"{name_block(parent, (stage, index))}." for stage, index, _ in parent.blocks())
+    remade += tuple(f"{name}." for name in name_laterals(edit.parent).values())
     child = {name: take_channels(tensor) for name, tensor in weights.items() if not name.startswith(remade)}
-    width = edit.child.stem_width
+    like = next(tensor for name, tensor in weights.items() if name.startswith(BODY) and tensor.is_floating_point())
+    width = body.stem_width
     stream: Channels = None
     tap: Position | None = None  # the parent's block whose output the last of the child's puts out
     for stage, sources in enumerate(edit.sources):
         for index, source in enumerate(sources):
-            block, name = edit.child.stages[stage].blocks[index], name_block((stage, index))
-            layers = list_layers(block, width)
+            block, name = body.stages[stage].blocks[index], name_block(body, (stage, index))
+            layers = block.list_layers(width)
             if source is None:
-                assert not block.projection, f"{name} is new and cannot start a residual stream"
-                tensors = _make_block(layers, like=weights[f"{BODY}.conv1.weight"])
+                assert not block.starts_stream, f"{name} is new and cannot start a residual stream"
+                tensors = _make_block(layers, like)
             else:
                 rows = [kept.get((*source, conv)) for conv in range(len(block.widths))]
-                tensors = _inherit_block(weights, name_block(source), layers, rows, stream)
+                tensors = _inherit_block(weights, name_block(parent, source), layers, rows, stream, like)
                 stream, tap = rows[-1], source
             child |= {f"{name}.{key}": tensor for key, tensor in tensors.items()}
             width = block.out_width
@@ -60,31 +63,26 @@ def inherit(weights: Weights, edit: Edit) -> dict[str, Tensor]:
     return narrow_neck_and_heads(child, edit.child)
 
 
-def _assert_only_narrower_outside_backbone(edit: Edit) -> None:
+def _assert_only_narrower_outside_body(edit: Edit) -> None:
     """No rule says how weights would follow another change of the stem, the neck or the heads; no action makes one."""
-    (kind, widths), (child_kind, child_widths) = _describe_outside(edit.parent), _describe_outside(edit.child)
-    narrower = kind == child_kind and all(after <= before for before, after in zip(widths, child_widths))
-    before, after = (*kind, *widths), (*child_kind, *child_widths)
-    assert narrower, f"weights are inherited under the same stem, and neck and heads no wider: {before} became {after}"
-
-
-def _describe_outside(arch: ArchSpec) -> tuple[tuple[int | str, ...], tuple[int, ...]]:
-    """What stays as it is outside the backbone, and the widths that may shrink."""
-    head = arch.head
-    if isinstance(head, FasterRCNNHead):
-        return (arch.stem_width, head.kind), (arch.fpn_width, head.rpn_width, head.box_width)
-    return (arch.stem_width, head.kind, head.tower_depth), (arch.fpn_width,)
+    before, after = list_channel_sets(edit.parent), list_channel_sets(edit.child)
+    same_layers = [(item.writers, item.readers) for item in before] == [(item.writers, item.readers) for item in after]
+    narrower = same_layers and all(new.width <= old.width for old, new in zip(before, after))
+    assert narrower and edit.parent.body.stem_width == edit.child.body.stem_width, (
+        "weights are inherited under the same stem, and neck and heads no wider: "
+        f"{edit.parent.neck} and {edit.parent.head} became {edit.child.neck} and {edit.child.head}"
+    )
 
 
 def _choose_channels(weights: Weights, edit: Edit) -> dict[Site, Tensor]:
     """Output channels that stay, for every convolution of the parent that the child narrows."""
     places = {source: place for place, source in _list_sources(edit)}
     scores = measure_channels(weights, edit.parent)
-    device = weights[f"{BODY}.conv1.weight"].device
+    device = next(iter(weights.values())).device
     kept: dict[Site, Tensor] = {}
-    for group in group_channels(edit.parent):
+    for group in edit.parent.body.channel_groups():
         survivors = [(*places[stage, index], conv) for stage, index, conv in group.sites if (stage, index) in places]
-        widths = {edit.child.stages[stage].blocks[index].widths[conv] for stage, index, conv in survivors}
+        widths = {edit.child.body.stages[stage].blocks[index].widths[conv] for stage, index, conv in survivors}
         assert len(widths) <= 1, f"{group.names} have to stay equally wide, but became {sorted(widths)}"
         if widths and widths != {group.width}:
             channels = kept_channels(group.score_channels(scores), widths.pop(), group.group_width)
@@ -101,16 +99,16 @@ def _list_sources(edit: Edit) -> Iterator[tuple[Position, Position]]:
 
 
 def _inherit_block(
-    weights: Weights, source: str, layers: list[Layer], rows: list[Channels], stream: Channels
+    weights: Weights, source: str, layers: list[Layer], rows: list[Channels], stream: Channels, like: Tensor
 ) -> dict[str, Tensor]:
-    """The block `source` with the outputs `rows` of its convolutions, reading `stream` of the block before it."""
-    columns = [stream, *rows[:-1], stream]
+    """The block `source` with the outputs `rows` of its widths, reading `stream` of the block before it."""
     tensors: dict[str, Tensor] = {}
-    for layer, outputs, inputs in zip(layers, [*rows, rows[-1]], columns):
-        if layer.conv == "downsample.0" and f"{source}.downsample.0.weight" not in weights:
-            tensors |= make_layer(layer, scale=1.0, like=weights[f"{source}.conv1.weight"])
+    for layer in layers:
+        if f"{source}.{layer.conv}.weight" in weights:
+            columns = stream if layer.reads is None else rows[layer.reads]
+            tensors |= take_layer(weights, source, layer, rows[layer.writes], columns)
         else:
-            tensors |= take_layer(weights, source, layer, outputs, inputs)
+            tensors |= make_layer(layer, scale=1.0, like=like)
     return tensors
 
 

@@ -1,4 +1,4 @@
-"""The lateral convolutions of the pyramid, where an edit meets the neck: which one a stage of the child takes over."""
+"""The convolutions of the neck that read the body, where an edit of stages meets it: which one a stage takes over."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from optimizer.arch import ArchSpec, FasterRCNNHead
-from optimizer.arch.actions import Position
+from optimizer.arch import ArchSpec
+from optimizer.arch.bodies import AnyBody, Position
 from optimizer.morph.layers import Channels, take_channels
 
-__all__ = ["LATERALS", "inherit_lateral"]
+__all__ = ["inherit_lateral", "name_laterals"]
 
-LATERALS = "backbone.fpn.inner_blocks"
+
+def name_laterals(arch: ArchSpec) -> dict[int, str]:
+    """The neck's convolution that reads what each stage puts out; a stage that the neck leaves out is not in it."""
+    return arch.neck.name_readers(arch.body_maps, arch.head.levels)
 
 
 def inherit_lateral(
@@ -29,29 +32,27 @@ def inherit_lateral(
         source: the parent's block whose output the stage puts out.
         columns: the channels of it that stay.
     """
-    first_stage = 0 if isinstance(parent.head, FasterRCNNHead) else 1  # a RetinaNet's pyramid starts at stage 2
-    if stage < first_stage:
+    laterals = name_laterals(parent)
+    if stage not in laterals:
         return {}
-    starts = _list_stream_starts(parent)
-    readers = {starts[reader, parent.depths[reader] - 1]: reader for reader in range(first_stage, 4)}
-    reader = readers.get(starts[source], stage)
-    name = f"{LATERALS}.{reader - first_stage}.0"
+    body, starts = parent.body, _list_stream_starts(parent.body)
+    readers = {starts[reader, body.depths[reader] - 1]: reader for reader in laterals}
+    name = laterals[readers.get(starts[source], stage)]
     weight = weights[f"{name}.weight"]
-    width = parent.stages[source[0]].blocks[source[1]].out_width
+    width = body.stages[source[0]].blocks[source[1]].out_width
     if width != weight.shape[1]:
-        weight = weight.new_zeros(weight.shape[0], width, 1, 1)
-    lateral = f"{LATERALS}.{stage - first_stage}.0"
+        weight = weight.new_zeros(weight.shape[0], width, *weight.shape[2:])
     return {
-        f"{lateral}.weight": take_channels(weight, columns=columns),
-        f"{lateral}.bias": take_channels(weights[f"{name}.bias"]),
+        f"{laterals[stage]}.weight": take_channels(weight, columns=columns),
+        f"{laterals[stage]}.bias": take_channels(weights[f"{name}.bias"]),
     }
 
 
-def _list_stream_starts(arch: ArchSpec) -> dict[Position, Position | None]:
-    """For each block the projected block at which its residual stream starts; None is the stem."""
+def _list_stream_starts(body: AnyBody) -> dict[Position, Position | None]:
+    """For each block the one at which its residual stream starts; None is the stem."""
     starts: dict[Position, Position | None] = {}
     start: Position | None = None
-    for stage, index, block in arch.blocks():
-        start = (stage, index) if block.projection else start
+    for stage, index, block in body.blocks():
+        start = (stage, index) if block.starts_stream else start
         starts[stage, index] = start
     return starts

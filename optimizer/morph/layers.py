@@ -1,57 +1,23 @@
-"""The tensors of one convolution with its BatchNorm: their names, how they are narrowed, how new ones begin."""
+"""The tensors of a body's layer: their names, how they are narrowed, how new ones begin."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from optimizer.arch import BlockSpec
-from optimizer.arch.actions import Position
+from optimizer.arch.bodies import AnyBody, Layer, Position
 
-__all__ = ["BODY", "Channels", "Layer", "list_layers", "make_layer", "name_block", "take_channels", "take_layer"]
+__all__ = ["BODY", "Channels", "make_layer", "name_block", "take_channels", "take_layer"]
 
 BODY = "backbone.body"
 Channels = Tensor | None  # ascending indices of the channels to take; None is all of them
 
 
-@dataclass(frozen=True)
-class Layer:
-    """A convolution of a residual block and the BatchNorm behind it.
-
-    Attributes:
-        conv, norm: names of the two within the block.
-        shape: of the convolution's weight: (out, in / groups, kernel, kernel).
-        group_width: channels a group of a grouped convolution, which may be down to one group; 0 is an ordinary one.
-    """
-
-    conv: str
-    norm: str
-    shape: tuple[int, int, int, int]
-    group_width: int = 0
-
-
-def name_block(position: Position) -> str:
-    """torchvision's name of a block: ``backbone.body.layer<stage from 1>.<block>``."""
-    stage, block = position
-    return f"{BODY}.layer{stage + 1}.{block}"
-
-
-def list_layers(block: BlockSpec, in_width: int) -> list[Layer]:
-    """The convolutions of a block in the order of its widths, then the projection where there is one."""
-    kernels = (3, 3) if len(block.widths) == 2 else (1, 3, 1)
-    layers = []
-    width = in_width
-    for index, (out_width, kernel) in enumerate(zip(block.widths, kernels)):
-        group_width = block.group_width if index == 1 else 0
-        shape = (out_width, group_width or width, kernel, kernel)
-        layers.append(Layer(f"conv{index + 1}", f"bn{index + 1}", shape, group_width))
-        width = out_width
-    if block.projection:
-        layers.append(Layer("downsample.0", "downsample.1", (block.out_width, in_width, 1, 1)))
-    return layers
+def name_block(body: AnyBody, position: Position) -> str:
+    """A block's name in a detector's state dict: ``backbone.body.layer<stage from 1>.<block>`` in a ResNet."""
+    return f"{BODY}.{body.name_block(position)}"
 
 
 def take_channels(tensor: Tensor, rows: Channels = None, columns: Channels = None) -> Tensor:

@@ -11,16 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from optimizer.arch.channels import group_channels
-from optimizer.arch.spec import ArchSpec, FasterRCNNHead
+from optimizer.arch.spec import ArchSpec
 from optimizer.detectors.base import Detector, RegionView, Truth
-from optimizer.detectors.resnet import ResNetBody
+from optimizer.detectors.bodies import ResNetBody
 from optimizer.morph.importance import measure_channels
-from optimizer.morph.layers import BODY, list_layers, name_block, take_channels, take_layer
+from optimizer.morph.laterals import name_laterals
+from optimizer.morph.layers import BODY, name_block, take_channels, take_layer
 
 __all__ = ["rank_channels", "run_subnet", "slice_weights"]
-
-LATERALS = "backbone.fpn.inner_blocks"
 
 
 def slice_weights(weights: Mapping[str, Tensor], arch: ArchSpec) -> dict[str, Tensor]:
@@ -30,13 +28,11 @@ def slice_weights(weights: Mapping[str, Tensor], arch: ArchSpec) -> dict[str, Te
         weights: state dict (or parameters and buffers) of the super-network.
         arch: of a sub-network: no deeper, no wider, with the same stem, neck and head.
     """
-    sliced = {name: tensor for name, tensor in weights.items() if not name.startswith((f"{BODY}.layer", LATERALS))}
+    sliced = {name: tensor for name, tensor in weights.items() if not name.startswith(f"{BODY}.layer")}
     for name, shape in _list_shapes(arch):
-        tensor = weights[name]
-        sliced[name] = tensor[tuple(slice(size) for size in shape)] if shape else tensor
-    for name, tensor in weights.items():
-        if name.startswith(LATERALS) and name.endswith(".bias"):
-            sliced[name] = tensor
+        sliced[name] = weights[name][tuple(slice(size) for size in shape)] if shape else weights[name]
+    for stage, lateral in name_laterals(arch).items():
+        sliced[f"{lateral}.weight"] = weights[f"{lateral}.weight"][:, : arch.body_maps[stage].width]
     return sliced
 
 
@@ -49,18 +45,18 @@ def rank_channels(detector: Detector) -> None:
     arch, weights = detector.arch, detector.state_dict()
     order = _order_channels(arch, measure_channels(weights, arch))
     ranked = dict(weights)
-    first_map = 0 if isinstance(arch.head, FasterRCNNHead) else 1
-    width, stream = arch.stem_width, None
-    for stage, index, block in arch.blocks():
-        name = name_block((stage, index))
+    laterals = name_laterals(arch)
+    width, stream = arch.body.stem_width, None
+    for stage, index, block in arch.body.blocks():
+        name = name_block(arch.body, (stage, index))
         rows = [order.get((stage, index, conv)) for conv in range(len(block.widths))]
-        columns = [stream, *rows[:-1], stream]
-        for layer, outputs, inputs in zip(list_layers(block, width), [*rows, rows[-1]], columns):
-            tensors = take_layer(weights, name, layer, outputs, inputs)
+        for layer in block.list_layers(width):
+            columns = stream if layer.reads is None else rows[layer.reads]
+            tensors = take_layer(weights, name, layer, rows[layer.writes], columns)
             ranked |= {f"{name}.{key}": tensor for key, tensor in tensors.items()}
         width, stream = block.out_width, rows[-1]
-        lateral = f"{LATERALS}.{stage - first_map}.0.weight"
-        if index == arch.depths[stage] - 1 and lateral in weights:
+        if index == arch.body.depths[stage] - 1 and stage in laterals:
+            lateral = f"{laterals[stage]}.weight"
             ranked[lateral] = take_channels(weights[lateral], columns=stream)
     detector.load_state_dict(ranked)
 
@@ -74,7 +70,7 @@ def run_subnet(
     sliced = {f"detector.{name}": tensor for name, tensor in slice_weights(own, arch).items()}
     body = detector.get_submodule(BODY)
     assert isinstance(body, ResNetBody)
-    with body.shortened(arch.depths):
+    with body.shortened(arch.body.depths):
         result: tuple[dict[str, Tensor], list[Tensor], RegionView] = functional_call(caller, sliced, (images, truths))
     return result
 
@@ -93,25 +89,22 @@ class _Caller(nn.Module):
 
 
 def _list_shapes(arch: ArchSpec) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Name and shape of every tensor of a sub-network's stages, and of the laterals that read them."""
-    first_map = 0 if isinstance(arch.head, FasterRCNNHead) else 1
-    width = arch.stem_width
-    for stage, index, block in arch.blocks():
-        name = name_block((stage, index))
-        for layer in list_layers(block, width):
+    """Name and shape of every tensor of a sub-network's stages."""
+    width = arch.body.stem_width
+    for stage, index, block in arch.body.blocks():
+        name = name_block(arch.body, (stage, index))
+        for layer in block.list_layers(width):
             yield f"{name}.{layer.conv}.weight", layer.shape
             for vector in ("weight", "bias", "running_mean", "running_var"):
                 yield f"{name}.{layer.norm}.{vector}", layer.shape[:1]
             yield f"{name}.{layer.norm}.num_batches_tracked", ()
         width = block.out_width
-        if index == arch.depths[stage] - 1 and stage >= first_map:
-            yield f"{LATERALS}.{stage - first_map}.0.weight", (arch.fpn_width, width, 1, 1)
 
 
 def _order_channels(arch: ArchSpec, scores: Mapping[str, tuple[float, ...]]) -> dict[tuple[int, int, int], Tensor]:
     """For each prunable convolution the order of its output channels, the most important first."""
     order: dict[tuple[int, int, int], Tensor] = {}
-    for group in group_channels(arch):
+    for group in arch.body.channel_groups():
         ranked = group.score_channels(scores)
         indices = torch.tensor(sorted(range(len(ranked)), key=lambda channel: -ranked[channel]))
         order |= dict.fromkeys(group.sites, indices)

@@ -286,20 +286,15 @@ def _describe_changes(parent: ArchSpec, child: ArchSpec) -> tuple[str, ...]:
     changes = []
     if parent.input_size != child.input_size:
         changes.append("canvas {}x{} to {}x{}".format(*parent.input_size, *child.input_size))
-    if parent.depths != child.depths:
-        changes.append(f"depths {list(parent.depths)} to {list(child.depths)}")
-    before, after = (sum(sum(block.widths) for _, _, block in arch.blocks()) for arch in (parent, child))
-    if parent.depths == child.depths and before != after:
+    if parent.body.depths != child.body.depths:
+        changes.append(f"depths {list(parent.body.depths)} to {list(child.body.depths)}")
+    before, after = (sum(sum(block.widths) for _, _, block in arch.body.blocks()) for arch in (parent, child))
+    if parent.body.depths == child.body.depths and before != after:
         changes.append(f"backbone channels {before} to {after}")
-    for name, before, after in (
-        ("FPN width", parent.fpn_width, child.fpn_width),
-        *(
-            (name, getattr(parent.head, key, 0), getattr(child.head, key, 0))
-            for name, key in (
-                ("RPN width", "rpn_width"), ("box head width", "box_width"), ("region proposals", "region_proposals")
-            )
-        ),
-    ):  # fmt: skip
-        if before != after:
-            changes.append(f"{name} {before} to {after}")
+    for name, width in parent.outer_widths.items():
+        if child.outer_widths[name] != width:
+            changes.append(f"{name} width {width} to {child.outer_widths[name]}")
+    proposals = parent.head.region_proposals, child.head.region_proposals
+    if proposals[0] != proposals[1]:
+        changes.append(f"region proposals {proposals[0]} to {proposals[1]}")
     return tuple(changes)

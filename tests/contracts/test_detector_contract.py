@@ -6,11 +6,14 @@ import pytest
 import torch
 
 from deploy.export import OnnxGraphOps
+from optimizer.arch import ArchSpec, BlockSpec, FasterRCNNHead, FpnSpec, ResNetSpec, RetinaNetHead, StageSpec
 from optimizer.arch.macs import count
-from optimizer.arch.spec import ArchSpec, BlockSpec, FasterRCNNHead, RetinaNetHead, StageSpec
 from optimizer.detectors import DETECTORS, Detector, Truth, build_detector
 
-HEADS = {"faster_rcnn": FasterRCNNHead(rpn_width=24, box_width=32, region_proposals=40), "retinanet": RetinaNetHead()}
+HEADS = {
+    "faster_rcnn": FasterRCNNHead(rpn_width=24, box_width=32, region_proposals=40, anchor_scale=4),
+    "retinanet": RetinaNetHead(anchor_scale=4),
+}
 WIDTH, HEIGHT, CLASSES = 128, 96, 3
 NO_OBJECTS = Truth(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
 
@@ -22,7 +25,7 @@ def make_arch(kind: str) -> ArchSpec:
         StageSpec((BlockSpec((8, 12, 32), stride=2, projection=True),)),
         StageSpec((BlockSpec((16, 16, 48), stride=2, projection=True, group_width=4),)),
     )
-    return ArchSpec(stages, (WIDTH, HEIGHT), head=HEADS[kind], stem_width=16, fpn_width=16, anchor_scale=4)
+    return ArchSpec((WIDTH, HEIGHT), ResNetSpec(stages, stem_width=16), FpnSpec(16), HEADS[kind])
 
 
 @pytest.fixture(params=sorted(DETECTORS))

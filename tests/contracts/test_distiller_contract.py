@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 from torchvision.ops import roi_align
 
-from optimizer.arch.spec import ArchSpec, BlockSpec, FasterRCNNHead, RetinaNetHead, StageSpec
+from optimizer.arch import ArchSpec, BlockSpec, FasterRCNNHead, FpnSpec, ResNetSpec, RetinaNetHead, StageSpec
 from optimizer.detectors import DETECTORS, Detector, Truth, build_detector
 from optimizer.distill.catalogue import DISTILLERS
 from optimizer.distill.config import DistillConfig
 from optimizer.distill.step import DistillStep, build_distillers, show_canvas
 
 HEADS = {
-    "faster_rcnn": FasterRCNNHead(rpn_width=16, box_width=24, region_proposals=20),
-    "retinanet": RetinaNetHead(tower_depth=1),
+    "faster_rcnn": FasterRCNNHead(rpn_width=16, box_width=24, region_proposals=20, anchor_scale=4),
+    "retinanet": RetinaNetHead(tower_depth=1, anchor_scale=4),
 }
 WIDTH, HEIGHT, CLASSES = 96, 64, 3
 ALL = DistillConfig(teacher_canvas="student")
@@ -43,7 +43,7 @@ def make_arch(kind: str, width: int = 8, fpn_width: int = 16, size: tuple[int, i
         StageSpec((BlockSpec((width * 2**stage,) * 2, stride=1 if stage == 0 else 2, projection=True),))
         for stage in range(4)
     )
-    return ArchSpec(stages, size, head=HEADS[kind], stem_width=8, fpn_width=fpn_width, anchor_scale=4)
+    return ArchSpec(size, ResNetSpec(stages, stem_width=8), FpnSpec(fpn_width), HEADS[kind])
 
 
 def make_detector(arch: ArchSpec, seed: int) -> Detector:

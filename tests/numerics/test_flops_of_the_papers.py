@@ -133,13 +133,13 @@ def test_r50_by_part_equals_an_independent_count():
 def test_the_students_have_the_published_depths_and_widths(name, depths, out_widths):
     arch = parse_student(name, (1080, 720))
 
-    assert arch.depths == depths
-    assert tuple(stage.out_width for stage in arch.stages) == out_widths
+    assert arch.body.depths == depths
+    assert tuple(stage.out_width for stage in arch.body.stages) == out_widths
 
 
 @pytest.mark.parametrize("name", ["r101", "x101"])
 def test_the_two_moved_blocks_are_told_from_the_rest_of_stage_4(name):
-    blocks = parse_student(name, (1080, 720)).stages[3].blocks
+    blocks = parse_student(name, (1080, 720)).body.stages[3].blocks
 
     assert [block.stride for block in blocks] == [2, 1, 1, 1, 1]
     assert [block.projection for block in blocks] == [True, False, True, False, False]

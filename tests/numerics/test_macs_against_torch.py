@@ -18,6 +18,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP
 from optimizer.arch import (
     ArchSpec,
     FasterRCNNHead,
+    FpnSpec,
     PruneChannels,
     Rearrange,
     arch_from_encoding,
@@ -109,9 +110,9 @@ def make_students() -> dict[str, ArchSpec]:
     for action in (Rearrange(2, "last"), PruneChannels(0.3), Rearrange(1, "first")):
         grouped = action.apply(grouped, uniform_importance(grouped)).child
     return {
-        "encoded": replace(encoded, fpn_width=48, head=FasterRCNNHead(32, 100, 77)),
+        "encoded": replace(encoded, neck=FpnSpec(48), head=FasterRCNNHead(32, 100, 77)),
         "grouped": grouped,
-        "retinanet": replace(base_arch("r18", (320, 240), "retinanet"), fpn_width=40),
+        "retinanet": replace(base_arch("r18", (320, 240), "retinanet"), neck=FpnSpec(40)),
     }
 
 
@@ -124,7 +125,7 @@ def test_a_student_costs_what_its_detector_costs(name):
         maps = list(detector.backbone(torch.empty(1, 3, height, width)).values())
         if isinstance(arch.head, FasterRCNNHead):
             detector.rpn.head(maps)
-            rois = torch.empty(arch.head.region_proposals, arch.fpn_width, 7, 7)
+            rois = torch.empty(arch.head.region_proposals, arch.neck.width, 7, 7)
             detector.roi_heads.box_predictor(detector.roi_heads.box_head(rois))
         else:
             detector.head(maps)

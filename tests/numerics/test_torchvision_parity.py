@@ -38,10 +38,10 @@ def load(kind: str, reference: nn.Module, folder: Path) -> Detector:
     torch.save(reference.state_dict(), folder / "weights.pth")
     classes = OUTPUTS - 1 if kind == "faster_rcnn" else OUTPUTS  # Faster R-CNN's first class is the background
     arch = base_arch("r50", (WIDTH, HEIGHT), detector=kind)
-    if arch.anchor_scale != 8:
+    if arch.head.anchor_scale != 8:
         from dataclasses import replace
 
-        arch = replace(arch, anchor_scale=8)
+        arch = replace(arch, head=replace(arch.head, anchor_scale=8))
     detector = build_detector(arch, classes)
     assert load_weights(detector, folder / "weights.pth").fresh == ()
     return detector.eval()

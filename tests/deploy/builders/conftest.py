@@ -44,12 +44,12 @@ def make_model() -> MakeModel:
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small detector of each kind, as it is exported."""
     from deploy.export import export_onnx
-    from optimizer.arch.spec import ArchSpec, BlockSpec, FasterRCNNHead, RetinaNetHead, StageSpec
+    from optimizer.arch import ArchSpec, BlockSpec, FasterRCNNHead, FpnSpec, ResNetSpec, RetinaNetHead, StageSpec
     from optimizer.detectors import build_detector
 
     heads = {"faster_rcnn": FasterRCNNHead(16, 32, region_proposals=60), "retinanet": RetinaNetHead(tower_depth=1)}
     stages = tuple(StageSpec((BlockSpec((8, 8), 1 if index == 0 else 2, projection=index > 0),)) for index in range(4))
-    arch = ArchSpec(stages, (130, 98), heads[request.param], stem_width=8, fpn_width=16)
+    arch = ArchSpec((130, 98), ResNetSpec(stages, stem_width=8), FpnSpec(16), heads[request.param])
     path = tmp_path_factory.mktemp("exported") / f"{request.param}.onnx"
     export_onnx(build_detector(arch, num_classes=4, seed=0), arch.input_size, path)
     return path

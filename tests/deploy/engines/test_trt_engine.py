@@ -226,12 +226,12 @@ def test_the_real_thing_agrees_with_onnx_runtime(model: Path, tmp_path: Path) ->
 def test_the_real_thing_detects_what_onnx_runtime_detects(kind: str, tmp_path: Path) -> None:
     pytest.importorskip("tensorrt", reason="TensorRT is not installed")
     from deploy.export import export_onnx
-    from optimizer.arch.spec import ArchSpec, BlockSpec, FasterRCNNHead, RetinaNetHead, StageSpec
+    from optimizer.arch import ArchSpec, BlockSpec, FasterRCNNHead, FpnSpec, ResNetSpec, RetinaNetHead, StageSpec
     from optimizer.detectors import build_detector
 
     heads = {"faster_rcnn": FasterRCNNHead(16, 32, region_proposals=60), "retinanet": RetinaNetHead(tower_depth=1)}
     stages = tuple(StageSpec((BlockSpec((8, 8), 1 if index == 0 else 2, projection=index > 0),)) for index in range(4))
-    arch = ArchSpec(stages, (130, 98), heads[kind], stem_width=8, fpn_width=16)
+    arch = ArchSpec((130, 98), ResNetSpec(stages, stem_width=8), FpnSpec(16), heads[kind])
     model = tmp_path / f"{kind}.onnx"
     export_onnx(build_detector(arch, num_classes=4, seed=0), arch.input_size, model, nms="matrix")
     with TrtEngine(model, plans=tmp_path / "plans") as engine, open_engine(model, 1, "ort") as other:

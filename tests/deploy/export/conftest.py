@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from optimizer.arch.spec import ArchSpec, BlockSpec, FasterRCNNHead, RetinaNetHead, StageSpec
+from optimizer.arch import ArchSpec, BlockSpec, FasterRCNNHead, FpnSpec, ResNetSpec, RetinaNetHead, StageSpec
 from optimizer.detectors import Detector, build_detector
 
 WIDTH, HEIGHT = 170, 130
@@ -54,8 +54,8 @@ def narrow_arch(kind: str, width: int = WIDTH, height: int = HEIGHT) -> ArchSpec
         StageSpec((BlockSpec((8 * 2**index, 8 * 2**index), 1 if index == 0 else 2, projection=index > 0),))
         for index in range(4)
     )
-    head = RetinaNetHead(tower_depth=4) if kind == "retinanet" else FasterRCNNHead(16, 32, region_proposals=60)
-    return ArchSpec(stages, (width, height), head, stem_width=8, fpn_width=16, anchor_scale=4)
+    heads = {"retinanet": RetinaNetHead(4, anchor_scale=4), "faster_rcnn": FasterRCNNHead(16, 32, 60, anchor_scale=4)}
+    return ArchSpec((width, height), ResNetSpec(stages, stem_width=8), FpnSpec(16), heads[kind])
 
 
 @pytest.fixture(scope="session")

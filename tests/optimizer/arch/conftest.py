@@ -6,8 +6,8 @@ from random import Random
 import pytest
 from hypothesis import strategies as st
 
-from optimizer.arch import ArchSpec, Importance, base_arch, group_channels
-from optimizer.arch.families import lay_out_stages
+from optimizer.arch import ArchSpec, FasterRCNNHead, FpnSpec, Importance, ResNetSpec, base_arch
+from optimizer.arch.bodies.resnet import lay_out_stages
 
 
 @pytest.fixture(scope="session")
@@ -19,10 +19,10 @@ def draw_importance() -> Callable[[ArchSpec, int], Importance]:
         return Importance(
             channels={
                 name: tuple(rng.random() for _ in range(group.width))
-                for group in group_channels(arch)
+                for group in arch.body.channel_groups()
                 for name in group.names
             },
-            blocks={(stage, block): rng.random() for stage, block, _ in arch.blocks()},
+            blocks={(stage, block): rng.random() for stage, block, _ in arch.body.blocks()},
         )
 
     return draw
@@ -33,7 +33,8 @@ def dense_archs() -> st.SearchStrategy[ArchSpec]:
     """Architectures without grouping, with one to three blocks of any widths in each stage."""
 
     def lay_out(widths: list[list[tuple[int, ...]]], size: tuple[int, int]) -> ArchSpec:
-        return ArchSpec(lay_out_stages(widths, [[0] * len(stage) for stage in widths]), size, anchor_scale=4)
+        body = ResNetSpec(lay_out_stages(widths, [[0] * len(stage) for stage in widths]))
+        return ArchSpec(size, body, FpnSpec(), FasterRCNNHead(anchor_scale=4))
 
     def stages(convolutions: int) -> st.SearchStrategy[list[list[tuple[int, ...]]]]:
         block = st.tuples(*[st.integers(1, 90)] * convolutions)

@@ -25,7 +25,6 @@ from optimizer.arch import (
     base_arch,
     count,
     encoding_from_arch,
-    group_channels,
     kept_channels,
     legal_actions,
     uniform_importance,
@@ -57,7 +56,7 @@ def apply(action, arch):
 
 def with_norms(arch: ArchSpec, **norms: float) -> Importance:
     """Block norms of 100 but for those named like s2b1 (stage 2, block 1)."""
-    blocks = {(stage, block): norms.get(f"s{stage}b{block}", 100.0) for stage, block, _ in arch.blocks()}
+    blocks = {(stage, block): norms.get(f"s{stage}b{block}", 100.0) for stage, block, _ in arch.body.blocks()}
     return Importance({}, blocks)
 
 
@@ -76,7 +75,7 @@ def test_an_edit_names_its_parent_and_a_source_for_every_block(action):
 
     assert edit.parent == R18
     assert edit.child != R18
-    assert tuple(map(len, edit.sources)) == edit.child.depths
+    assert tuple(map(len, edit.sources)) == edit.child.body.depths
 
 
 @pytest.mark.parametrize(
@@ -122,7 +121,7 @@ def test_channel_pruning_respects_ratio_floor_and_multiples(data, base_archs, dr
 
     edit = PruneChannels(ratio, round_to, min_width).apply(arch, draw_importance(arch, data.draw(st.integers(0, 99))))
 
-    before, after = group_channels(arch), group_channels(edit.child)
+    before, after = arch.body.channel_groups(), edit.child.body.channel_groups()
     assert [group.names for group in after] == [group.names for group in before]
     for old, new in zip(before, after):
         assert min(old.width, min_width) <= new.width <= old.width
@@ -144,7 +143,7 @@ def test_what_inheritance_keeps_outranks_what_channel_pruning_dropped(seed, data
     child = PruneChannels(0.2, round_to=1, min_width=1).apply(arch, importance).child
 
     kept, dropped = [], []
-    for old, new in zip(group_channels(arch), group_channels(child)):
+    for old, new in zip(arch.body.channel_groups(), child.body.channel_groups()):
         scores = old.score_channels(importance.channels)
         stay = kept_channels(scores, new.width, old.group_width)
         size = old.group_width or 1
@@ -161,35 +160,35 @@ def test_a_stream_loses_its_channels_in_every_block():
 
     child = PruneChannels(0.01).apply(R18, Importance(channels, importance.blocks)).child
 
-    assert [block.widths for block in child.stages[2].blocks] == [(256, 240), (256, 240)]
-    assert [block.widths for block in child.stages[3].blocks] == [(512, 512), (512, 512)]
+    assert [block.widths for block in child.body.stages[2].blocks] == [(256, 240), (256, 240)]
+    assert [block.widths for block in child.body.stages[3].blocks] == [(512, 512), (512, 512)]
 
 
 def test_a_resnext_loses_whole_groups_of_both_inner_convolutions():
     child = apply(PruneChannels(0.3), X101).child
 
-    for _, _, block in child.blocks():
+    for _, _, block in child.body.blocks():
         assert block.widths[0] == block.widths[1]
         assert block.widths[0] % block.group_width == 0
-    assert [stage.out_width for stage in child.stages] == [256, 512, 1024, 2048]
+    assert [stage.out_width for stage in child.body.stages] == [256, 512, 1024, 2048]
 
 
 def test_the_floor_of_the_grouped_net_is_whole_groups_too():
     child = apply(PruneChannels(0.99, min_width=40), X101).child
 
-    assert [stage.blocks[-1].widths[0] for stage in child.stages] == [40, 40, 48, 64]
+    assert [stage.blocks[-1].widths[0] for stage in child.body.stages] == [40, 40, 48, 64]
 
 
 def test_the_paper_s_r50_step_removes_a_tenth_of_the_channels(draw_importance):
     child = PruneChannels(0.1, round_to=1).apply(R50, draw_importance(R50, 0)).child
 
-    assert sum(group.width for group in group_channels(child)) == 11392 - 1140
+    assert sum(group.width for group in child.body.channel_groups()) == 11392 - 1140
 
 
 def test_a_net_at_its_floor_cannot_be_pruned():
     floor = apply(PruneChannels(0.99), R18).child
 
-    assert {width for _, _, block in floor.blocks() for width in block.widths} == {32, 64}
+    assert {width for _, _, block in floor.body.blocks() for width in block.widths} == {32, 64}
     with pytest.raises(IllegalAction, match="floor of 32"):
         apply(PruneChannels(0.1), floor)
 
@@ -200,20 +199,20 @@ def test_a_net_at_its_floor_cannot_be_pruned():
 def test_the_block_with_the_least_norm_goes():
     edit = PruneLayer().apply(R50, with_norms(R50, s2b3=1.0))
 
-    assert edit.child.depths == (3, 4, 5, 3)
+    assert edit.child.body.depths == (3, 4, 5, 3)
     assert edit.sources[2] == ((2, 0), (2, 1), (2, 2), (2, 4), (2, 5))
 
 
 def test_the_first_block_of_a_stage_stays_however_small_it_is():
     norms = with_norms(R18, s0b0=0.0, s1b0=0.0, s2b0=0.0, s3b0=0.0, s1b1=1.0)
 
-    assert PruneLayer().apply(R18, norms).child.depths == (2, 1, 2, 2)
+    assert PruneLayer().apply(R18, norms).child.body.depths == (2, 1, 2, 2)
 
 
 def test_a_block_with_a_projection_inside_a_stage_stays():
     moved = apply(Rearrange(2, "last"), PAIR_IN_STAGE_3).child
 
-    assert moved.stages[3].blocks[1].projection
+    assert moved.body.stages[3].blocks[1].projection
     with pytest.raises(IllegalAction, match="no block left"):
         apply(PruneLayer(), moved)
 
@@ -223,8 +222,8 @@ def test_the_mean_norm_does_not_favour_narrow_blocks():
     others = {place: 1e9 for place, norm in norms.blocks.items() if norm == 100.0}
     importance = Importance({}, {**norms.blocks, **others})
 
-    assert PruneLayer("sum").apply(R50, importance).child.depths == (2, 4, 6, 3)
-    assert PruneLayer("mean").apply(R50, importance).child.depths == (3, 4, 5, 3)
+    assert PruneLayer("sum").apply(R50, importance).child.body.depths == (2, 4, 6, 3)
+    assert PruneLayer("mean").apply(R50, importance).child.body.depths == (3, 4, 5, 3)
 
 
 def test_of_equal_blocks_the_first_goes():
@@ -243,9 +242,9 @@ def test_single_blocks_cannot_be_removed():
 @pytest.mark.parametrize("arch", [R18, R50, X101, SINGLE], ids=["r18", "r50", "x101", "single"])
 def test_an_added_layer_copies_the_shape_of_the_last_with_an_identity_shortcut(arch, stage):
     edit = apply(AddLayer(stage), arch)
-    *old, new = edit.child.stages[stage].blocks
+    *old, new = edit.child.body.stages[stage].blocks
 
-    assert tuple(old) == arch.stages[stage].blocks
+    assert tuple(old) == arch.body.stages[stage].blocks
     assert (new.widths, new.group_width) == (old[-1].widths, old[-1].group_width)
     assert (new.stride, new.projection) == (1, False)
     assert edit.sources[stage][-1] is None
@@ -262,9 +261,9 @@ def test_what_was_added_can_be_removed():
 
 def test_the_last_block_heads_the_next_stage():
     edit = apply(Rearrange(2, "last"), R50)
-    moved, former, *_ = edit.child.stages[3].blocks
+    moved, former, *_ = edit.child.body.stages[3].blocks
 
-    assert edit.child.depths == (3, 4, 5, 4)
+    assert edit.child.body.depths == (3, 4, 5, 4)
     assert edit.sources[3] == ((2, 5), (3, 0), (3, 1), (3, 2))
     assert (moved.widths, moved.stride, moved.projection) == ((256, 256, 1024), 2, True)
     assert (former.widths, former.stride, former.projection) == ((512, 512, 2048), 1, True)
@@ -272,9 +271,9 @@ def test_the_last_block_heads_the_next_stage():
 
 def test_the_first_block_ends_the_stage_before():
     edit = apply(Rearrange(2, "first"), R50)
-    moved, head = edit.child.stages[1].blocks[-1], edit.child.stages[2].blocks[0]
+    moved, head = edit.child.body.stages[1].blocks[-1], edit.child.body.stages[2].blocks[0]
 
-    assert edit.child.depths == (3, 5, 5, 3)
+    assert edit.child.body.depths == (3, 5, 5, 3)
     assert edit.sources[1][-1] == (2, 0)
     assert (moved.widths, moved.stride, moved.projection) == ((256, 256, 1024), 1, True)
     assert (head.widths, head.stride, head.projection) == ((256, 256, 1024), 2, True)
@@ -283,7 +282,7 @@ def test_the_first_block_ends_the_stage_before():
 def test_a_block_moved_twice_leaves_the_stride_with_the_new_head():
     twice = apply(Rearrange(2, "last"), apply(Rearrange(2, "last"), R50).child).child
 
-    assert [(block.stride, block.projection) for block in twice.stages[3].blocks[:4]] == [
+    assert [(block.stride, block.projection) for block in twice.body.stages[3].blocks[:4]] == [
         (2, True),
         (1, True),
         (1, True),
@@ -295,7 +294,7 @@ def test_moving_there_and_back_returns_every_block():
     there = apply(Rearrange(1, "last"), R18)
     back = apply(Rearrange(2, "first"), there.child)
 
-    assert back.child.depths == R18.depths
+    assert back.child.body.depths == R18.body.depths
     assert encoding_from_arch(back.child) == encoding_from_arch(R18)
 
 
@@ -314,7 +313,7 @@ def test_a_stage_is_never_emptied(stage, end):
 def test_moved_blocks_keep_their_group_width():
     child = apply(Rearrange(2, "last"), X101).child
 
-    assert [block.group_width for block in child.stages[3].blocks] == [16, 32, 32, 32]
+    assert [block.group_width for block in child.body.stages[3].blocks] == [16, 32, 32, 32]
 
 
 # Canvas and region proposals
@@ -335,8 +334,8 @@ def test_a_resize_to_the_same_canvas_is_illegal():
 def test_region_proposals_change_the_head_alone():
     child = apply(SetRegionProposals(100), R18).child
 
-    assert child.head == FasterRCNNHead(region_proposals=100)
-    assert child.stages == R18.stages
+    assert child.head == FasterRCNNHead(region_proposals=100, anchor_scale=4)
+    assert child.body.stages == R18.body.stages
 
 
 def test_region_proposals_need_another_number_and_a_head_that_has_them():

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optimizer.arch import ArchSpec, BlockSpec, ChannelGroup, Rearrange, base_arch, group_channels, kept_channels
+from optimizer.arch import ArchSpec, BlockSpec, ChannelGroup, Rearrange, ResNetSpec, base_arch, kept_channels
 from optimizer.arch import uniform_importance as uniform
 from optimizer.arch.channels import removable_units, shrunk_widths
 
@@ -16,7 +16,7 @@ def grouped(width: int, group_width: int) -> ChannelGroup:
 
 
 def total(arch: ArchSpec) -> int:
-    return sum(group.width * len(group.names) for group in group_channels(arch))
+    return sum(group.width * len(group.names) for group in arch.body.channel_groups())
 
 
 def test_r50_has_the_prunable_channels_of_the_paper():
@@ -31,18 +31,18 @@ def test_a_resnext_keeps_its_streams_whole():
     arch = base_arch("x101", (512, 512))
 
     assert total(arch) == 36352 - (256 + 512 + 1024 + 2048)
-    assert all(group.group_width and len(group.names) == 2 for group in group_channels(arch))
+    assert all(group.group_width and len(group.names) == 2 for group in arch.body.channel_groups())
 
 
 def test_the_stream_from_the_stem_of_r18_is_not_prunable():
-    names = [group.names[0] for group in group_channels(base_arch("r18", (512, 512)))]
+    names = [group.names[0] for group in base_arch("r18", (512, 512)).body.channel_groups()]
 
     assert [name for name in names if name.startswith("stream")] == ["stream:1.0", "stream:2.0", "stream:3.0"]
     assert [name for name in names if name.startswith("inner:0")] == ["inner:0.0.0", "inner:0.1.0"]
 
 
 def test_a_stream_passes_through_the_last_convolution_of_every_block_of_its_stage():
-    streams = {group.names[0]: group.sites for group in group_channels(base_arch("r50", (512, 512)))}
+    streams = {group.names[0]: group.sites for group in base_arch("r50", (512, 512)).body.channel_groups()}
 
     assert streams["stream:0.0"] == ((0, 0, 2), (0, 1, 2), (0, 2, 2))
 
@@ -50,7 +50,7 @@ def test_a_stream_passes_through_the_last_convolution_of_every_block_of_its_stag
 def test_a_moved_block_starts_a_stream_of_its_own():
     base = base_arch("r50", (512, 512))
     arch = Rearrange(2, "last").apply(base, uniform(base)).child
-    streams = {group.names[0]: group for group in group_channels(arch) if group.names[0].startswith("stream:3")}
+    streams = {group.names[0]: group for group in arch.body.channel_groups() if group.names[0].startswith("stream:3")}
 
     assert (streams["stream:3.0"].width, streams["stream:3.0"].sites) == (1024, ((3, 0, 2),))
     assert (streams["stream:3.1"].width, streams["stream:3.1"].sites) == (2048, ((3, 1, 2), (3, 2, 2), (3, 3, 2)))
@@ -58,7 +58,7 @@ def test_a_moved_block_starts_a_stream_of_its_own():
 
 def test_no_convolution_is_in_two_groups():
     for name in ("r18", "r101", "x101"):
-        sites = [site for group in group_channels(base_arch(name, (512, 512))) for site in group.sites]
+        sites = [site for group in base_arch(name, (512, 512)).body.channel_groups() for site in group.sites]
         assert len(sites) == len(set(sites))
 
 
@@ -142,11 +142,11 @@ def test_nothing_to_shrink_leaves_the_widths():
 
 
 def test_a_block_inside_a_grouped_stream_may_be_dense_but_the_stream_stays_whole():
-    stages = list(base_arch("x101", (512, 512)).stages)
+    stages = list(base_arch("x101", (512, 512)).body.stages)
     blocks = stages[0].blocks
     stages[0] = type(stages[0])((*blocks, BlockSpec((64, 48, 256))))
 
-    names = [group.names for group in group_channels(ArchSpec(tuple(stages), (512, 512)))]
+    names = [group.names for group in ResNetSpec(tuple(stages)).channel_groups()]
 
     assert ("inner:0.3.0",) in names
     assert not any(name.startswith("stream") for group in names for name in group)

@@ -52,11 +52,16 @@ def test_lost_brackets_and_other_spacing_do_not_matter(damaged):
 def test_a_moved_block_keeps_the_group_width_of_the_stage_it_came_from():
     arch = arch_from_encoding(TINY_RESNEXT, (512, 512), (4, 8, 16, 32))
 
-    assert [[block.group_width for block in stage.blocks] for stage in arch.stages] == [[4], [8], [16, 16], [16, 32]]
+    assert [[block.group_width for block in stage.blocks] for stage in arch.body.stages] == [
+        [4],
+        [8],
+        [16, 16],
+        [16, 32],
+    ]
 
 
 def test_a_moved_block_heads_its_new_stage_with_stride_and_projection():
-    moved, former = arch_from_encoding(TINY_RESNEXT, (512, 512)).stages[3].blocks
+    moved, former = arch_from_encoding(TINY_RESNEXT, (512, 512)).body.stages[3].blocks
 
     assert (moved.stride, moved.projection, moved.out_width) == (2, True, 256)
     assert (former.stride, former.projection, former.out_width) == (1, True, 512)

@@ -16,13 +16,13 @@ from optimizer.errors import InputError
 def test_a_base_has_its_papers_depths_and_widths(name, depths, out_widths):
     arch = base_arch(name, (1333, 800))
 
-    assert arch.depths == depths
-    assert [stage.out_width for stage in arch.stages] == out_widths
+    assert arch.body.depths == depths
+    assert [stage.out_width for stage in arch.body.stages] == out_widths
 
 
 def test_only_blocks_that_change_width_or_stride_are_projected():
     projected = {
-        name: [(stage, block) for stage, block, spec in base_arch(name, (512, 512)).blocks() if spec.projection]
+        name: [(stage, block) for stage, block, spec in base_arch(name, (512, 512)).body.blocks() if spec.projection]
         for name in FAMILIES
     }
 
@@ -31,13 +31,13 @@ def test_only_blocks_that_change_width_or_stride_are_projected():
 
 
 def test_resnext_has_32_groups_in_every_block():
-    assert {block.groups for _, _, block in base_arch("x101", (512, 512)).blocks()} == {32}
+    assert {block.groups for _, _, block in base_arch("x101", (512, 512)).body.blocks()} == {32}
 
 
 def test_neck_and_head_are_the_papers():
     arch = base_arch("r50", (1333, 800))
 
-    assert (arch.fpn_width, arch.head.rpn_width, arch.head.box_width, arch.head.region_proposals) == (
+    assert (arch.neck.width, arch.head.rpn_width, arch.head.box_width, arch.head.region_proposals) == (
         256,
         256,
         1024,
@@ -47,7 +47,7 @@ def test_neck_and_head_are_the_papers():
 
 @pytest.mark.parametrize(("size", "scale"), [((800, 600), 8), ((600, 800), 8), ((800, 599), 4), ((320, 240), 4)])
 def test_small_canvases_get_small_anchors(size, scale):
-    assert base_arch("r18", size).anchor_scale == scale
+    assert base_arch("r18", size).head.anchor_scale == scale
 
 
 def test_region_proposals_are_free():
@@ -55,7 +55,7 @@ def test_region_proposals_are_free():
 
 
 def test_a_base_can_be_a_retinanet():
-    assert base_arch("r50", (512, 512), detector="retinanet").head == RetinaNetHead()
+    assert base_arch("r50", (512, 512), detector="retinanet").head == RetinaNetHead(anchor_scale=4)
 
 
 def test_an_unknown_base_is_refused_with_the_names_there_are():

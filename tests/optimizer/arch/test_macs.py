@@ -6,13 +6,14 @@ from optimizer.arch import (
     BlockSpec,
     Cost,
     FasterRCNNHead,
+    FpnSpec,
     RetinaNetHead,
     arch_from_encoding,
     base_arch,
     count,
     count_parts,
 )
-from optimizer.arch.macs import count_block_params
+from optimizer.arch.maps import FeatureMap
 
 TINY = arch_from_encoding("[(2, 64)], [(3, 5)], [(3, 7)], [(3, 11)]", (64, 64))
 
@@ -53,7 +54,7 @@ def test_odd_maps_are_rounded_up():
     ],
 )
 def test_parameters_of_a_block_by_hand(block, in_width, params):
-    assert count_block_params(block, in_width) == params
+    assert block.count(FeatureMap(in_width, 1, 1, 1)).params == params
 
 
 def test_parameters_do_not_depend_on_canvas_or_region_proposals():
@@ -85,8 +86,8 @@ def test_one_class_is_enough():
 
 
 def test_a_head_can_be_narrow_and_a_tower_empty():
-    narrow = replace(TINY, fpn_width=16, head=FasterRCNNHead(rpn_width=8, box_width=4))
-    empty = replace(TINY, fpn_width=16, head=RetinaNetHead(tower_depth=0))
+    narrow = replace(TINY, neck=FpnSpec(16), head=FasterRCNNHead(rpn_width=8, box_width=4))
+    empty = replace(TINY, neck=FpnSpec(16), head=RetinaNetHead(tower_depth=0))
 
     assert count_parts(narrow)["rpn"].params == 16 * 8 * 9 + 8 + 8 * 15 + 15
     assert count_parts(empty, num_classes=2)["head"].params == (16 * 9 + 1) * (9 * 2 + 9 * 4)

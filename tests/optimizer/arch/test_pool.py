@@ -55,24 +55,24 @@ def test_the_largest_member_is_the_super_network_and_the_smallest_the_other_end(
 
 def test_a_member_is_as_deep_and_wide_as_it_says() -> None:
     arch = PAPER.arch(ElasticSubnet((3, 2, 7, 2), (1.0, 1.25, 1.5, 1.0), (800, 600)))
-    assert arch.depths == (3, 2, 7, 2) and arch.input_size == (800, 600)
-    assert [stage.blocks[-1].widths for stage in arch.stages] == [
+    assert arch.body.depths == (3, 2, 7, 2) and arch.input_size == (800, 600)
+    assert [stage.blocks[-1].widths for stage in arch.body.stages] == [
         (64, 64, 256), (160, 160, 640), (384, 384, 1536), (512, 512, 2048)
     ]  # fmt: skip
-    assert arch.stem_width == 64
-    assert [[block.projection for block in stage.blocks].count(True) for stage in arch.stages] == [1, 1, 1, 1]
-    assert all(stage.blocks[0].projection for stage in arch.stages)
+    assert arch.body.stem_width == 64
+    assert [[block.projection for block in stage.blocks].count(True) for stage in arch.body.stages] == [1, 1, 1, 1]
+    assert all(stage.blocks[0].projection for stage in arch.body.stages)
 
 
 def test_every_member_has_the_anchors_of_the_largest_canvas() -> None:
-    scales = {PAPER.arch(replace(PAPER.largest(), size=size)).anchor_scale for size in SIZES}
+    scales = {PAPER.arch(replace(PAPER.largest(), size=size)).head.anchor_scale for size in SIZES}
     assert scales == {8}
 
 
 def test_a_family_of_basic_blocks_and_a_retinanet_have_members_too() -> None:
     pool = ElasticSpace("r18", ((1, 2),) * 4, (1.0, 1.5), ((128, 96),), detector="retinanet")
     arch = pool.arch(pool.largest())
-    assert arch.head.kind == "retinanet" and arch.stages[0].blocks[0].widths == (96, 96)
+    assert arch.head.kind == "retinanet" and arch.body.stages[0].blocks[0].widths == (96, 96)
     assert PAPER.arch(PAPER.smallest()).head.kind == "faster_rcnn"
 
 

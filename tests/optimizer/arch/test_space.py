@@ -8,6 +8,7 @@ from optimizer.arch import (
     ACTIONS,
     AddLayer,
     FasterRCNNHead,
+    FpnSpec,
     PruneBoxHead,
     PruneChannels,
     PruneFPN,
@@ -73,7 +74,7 @@ def test_a_stage_that_is_too_deep_already_may_still_shrink():
 
 def test_a_net_with_nothing_left_to_do_has_no_legal_action():
     backbone = arch_from_encoding("[(32, 32)], [(32, 32)], [(32, 32)], [(32, 32)]", (512, 512))
-    single = replace(backbone, fpn_width=32, head=FasterRCNNHead(rpn_width=32, box_width=128))
+    single = replace(backbone, neck=FpnSpec(32), head=FasterRCNNHead(rpn_width=32, box_width=128))
 
     assert legal_actions(single, Space(sizes=((512, 512),), max_depths=(1, 1, 1, 1))) == []
 
@@ -174,5 +175,5 @@ def test_every_width_outside_the_backbone_has_its_floor():
     space = Space(min_neck_width=128, min_box_width=512)
     heads = (FasterRCNNHead(rpn_width=128, box_width=512), FasterRCNNHead(128, 504), FasterRCNNHead(120, 512))
 
-    assert [contains(replace(R18, fpn_width=128, head=head), space) for head in heads] == [True, False, False]
-    assert not contains(replace(R18, fpn_width=120), space)
+    assert [contains(replace(R18, neck=FpnSpec(128), head=head), space) for head in heads] == [True, False, False]
+    assert not contains(replace(R18, neck=FpnSpec(120)), space)

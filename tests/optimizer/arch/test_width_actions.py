@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from optimizer.arch import (
     FasterRCNNHead,
+    FpnSpec,
     IllegalAction,
     Importance,
     PruneBoxHead,
@@ -22,11 +23,11 @@ NOTHING = Importance({}, {})  # these actions ask for none
 
 
 def with_widths(fpn=256, rpn=256, box=1024):
-    return replace(R18, fpn_width=fpn, head=FasterRCNNHead(rpn, box))
+    return replace(R18, neck=FpnSpec(fpn), head=FasterRCNNHead(rpn, box))
 
 
 def widths(arch):
-    return arch.fpn_width, arch.head.rpn_width, arch.head.box_width
+    return arch.neck.width, arch.head.rpn_width, arch.head.box_width
 
 
 @pytest.mark.parametrize(
@@ -45,7 +46,7 @@ def test_an_action_narrows_its_own_width_and_nothing_else(action, after):
     child = action.apply(R18, NOTHING).child
 
     assert widths(child) == after
-    assert replace(child, fpn_width=256, head=R18.head) == R18
+    assert replace(child, neck=FpnSpec(256), head=R18.head) == R18
 
 
 def test_every_block_is_its_own_source():
@@ -75,10 +76,10 @@ def test_the_new_width_is_the_greatest_multiple_that_keeps_ratio_and_floor(
 
 
 def test_a_ratio_without_an_exact_fraction_costs_no_channel():
-    assert PruneFPN(0.9, round_to=8, min_width=1).apply(with_widths(fpn=160), NOTHING).child.fpn_width == 16
+    assert PruneFPN(0.9, round_to=8, min_width=1).apply(with_widths(fpn=160), NOTHING).child.neck.width == 16
 
 
-@pytest.mark.parametrize(("action", "owner"), [(PruneFPN(), "pyramid"), (PruneRPN(), "RPN"), (PruneBoxHead(), "box")])
+@pytest.mark.parametrize(("action", "owner"), [(PruneFPN(), "FPN"), (PruneRPN(), "RPN"), (PruneBoxHead(), "box")])
 def test_a_width_at_or_below_its_floor_cannot_be_pruned(action, owner):
     for arch in (with_widths(32, 32, 128), with_widths(31, 20, 100)):
         with pytest.raises(IllegalAction, match=f"the {owner}.* floor of {action.min_width}"):
@@ -92,7 +93,7 @@ def test_a_retinanet_has_neither_rpn_nor_box_head(action, part):
 
 
 def test_a_retinanets_pyramid_can_be_pruned():
-    assert PruneFPN().apply(RETINANET, NOTHING).child == replace(RETINANET, fpn_width=192)
+    assert PruneFPN().apply(RETINANET, NOTHING).child == replace(RETINANET, neck=FpnSpec(192))
 
 
 @pytest.mark.parametrize("action_type", [PruneFPN, PruneRPN, PruneBoxHead])

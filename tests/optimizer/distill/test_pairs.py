@@ -9,9 +9,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from optimizer.arch import ArchSpec, BlockSpec, FasterRCNNHead, FpnSpec, ResNetSpec, RetinaNetHead, StageSpec
 from optimizer.arch.actions import PruneFPN, uniform_importance
 from optimizer.arch.families import base_arch
-from optimizer.arch.spec import ArchSpec, BlockSpec, FasterRCNNHead, RetinaNetHead, StageSpec
 from optimizer.detectors import Truth, build_detector
 from optimizer.distill.config import DistillConfig
 from optimizer.distill.step import DistillStep, check_pair, show_canvas
@@ -41,11 +41,11 @@ def test_a_retinanet_of_another_canvas_is_refused_with_the_way_out() -> None:
 @pytest.mark.parametrize("config", [OWN, SAME])
 def test_a_retinanet_of_other_anchors_is_refused(config: DistillConfig) -> None:
     with pytest.raises(InputError, match=r"those of the teacher \(scale 8\) are not the student's \(scale 4\)"):
-        check_pair(ONE_STAGE, replace(ONE_STAGE, anchor_scale=8), config)
+        check_pair(ONE_STAGE, replace(ONE_STAGE, head=replace(ONE_STAGE.head, anchor_scale=8)), config)
 
 
 def test_a_faster_rcnn_may_have_another_canvas_and_other_anchors() -> None:
-    check_pair(TWO_STAGES, replace(TWO_STAGES.with_size(1333, 800), anchor_scale=8), OWN)
+    check_pair(TWO_STAGES, replace(TWO_STAGES.with_size(1333, 800), head=replace(TWO_STAGES.head, anchor_scale=8)), OWN)
 
 
 @pytest.mark.parametrize(
@@ -76,14 +76,14 @@ def test_the_papers_terms_have_equal_weights() -> None:
 
 def small(kind: str) -> ArchSpec:
     stages = tuple(StageSpec((BlockSpec((8, 8), 1 if n == 0 else 2, projection=True),)) for n in range(4))
-    head = FasterRCNNHead(16, 24, 20) if kind == "faster_rcnn" else RetinaNetHead(tower_depth=1)
-    return ArchSpec(stages, (64, 64), head, stem_width=8, fpn_width=32, anchor_scale=4)
+    heads = {"faster_rcnn": FasterRCNNHead(16, 24, 20, anchor_scale=4), "retinanet": RetinaNetHead(1, anchor_scale=4)}
+    return ArchSpec((64, 64), ResNetSpec(stages, stem_width=8), FpnSpec(32), heads[kind])
 
 
 @pytest.mark.parametrize("kind", ["faster_rcnn", "retinanet"])
 def test_a_student_with_a_pruned_pyramid_gets_an_adapter_to_the_teachers_width(kind: str) -> None:
     pruned = PruneFPN(0.25, 8, 8).apply(small(kind), uniform_importance(small(kind))).child
-    assert pruned.fpn_width == 24
+    assert pruned.neck.width == 24
     student, teacher = build_detector(pruned, 2, seed=1).train(), build_detector(small(kind), 2, seed=2)
     step = DistillStep(pruned, teacher, SAME)
     adapter = step.distillers["feature"].adapter

@@ -31,8 +31,8 @@ from deploy.errors import MeasurementError
 from deploy.evaluate import evaluate_artefact
 from deploy.measuring.device import read_fingerprint
 from deploy.measuring.record import Canary, WarmUp
+from optimizer.arch import ArchSpec, BlockSpec, FasterRCNNHead, FpnSpec, ResNetSpec, StageSpec
 from optimizer.arch.families import base_arch
-from optimizer.arch.spec import ArchSpec, BlockSpec, FasterRCNNHead, StageSpec
 from optimizer.config import parse_config
 from optimizer.cost.base import Candidate, CostMeter, RelativeCost
 from optimizer.cost.latency import LatencyCost
@@ -109,7 +109,7 @@ def is_int8(candidate: Candidate) -> bool:
 
 def narrow_arch(region_proposals: int = 40) -> ArchSpec:
     stages = tuple(StageSpec((BlockSpec((8, 8), 1 if index == 0 else 2, projection=index > 0),)) for index in range(4))
-    return ArchSpec(stages, SIZE, FasterRCNNHead(16, 32, region_proposals), stem_width=8, fpn_width=16)
+    return ArchSpec(SIZE, ResNetSpec(stages, stem_width=8), FpnSpec(16), FasterRCNNHead(16, 32, region_proposals))
 
 
 @pytest.fixture(scope="module")

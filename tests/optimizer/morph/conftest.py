@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from optimizer.arch import ArchSpec, BlockSpec, Edit, FasterRCNNHead, RetinaNetHead, StageSpec
+from optimizer.arch import ArchSpec, BlockSpec, Edit, FasterRCNNHead, FpnSpec, ResNetSpec, RetinaNetHead, StageSpec
 from optimizer.detectors import build_detector
 from optimizer.detectors.base import Detector
 
@@ -24,8 +24,8 @@ def lay_out(widths: tuple[Widths, ...], depths: Widths, group_widths: Widths, st
         head = BlockSpec(block_widths, stride, group_width, projection=stride == 2 or block_widths[-1] != in_width)
         stages.append(StageSpec((head,) + (BlockSpec(block_widths, group_width=group_width),) * (depth - 1)))
         in_width = block_widths[-1]
-    head = FasterRCNNHead(rpn_width=16, box_width=32, region_proposals=20)
-    return ArchSpec(tuple(stages), (96, 64), head, stem_width, fpn_width=16, anchor_scale=4)
+    head = FasterRCNNHead(rpn_width=16, box_width=32, region_proposals=20, anchor_scale=4)
+    return ArchSpec((96, 64), ResNetSpec(tuple(stages), stem_width), FpnSpec(16), head)
 
 
 BOTTLENECK = lay_out(((8, 8, 32), (12, 12, 48), (16, 16, 64), (24, 24, 96)), (2, 2, 3, 2), (0,) * 4, 16)
@@ -33,7 +33,7 @@ ARCHS = {
     "basic": lay_out(((16, 16), (24, 24), (32, 32), (48, 48)), (2, 2, 2, 2), (0,) * 4, 16),
     "bottleneck": BOTTLENECK,
     "resnext": lay_out(((16, 16, 32), (24, 24, 48), (32, 32, 64), (64, 64, 96)), (2, 2, 3, 2), (4, 4, 8, 16), 16),
-    "retinanet": replace(BOTTLENECK, head=RetinaNetHead(tower_depth=1)),
+    "retinanet": replace(BOTTLENECK, head=RetinaNetHead(tower_depth=1, anchor_scale=4)),
 }
 
 
@@ -88,11 +88,12 @@ def edit_widths() -> Callable[..., Edit]:
 
     def edit(arch: ArchSpec, widths: dict[tuple[int, int, int], int]) -> Edit:
         stages: list[list[BlockSpec]] = [[], [], [], []]
-        for stage, index, block in arch.blocks():
+        for stage, index, block in arch.body.blocks():
             new = tuple(widths.get((stage, index, conv), width) for conv, width in enumerate(block.widths))
             stages[stage].append(replace(block, widths=new))
-        child = replace(arch, stages=tuple(StageSpec(tuple(blocks)) for blocks in stages))
-        return Edit(arch, child, tuple(tuple((s, b) for b in range(depth)) for s, depth in enumerate(arch.depths)))
+        body = replace(arch.body, stages=tuple(StageSpec(tuple(blocks)) for blocks in stages))
+        child = replace(arch, body=body)
+        return Edit(arch, child, tuple(tuple((s, b) for b in range(depth)) for s, depth in enumerate(arch.body.depths)))
 
     return edit
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from optimizer.arch import AddLayer, group_channels, uniform_importance
+from optimizer.arch import AddLayer, uniform_importance
 from optimizer.morph import inherit
 
 
@@ -30,7 +30,7 @@ def test_an_added_layer_is_an_identity_on_arrival(arch, draw_weights, load, imag
     edit = AddLayer(stage).apply(arch, uniform_importance(arch))
     added = load(inherit(weights, edit), edit.child)
     before, after = compute_maps(load(weights, arch), images), compute_maps(added, images)
-    assert edit.child.depths[stage] == arch.depths[stage] + 1
+    assert edit.child.body.depths[stage] == arch.body.depths[stage] + 1
     assert len(before) == len(after)
     assert all(torch.equal(one, other) for one, other in zip(before, after))
 
@@ -51,7 +51,7 @@ def test_dropping_zeroed_channels_inside_blocks_preserves_the_function(arch, dra
     weights = draw_weights(arch, 0)
     generator = torch.Generator().manual_seed(3)
     widths = {}
-    for group in group_channels(arch):
+    for group in arch.body.channel_groups():
         if not group.names[0].startswith("inner"):
             continue
         size = group.group_width or 1
@@ -73,7 +73,7 @@ def test_dropping_zeroed_channels_of_the_streams_preserves_the_function(
     weights = draw_weights(arch, 0)
     generator = torch.Generator().manual_seed(3)
     widths, kept = {}, {}
-    for group in group_channels(arch):
+    for group in arch.body.channel_groups():
         if not group.names[0].startswith("stream"):
             continue
         order = torch.randperm(group.width, generator=generator)

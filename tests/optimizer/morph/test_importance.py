@@ -3,13 +3,12 @@
 import pytest
 import torch
 
-from optimizer.arch import group_channels
 from optimizer.morph import measure_importance
 
 
 def test_every_prunable_group_has_a_score_for_each_of_its_channels(arch, draw_weights):
     channels = measure_importance(draw_weights(arch, 0), arch).channels
-    wanted = {name: group.width for group in group_channels(arch) for name in group.names}
+    wanted = {name: group.width for group in arch.body.channel_groups() for name in group.names}
     assert {name: len(scores) for name, scores in channels.items()} == wanted
 
 
@@ -42,8 +41,8 @@ def test_a_blocks_norm_is_the_sum_of_all_its_parameters_magnitudes(arch, draw_we
     weights = draw_weights(arch, 0)
     norms = measure_importance(weights, arch).blocks
     body = load(weights, arch).backbone.body
-    for stage, index, _ in arch.blocks():
+    for stage, index, _ in arch.body.blocks():
         block = getattr(body, f"layer{stage + 1}")[index]
         total = sum(parameter.abs().sum().item() for parameter in block.parameters())
         assert norms[stage, index] == pytest.approx(total, rel=1e-5)
-    assert len(norms) == sum(arch.depths)
+    assert len(norms) == sum(arch.body.depths)

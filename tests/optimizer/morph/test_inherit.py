@@ -10,6 +10,7 @@ from optimizer.arch import (
     ArchSpec,
     Edit,
     FasterRCNNHead,
+    FpnSpec,
     PruneLayer,
     Rearrange,
     Resize,
@@ -61,7 +62,7 @@ def test_layer_pruning_copies_all_other_blocks_bit_for_bit(arch, draw_weights, l
     edit = edit_by(PruneLayer(), arch)
     child = inherit(weights, edit)
     load(child, edit.child)
-    assert sum(edit.child.depths) == sum(arch.depths) - 1
+    assert sum(edit.child.body.depths) == sum(arch.body.depths) - 1
     for stage, sources in enumerate(edit.sources):
         for index, (row, column) in enumerate(sources):
             block, source = (f"backbone.body.layer{s + 1}.{b}." for s, b in ((stage, index), (row, column)))
@@ -77,7 +78,9 @@ def test_a_last_block_moves_to_the_head_of_the_next_stage_with_an_identity_for_p
         edit = edit_by(Rearrange(2, "last"), arch)
         child = inherit(weights, edit)
         load(child, edit.child)
-        assert_block_copied(child, "backbone.body.layer4.0.", weights, f"backbone.body.layer3.{arch.depths[2] - 1}.")
+        assert_block_copied(
+            child, "backbone.body.layer4.0.", weights, f"backbone.body.layer3.{arch.body.depths[2] - 1}."
+        )
         assert_block_copied(child, "backbone.body.layer4.1.", weights, "backbone.body.layer4.0.")
         projection = "backbone.body.layer4.0.downsample"
         assert torch.equal(child[f"{projection}.0.weight"], torch.eye(width)[:, :, None, None])
@@ -179,7 +182,7 @@ def test_a_grouped_convolution_may_come_down_to_a_single_group(archs, draw_weigh
 @pytest.mark.parametrize(
     ("kind", "change"),
     [
-        ("basic", {"fpn_width": 24}),
+        ("basic", {"neck": FpnSpec(24)}),
         ("basic", {"head": FasterRCNNHead(rpn_width=24, box_width=32)}),
         ("basic", {"head": FasterRCNNHead(rpn_width=16, box_width=48)}),
         ("retinanet", {"head": RetinaNetHead(tower_depth=2)}),

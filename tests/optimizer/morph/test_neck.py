@@ -8,6 +8,7 @@ import torch
 from optimizer.arch import (
     Edit,
     FasterRCNNHead,
+    FpnSpec,
     IllegalAction,
     PruneBoxHead,
     PruneChannels,
@@ -187,10 +188,10 @@ def test_backbone_neck_and_heads_may_shrink_in_one_edit(archs, draw_weights, loa
         arch = archs[kind]
         weights = draw(draw_weights, arch)
         pruned = edit_by(PruneChannels(0.2, 4, 4), arch)
-        both = Edit(arch, replace(pruned.child, fpn_width=12, head=head), pruned.sources)
+        both = Edit(arch, replace(pruned.child, neck=FpnSpec(12), head=head), pruned.sources)
         child = inherit(weights, both)
         load(child, both.child)
-        sources = tuple(tuple((stage, block) for block in range(depth)) for stage, depth in enumerate(arch.depths))
+        sources = tuple(tuple((stage, block) for block in range(depth)) for stage, depth in enumerate(arch.body.depths))
         in_turn = inherit(inherit(weights, pruned), Edit(pruned.child, both.child, sources))
         assert all(torch.equal(child[name], tensor) for name, tensor in in_turn.items())
 
@@ -210,7 +211,7 @@ def test_a_narrowed_detector_still_trains(case, draw_weights, load, images):
     detector = load(student.weights, student.arch).train()
     sum(level.square().mean() for level in detector.backbone(images).values()).backward()
     gradient = detector.backbone.fpn.inner_blocks[0][0].weight.grad
-    assert gradient.shape[0] == student.arch.fpn_width
+    assert gradient.shape[0] == student.arch.neck.width
     assert gradient.abs().max() > 0
 
 
@@ -222,7 +223,7 @@ def test_pruning_down_to_the_floor_ends_in_an_illegal_action(archs, draw_weights
             for _ in range(9):
                 student = morph(student.weights, student.arch, [action])
         load(student.weights, student.arch)
-    assert (student.arch.fpn_width, student.arch.head.rpn_width, student.arch.head.box_width) == (4, 4, 4)
+    assert (student.arch.neck.width, student.arch.head.rpn_width, student.arch.head.box_width) == (4, 4, 4)
 
 
 @pytest.mark.parametrize("part", ["rpn", "box"])

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from optimizer.arch import ArchSpec, FasterRCNNHead, FpnSpec, RetinaNetHead
 from optimizer.arch.pool import ElasticSpace, ElasticSubnet
-from optimizer.arch.spec import ArchSpec, FasterRCNNHead, RetinaNetHead
 from optimizer.detectors import Detector, Truth, build_detector
 
 NUM_CLASSES = 3
@@ -24,13 +24,17 @@ FAMILIES = {
 }
 
 
+HEADS = {"faster_rcnn": FasterRCNNHead(16, 24, 20, anchor_scale=4), "retinanet": RetinaNetHead(1, anchor_scale=4)}
+
+
 @pytest.fixture(scope="module", autouse=True)
 def slim_necks_and_heads() -> Iterator[None]:
     full = ElasticSpace.arch
 
     def slim(space: ElasticSpace, subnet: ElasticSubnet) -> ArchSpec:
-        head = FasterRCNNHead(16, 24, 20) if space.detector == "faster_rcnn" else RetinaNetHead(tower_depth=1)
-        return replace(full(space, subnet), head=head, fpn_width=16, stem_width=16)
+        whole = full(space, subnet)
+        body = replace(whole.body, stem_width=16)
+        return replace(whole, body=body, neck=FpnSpec(16), head=HEADS[space.detector])
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ElasticSpace, "arch", slim)

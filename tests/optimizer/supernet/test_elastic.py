@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from optimizer.arch.channels import group_channels
 from optimizer.arch.macs import count
 from optimizer.detectors import build_detector
 from optimizer.supernet.elastic import rank_channels, run_subnet, slice_weights
@@ -139,14 +138,14 @@ def test_after_ranking_the_deciding_scales_fall(space, make_supernet):
     supernet = make_supernet(space)
     rank_channels(supernet)
     weights = supernet.state_dict()
-    for stage, index, block in supernet.arch.blocks():
+    for stage, index, block in supernet.arch.body.blocks():
         name = f"backbone.body.layer{stage + 1}.{index}"
         norms = [f"{name}.bn{conv + 1}" for conv in range(len(block.widths) - 1)]  # of the inner convolutions
         norms += [f"{name}.downsample.1"] if index == 0 else []  # of the stage's stream
         for norm in norms:
             scales = weights[f"{norm}.weight"].abs()
             assert (scales[:-1] >= scales[1:]).all() and scales[0] > scales[-1], norm
-    groups = group_channels(supernet.arch)
+    groups = supernet.arch.body.channel_groups()
     assert len([group for group in groups if group.names[0].startswith("stream")]) == 4
 
 

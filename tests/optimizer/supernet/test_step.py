@@ -34,7 +34,7 @@ def draw(several, make_supernet, images, monkeypatch):
         archs.clear()
         for _ in range(steps):
             assert step(None, images, []) == {}
-        return [(arch.depths, [stage.blocks[0].widths for stage in arch.stages]) for arch in archs]
+        return [(arch.body.depths, [stage.blocks[0].widths for stage in arch.body.stages]) for arch in archs]
 
     return take
 
@@ -102,7 +102,7 @@ def test_random_subnets_are_trained_and_taught(several, make_supernet, images, t
     for losses in take_steps(step, model, images, truths, 0, 6):
         assert {"distill_feature", "distill_classification", "distill_localization"} < set(losses)
         assert all(torch.isfinite(torch.tensor(value)) for value in losses.values())
-    assert len({arch.depths for arch in drawn}) > 1 and len({arch.arch_id for arch in drawn}) > 3
+    assert len({arch.body.depths for arch in drawn}) > 1 and len({arch.arch_id for arch in drawn}) > 3
     assert all(torch.equal(before[name], tensor) for name, tensor in teacher.state_dict().items())
     assert {name.partition(".")[0] for name in step.state_dict()} == {"drawn", "distillation"}
     assert len(list(step.parameters())) == 2, "the adapter's"
@@ -128,4 +128,4 @@ def test_a_phase_draws_from_its_own_space(several, make_supernet, images, truths
     narrow = replace(several, depths=tuple((depth,) for depth in largest.depths))
     step = ShrinkStep(narrow, make_supernet(several, 2), DISTILL, seed=1)
     take_steps(step, make_supernet(several, 1).train(), images, truths, 0, 4)
-    assert {arch.depths for arch in drawn} == {largest.depths}
+    assert {arch.body.depths for arch in drawn} == {largest.depths}

@@ -18,7 +18,7 @@ from torch.func import functional_call
 from deploy import Preprocess
 from deploy.data import read_dataset
 from deploy.evaluate import evaluate_detections
-from optimizer.arch.spec import ArchSpec, BlockSpec, RetinaNetHead, StageSpec
+from optimizer.arch import ArchSpec, BlockSpec, FpnSpec, ResNetSpec, RetinaNetHead, StageSpec
 from optimizer.data.loader import TrainLoader
 from optimizer.detectors import build_detector
 from optimizer.detectors.base import Detector, Truth
@@ -36,7 +36,7 @@ STAGES = (
     StageSpec((BlockSpec((32, 32), stride=2, projection=True),)),
     StageSpec((BlockSpec((32, 32), stride=2, projection=True),)),
 )
-ARCH = ArchSpec(STAGES, SIZE, head=RetinaNetHead(tower_depth=1), stem_width=16, fpn_width=32, anchor_scale=4)
+ARCH = ArchSpec(SIZE, ResNetSpec(STAGES, stem_width=16), FpnSpec(32), RetinaNetHead(tower_depth=1, anchor_scale=4))
 Found = dict[str, Any]
 
 

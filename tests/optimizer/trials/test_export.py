@@ -16,7 +16,7 @@ from deploy.data import Dataset, read_dataset, read_image
 from deploy.errors import ExportError, InputError
 from deploy.evaluate import evaluate_artefact
 from deploy.targets.base import NMS_VARIANTS
-from optimizer.arch.spec import ArchSpec, BlockSpec, FasterRCNNHead, StageSpec
+from optimizer.arch import ArchSpec, BlockSpec, FasterRCNNHead, FpnSpec, ResNetSpec, StageSpec
 from optimizer.cost.macs import MacsCost
 from optimizer.data.shapes import CLASS_NAMES, write_shapes
 from optimizer.detectors import build_detector
@@ -35,7 +35,7 @@ ONLY_OPSET_16 = replace(RELEASES["8.6"], highest_opset=16)
 
 def narrow_arch(size: tuple[int, int] = SIZE, region_proposals: int = 40) -> ArchSpec:
     stages = tuple(StageSpec((BlockSpec((8, 8), 1 if index == 0 else 2, projection=index > 0),)) for index in range(4))
-    return ArchSpec(stages, size, FasterRCNNHead(16, 32, region_proposals), stem_width=8, fpn_width=16)
+    return ArchSpec(size, ResNetSpec(stages, stem_width=8), FpnSpec(16), FasterRCNNHead(16, 32, region_proposals))
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from optimizer.arch.spec import BlockSpec
+from optimizer.arch.bodies import BlockSpec
 
 __all__ = ["BasicBlock", "Bottleneck", "build_block"]
 

@@ -7,7 +7,7 @@ import torch
 import torchvision
 
 from optimizer.arch.families import base_arch
-from optimizer.detectors.resnet import ResNetBody
+from optimizer.detectors.bodies import ResNetBody
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from optimizer.detectors.resnet import ResNetBody
 )  # fmt: skip
 def test_names_and_shapes_are_torchvisions(name: str, reference: object) -> None:
     with torch.device("meta"):
-        ours = ResNetBody(base_arch(name, (64, 64))).state_dict()
+        ours = ResNetBody(base_arch(name, (64, 64)).body).state_dict()
         theirs = reference().state_dict()  # type: ignore[operator]
     shapes = {key: value.shape for key, value in theirs.items() if not key.startswith("fc.")}
     assert {key: value.shape for key, value in ours.items()} == shapes
@@ -31,7 +31,7 @@ def test_names_and_shapes_are_torchvisions(name: str, reference: object) -> None
 def test_outputs_are_torchvisions() -> None:
     torch.manual_seed(0)
     reference = torchvision.models.resnet18().eval()
-    body = ResNetBody(base_arch("r18", (64, 64))).eval()
+    body = ResNetBody(base_arch("r18", (64, 64)).body).eval()
     body.load_state_dict({k: v for k, v in reference.state_dict().items() if not k.startswith("fc.")})
     images = torch.randn(1, 3, 64, 96)
     maps = body(images)

@@ -1,0 +1,55 @@
+"""`Cost`: parameters and operations, and how layers are counted.
+
+`flops_mmdet` is the counter behind the Joint-DetNAS tables, mmdetection's: a multiply-accumulate counts as one; a bias
+adds one an output, BatchNorm two and a ReLU module one an element, a max-pool one an input element. Additions,
+upsampling, functional ReLUs (the RPN's), RoIAlign and NMS are free. The canvas is counted as it is, unpadded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Cost", "count_conv", "count_linear"]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Cost of one image.
+
+    Attributes:
+        params: trainable parameters, BatchNorm's and biases included.
+        macs: multiply-accumulates of convolutions and linears, biases left out (torch's FlopCounterMode, halved).
+        flops_mmdet: the papers' counter, which takes class-specific boxes for the objects only.
+    """
+
+    params: int = 0
+    macs: int = 0
+    flops_mmdet: int = 0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.params + other.params, self.macs + other.macs, self.flops_mmdet + other.flops_mmdet)
+
+
+def count_conv(
+    in_width: int,
+    out_width: int,
+    kernel: int,
+    cells: int,
+    groups: int = 1,
+    bias: bool = False,
+    norm: bool = False,
+    relu: bool = False,
+) -> Cost:
+    """A convolution that puts out `cells` cells in all, with the modules that follow it."""
+    weights = kernel * kernel * in_width * out_width // groups
+    return Cost(
+        params=weights + out_width * (bias + 2 * norm),
+        macs=weights * cells,
+        flops_mmdet=weights * cells + out_width * cells * (bias + 2 * norm + relu),
+    )
+
+
+def count_linear(in_width: int, out_width: int, rows: int) -> Cost:
+    """A linear layer with biases on `rows` vectors."""
+    weights = in_width * out_width
+    return Cost(params=weights + out_width, macs=weights * rows, flops_mmdet=weights * rows)

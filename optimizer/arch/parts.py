@@ -1,0 +1,48 @@
+"""What every part of a detector can do: say its kind, its JSON and which of its widths may be pruned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar, TypeVar
+
+from optimizer.errors import DetoptError
+
+__all__ = ["IllegalAction", "Part"]
+
+P = TypeVar("P", bound="Part")
+
+
+class IllegalAction(DetoptError):
+    """An action that this architecture does not admit."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A body, a neck or a head; a frozen dataclass whose fields are its JSON.
+
+    Attributes:
+        kind: its key in the catalogue of bodies, necks or heads.
+        width_fields: widths that may be pruned, as a person calls them ("RPN"), and the field of each ("rpn_width").
+    """
+
+    kind: ClassVar[str]
+    width_fields: ClassVar[Mapping[str, str]] = {}
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """The widths that may be pruned, by name."""
+        return {name: getattr(self, field) for name, field in self.width_fields.items()}
+
+    def with_width(self: P, name: str, width: int) -> P:
+        """The same part with one of its `widths` changed."""
+        changes: dict[str, Any] = {self.width_fields[name]: width}
+        return replace(self, **changes)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, **asdict(self)}
+
+    @classmethod
+    def from_json(cls: type[P], value: Mapping[str, Any]) -> P:
+        """The part with these fields, its kind left out; `TypeError` where one is missing or unknown."""
+        return cls(**value)

@@ -1,0 +1,15 @@
+"""Modules of bodies, by the kind of the spec they are built from. One file per kind, and a line here.
+
+A module gives its maps by the names "0", "1", ..., in the order of the spec's `maps`.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import nn
+
+from optimizer.detectors.bodies.resnet import ResNetBody
+
+__all__ = ["BODIES", "ResNetBody"]
+
+BODIES: Mapping[str, Callable[[Any], nn.Module]] = {"resnet": ResNetBody}

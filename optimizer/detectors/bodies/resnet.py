@@ -1,0 +1,56 @@
+"""The module of a `ResNetSpec`, with torchvision's names."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+
+from optimizer.arch.bodies import ResNetSpec
+from optimizer.detectors.bodies.residual_blocks import build_block
+
+__all__ = ["ResNetBody"]
+
+
+class ResNetBody(nn.Module):
+    """Stem and four stages; `forward` gives the stages' maps as "0" to "3", strides 4 to 32."""
+
+    def __init__(self, spec: ResNetSpec) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, spec.stem_width, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(spec.stem_width)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, 2, 1)
+        self._depths = spec.depths
+        width = spec.stem_width
+        for index, stage in enumerate(spec.stages):
+            blocks = []
+            for block in stage.blocks:
+                blocks.append(build_block(width, block))
+                width = block.out_width
+            self.add_module(f"layer{index + 1}", nn.Sequential(*blocks))
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
+        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        maps = OrderedDict()
+        for index, depth in enumerate(self._depths):
+            stage = self.get_submodule(f"layer{index + 1}")
+            assert isinstance(stage, nn.Sequential)
+            for block in stage[:depth]:
+                x = block(x)
+            maps[str(index)] = x
+        return maps
+
+    @contextmanager
+    def shortened(self, depths: tuple[int, ...]) -> Iterator[None]:
+        """Meanwhile only the first blocks of each stage are run."""
+        before, self._depths = self._depths, depths
+        try:
+            yield
+        finally:
+            self._depths = before
