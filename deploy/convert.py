@@ -58,7 +58,7 @@ def convert(
         CompatibilityError: the target is TensorRT's, and its conversion does not fit a release that the source fits;
             nothing is written.
     """
-    from deploy.data import read_dataset
+    from deploy.data import keep_fitting, read_dataset
     from deploy.evaluate import AveragePrecision, evaluate_artefact, match_classes
 
     model = _read_convertible(bundle, precision)
@@ -67,7 +67,7 @@ def convert(
         raise InputError("target {}: its engine takes {}, not {}".format(target.spec.name, ", ".join(can), precision))
     if out.resolve() == bundle.folder.resolve():
         raise InputError(f"{out} is the bundle that is converted; choose another folder with --out")
-    validation: Dataset = read_dataset(data, "val")
+    validation: Dataset = keep_fitting(read_dataset(data, "val"))
     match_classes(bundle.class_names, validation)
     records = list_calibration_images(read_dataset(data, "train").records, images)
     key = key_calibration(bundle.model, [record.path for record in records], bundle.preprocess.to_json())

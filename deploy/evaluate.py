@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from deploy.data.images import ImageFile
-from deploy.data.records import Dataset
+from deploy.data.records import Dataset, ImageId
 from deploy.detections import Detections
 from deploy.errors import EngineError, InputError
 from deploy.pipeline.detector import DetectionModel
@@ -42,24 +42,26 @@ class AveragePrecision:
     by_class: tuple[float | None, ...]
 
 
-def evaluate_detections(dataset: Dataset, results: Iterable[tuple[int, Detections]]) -> AveragePrecision:
+def evaluate_detections(dataset: Dataset, results: Iterable[tuple[ImageId, Detections]]) -> AveragePrecision:
     """Average precision of (image id, detections in image pixels) over a data set; crowds are ignored regions.
+
+    Objects marked difficult are neither found nor missed.
 
     An image without a result counts as one where nothing was detected.
 
     Raises:
         InputError: the data set has no object, so that there is no average precision.
     """
-    from pycocotools.cocoeval import COCOeval
-
     if not dataset.count_objects():
         raise InputError(f"there is no object in {len(dataset.records)} images, so no average precision to compute")
-    rows = [_rows_of(image_id, found) for image_id, found in results]
+    position_of = {record.image_id: position for position, record in enumerate(dataset.records)}
+    assert len(position_of) == len(dataset.records), "each image has an id of its own"
+    rows = [_rows_of(position_of[image_id], found) for image_id, found in results]
     detections = np.concatenate([np.zeros((0, 7)), *rows])
     with contextlib.redirect_stdout(io.StringIO()):
         truth = _index(_coco_from_dataset(dataset))
         found = truth.loadRes(detections) if len(detections) else _index({**truth.dataset, "annotations": []})
-        evaluation = COCOeval(truth, found, "bbox")
+        evaluation = _evaluation(truth, found)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
@@ -109,7 +111,7 @@ def evaluate_artefact(
     images = [ImageFile(record.path, (record.width, record.height)) for record in dataset.records]
     unread = dict(enumerate(image.path for image in images))
 
-    def detect_all() -> Iterator[tuple[int, Detections]]:
+    def detect_all() -> Iterator[tuple[ImageId, Detections]]:
         for position, found, _ in target.detect(source, images, report):
             report(f"image {position + 1} of {len(images)}")
             del unread[position]
@@ -122,10 +124,13 @@ def evaluate_artefact(
     return evaluate_detections(dataset, detect_all()), list(unread.values())
 
 
-def _rows_of(image_id: int, found: Detections) -> np.ndarray:
-    """(N, 7) rows of image id, x, y, width, height, score, category id, as pycocotools takes them."""
+def _rows_of(position: int, found: Detections) -> np.ndarray:
+    """(N, 7) rows of image, x, y, width, height, score, category, as pycocotools takes them.
+
+    Images are numbered by their position: their ids may be text, or numbers beyond what a float64 holds.
+    """
     rows = np.empty((len(found), 7))
-    rows[:, 0] = image_id
+    rows[:, 0] = position
     rows[:, 1:3] = found.boxes_xyxy[:, :2]
     rows[:, 3:5] = found.boxes_xyxy[:, 2:] - found.boxes_xyxy[:, :2]
     rows[:, 5] = found.scores
@@ -135,25 +140,41 @@ def _rows_of(image_id: int, found: Detections) -> np.ndarray:
 
 def _coco_from_dataset(dataset: Dataset) -> dict[str, Any]:
     annotations: list[dict[str, Any]] = []
-    for record in dataset.records:
-        for box, label, crowd in zip(record.boxes_xyxy.tolist(), record.labels.tolist(), record.crowd.tolist()):
+    for position, record in enumerate(dataset.records):
+        marks = (record.crowd.tolist(), (~record.counted).tolist())
+        for box, label, crowd, ignored in zip(record.boxes_xyxy.tolist(), record.labels.tolist(), *marks):
             width, height = box[2] - box[0], box[3] - box[1]
             annotations.append(
                 {
                     "id": len(annotations) + 1,
-                    "image_id": record.image_id,
+                    "image_id": position,
                     "category_id": label + 1,
                     "bbox": [box[0], box[1], width, height],
                     "area": width * height,
                     "iscrowd": int(crowd),
+                    "ignored": int(ignored),
                 }
             )
     return {
         "info": {},
-        "images": [{"id": record.image_id} for record in dataset.records],
+        "images": [{"id": position} for position in range(len(dataset.records))],
         "annotations": annotations,
         "categories": [{"id": index + 1, "name": name} for index, name in enumerate(dataset.class_names)],
     }
+
+
+def _evaluation(truth: Any, found: Any) -> Any:
+    """pycocotools' evaluation, which ignores difficult objects too, with the IoU that all objects but crowds have."""
+    from pycocotools.cocoeval import COCOeval
+
+    class Evaluation(COCOeval):  # type: ignore[misc]
+        def _prepare(self) -> None:
+            super()._prepare()
+            for objects in self._gts.values():
+                for item in objects:
+                    item["ignore"] = item["ignored"]
+
+    return Evaluation(truth, found, "bbox")
 
 
 def _index(content: dict[str, Any]) -> Any:

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from deploy.cli.terminal import escape_what_cannot_be_printed
 from deploy.errors import DeployError
 from optimizer.errors import DetoptError, InputError
 
@@ -322,25 +323,31 @@ def data_check(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a problem.")] = False,
 ) -> None:
     """Read every image and label, and list what training would skip or clip."""
-    from deploy.data import check_dataset, read_dataset
+    from deploy.data import check_dataset, describe_splits, keep_fitting, read_dataset, warn_of_problems
 
-    problems = check_dataset(path)
-    console = Console()
+    def show(line: str) -> None:
+        if sys.stderr.isatty():
+            print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
+
+    problems = check_dataset(path, show)
+    show("")
     for problem in problems:
         if as_json:
             typer.echo(json.dumps({"file": str(problem.file), "object": problem.object, "kind": problem.kind,
                                    "text": problem.text, "action": problem.action}))  # fmt: skip
         else:
             where = f"{problem.file}" + (f" object {problem.object}" if problem.object is not None else "")
-            console.print(f"{where}: {problem.text} ({problem.action})", highlight=False, markup=False, soft_wrap=True)
+            typer.echo(f"{where}: {problem.text} ({problem.action})")
+    train, val = (keep_fitting(read_dataset(path, split)) for split in ("train", "val"))
     if not as_json:
-        for split in ("train", "val"):
-            dataset = read_dataset(path, split)
+        for split, dataset in (("train", train), ("val", val)):
             objects = sum(len(record.labels) for record in dataset.records)
             names = ", ".join(dataset.class_names)
-            line = f"{split}: {len(dataset.records)} images, {objects} objects, classes {names}"
-            console.print(line, highlight=False, markup=False)
-        console.print(f"{len(problems)} problem(s)", highlight=False)
+            typer.echo(f"{split}: {len(dataset.records)} images, {objects} objects, classes {names}")
+            for warning in warn_of_problems(dataset):
+                typer.echo(f"warning: {split}: {warning}")
+        typer.echo(describe_splits(train, val))
+        typer.echo(f"{len(problems)} problem(s)")
 
 
 @targets_app.callback()
@@ -369,6 +376,7 @@ def targets_check(
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Entry point: errors are one line on stderr and an exit code (0, 1, 2 or 130)."""
+    escape_what_cannot_be_printed()
     try:
         app(args=arguments, prog_name="optimize", standalone_mode=True)
     except (DetoptError, DeployError) as error:

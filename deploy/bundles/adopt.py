@@ -10,6 +10,8 @@ from typing import Callable, Sequence
 import numpy as np
 
 from deploy.bundles.bundle import Bundle, BundleManifest, write_bundle
+from deploy.data.classes import require_unique
+from deploy.data.text import read_lines
 from deploy.engines import TensorSpec, open_engine
 from deploy.engines.base import check_model_file
 from deploy.errors import DeployError, InputError
@@ -117,14 +119,14 @@ def read_class_names(source: str) -> tuple[str, ...]:
     if source == "coco":
         return COCO_CLASSES
     try:
-        lines = Path(source).read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
+        lines = read_lines(Path(source))
+    except InputError as error:
         raise InputError(f"the class names {source} cannot be read: {error}") from error
-    names: list[str] = [line.strip() for line in lines if line.strip()]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if not names or twice:
-        reason = "names twice: " + ", ".join(twice) if twice else "is empty"
-        raise InputError(f"the file of class names {source} {reason}; one name a line is wanted")
+    listed = [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
+    if not listed:
+        raise InputError(f"the file of class names {source} is empty; one name per line is wanted")
+    names = [name for _, name in listed]
+    require_unique(names, [f"line {number}" for number, _ in listed], Path(source))
     return tuple(names)
 
 

@@ -102,11 +102,15 @@ def run_bundle(options: argparse.Namespace) -> None:
 
 def evaluate_bundle(options: argparse.Namespace) -> None:
     """Average precision on a labelled split; classes are matched by name."""
-    from deploy.data import read_dataset
+    from deploy.data import keep_fitting, read_dataset, summarise_problems, warn_of_problems
     from deploy.evaluate import evaluate_artefact
 
     bundle = _open_runnable(options.bundle)
-    dataset = read_dataset(options.data, options.split)
+    dataset = keep_fitting(read_dataset(options.data, options.split))
+    for warning in warn_of_problems(dataset):
+        report_line(f"warning: {warning}")
+    if dataset.problems:
+        report_line(f"{dataset.layout}: {summarise_problems(dataset.problems)}")
     target = _choose_target(options)
     try:
         precision, unread = evaluate_artefact(bundle, bundle.class_names, dataset, target, show_progress)

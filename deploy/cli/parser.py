@@ -15,7 +15,7 @@ from deploy.builders.plans import LEVELS
 from deploy.builders.precision import PRECISIONS
 from deploy.builders.releases import RELEASES
 from deploy.cli import commands
-from deploy.cli.terminal import show_progress
+from deploy.cli.terminal import escape_what_cannot_be_printed, show_progress
 from deploy.engines import ENGINES
 from deploy.errors import DeployError
 from deploy.measuring.protocols import PROTOCOLS
@@ -105,6 +105,7 @@ exit codes: 0 done, 1 the loss stays above the bound, 2 the input is wrong"""
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Entry point: errors are one line on stderr and an exit code."""
+    escape_what_cannot_be_printed()
     options = build_parser().parse_args(arguments)
     try:
         options.work(options)
@@ -169,8 +170,10 @@ def build_parser() -> argparse.ArgumentParser:
 
     evaluate = _add_command(known, "evaluate", commands.evaluate_bundle, "average precision on labelled images")
     evaluate.add_argument("bundle", metavar="BUNDLE", help="folder of a bundle")
-    evaluate.add_argument("--data", metavar="PATH", type=Path, required=True, help="folder in COCO, VOC or YOLO layout")
-    evaluate.add_argument("--split", default="val", choices=("train", "val", "all"), help="default: val")
+    evaluate.add_argument(
+        "--data", metavar="PATH", type=Path, required=True, help="labelled images: a folder, or its data.yaml or JSON"
+    )
+    evaluate.add_argument("--split", default="val", choices=("train", "val", "test", "all"), help="default: val")
     _add_target(evaluate)
     _add_threads(evaluate)
     _add_json(evaluate, "print JSON")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from typing import Any
@@ -17,12 +18,20 @@ __all__ = [
     "comparison_json",
     "describe_comparison",
     "describe_frame",
+    "escape_what_cannot_be_printed",
     "plural",
     "print_record",
     "report_line",
     "show_progress",
     "show_steps",
 ]
+
+
+def escape_what_cannot_be_printed() -> None:
+    """From here on, what a terminal's encoding does not have is printed as \\udc80 or \\u5b89, and ends nothing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def show_progress(line: str) -> None:

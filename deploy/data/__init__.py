@@ -1,4 +1,17 @@
-"""Labelled images on disk, in the layouts people have them: COCO JSON, Pascal VOC XML, YOLO txt."""
+"""Labelled images on disk, in the layouts people have them: COCO JSON, Pascal VOC XML, YOLO txt, CVAT XML.
+
+| file | holds |
+|---|---|
+| `text`, `stream`, `values` | text in any encoding, JSON read in pieces, numbers and booleans as files have them |
+| `find` | the files of a folder, and which of them a name from another machine means |
+| `splits`, `classes` | what is train, val or test; class names that are each there once and the same in all splits |
+| `coco`, `voc`, `yolo`, `cvat` | a layout each: `find_...(tree)` gives its name and a reader of each split |
+| `clean` | what label files state becomes records, or problems; all objects at once |
+| `images`, `exif` | image files to pixels |
+| `check` | what only shows in the pixels |
+
+A layout is one function and one line in `LAYOUTS`.
+"""
 
 from __future__ import annotations
 
@@ -6,92 +19,158 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Optional, Tuple
 
-from deploy.data.check import check_records, summarise_problems
-from deploy.data.coco import find_coco
+from deploy.data.check import check_records, find_unlisted, keep_fitting, summarise_problems, warn_of_problems
+from deploy.data.coco import find_coco, find_other_coco, name_coco
+from deploy.data.cvat import find_cvat
+from deploy.data.find import Tree
 from deploy.data.images import read_image
-from deploy.data.records import Dataset, Problem, Record
-from deploy.data.voc import find_voc
-from deploy.data.yolo import find_yolo
+from deploy.data.records import Dataset, ImageId, Problem, Record
+from deploy.data.voc import find_voc, find_voc_beside
+from deploy.data.yolo import find_yolo, find_yolo_without_description, name_list, name_yolo
 from deploy.errors import InputError
 
-__all__ = ["Dataset", "Problem", "Record", "check_dataset", "read_dataset", "read_image", "summarise_problems"]
+__all__ = [
+    "Dataset",
+    "ImageId",
+    "Problem",
+    "Record",
+    "check_dataset",
+    "describe_splits",
+    "keep_fitting",
+    "read_dataset",
+    "read_image",
+    "summarise_problems",
+    "warn_of_problems",
+]
 
-# Layout: the splits of a folder ("train", "val", "test", or one called "all"), each with what reads it.
-LAYOUTS: dict[str, Callable[[Path], dict[str, Callable[[], Dataset]]]] = {
-    "COCO": find_coco,
-    "Pascal VOC": find_voc,
-    "YOLO": find_yolo,
+Layout = Tuple[str, "dict[str, Callable[[], Dataset]]"]
+# In this order: first those that a folder's names tell, then those that its files' content tells.
+LAYOUTS: tuple[Callable[[Tree], Optional[Layout]], ...] = (
+    find_coco,
+    find_voc,
+    find_yolo,
+    find_cvat,
+    find_other_coco,
+    find_voc_beside,
+    find_yolo_without_description,
+)
+NAMED: dict[str, Callable[[Tree, str], Layout]] = {  # by the ending of a file that is named itself
+    ".json": name_coco,
+    ".yaml": name_yolo,
+    ".yml": name_yolo,
+    ".txt": name_list,
 }
 UNDERSTOOD = (
-    "annotations/instances_{train,val}*.json, {train,valid}/_annotations.coco.json or one instances*.json (COCO), "
-    "Annotations/*.xml (Pascal VOC), or data.yaml (YOLO)"
+    "annotations/instances_{train,val}*.json, {train,valid}/_annotations.coco.json or another COCO JSON; "
+    "Annotations/*.xml or XML beside the images (Pascal VOC); data.yaml or classes.txt (YOLO); annotations.xml (CVAT)"
 )
 HOLD_OUT = 5  # one image in five
 
 
-def read_dataset(path: Path | str, split: Literal["train", "val", "all"] = "train") -> Dataset:
-    """The records of one split of a folder, or of all; its layout is detected.
+def read_dataset(path: Path | str, split: str = "train") -> Dataset:
+    """The records of one split ("train", "val", "test") of a folder or label file, or of "all" of it.
 
     Nothing is decoded: what only shows in the pixels is found by `check_dataset`, and skipped in training. Without a
-    validation split one image in five is held out, always the same ones, and a `Problem` of the data set says so.
+    validation split one image in five is held out of the training split, always the same ones, and a `Problem` of the
+    data set says so; a test split is read only where it is asked for.
 
     Raises:
         InputError: no such folder, no layout that is understood, or no usable image or object in it.
     """
-    folder = Path(path)
-    if not folder.is_dir():
-        raise InputError(f"there is no data set folder {folder}")
-    splits = _find_splits(folder)
+    tree, layout, splits = _open(Path(path))
     if split == "all":
-        dataset = _join(folder, splits)
-    elif split in splits and (split == "val" or "val" in splits):
+        dataset = _join(splits)
+    elif split in splits and (split in ("val", "test") or "val" in splits):
         dataset = splits[split]()
-    elif "train" in splits or "all" in splits:
-        dataset = _hold_out(folder, splits["train" if "train" in splits else "all"](), split)
+    elif split != "test" and ("train" in splits or "all" in splits):
+        dataset = _hold_out(tree.root, splits, split)
     else:
-        raise InputError(f"{folder} has no {split} split; found {', '.join(splits)}")
+        raise InputError(f"{path} has no {split} split; found {', '.join(splits)}")
+    dataset = replace(dataset, layout=_describe(layout, splits))
     if not dataset.count_objects():
         found = f"; problems: {summarise_problems(dataset.problems)}" if dataset.problems else ""
         number = len(dataset.records)
-        raise InputError(f"{folder} has {number} usable images and no usable object in its {split} split{found}")
+        raise InputError(
+            f"{path} ({layout}) has {number} usable images and no usable object in its {split} split{found}"
+        )
     return dataset
 
 
-def check_dataset(path: Path | str) -> list[Problem]:
-    """Every problem of a data set, after decoding every image."""
-    dataset = read_dataset(path, "all")
-    return [*dataset.problems, *check_records(dataset.records)]
+def check_dataset(path: Path | str, report: Callable[[str], None] = lambda line: None) -> list[Problem]:
+    """Every problem of a data set, after decoding every image; progress goes to `report`."""
+    tree, _, splits = _open(Path(path))
+    dataset = _join(splits)
+    unlisted = find_unlisted(tree, dataset)
+    return [*dataset.problems, *unlisted, *check_records(dataset.records, report)]
 
 
-def _find_splits(folder: Path) -> dict[str, Callable[[], Dataset]]:
-    for find in LAYOUTS.values():
-        if splits := find(folder):
-            return splits
-    listed = ", ".join(sorted(item.name for item in folder.iterdir())[:8]) or "nothing"
-    raise InputError(f"{folder} is no data set that is understood: wanted {UNDERSTOOD}; found {listed}")
+def describe_splits(train: Dataset, val: Dataset) -> str:
+    """One line that says what a data set was taken for: "COCO; train 300, val 60 held out of train, 80 classes"."""
+    held_out = f" held out of {val.held_out}" if val.held_out else ""
+    classes = f"{len(train.class_names)} class" + ("" if len(train.class_names) == 1 else "es")
+    text = f"{train.layout}; train {len(train.records)}, val {len(val.records)}{held_out}, {classes}"
+    used = {int(label) for dataset in (train, val) for record in dataset.records for label in record.labels}
+    trained = {int(label) for record in train.records for label in record.labels}
+    idle = [name for label, name in enumerate(train.class_names) if label not in used]
+    unseen = [name for label, name in enumerate(train.class_names) if label in used - trained]
+    if idle:
+        text += f"; without an object: {_list_some(idle)}"
+    if unseen:
+        text += f"; only in validation: {_list_some(unseen)}"
+    return text
 
 
-def _join(folder: Path, splits: dict[str, Callable[[], Dataset]]) -> Dataset:
+def _open(path: Path) -> tuple[Tree, str, dict[str, Callable[[], Dataset]]]:
+    if path.is_file():
+        name = NAMED.get(path.suffix.lower())
+        if name is None:
+            raise InputError(f"{path} is no data set: wanted a folder, or a {', '.join(NAMED)} of one")
+        folder = path.parent.parent if path.parent.name.lower() in ("annotations", "labels") else path.parent
+        tree = Tree(folder)
+        return tree, *name(tree, path.relative_to(folder).as_posix())
+    if not path.is_dir():
+        raise InputError(f"there is no data set folder {path}")
+    tree = Tree(path)
+    for find in LAYOUTS:
+        found = find(tree)
+        if found:
+            return tree, *found
+    listed = ", ".join(sorted(item.name for item in path.iterdir())[:8]) or "nothing"
+    raise InputError(f"{path} is no data set that is understood: wanted {UNDERSTOOD}; found {listed}")
+
+
+def _describe(layout: str, splits: dict[str, Callable[[], Dataset]]) -> str:
+    return layout + ("; its test split is not used" if "test" in splits else "")
+
+
+def _join(splits: dict[str, Callable[[], Dataset]]) -> Dataset:
     """All splits as one, with image ids of their own."""
     datasets = [read() for read in splits.values()]
-    if len({dataset.class_names for dataset in datasets}) > 1:
-        raise InputError(f"the splits of {folder} do not list the same classes")
+    assert len({dataset.class_names for dataset in datasets}) == 1, "readers give all splits the same classes"
     records = [record for dataset in datasets for record in dataset.records]
     return Dataset(
         datasets[0].class_names,
         tuple(replace(record, image_id=position) for position, record in enumerate(records)),
-        tuple(problem for dataset in datasets for problem in dataset.problems),
+        tuple(dict.fromkeys(problem for dataset in datasets for problem in dataset.problems)),
     )
 
 
-def _hold_out(folder: Path, dataset: Dataset, split: str) -> Dataset:
+def _hold_out(folder: Path, splits: dict[str, Callable[[], Dataset]], split: str) -> Dataset:
     """The part of an undivided data set that is `split`; a single image is both."""
+    source = "train" if "train" in splits else "all"
+    dataset = splits[source]()
     order = list(range(len(dataset.records)))
     random.Random(0).shuffle(order)
     held_out = set(order[: max(1, len(order) // HOLD_OUT)])
     chosen = [r for i, r in enumerate(dataset.records) if (i in held_out) == (split == "val") or len(order) == 1]
     text = f"there is no validation split; {len(held_out)} of {len(order)} images are held out for it"
     notice = Problem(folder, None, "no validation split", text, "held out")
-    return replace(dataset, records=tuple(chosen), problems=(*dataset.problems, notice))
+    return replace(
+        dataset, records=tuple(chosen), problems=(*dataset.problems, notice), held_out="train" if split == "val" else ""
+    )
+
+
+def _list_some(names: list[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

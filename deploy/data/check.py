@@ -1,35 +1,124 @@
-"""What is wrong with a data set that only shows when every image is opened, and problems in a few words."""
+"""What is wrong with a data set beyond single labels: pixels, files that were not taken, and shares of the whole."""
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
-from deploy.data.images import image_format, read_image
-from deploy.data.records import Problem, Record
+from deploy.data.find import Tree
+from deploy.data.images import image_format, image_sizes, read_described
+from deploy.data.records import Dataset, Problem, Record
 from deploy.errors import InputError
 
-__all__ = ["check_records", "summarise_problems"]
+__all__ = ["check_records", "find_unlisted", "keep_fitting", "summarise_problems", "warn_of_problems"]
+
+MANY = 0.1  # the share of images from which on something is a warning
+MOST_OBJECTS = 100  # that average precision looks at, as COCO's protocol does
+OF_IMAGES = (
+    "no labels", "missing image", "missing labels", "path outside", "unreadable image", "broken labels", "wrong size",
+    "labels without image", "not in the labels",
+)  # fmt: skip
 
 
-def check_records(records: Iterable[Record]) -> Iterator[Problem]:
-    """Problems of the image files themselves; decodes one image at a time."""
-    for record in records:
-        try:
-            height, width = read_image(record.path, (record.width, record.height)).shape[:2]
-            name, endings = image_format(record.path)
-        except InputError as error:
-            yield Problem(record.path, None, "unreadable image", str(error), "skipped")
-            continue
-        if (width, height) != (record.width, record.height):
-            text = f"the labels are for {record.width}x{record.height}, the image is {width}x{height}"
-            yield Problem(record.path, None, "wrong size", text, "skipped")
-        elif record.path.suffix.lower() not in endings:
-            text = f"the name ends in {record.path.suffix!r}, the content is {name}"
-            yield Problem(record.path, None, "wrong extension", text, "read by its content")
+def check_records(records: Sequence[Record], report: Callable[[str], None] = lambda line: None) -> Iterator[Problem]:
+    """Problems of the image files themselves, decoded on all cores, in the order of the records."""
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for number, problems in enumerate(pool.map(_check_record, records)):
+            report(f"image {number + 1} of {len(records)}")
+            yield from problems
+
+
+def keep_fitting(dataset: Dataset) -> Dataset:
+    """Without the images that are of another size than their labels are for: the rule that training has, too.
+
+    Files' headers are read; one that cannot be read stays, and counts as an image where nothing is detected.
+
+    Raises:
+        InputError: no image is left.
+    """
+    kept, problems = [], []
+    for record in dataset.records:
+        problem = _check_size(record)
+        if problem is None:
+            kept.append(record)
+        else:
+            problems.append(problem)
+    if dataset.records and not kept:
+        raise InputError(f"not one of {len(problems)} images has the size that its labels are for ({problems[0].text})")
+    return replace(dataset, records=tuple(kept), problems=(*dataset.problems, *problems))
+
+
+def find_unlisted(tree: Tree, dataset: Dataset) -> list[Problem]:
+    """The images that no label file speaks of, in folders where others are taken from; one problem a folder."""
+    known = {str(record.path) for record in dataset.records}
+    known.update(str(problem.file) for problem in dataset.problems)
+    folders: dict[str, list[str]] = {}
+    for name in tree.images:
+        folders.setdefault(name.rpartition("/")[0], []).append(name)
+    found = []
+    for folder, names in folders.items():
+        rest = [name for name in names if str(tree.path(name)) not in known]
+        if rest and len(rest) < len(names):
+            text = f"{len(rest)} of {len(names)} images are in no label file, as {rest[0].rpartition('/')[2]!r}"
+            found.append(Problem(tree.path(folder), None, "not in the labels", text, "not taken"))
+    return found
 
 
 def summarise_problems(problems: Iterable[Problem]) -> str:
     """One line that counts problems by kind and by what is done, the most frequent first; "none" without any."""
     counts = Counter((problem.kind, problem.action) for problem in problems)
     return ", ".join(f"{count} {kind} ({action})" for (kind, action), count in counts.most_common()) or "none"
+
+
+def warn_of_problems(dataset: Dataset) -> list[str]:
+    """A sentence for what most likely is a mistake: a tenth of the images or more, or more objects than AP looks at."""
+    counts = Counter(problem.kind for problem in dataset.problems if problem.kind in OF_IMAGES)
+    skipped = sum(count for kind, count in counts.items() if kind not in ("no labels", "labels without image"))
+    total = len(dataset.records) + skipped
+    warnings = []
+    for kind, count in counts.items():
+        if count > MANY * total:
+            example = next(problem for problem in dataset.problems if problem.kind == kind)
+            warnings.append(f"{count} of {total} images: {kind} ({example.action}), as {example.file}")
+    crowded = [record for record in dataset.records if record.counted.sum() > MOST_OBJECTS]
+    if crowded:
+        most = max(int(record.counted.sum()) for record in crowded)
+        warnings.append(
+            f"{len(crowded)} images have more than {MOST_OBJECTS} objects, up to {most}: a model gives the best "
+            f"{MOST_OBJECTS}, and AP counts the rest as missed"
+        )
+    return warnings
+
+
+def _check_record(record: Record) -> list[Problem]:
+    path = record.path
+    try:
+        pixels, levels = read_described(path, (record.width, record.height))
+        name, endings = image_format(path)
+    except InputError as error:
+        return [Problem(path, None, "unreadable image", str(error), "skipped")]
+    problems = []
+    if pixels.shape[:2] != (record.height, record.width):
+        problems.append(_wrong_size(record, (pixels.shape[1], pixels.shape[0])))
+    elif path.suffix.lower() not in endings:
+        text = f"the name ends in {path.suffix!r}, the content is {name}"
+        problems.append(Problem(path, None, "wrong extension", text, "read by its content"))
+    if levels:
+        problems.append(Problem(path, None, "unusual levels", levels, "scaled"))
+    return problems
+
+
+def _check_size(record: Record) -> Problem | None:
+    try:
+        sizes = image_sizes(record.path)
+    except InputError:
+        return None
+    return None if (record.width, record.height) in sizes else _wrong_size(record, sizes[0])
+
+
+def _wrong_size(record: Record, size: tuple[int, int]) -> Problem:
+    text = f"the labels are for {record.width}x{record.height}, the image is {size[0]}x{size[1]}"
+    return Problem(record.path, None, "wrong size", text, "skipped")

@@ -1,147 +1,264 @@
-"""The one place where what a label file states becomes a `Record`, or a `Problem`."""
+"""The one place where what label files state becomes records, or problems; all objects of a split at once."""
 
 from __future__ import annotations
 
-import math
-import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from deploy.data.images import image_size
-from deploy.data.records import Problem, Record
+from deploy.data.records import ImageId, Problem, Record
 from deploy.errors import InputError
 
-__all__ = ["RawObject", "RawRecord", "clean_records", "inside"]
+__all__ = ["RawImage", "RawObjects", "clean_records"]
 
 DOUBLED_IOU = 0.9  # two boxes of a class that overlap more are most likely one object drawn twice
+NEIGHBOURS = 256  # boxes beginning close to one's left side that are compared with it: linear, however many there are
 
 
-@dataclass(frozen=True)
-class RawObject:
-    """An object as a label file states it, unchecked; `index` as in `Problem`, `label` None for an unknown class."""
-
-    index: int
-    box_xyxy: tuple[float, float, float, float]
-    label: int | None
-    class_name: str
-    crowd: bool = False
-
-
-@dataclass(frozen=True)
-class RawRecord:
+class RawImage(NamedTuple):
     """An image as a label file states it, unchecked; a size of None is read from the image's header."""
 
-    image_id: int
+    image_id: ImageId
     path: Path
     label_file: Path
     size: tuple[int, int] | None
-    objects: tuple[RawObject, ...]
 
 
-def clean_records(raws: Iterable[RawRecord]) -> tuple[tuple[Record, ...], list[Problem]]:
-    """The usable parts of raw records, and what was dropped or clipped."""
-    records, problems = [], []
-    for raw in raws:
-        record, found = _clean_record(raw)
-        problems += found
-        if record is not None:
-            records.append(record)
+@dataclass
+class RawObjects:
+    """Objects as label files state them, unchecked, in columns: arrays of Python's to append to, or numpy's.
+
+    Attributes:
+        images: which of the images each is in. indices: its number as in `Problem`. boxes: four corners each.
+        labels: -1 for a class that is not known, whose name is in `names`. crowd, difficult: 0 or 1.
+    """
+
+    images: Any = field(default_factory=lambda: array("q"))
+    indices: Any = field(default_factory=lambda: array("q"))
+    boxes: Any = field(default_factory=lambda: array("d"))
+    labels: Any = field(default_factory=lambda: array("q"))
+    crowd: Any = field(default_factory=lambda: array("b"))
+    difficult: Any = field(default_factory=lambda: array("b"))
+    names: dict[int, str] = field(default_factory=dict)
+
+    def add(
+        self, image: int, index: int, box_xyxy: Sequence[float], label: int | None, name: str, difficult: bool = False
+    ) -> None:
+        """One more; a label of None is a class that is not known."""
+        if label is None:
+            self.names[len(self.images)] = name
+        self.images.append(image)
+        self.indices.append(index)
+        self.boxes.extend(box_xyxy)
+        self.labels.append(-1 if label is None else label)
+        self.crowd.append(0)
+        self.difficult.append(difficult)
+
+
+class _Columns(NamedTuple):
+    """The same as arrays, in the order of the images, boxes also as clipped: float32 inside their images."""
+
+    image: np.ndarray
+    number: np.ndarray
+    box: np.ndarray
+    label: np.ndarray
+    crowd: np.ndarray
+    difficult: np.ndarray
+    row: np.ndarray
+    clipped: np.ndarray
+
+    def take(self, rows: np.ndarray) -> _Columns:
+        return _Columns(*(column[rows] for column in self))
+
+
+def clean_records(
+    images: Sequence[RawImage], objects: RawObjects, class_names: Sequence[str]
+) -> tuple[tuple[Record, ...], list[Problem]]:
+    """The usable part of images and their objects, and what was dropped or clipped."""
+    problems: list[Problem] = []
+    sizes = [_find_size(image, problems) for image in images]
+    columns = _columns(objects, np.array([size or (0, 0) for size in sizes], np.float64).reshape(-1, 2))
+    columns = columns.take(np.array([size is not None for size in sizes], bool)[columns.image])
+    columns = _drop(columns, images, sizes, objects.names, class_names, problems)
+    _report_kept(columns, images, sizes, problems)
+    bounds = np.searchsorted(columns.image, np.arange(len(images) + 1))
+    labels = columns.label.astype(np.int64)
+    records = []
+    for position, (image, size) in enumerate(zip(images, sizes)):
+        if size is not None:
+            part = slice(bounds[position], bounds[position + 1])
+            difficult = columns.difficult[part] if columns.difficult[part].any() else None
+            records.append(
+                Record(
+                    image.image_id,
+                    image.path,
+                    *size,
+                    columns.clipped[part],
+                    labels[part],
+                    columns.crowd[part],
+                    difficult,
+                )
+            )
     return tuple(records), problems
 
 
-def inside(folder: Path, name: str) -> Path | None:
-    """`folder / name` where the name does not lead out of the folder, else None.
-
-    Names are judged, not what links point to: a link was put there by whoever owns the folder.
-    """
-    relative = os.path.normpath(name)
-    leads_out = Path(relative).is_absolute() or relative == "." or Path(relative).parts[0] == ".." or "\0" in relative
-    return None if leads_out else folder / relative
-
-
-def _clean_record(raw: RawRecord) -> tuple[Record | None, list[Problem]]:
-    if not raw.path.is_file():
-        return None, [Problem(raw.path, None, "missing image", "the image does not exist", "skipped")]
-    size = raw.size
-    if size is None or min(size) < 1:
-        try:
-            size = image_size(raw.path)
-        except InputError as error:
-            return None, [Problem(raw.path, None, "unreadable image", str(error), "skipped")]
-    boxes: list[tuple[float, float, float, float]] = []
-    labels: list[int] = []
-    crowds: list[bool] = []
-    indices: list[int] = []
-    problems: list[Problem] = []
-    seen: set[tuple[object, ...]] = set()
-    where = "" if raw.label_file.stem == raw.path.stem else f"{raw.path.name}: "
-    for item in raw.objects:
-        box = _clip(item.box_xyxy, size)
-        kind, text, action = _judge(item, box, size, seen)
-        if kind:
-            problems.append(Problem(raw.label_file, item.index, kind, where + text, action))
-        if action == "skipped":
-            continue
-        assert item.label is not None
-        seen.add((item.box_xyxy, item.label, item.crowd))
-        boxes.append(box)
-        labels.append(item.label)
-        crowds.append(item.crowd)
-        indices.append(item.index)
-    corners, classes = np.array(boxes, np.float32).reshape(-1, 4), np.array(labels, np.int64)
-    for first, second, iou in _find_doubles(corners, classes):
-        text = f"{where}nearly the same box as object {indices[first]} of the same class (IoU {iou:.2f})"
-        problems.append(Problem(raw.label_file, indices[second], "doubled box", text, "kept"))
-    return Record(raw.image_id, raw.path, *size, corners, classes, np.array(crowds, bool)), problems
+def _find_size(image: RawImage, problems: list[Problem]) -> tuple[int, int] | None:
+    if image.size is not None:
+        return image.size
+    try:
+        return image_size(image.path)
+    except InputError as error:
+        problems.append(Problem(image.path, None, "unreadable image", str(error), "skipped"))
+        return None
 
 
-def _clip(box: tuple[float, float, float, float], size: tuple[int, int]) -> tuple[float, float, float, float]:
-    """The part of a box inside the image, in the precision boxes are kept in."""
-    x1, y1, x2, y2 = (float(np.float32(min(max(value, 0.0), limit))) for value, limit in zip(box, (*size, *size)))
-    return x1, y1, x2, y2
+def _columns(objects: RawObjects, sizes: np.ndarray) -> _Columns:
+    image = np.array(objects.images, np.int64)
+    order = np.argsort(image, kind="stable")
+    box = np.array(objects.boxes, np.float64).reshape(-1, 4)
+    limits = np.tile(sizes[image], 2) if len(image) else np.zeros((0, 4))
+    with np.errstate(invalid="ignore"):
+        clipped = np.minimum(np.maximum(box, 0), limits).astype(np.float32)
+    columns = _Columns(
+        image,
+        np.array(objects.indices, np.int64),
+        box,
+        np.array(objects.labels, np.int64),
+        np.array(objects.crowd, bool),
+        np.array(objects.difficult, bool),
+        np.arange(len(image)),
+        clipped,
+    )
+    return columns.take(order)
 
 
-def _judge(
-    item: RawObject, clipped: tuple[float, float, float, float], size: tuple[int, int], seen: set[tuple[object, ...]]
-) -> tuple[str, str, str]:
-    """(kind, text, action) of what is wrong with an object; empty texts where nothing is."""
-    x1, y1, x2, y2 = item.box_xyxy
-    if item.label is None:
-        return "unknown class", f"class {item.class_name!r} is not among the data set's classes", "skipped"
-    if not all(map(math.isfinite, item.box_xyxy)):
-        return "not a number", f"box {_show(item)} is not finite", "skipped"
-    if x2 < x1 or y2 < y1:
-        return "inverted box", f"box {_show(item)} has its corners exchanged", "skipped"
-    if x2 == x1 or y2 == y1:
-        return "zero-area box", f"box {_show(item)} has no area", "skipped"
-    if clipped[2] <= clipped[0] or clipped[3] <= clipped[1]:
-        return "box outside", f"box {_show(item)} has no part in the image of {size[0]}x{size[1]}", "skipped"
-    if (item.box_xyxy, item.label, item.crowd) in seen:
-        return "duplicate box", f"box {_show(item)} of class {item.class_name!r} is there twice", "skipped"
-    if item.crowd:
-        return "crowd", f"box {_show(item)} is a crowd", "kept for evaluation only"
-    if x1 < 0 or y1 < 0 or x2 > size[0] or y2 > size[1]:
-        return "box over the edge", f"box {_show(item)} leaves the image of {size[0]}x{size[1]}", "clipped"
-    return "", "", ""
+def _drop(
+    columns: _Columns,
+    images: Sequence[RawImage],
+    sizes: Sequence[tuple[int, int] | None],
+    unknown: dict[int, str],
+    class_names: Sequence[str],
+    problems: list[Problem],
+) -> _Columns:
+    """The usable objects; the first thing that is wrong with each other one is reported."""
+    box, clipped = columns.box, columns.clipped
+    with np.errstate(invalid="ignore"):
+        sides, seen = box[:, 2:] - box[:, :2], clipped[:, 2:] - clipped[:, :2]
+        wrong = {
+            "unknown class": columns.label < 0,
+            "not a number": ~np.isfinite(box).all(axis=1),
+            "inverted box": (sides < 0).any(axis=1),
+            "zero-area box": (sides == 0).any(axis=1),
+            "box outside": (seen <= 0).any(axis=1),
+        }
+    texts = {
+        "not a number": "is not finite",
+        "inverted box": "has its corners exchanged",
+        "zero-area box": "has no area",
+        "box outside": "has no part in the image of {}x{}",
+    }
+    good = np.ones(len(box), bool)
+    for kind, marked in wrong.items():
+        for row in np.flatnonzero(marked & good):
+            size = sizes[columns.image[row]]
+            assert size is not None
+            if kind == "unknown class":
+                text = f"class {unknown[int(columns.row[row])]!r} is not among the data set's classes"
+            else:
+                text = f"box {_show(box[row])} {texts[kind].format(*size)}"
+            problems.append(_problem(columns, images, row, kind, text, "skipped"))
+        good &= ~marked
+    columns = columns.take(good)
+    again = _find_repeated(columns)
+    for row in np.flatnonzero(again):
+        name = class_names[columns.label[row]]
+        text = f"box {_show(columns.box[row])} of class {name!r} is there twice"
+        problems.append(_problem(columns, images, row, "duplicate box", text, "skipped"))
+    return columns.take(~again)
 
 
-def _find_doubles(boxes: np.ndarray, labels: np.ndarray) -> list[tuple[int, int, float]]:
-    """Pairs of boxes of one class that overlap almost entirely, as (earlier, later, IoU)."""
-    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    pairs = []
-    for first in range(len(boxes) - 1):
-        rest = slice(first + 1, None)
-        low = np.maximum(boxes[first, :2], boxes[rest, :2])
-        high = np.minimum(boxes[first, 2:], boxes[rest, 2:])
+def _report_kept(
+    columns: _Columns,
+    images: Sequence[RawImage],
+    sizes: Sequence[tuple[int, int] | None],
+    problems: list[Problem],
+) -> None:
+    """What is said of objects that are kept."""
+    limits = np.array([size or (0, 0) for size in sizes], np.float64).reshape(-1, 2)[columns.image]
+    over = (columns.box[:, :2] < 0).any(axis=1) | (columns.box[:, 2:] > limits).any(axis=1)
+    for row in np.flatnonzero(columns.crowd | columns.difficult | over):
+        shown, size = _show(columns.box[row]), sizes[columns.image[row]]
+        assert size is not None
+        if columns.crowd[row]:
+            kind, text, action = "crowd", f"box {shown} is a crowd", "kept for evaluation only"
+        elif columns.difficult[row]:
+            kind, text, action = "difficult", f"box {shown} is marked difficult", "trained on, not counted by AP"
+        else:
+            kind, text, action = "box over the edge", f"box {shown} leaves the image of {size[0]}x{size[1]}", "clipped"
+        problems.append(_problem(columns, images, row, kind, text, action))
+    for first, second, iou in _find_doubles(columns):
+        text = f"nearly the same box as object {columns.number[first]} of the same class (IoU {iou:.2f})"
+        problems.append(_problem(columns, images, second, "doubled box", text, "kept"))
+
+
+def _find_repeated(columns: _Columns) -> np.ndarray:
+    """(N,) bool: objects of which the same was there before, by box, class and kind."""
+    again = np.zeros(len(columns.image), bool)
+    order = np.lexsort((columns.box[:, 0], columns.image))
+    same = _equals_next(columns.image[order], columns.box[order, 0])
+    if not same.any():
+        return again
+    rows = order[np.append(same, False) | np.insert(same, 0, False)]  # few: those that begin at the same column
+    part = columns.take(rows)
+    keys = (part.row, part.crowd, part.label, *part.box.T[::-1], part.image)
+    inner = np.lexsort(keys)
+    same = _equals_next(part.image[inner], *part.box[inner].T, part.label[inner], part.crowd[inner])
+    again[rows[inner[1:][same]]] = True
+    return again
+
+
+def _equals_next(*keys: np.ndarray) -> np.ndarray:
+    same: np.ndarray = np.logical_and.reduce([key[1:] == key[:-1] for key in keys])
+    return same
+
+
+def _find_doubles(columns: _Columns) -> Iterable[tuple[int, int, float]]:
+    """(earlier, later, IoU) for each box that overlaps an earlier one of its class almost entirely, once each."""
+    order = np.lexsort((columns.clipped[:, 0], columns.label, columns.image))
+    image, label, box = columns.image[order], columns.label[order], columns.clipped[order].astype(np.float64)
+    width = box[:, 2] - box[:, 0]
+    area = width * (box[:, 3] - box[:, 1])
+    found: dict[int, tuple[int, float]] = {}
+    alive = np.arange(len(order))
+    for step in range(1, NEIGHBOURS):
+        alive = alive[alive + step < len(order)]
+        other = alive + step
+        # An IoU above t needs left sides closer than (1 - t) of the wider box, which is at most 1 / t of this one.
+        near = (image[alive] == image[other]) & (label[alive] == label[other])
+        near &= box[other, 0] - box[alive, 0] <= width[alive] * (1 - DOUBLED_IOU) / DOUBLED_IOU
+        alive, other = alive[near], other[near]
+        if not len(alive):
+            break
+        low, high = np.maximum(box[alive, :2], box[other, :2]), np.minimum(box[alive, 2:], box[other, 2:])
         shared = np.prod(np.maximum(high - low, 0), axis=1)
-        iou = shared / (areas[first] + areas[rest] - shared)
-        doubled = np.flatnonzero((iou > DOUBLED_IOU) & (labels[rest] == labels[first]))
-        pairs += [(first, first + 1 + int(offset), float(iou[offset])) for offset in doubled]
-    return pairs
+        iou = shared / (area[alive] + area[other] - shared)
+        for row in np.flatnonzero(iou > DOUBLED_IOU):
+            first, second = sorted((int(order[alive[row]]), int(order[other[row]])))
+            found.setdefault(second, (first, float(iou[row])))
+    for second in sorted(found):
+        yield (found[second][0], second, found[second][1])
 
 
-def _show(item: RawObject) -> str:
-    return "({:g}, {:g}, {:g}, {:g})".format(*item.box_xyxy)
+def _problem(columns: _Columns, images: Sequence[RawImage], row: Any, kind: str, text: str, action: str) -> Problem:
+    image = images[columns.image[row]]
+    where = "" if image.label_file.stem == image.path.stem else f"{image.path.name}: "
+    return Problem(image.label_file, int(columns.number[row]), kind, where + text, action)
+
+
+def _show(box: np.ndarray) -> str:
+    return "({:g}, {:g}, {:g}, {:g})".format(*box)

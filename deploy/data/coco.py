@@ -1,107 +1,311 @@
-"""COCO JSON: one label file a split, with the images in a folder named after the split."""
+"""COCO JSON: one label file a split, with the images in a folder named after the split.
+
+Ids are keys and nothing else: numbers, text, huge or negative. Classes are ordered by id where ids are numbers, by name
+of the id otherwise. The files are read piece by piece, so that memory holds the records and not the JSON.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+import posixpath
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from deploy.data.clean import RawObject, RawRecord, clean_records, inside
-from deploy.data.records import Dataset, Problem
+import numpy as np
+
+from deploy.data.classes import agree_on_classes, require_unique
+from deploy.data.clean import RawImage, RawObjects, clean_records
+from deploy.data.find import Tree, describe_moved, loosen
+from deploy.data.records import Dataset, ImageId, Problem
+from deploy.data.splits import SPLITS, split_of, split_of_parts
+from deploy.data.stream import find_arrays, iterate_json
+from deploy.data.values import as_number, as_size, as_truth
 from deploy.errors import InputError
 
-__all__ = ["find_coco"]
+__all__ = ["find_coco", "find_other_coco", "name_coco"]
 
-BROKEN = (KeyError, TypeError, ValueError, OverflowError)  # what a wrong entry raises when it is taken apart
-PROBED = 20  # images looked for when the image folder is found
-
-
-def find_coco(folder: Path) -> dict[str, Callable[[], Dataset]]:
-    """Reader of each split: instances_{train,val}*.json, or Roboflow's {train,valid,test}/_annotations.coco.json."""
-    found: dict[str, Callable[[], Dataset]] = {}
-    for split, written in (("train", "train"), ("val", "valid"), ("test", "test")):
-        labels = sorted(folder.glob(f"annotations/instances_{split}*.json"))
-        labels += [path for path in (folder / written / "_annotations.coco.json",) if path.is_file()]
-        if len(labels) > 1:
-            raise InputError(f"{folder} has several label files for {split}: {', '.join(map(str, labels))}; keep one")
-        if labels:
-            found[split] = partial(read_coco, folder, labels[0])
-    alone = sorted({*folder.glob("annotations/instances*.json"), *folder.glob("instances*.json")})
-    if not found and len(alone) == 1:
-        found["all"] = partial(read_coco, folder, alone[0])
-    return found
+SECTIONS = ("images", "annotations", "categories")
+BROKEN = (KeyError, TypeError, ValueError, OverflowError, AttributeError)  # what a wrong entry raises when it is read
+OTHER_TASKS = ("captions", "person_keypoints", "panoptic", "stuff", "image_info")  # files beside COCO's instances
+NO_PARENT = (None, "", "none")
+UNLISTED, MISSING = -1, -2  # instead of the row of an image
+PROBED = 20  # images that are looked for when their folder is
 
 
-def read_coco(folder: Path, labels: Path) -> Dataset:
-    """All records of one label file. Classes are ordered by category id; crowds are kept, marked."""
-    content = _load(labels)
-    try:
-        categories = sorted(content["categories"], key=lambda category: int(category["id"]))
-        names = tuple(str(category["name"]) for category in categories)
-        index = {int(category["id"]): position for position, category in enumerate(categories)}
-        listed, annotations = list(content["images"]), list(content.get("annotations", ()))
-    except BROKEN as error:
-        raise InputError(f"{labels} is JSON but not COCO: {error!r}") from error
-    problems: list[Problem] = []
+class Category(NamedTuple):
+    """One entry of `categories`."""
 
-    def skip(position: int, kind: str, text: str) -> None:
-        problems.append(Problem(labels, position, kind, text, "skipped"))
+    key: Hashable
+    name: str
+    parent: Any
 
-    images: dict[int, tuple[str, tuple[int, int] | None]] = {}
-    for position, entry in enumerate(listed):
-        try:
-            identifier = int(entry["id"])
-            size = (int(entry["width"]), int(entry["height"])) if "width" in entry and "height" in entry else None
-            if identifier in images:
-                skip(position, "duplicate image", f"there is another image of id {identifier}")
-            else:
-                images[identifier] = (str(entry["file_name"]), size)
-        except BROKEN as error:
-            skip(position, "broken image entry", repr(error))
-    objects: dict[int, list[RawObject]] = {identifier: [] for identifier in images}
-    for position, entry in enumerate(annotations):
-        try:
-            x, y, width, height = (float(value) for value in entry["bbox"])
-            label = index.get(int(entry["category_id"]))
-            name = str(entry["category_id"]) if label is None else names[label]
-            crowd = bool(entry.get("iscrowd", 0))
-            objects[int(entry["image_id"])].append(
-                RawObject(position, (x, y, x + width, y + height), label, name, crowd)
-            )
-        except BROKEN as error:
-            skip(position, "broken annotation", f"missing, of no image or no number: {error!r}")
-    raws = []
-    place = _find_images(folder, labels, [name for name, _ in images.values()])
-    for position, (identifier, (name, size)) in enumerate(images.items()):
-        path = inside(place, name)
-        if path is None:
-            skip(position, "path outside", f"image {name!r} lies outside {place}")
-        else:
-            raws.append(RawRecord(identifier, path, labels, size, tuple(objects[identifier])))
-    records, found = clean_records(raws)
+
+def find_coco(tree: Tree) -> tuple[str, dict[str, Callable[[], Dataset]]] | None:
+    """Label files called as COCO's or Roboflow's: instances*.json, or _annotations.coco.json in folders of splits."""
+    names = [
+        name
+        for name in tree.files_of(".json")
+        if posixpath.basename(name).lower().startswith("instances")
+        and posixpath.dirname(name).lower() in ("", "annotations")
+    ]
+    names += [name for name in tree.files_of("_annotations.coco.json") if name.count("/") <= 1]
+    return _by_split(tree, names, "COCO")
+
+
+def find_other_coco(tree: Tree) -> tuple[str, dict[str, Callable[[], Dataset]]] | None:
+    """Label files of other names whose content is COCO's, as exports of Label Studio and FiftyOne are."""
+    names = []
+    for name in tree.files_of(".json"):
+        if name.count("/") <= 2 and not posixpath.basename(name).lower().startswith(OTHER_TASKS):
+            try:
+                if any(_parse_categories(found) for found in find_arrays(tree.path(name), "categories")):
+                    names.append(name)
+            except InputError:
+                continue  # not JSON after all
+    return _by_split(tree, names, "COCO")
+
+
+def name_coco(tree: Tree, name: str) -> tuple[str, dict[str, Callable[[], Dataset]]]:
+    """The one label file that was named, undivided."""
+    return f"COCO, {name}", _readers(tree, {"all": name})
+
+
+def _by_split(tree: Tree, names: Sequence[str], layout: str) -> tuple[str, dict[str, Callable[[], Dataset]]] | None:
+    found: dict[str, list[str]] = {}
+    for name in names:
+        folder, base = posixpath.split(name)
+        split = split_of_parts(folder.split("/")) or split_of(base)
+        found.setdefault(split or "all", []).append(name)
+    if {"train", "val", "test"} & set(found):
+        found.pop("all", None)
+    for split, several in found.items():
+        if len(several) > 1:
+            listed = ", ".join(str(tree.path(name)) for name in several)
+            which = "" if split == "all" else f" for {split}"
+            raise InputError(f"{tree.root} has several label files{which}: {listed}; keep one, or name one with --data")
+    return (layout, _readers(tree, {split: several[0] for split, several in found.items()})) if found else None
+
+
+def _readers(tree: Tree, files: Mapping[str, str]) -> dict[str, Callable[[], Dataset]]:
+    return {split: partial(_read_split, tree, files, split) for split in files}
+
+
+def _read_split(tree: Tree, files: Mapping[str, str], split: str) -> Dataset:
+    """All records of one label file; its classes are those of all the splits' files."""
+    labels = tree.path(files[split])
+    content = _Content(labels)
+    categories = {tree.path(name): _list_categories(tree.path(name)) for name in files.values()}
+    problems = content.problems
+    dropped = _find_unused(categories, labels, content)
+    for category in dropped:
+        text = f"category {category.key!r} ({category.name!r}) has no object in any split, and is above the others"
+        problems.append(Problem(labels, None, "unused root category", text, "dropped"))
+    for place, listed in categories.items():
+        categories[place] = [category for category in listed if category not in dropped]
+        require_unique([c.name for c in categories[place]], [f"id {c.key!r}" for c in categories[place]], place)
+    names = agree_on_classes({place: [c.name for c in listed] for place, listed in categories.items()})
+    index = {category.key: names.index(category.name) for category in categories[labels]}
+    images = _place_images(tree, files[split], split, content)
+    records, found = clean_records(images, content.join(index), names)
     return Dataset(names, records, (*problems, *found))
 
 
-def _find_images(folder: Path, labels: Path, names: list[str]) -> Path:
+class _Content:
+    """What a label file lists, taken apart: images by key, and objects in columns."""
+
+    def __init__(self, labels: Path) -> None:
+        self.labels = labels
+        self.problems: list[Problem] = []
+        self.images: dict[Hashable, tuple[str, tuple[int, int] | None]] = {}
+        self.positions: list[int] = []  # of each image, in the file's list
+        self.rows: dict[Hashable, int] = {}  # of each image that there is, or MISSING
+        self.objects = RawObjects()
+        self._image_keys: dict[Hashable, int] = {}  # in the order that objects name them
+        self._category_keys: dict[Hashable, int] = {}
+        self._read()
+
+    def uses(self, key: Hashable) -> bool:
+        """Whether an object is of this category."""
+        return key in self._category_keys
+
+    def join(self, index: Mapping[Hashable, int]) -> RawObjects:
+        """The objects, each with the row of its image and the label of its category."""
+        objects = self.objects
+        image_of = np.array([_look_up(self.rows, key) for key in self._image_keys], np.int64)
+        label_of = np.array([_look_up(index, key) for key in self._category_keys], np.int64)
+        images = image_of[np.array(objects.images, np.int64)]
+        categories = np.array(objects.labels, np.int64)
+        labels = label_of[categories]
+        keys = list(self._category_keys)
+        objects.names = {int(row): str(keys[categories[row]]) for row in np.flatnonzero(labels < 0)}
+        for row in np.flatnonzero(images == UNLISTED):
+            self._skip(objects.indices[row], "broken annotation", "it is of no image that is listed")
+        kept = images >= 0
+        if not kept.all():
+            numbers = {row: position for position, row in enumerate(np.flatnonzero(kept).tolist())}
+            objects.names = {numbers[row]: name for row, name in objects.names.items() if row in numbers}
+        return RawObjects(
+            images[kept],
+            np.array(objects.indices, np.int64)[kept],
+            np.array(objects.boxes, np.float64).reshape(-1, 4)[kept],
+            labels[kept],
+            np.array(objects.crowd, bool)[kept],
+            np.array(objects.difficult, bool)[kept],
+            objects.names,
+        )
+
+    def _read(self) -> None:
+        image = annotation = 0
+        for section, entry in iterate_json(self.labels, SECTIONS):
+            if section == "annotations":
+                try:
+                    self._add_object(annotation, entry)
+                except BROKEN as error:
+                    self._skip(annotation, "broken annotation", f"a field is missing or not a number: {error!r}")
+                annotation += 1
+            elif section == "images":
+                try:
+                    self._add_image(image, entry)
+                except BROKEN as error:
+                    self._skip(image, "broken image entry", repr(error))
+                image += 1
+
+    def _add_object(self, position: int, entry: Any) -> None:
+        x, y, width, height = entry["bbox"]
+        image, category, crowd = entry["image_id"], entry["category_id"], entry.get("iscrowd")
+        if crowd and crowd is not True and crowd != 1:
+            crowd = as_truth(crowd)
+        objects = self.objects
+        try:
+            corners = (x, y, x + width, y + height)
+            objects.boxes.extend(corners)
+        except TypeError:
+            del objects.boxes[4 * len(objects.images) :]
+            x, y, width, height = map(as_number, (x, y, width, height))
+            objects.boxes.extend((x, y, x + width, y + height))
+        try:
+            image_key = self._image_keys.setdefault(image, len(self._image_keys))
+            category_key = self._category_keys.setdefault(category, len(self._category_keys))
+        except TypeError:
+            del objects.boxes[4 * len(objects.images) :]
+            raise
+        objects.images.append(image_key)
+        objects.indices.append(position)
+        objects.labels.append(category_key)
+        objects.crowd.append(1 if crowd else 0)
+        objects.difficult.append(0)
+
+    def _add_image(self, position: int, entry: Any) -> None:
+        key, name = entry["id"], entry["file_name"]
+        size = as_size(entry.get("width"), entry.get("height"))
+        if not isinstance(name, str) or not isinstance(key, (int, float, str)):
+            raise TypeError(f"id {key!r}, file_name {name!r}")
+        if key in self.images:
+            self._skip(position, "duplicate image", f"there is another image of id {key}")
+            return
+        self.images[key] = (name, size)
+        self.positions.append(position)
+
+    def _skip(self, position: int, kind: str, text: str) -> None:
+        self.problems.append(Problem(self.labels, position, kind, text, "skipped"))
+
+
+def _look_up(rows: Mapping[Hashable, int], key: Hashable) -> int:
+    """The row of a key, also where one file has it as text and as a number; -1 without any."""
+    if key in rows:
+        return rows[key]
+    if isinstance(key, str) and key.lstrip("-").isdigit() and str(int(key)) == key:
+        return rows.get(int(key), UNLISTED)
+    return rows.get(str(key), UNLISTED) if isinstance(key, int) and not isinstance(key, bool) else UNLISTED
+
+
+def _place_images(tree: Tree, labels: str, split: str, content: _Content) -> list[RawImage]:
+    """Where each image is; of those that are not there the objects are left out too, without another word."""
+    stated = [name for name, _ in content.images.values()]
+    found = tree.resolve(stated, _find_folder(tree, labels, split, stated))
+    images: list[RawImage] = []
+    file = tree.path(labels)
+    for (key, (name, size)), position, (path, problem) in zip(content.images.items(), content.positions, found):
+        content.rows[key] = MISSING if path is None else len(images)
+        if path is not None:
+            images.append(RawImage(_as_id(key), tree.path(path), file, size))
+        else:
+            reason = f"lies outside {tree.root}" if problem == "path outside" else f"is not in {tree.root}"
+            content.problems.append(Problem(file, position, problem, f"image {name!r} {reason}", "skipped"))
+    content.problems += describe_moved(file, stated, found)
+    return images
+
+
+def _find_folder(tree: Tree, labels: str, split: str, stated: Sequence[str]) -> tuple[str, ...]:
     """The folder that file names are relative to: the first usual one that holds one of the first images."""
-    name = labels.stem[len("instances") :].lstrip("_")
-    split = next((split for split in ("train", "val", "test") if name.startswith(split)), name)
-    usual = (name, split, f"images/{name}", f"images/{split}", "images", ".")
-    places = [labels.parent] if labels.name == "_annotations.coco.json" else [folder / place for place in usual]
-    for place in places:
-        paths = (inside(place, name) for name in names[:PROBED])
-        if any(path is not None and path.is_file() for path in paths):
-            return place
-    return next(place for place in (*places, folder) if place.is_dir())
+    folder, base = posixpath.split(labels)
+    name = posixpath.splitext(base)[0].lower().replace("instances", "").strip("_")
+    usual = [name, *SPLITS.get(split, ()), "images", "data", ""]
+    usual = [name for word in usual for name in ((f"images/{word}", word, f"data/{word}") if word else ("",))]
+    if folder and folder.lower() != "annotations":
+        usual = [folder, f"{folder}/images", f"{folder}/data", *usual]
+    elif usual[0]:
+        usual[:2] = usual[1::-1]
+    alike: dict[str, list[str]] = {}
+    for there in tree.folders:
+        alike.setdefault(loosen(there), []).append(there)
+    wanted = {loosen(posixpath.basename(name.replace("\\", "/"))) for name in stated[:PROBED]}
+    for place in (place for word in usual for place in alike.get(loosen(word), ())):
+        if any(loosen(posixpath.basename(name)) in wanted for name in tree.images_below(place)):
+            return (place,)
+    return ("",)
 
 
-def _load(labels: Path) -> dict[str, Any]:
+def _list_categories(labels: Path) -> list[Category]:
+    """The categories of a label file, in the order of their ids."""
+    for found in find_arrays(labels, "categories"):
+        categories = _parse_categories(found)
+        if categories:
+            return categories
+    raise InputError(f"{labels} is JSON but not COCO: it lists no categories with id and name")
+
+
+def _parse_categories(entries: Sequence[Any]) -> list[Category] | None:
     try:
-        content = json.loads(labels.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{labels} cannot be read as JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{labels} is JSON but not COCO: the top is no object")
-    return content
+        found = [Category(entry["id"], str(entry["name"]), entry.get("supercategory")) for entry in entries]
+        hash(tuple(category.key for category in found))
+    except BROKEN:
+        return None
+    try:
+        return sorted(found, key=lambda category: as_number(category.key))
+    except (TypeError, ValueError):
+        return sorted(found, key=lambda category: str(category.key))
+
+
+def _find_unused(categories: Mapping[Path, Sequence[Category]], labels: Path, content: _Content) -> list[Category]:
+    """Categories without an object in any split that stand above all the others, or have the name of another one."""
+    listed = list(dict.fromkeys(category for several in categories.values() for category in several))
+    found = []
+    for category in listed:
+        others = [other for other in listed if other.key != category.key]
+        above = (
+            category.parent in (*NO_PARENT, category.name)
+            and others
+            and all(other.parent == category.name for other in others)
+        )
+        twin = any(other.name == category.name for other in others if other not in found)
+        if (above or twin) and not content.uses(category.key) and not _is_used(category, categories, labels):
+            found.append(category)
+    return found
+
+
+def _is_used(category: Category, categories: Mapping[Path, Sequence[Category]], but: Path) -> bool:
+    for place in categories:
+        if place != but:
+            for _, entry in iterate_json(place, ("annotations",)):
+                if isinstance(entry, dict) and entry.get("category_id") == category.key:
+                    return True
+    return False
+
+
+def _as_id(key: Hashable) -> ImageId:
+    if isinstance(key, float):
+        return int(key) if key.is_integer() else str(key)
+    assert isinstance(key, (int, str))
+    return key

@@ -1,155 +1,283 @@
-"""YOLO txt: `data.yaml` with class names and split paths; `images/.../1.jpg` has its boxes in `labels/.../1.txt`."""
+"""YOLO txt: `data.yaml` with class names and split paths; `images/.../1.jpg` has its boxes in `labels/.../1.txt`.
+
+An image without a label file is background, and said to be: mostly the labels are somewhere else.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
+import posixpath
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from deploy.data.clean import RawObject, RawRecord, clean_records, inside
+from deploy.data.classes import require_unique
+from deploy.data.clean import RawImage, RawObjects, clean_records
+from deploy.data.find import Found, Tree, describe_moved, leads_out, stem_of
 from deploy.data.images import image_size
 from deploy.data.records import Dataset, Problem
+from deploy.data.splits import SPLITS, split_of, split_of_parts
+from deploy.data.text import read_lines, read_yaml
 from deploy.errors import InputError
 
-__all__ = ["find_yolo"]
+__all__ = ["find_yolo", "find_yolo_without_description", "name_list", "name_yolo"]
 
-ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
-DESCRIPTIONS = ("data.yaml", "data.yml", "dataset.yaml")
+DESCRIPTIONS = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
+CLASS_LISTS = ("classes.txt", "obj.names", "names.txt", "labels.txt", "predefined_classes.txt")
+NOTHING = ("", "~", "null", "none")
+NOT_LABELS = (*CLASS_LISTS, "train.txt", "val.txt", "valid.txt", "test.txt", "readme.txt", "license.txt")
 
 
-def find_yolo(folder: Path) -> dict[str, Callable[[], Dataset]]:
-    """Reader of each split that `data.yaml` names; paths that lead out of the folder are not followed."""
-    description = next((folder / name for name in DESCRIPTIONS if (folder / name).is_file()), None)
-    if description is None:
-        return {}
-    content = _load(description)
-    names = _read_names(description, content.get("names"))
+class _Names(NamedTuple):
+    """Class names by number, and how many keypoints an object has, of how many values each; (0, 0) without any."""
+
+    by_number: dict[int, str]
+    keypoints: tuple[int, int] = (0, 0)
+
+
+def find_yolo(tree: Tree) -> tuple[str, dict[str, Callable[[], Dataset]]] | None:
+    """Reader of each split that `data.yaml` names; paths that lead out of the folder are looked for by their ends."""
+    yamls = [name for name in tree.files_of(".yaml", ".yml") if "/" not in name]
+    chosen = next((name for usual in DESCRIPTIONS for name in yamls if name.lower() == usual), None)
+    for name in [chosen] if chosen else yamls:
+        if chosen or _describes(tree.path(name)):
+            return name_yolo(tree, name)
+    return None
+
+
+def name_yolo(tree: Tree, name: str) -> tuple[str, dict[str, Callable[[], Dataset]]]:
+    """The same of one description that was named."""
+    description = tree.path(name)
+    content = read_yaml(description)
+    names = _read_names(description, content)
     found: dict[str, Callable[[], Dataset]] = {}
-    for split, keys in (("train", ("train",)), ("val", ("val", "valid")), ("test", ("test",))):
-        stated = next((content[key] for key in keys if content.get(key)), None)
+    for split, keys in SPLITS.items():
+        stated = next((content[key] for key in keys if content.get(key) and content[key] not in NOTHING), None)
         if stated is None:
             continue
-        sources = [_find_source(folder, str(content.get("path", ".")), str(item)) for item in _listed(stated)]
+        if not isinstance(stated, (str, list)) or not all(isinstance(item, str) for item in _listed(stated)):
+            raise InputError(f"{description}: {split} is a path or a list of paths, not {str(stated)[:80]}")
+        root = content.get("path")
+        sources = [_find_source(tree, root if isinstance(root, str) else ".", item) for item in _listed(stated)]
         if None not in sources:
-            found[split] = partial(read_yolo, folder, [source for source in sources if source is not None], names)
+            found[split] = partial(_read_split, tree, [source for source in sources if source is not None], names)
         elif split != "test":
-            raise InputError(f"{description} names {stated!r} for {split}, which is not there (inside {folder})")
+            raise InputError(f"{description} names {stated!r} for {split}, which is not there (inside {tree.root})")
     if not found:
         raise InputError(f"{description} names no train or val images")
-    return found
+    return "YOLO", found
 
 
-def read_yolo(folder: Path, sources: list[Path], names: dict[int, str]) -> Dataset:
+def find_yolo_without_description(tree: Tree) -> tuple[str, dict[str, Callable[[], Dataset]]] | None:
+    """A list of class names (classes.txt) and label files, as labelImg and Label Studio write them."""
+    listing = next((name for usual in CLASS_LISTS for name in tree.files if name.lower() == usual), None)
+    listing = listing or next(
+        (name for name in tree.files if posixpath.basename(name).lower() in CLASS_LISTS[:2]), None
+    )
+    if listing is None or not tree.images:
+        return None
+    place = tree.path(listing)
+    lines = [line.strip() for line in read_lines(place)]
+    while lines and not lines[-1]:
+        lines.pop()
+    names = _Names(_check_names(place, dict(enumerate(lines))))
+    divided: dict[str, list[str]] = {}
+    for image in tree.images:
+        divided.setdefault(split_of_parts(posixpath.dirname(image).split("/")) or "all", []).append(image)
+    readers = {split: partial(_read_images, tree, images, [], names) for split, images in divided.items()}
+    return f"YOLO, classes of {listing}", dict(readers)
+
+
+def name_list(tree: Tree, name: str) -> tuple[str, dict[str, Callable[[], Dataset]]]:
+    """One list of images that was named; the classes are those of the folder's data.yaml or list of names."""
+    for description in tree.files_of(".yaml", ".yml"):
+        if "/" not in description and _describes(tree.path(description)):
+            place = tree.path(description)
+            names = _read_names(place, read_yaml(place))
+            split = split_of(posixpath.basename(name)) or "all"
+            reader = partial(_read_split, tree, [name], names)
+            return f"YOLO, {name}", {"all" if split == "test" else split: reader, "all": reader}
+    raise InputError(f"{tree.path(name)} is a list of images, but there is no data.yaml with class names beside it")
+
+
+def _read_split(tree: Tree, sources: Sequence[str], names: _Names) -> Dataset:
     """The records of image folders or lists; classes are ordered by their numbers."""
-    index = {number: position for position, number in enumerate(sorted(names))}
     problems: list[Problem] = []
-    raws: list[RawRecord] = []
-    for path in (path for source in sources for path in _list_images(folder, source)):
-        relative = inside(folder, os.path.relpath(path, folder))
-        if relative is None or not path.is_file():
-            kind = "missing image" if relative is not None else "path outside"
-            problems.append(Problem(path, None, kind, f"there is no such image inside {folder}", "skipped"))
-            continue
+    images = [image for source in sources for image in _list_images(tree, source, problems)]
+    return _read_images(tree, list(dict.fromkeys(images)), problems, names)
+
+
+def _read_images(tree: Tree, names_of: Sequence[str], before: Sequence[Problem], names: _Names) -> Dataset:
+    index = {number: position for position, number in enumerate(sorted(names.by_number))}
+    texts: dict[str, str] = {}
+    for name in tree.files_of(".txt"):
+        texts.setdefault(stem_of(name), name)
+    problems = list(before)
+    images: list[RawImage] = []
+    objects = RawObjects()
+    used: set[str] = set()
+    for name in names_of:
+        path = tree.path(name)
         try:
             size = image_size(path)
         except InputError as error:
             problems.append(Problem(path, None, "unreadable image", str(error), "skipped"))
             continue
-        labels = _find_labels(folder, relative)
-        objects, found = _read_lines(labels, size, names, index)
-        problems += found
-        raws.append(RawRecord(len(raws), path, labels, size, tuple(objects)))
-    records, found = clean_records(raws)
-    return Dataset(tuple(names[number] for number in sorted(names)), records, (*problems, *found))
-
-
-def _read_lines(
-    labels: Path, size: tuple[int, int], names: dict[int, str], index: dict[int, int]
-) -> tuple[list[RawObject], list[Problem]]:
-    """Lines "class cx cy w h", or "class x y x y x y ..." round an outline; an image without a file has no objects."""
-    objects: list[RawObject] = []
-    problems: list[Problem] = []
-    lines = labels.read_text(encoding="utf-8", errors="replace").splitlines() if labels.is_file() else []
-    for number, line in enumerate(lines):
-        if not line.strip():
+        labels = next((texts[stem] for stem in _label_stems(stem_of(name)) if stem in texts), None)
+        if labels is None:
+            problems.append(Problem(path, None, "no labels", "it has no label file", "taken as background"))
+            images.append(RawImage(len(images), path, path, size))
             continue
-        try:
-            label, *values = (float(value) for value in line.split())
-            if len(values) == 4:
-                cx, cy, width, height = values
-                x1, y1, x2, y2 = cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2
-            elif len(values) >= 6 and len(values) % 2 == 0:
-                x1, y1, x2, y2 = min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2])
-            else:
-                raise ValueError
+        used.add(labels)
+        file = tree.path(labels)
+        for number, line in _read_label_lines(file, problems):
+            item = _parse_line(line, names.keypoints)
+            if isinstance(item, str):
+                problems.append(Problem(file, number, "broken line", item, "skipped"))
+                continue
+            label, x1, y1, x2, y2 = item
             known = int(label) if label == int(label) else -1
-        except (ValueError, OverflowError):
-            text = f"{line[:60]!r} is neither 'class cx cy w h' nor an outline"
-            problems.append(Problem(labels, number, "broken line", text, "skipped"))
-            continue
-        box = (x1 * size[0], y1 * size[1], x2 * size[0], y2 * size[1])
-        objects.append(RawObject(number, box, index.get(known), names.get(known, f"{label:g}")))
-    return objects, problems
+            corners = (x1 * size[0], y1 * size[1], x2 * size[0], y2 * size[1])
+            objects.add(len(images), number, corners, index.get(known), names.by_number.get(known, f"{label:g}"))
+        images.append(RawImage(len(images), path, file, size))
+    problems += _find_orphans(tree, used)
+    class_names = tuple(names.by_number[number] for number in sorted(names.by_number))
+    records, found = clean_records(images, objects, class_names)
+    return Dataset(class_names, records, (*problems, *found))
 
 
-def _find_source(folder: Path, root: str, stated: str) -> Path | None:
-    """The image folder or list inside `folder`; `root` and a leading ".." are tried as people mean them."""
-    base = os.path.abspath(folder)  # noqa: PTH100 (links are not to be resolved)
-    relative = [os.path.join(root, stated), stated, stated[3:] if stated.startswith("../") else stated]  # noqa: PTH118
-    names = [os.path.relpath(name, base) if Path(name).is_absolute() else name for name in relative]
-    candidates = (inside(folder, name) for name in names)
-    return next((path for path in candidates if path is not None and path.exists()), None)
+def _read_label_lines(file: Path, problems: list[Problem]) -> Iterator[tuple[int, str]]:
+    try:
+        lines = read_lines(file)
+    except InputError as error:
+        problems.append(Problem(file, None, "broken labels", str(error), "skipped"))
+        return
+    for number, line in enumerate(lines):
+        if line.strip():
+            yield number, line
 
 
-def _list_images(folder: Path, source: Path) -> list[Path]:
-    """Images below a folder, or on the lines of a list: absolute, or relative to the list or to the data set."""
-    if source.is_dir():
-        return sorted(path for path in source.rglob("*") if path.suffix.lower() in ENDINGS)
-    lines = source.read_text(encoding="utf-8", errors="replace").splitlines()
-    paths = []
-    for line in (line.strip() for line in lines):
-        near = source.parent / line
-        if line:
-            paths.append(near if near.is_file() else folder / line)
-    return paths
+def _parse_line(line: str, keypoints: tuple[int, int]) -> tuple[float, float, float, float, float] | str:
+    """Class and corners in shares of the image; what is wrong with the line where it is not as it should be.
+
+    That is "class cx cy w h", with keypoints after it where there are any, or "class x y x y x y ..." round an outline.
+    """
+    wanted = "'class cx cy w h' or an outline"
+    count, each = keypoints
+    if count:
+        wanted = f"'class cx cy w h' and {count} keypoints of {each} values"
+    try:
+        label, *values = (float(value) for value in line.split())
+        if "_" in line:
+            raise ValueError
+        int(label)
+    except (ValueError, OverflowError):
+        return f"{line[:60]!r} is not {wanted}"
+    if len(values) == 4 or (count and len(values) == 4 + count * each):
+        cx, cy, width, height = values[:4]
+        return label, cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2
+    if not count and len(values) >= 6 and len(values) % 2 == 0:
+        return label, min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2])
+    return f"{line[:60]!r} is not {wanted}"
 
 
-def _find_labels(folder: Path, image: Path) -> Path:
-    """`images/x/1.jpg` to `labels/x/1.txt`, by the last folder called `images`; without one, beside the image."""
-    parts = list(image.relative_to(folder).parts)
+def _label_stems(image: str) -> Iterator[str]:
+    """Where the label file of an image may be, the likeliest first; loosened paths without endings."""
+    parts = image.split("/")
     for position in reversed(range(len(parts) - 1)):
         if parts[position] == "images":
-            parts[position] = "labels"
-            break
-    return folder.joinpath(*parts).with_suffix(".txt")
+            yield "/".join([*parts[:position], "labels", *parts[position + 1 :]])
+    yield image
+    yield "/".join([*parts[:-1], "labels", parts[-1]])
+    if len(parts) > 1:
+        yield "/".join([*parts[:-2], "labels", parts[-1]])
+        yield "/".join(["labels", *parts])
+    for position in reversed(range(len(parts) - 1)):  # images/train/1.jpg beside images/train/labels
+        if parts[position] == "images":
+            yield "/".join([*parts[:position], *parts[position + 1 :]])
 
 
-def _read_names(description: Path, stated: Any) -> dict[int, str]:
+def _find_orphans(tree: Tree, used: set[str]) -> Iterator[Problem]:
+    """Label files without an image anywhere, in the folders where label files were found."""
+    folders = {posixpath.dirname(name) for name in used}
+    stems = {stem_of(posixpath.basename(name)) for name in tree.images}
+    for name in tree.files_of(".txt"):
+        folder, base = posixpath.split(name)
+        if folder in folders and base.lower() not in NOT_LABELS and stem_of(base) not in stems:
+            yield Problem(tree.path(name), None, "labels without image", "there is no image of its name", "not taken")
+
+
+def _find_source(tree: Tree, root: str, stated: str) -> str | None:
+    """The image folder, or the list of images, that a description means."""
+    base = str(tree.root.absolute())
+    for name in (posixpath.join(root, stated), stated):
+        slashed = name.replace("\\", "/")
+        if slashed == base or slashed.startswith(base + "/"):
+            slashed = posixpath.relpath(slashed, base)
+        slashed = posixpath.normpath(slashed)
+        if slashed == ".":
+            return ""
+        if slashed in tree.folders or tree.has(slashed):
+            return slashed
+    if not stated.strip("./\\"):
+        return None
+    if stated.lower().endswith(".txt"):
+        return tree.find_file(stated, ".txt")
+    return tree.find_folder(stated)
+
+
+def _list_images(tree: Tree, source: str, problems: list[Problem]) -> list[str]:
+    """Images below a folder, or on the lines of a list: absolute, or relative to the list or to the data set."""
+    if source in tree.folders:
+        return tree.images_below(source)
+    base = str(tree.root.absolute()) + "/"
+    stated = [line.strip() for line in read_lines(tree.path(source)) if line.strip()]
+    inner = [line[len(base) :] if line.startswith(base) else line for line in stated]
+    found: list[Found] = tree.resolve(inner, (posixpath.dirname(source), ""))
+    listing = tree.path(source)
+    for line, (path, problem) in zip(stated, found):
+        if path is None:
+            kind = "path outside" if leads_out(line) and not line.startswith(base) else problem
+            problems.append(Problem(listing, None, kind, f"there is no image {line!r} inside {tree.root}", "skipped"))
+    problems += describe_moved(listing, stated, found)
+    return [path for path, _ in found if path is not None]
+
+
+def _describes(path: Path) -> bool:
+    try:
+        return bool(read_yaml(path).get("names"))
+    except InputError:
+        return False
+
+
+def _read_names(description: Path, content: Mapping[str, Any]) -> _Names:
+    stated = content.get("names")
     try:
         items = stated.items() if isinstance(stated, dict) else enumerate(_listed(stated))
-        names = {int(number): str(name) for number, name in items}
+        names = {int(number): str(name) for number, name in items if isinstance(name, str)}
     except (TypeError, ValueError):
         names = {}
     if not names:
-        raise InputError(f"{description} has no class names: wanted a list, or number: name; found {stated!r}")
+        raise InputError(f"{description} has no class names: wanted a list, or number: name; found {str(stated)[:80]}")
+    return _Names(_check_names(description, names), _read_keypoints(description, content.get("kpt_shape")))
+
+
+def _check_names(place: Path, names: dict[int, str]) -> dict[int, str]:
+    require_unique(list(names.values()), [f"number {number}" for number in names], place)
     return names
+
+
+def _read_keypoints(description: Path, stated: Any) -> tuple[int, int]:
+    if stated is None or stated in NOTHING:
+        return 0, 0
+    try:
+        count, each = (int(value) for value in stated)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{description}: kpt_shape is two whole numbers, not {str(stated)[:80]}") from error
+    return count, each
 
 
 def _listed(value: Any) -> list[Any]:
     if isinstance(value, list):
         return value
-    return [] if value is None else [value]
-
-
-def _load(description: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        content = yaml.safe_load(description.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise InputError(f"{description} cannot be read: {str(error).splitlines()[0]}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{description} is not a YOLO data description: the top is no mapping")
-    return content
+    return [] if value is None or value in NOTHING else [value]

@@ -8,13 +8,13 @@ from typing import Callable, Generator, Iterator, NamedTuple, Sequence
 
 import numpy as np
 
-from deploy.data.images import read_image
+from deploy.data.find import Tree
+from deploy.data.images import image_endings, read_image
 from deploy.errors import InputError
 from deploy.video import find_library
 
 __all__ = ["Frame", "Source", "SourceFrame", "iterate_frames", "iterate_images", "list_images", "list_sources"]
 
-SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"))
 # fmt: off
 VIDEO_SUFFIXES = frozenset((
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".wmv", ".flv", ".3gp",
@@ -124,9 +124,9 @@ def list_images(paths: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
-            inside = sorted(item for item in path.rglob("*") if item.suffix.lower() in SUFFIXES and item.is_file())
+            inside = [path / name for name in Tree(path).images]
             if not inside:
-                raise InputError("the folder {} holds no image ({})".format(path, " ".join(sorted(SUFFIXES))))
+                raise InputError("the folder {} holds no image ({})".format(path, " ".join(sorted(image_endings()))))
             found += inside
         elif path.exists():
             found.append(path)

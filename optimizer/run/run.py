@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from deploy import Target, get_target
-from deploy.data import Dataset, read_dataset, summarise_problems
+from deploy.data import (
+    Dataset,
+    describe_splits,
+    keep_fitting,
+    read_dataset,
+    summarise_problems,
+    warn_of_problems,
+)
 from deploy.targets import require_working
 from optimizer.config import RunConfig, parse_config
 from optimizer.data.shapes import CLASS_NAMES, write_shapes
@@ -155,7 +162,10 @@ def _work(
 ) -> Path:
     with logged(store.folder), clocked(store) as clock, stoppable(store):
         train_data, val_data = read_data(store, config, splits)
+        progress.say(describe_splits(train_data, val_data))
         for dataset, name in ((train_data, "training"), (val_data, "validation")):
+            for warning in warn_of_problems(dataset):
+                progress.say(f"warning: {name} data: {warning}")
             if dataset.problems:
                 progress.say(f"{name} data: {summarise_problems(dataset.problems)} (see: optimize data check)")
         target = get_target(config.target, config.host)
@@ -281,7 +291,7 @@ def describe_data(splits: Splits) -> list[Any]:
 
 
 def _read_splits(folder: Path) -> Splits:
-    train_data, val_data = read_dataset(folder, "train"), read_dataset(folder, "val")
+    train_data, val_data = read_dataset(folder, "train"), keep_fitting(read_dataset(folder, "val"))
     if train_data.class_names != val_data.class_names:
         raise InputError(
             f"{folder}: training and validation list different classes: {', '.join(train_data.class_names)} and "

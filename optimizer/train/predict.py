@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import torch
 
 from deploy import Detections, Preprocess
-from deploy.data import Record, read_image
+from deploy.data import ImageId, Record, read_image
 from optimizer.detectors.base import Detector
 from optimizer.errors import InputError
 
@@ -16,7 +16,7 @@ __all__ = ["predict"]
 
 def predict(
     detector: Detector, records: Iterable[Record], preprocess: Preprocess, device: torch.device
-) -> Iterator[tuple[int, Detections]]:
+) -> Iterator[tuple[ImageId, Detections]]:
     """(image id, detections in image pixels) of every record whose image can be read, in evaluation mode."""
     assert not detector.training
     detector.to(device)

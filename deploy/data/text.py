@@ -1,0 +1,114 @@
+"""Text of label files however it was saved: UTF-8 with or without a mark, UTF-16 or UTF-32 with one, any line ends.
+
+Bytes that are not text of their encoding are kept as lone surrogates, as Python keeps such file names: a list of files
+whose names are not UTF-8 still finds them.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import re
+import stat
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any, TextIO
+
+from deploy.errors import InputError
+
+__all__ = ["open_text", "read_lines", "read_text", "read_xml", "read_yaml"]
+
+LIMIT = 256 * 2**20  # bytes of a text that is read as one; JSON is read in pieces
+YAML_LIMIT = 2**20
+MARKS = (  # UTF-32's first: it begins with UTF-16's
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+    (codecs.BOM_UTF8, "utf-8-sig"),
+)
+DECLARED = re.compile(rb"""^\s*<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9._-]+)["']""")
+
+
+def open_text(path: Path) -> TextIO:
+    """A label file opened for reading; line ends become "\\n".
+
+    Raises:
+        InputError: it cannot be opened, or is no plain file (a pipe or a device might never end).
+    """
+    try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            raise InputError(f"{path} is not a plain file, so it is not read")
+        file = path.open("rb")
+        encoding = _find_encoding(file.read(4))
+        file.seek(0)
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        raise InputError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    return io.TextIOWrapper(file, encoding, "surrogateescape" if encoding.startswith("utf-8") else "replace")
+
+
+def read_text(path: Path, limit: int = LIMIT) -> str:
+    """All of a label file. `InputError` as `open_text`, or where it is larger than `limit` bytes."""
+    with open_text(path) as file:
+        size = path.stat().st_size
+        if size > limit:
+            raise InputError(f"{path} has {size} bytes; label text has at most {limit}")
+        return file.read()
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a label file, without their ends."""
+    return read_text(path).split("\n")
+
+
+def read_xml(path: Path) -> ElementTree.Element:
+    """The root of an XML file, in any encoding that Python knows.
+
+    Raises:
+        ValueError: it is not XML, or defines entities, by which a small file becomes a large one.
+        InputError: as `read_text`.
+    """
+    with open_text(path) as file:
+        content = file.buffer.read(LIMIT)
+    declared = DECLARED.match(content[:200])
+    try:
+        encoding = _find_encoding(content[:4])
+        if encoding == "utf-8" and declared:
+            encoding = declared.group(1).decode()
+        text = content.decode(encoding)
+        if "<!ENTITY" in text:
+            raise ValueError("it defines entities")
+        return ElementTree.fromstring(text)
+    except (ElementTree.ParseError, LookupError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML mapping whose scalars are all text, so that a class called `no` or `1e3` keeps its name.
+
+    Raises:
+        InputError: as `read_text`; it is not a mapping, or repeats lists or mappings by aliases, by which a small file
+            becomes a large one.
+    """
+    import yaml
+
+    class Loader(yaml.BaseLoader):
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            if self.check_event(yaml.AliasEvent):
+                events: Any = self
+                if not isinstance(self.anchors.get(events.peek_event().anchor), yaml.ScalarNode):
+                    raise yaml.YAMLError("aliases of lists and mappings are not read")
+            return super().compose_node(parent, index)
+
+    try:
+        content = yaml.load(read_text(path, YAML_LIMIT), Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} is not a YOLO data description: the top is not a mapping")
+    return content
+
+
+def _find_encoding(start: bytes) -> str:
+    return next((encoding for mark, encoding in MARKS if start.startswith(mark)), "utf-8")
