@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from deploy.builders.build import prepare_model
 from deploy.bundles.adopt import adopt_model
 from deploy.bundles.bundle import Bundle, BundleManifest, open_bundle, write_bundle
 from deploy.detections import Detections
@@ -50,6 +51,7 @@ __all__ = [
     "open_detector",
     "open_engine",
     "parse_selection",
+    "prepare_model",
     "write_bundle",
 ]
 

@@ -6,13 +6,15 @@ import ctypes
 import json
 import logging
 import os
+import select
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 import traceback
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import IO, Any, Callable, Iterator, Mapping, Sequence
@@ -23,17 +25,29 @@ from deploy.errors import ChildError, DeployError
 __all__ = ["Say", "answer", "ask_child", "become_expendable", "describe_child", "describe_environment", "take_stdout"]
 
 SILENCE_S = 2 * 3600.0  # an engine may be built without a word, for at most half of it
+WATCH_S = 0.1  # between two looks of who watches
 LAST_S = 10.0  # to end in, once stdout is closed
 PR_SET_PDEATHSIG = 1
 Say = Callable[[Mapping[str, Any]], None]
 
 
-def ask_child(task: str, request: Any, hear: Say, pass_fds: Sequence[int] = ()) -> Any:
+def ask_child(
+    task: str,
+    request: Any,
+    hear: Say,
+    pass_fds: Sequence[int] = (),
+    watch: Callable[[], None] | None = None,
+    complaints: IO[bytes] | None = None,
+) -> Any:
     """What a function of this package answers to a request, in a fresh process that may crash where this must not.
 
     The function, named as ``module:function``, takes the request and a `Say` for what is to be heard meanwhile; all
     of that is JSON. Warnings that it logs are heard as ``{"note": line}``. Its temporary files go with the process, and
     so does the process with this one.
+
+    Args:
+        watch: called ten times a second meanwhile; what it raises ends the process, and is raised.
+        complaints: a file that keeps what the process prints, open for reading and writing; None forgets it.
 
     Raises:
         DeployError, OSError: raised by the function; here as what they were there.
@@ -41,7 +55,9 @@ def ask_child(task: str, request: Any, hear: Say, pass_fds: Sequence[int] = ()) 
         ChildError: the process ended without an answer, by a signal as the system's when memory is short, or said
             nothing for hours.
     """
-    with tempfile.TemporaryDirectory(prefix="child-") as scratch, tempfile.TemporaryFile() as complaints:
+    with ExitStack() as stack:
+        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="child-"))
+        complaints = complaints or stack.enter_context(tempfile.TemporaryFile())
         process = subprocess.Popen(
             describe_child(f"from deploy.child import answer; answer({task!r})"),
             stdin=subprocess.PIPE,
@@ -55,7 +71,7 @@ def ask_child(task: str, request: Any, hear: Say, pass_fds: Sequence[int] = ()) 
             with suppress(BrokenPipeError):  # it has ended already; its exit code says how
                 process.stdin.write(json.dumps(request).encode())
                 process.stdin.close()
-            for line in _read_lines(process):
+            for line in _read_lines(process, watch):
                 message = json.loads(line.decode())
                 if "answer" in message:
                     return message["answer"]
@@ -133,28 +149,23 @@ def describe_environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
-def _read_lines(process: subprocess.Popen[bytes]) -> Iterator[bytes]:
-    """Lines of its stdout; it is ended where none comes for too long."""
+def _read_lines(process: subprocess.Popen[bytes], watch: Callable[[], None] | None) -> Iterator[bytes]:
+    """Lines of its stdout as they come; a `ChildError` where none comes for too long."""
     assert process.stdout is not None
-    silent = threading.Event()
-
-    def end() -> None:
-        silent.set()
-        process.kill()
-
+    stream, rest, heard = process.stdout.fileno(), b"", time.monotonic()
     while True:
-        timer = threading.Timer(SILENCE_S, end)
-        timer.daemon = True
-        timer.start()
-        try:
-            line = process.stdout.readline()
-        finally:
-            timer.cancel()
-        if silent.is_set():
+        patience = heard + SILENCE_S - time.monotonic()
+        if patience <= 0:
             raise ChildError(f"the process was ended: it said nothing for {SILENCE_S:g} s")
-        if not line.endswith(b"\n"):
-            return
-        yield line
+        if select.select([stream], [], [], patience if watch is None else min(WATCH_S, patience))[0]:
+            chunk = os.read(stream, 1 << 16)
+            if not chunk:
+                return
+            *lines, rest = (rest + chunk).split(b"\n")
+            heard = time.monotonic()
+            yield from lines
+        if watch is not None:
+            watch()
 
 
 def _make_error(message: Mapping[str, Any]) -> Exception:
@@ -176,6 +187,7 @@ def _explain(process: subprocess.Popen[bytes], complaints: IO[bytes]) -> str:
     if code < 0:
         try:
             ended = f"by {signal.Signals(-code).name}"
+            ended += " (the system may have run out of memory)" if -code == signal.SIGKILL else ""
         except ValueError:
             ended = f"by signal {-code}"
     complaints.seek(0)

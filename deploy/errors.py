@@ -19,6 +19,10 @@ class EngineError(DeployError):
     """A runtime refused a model or failed while executing it."""
 
 
+class BuildError(EngineError):
+    """No engine was built of a model; a fresh process with less effort may build one."""
+
+
 class ChildError(EngineError):
     """A process that ran a model ended without an answer, as when the system was short of memory."""
 

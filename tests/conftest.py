@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,11 +18,25 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 
 DOUBLES = Path(__file__).parent / "doubles"
-DOUBLED = ("tensorrt", "cuda")
+DOUBLED = ("tensorrt", "pycuda")
+CUDA_OPTIONS = ("device", "capability", "version", "capture")
+
+
+@pytest.fixture(scope="session")
+def cuda_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a CUDA toolkit whose libcudart is a double in C, so that calls go through ctypes as on a GPU."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("needs a C compiler (cc or gcc)")
+    folder = tmp_path_factory.mktemp("cuda")
+    (folder / "lib64").mkdir()
+    library = folder / "lib64" / "libcudart.so"
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", str(library), str(DOUBLES / "cudart.c")], check=True)
+    return folder
 
 
 @pytest.fixture
-def pretend_tensorrt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., Any]]:
+def pretend_tensorrt(cuda_home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     """Puts doubles of TensorRT and CUDA in their places, here and in child processes; gives TensorRT's.
 
     Call it again for another version, device or behaviour: the arguments are options of the doubles.
@@ -33,13 +49,20 @@ def pretend_tensorrt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterato
 
     def pretend(version: str = "10.3.0", cuda: dict[str, Any] | None = None, **options: Any) -> Any:
         monkeypatch.setenv("TENSORRT_DOUBLE", json.dumps({"version": version, **options}))
-        monkeypatch.setenv("CUDA_DOUBLE", json.dumps(cuda or {}))
+        for name in CUDA_OPTIONS:
+            monkeypatch.delenv(f"CUDA_DOUBLE_{name.upper()}", raising=False)
+        for name, value in (cuda or {}).items():
+            monkeypatch.setenv(f"CUDA_DOUBLE_{name.upper()}", str(value))
         forget()
+        import cudart
         import tensorrt
+
+        cudart.begin_anew()
 
         return tensorrt
 
     monkeypatch.syspath_prepend(str(DOUBLES))
+    monkeypatch.setenv("CUDA_HOME", str(cuda_home))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(DOUBLES), *filter(None, [os.environ.get("PYTHONPATH")])]))
     monkeypatch.setenv("DETOPT_PLANS", str(tmp_path / "plans"))
     yield pretend

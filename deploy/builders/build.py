@@ -5,39 +5,28 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import signal
-import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Mapping
 
-from deploy.builders.plans import (
-    SEARCH_LEVEL,
-    BuildSettings,
-    Plan,
-    PlanKey,
-    Platform,
-    find_plan,
-    lock_plans,
-    plan_folder,
-    read_plan,
-    write_plan,
-)
-from deploy.errors import EngineError, InputError
+from deploy.builders.plans import SEARCH_LEVEL, find_best_plan, find_plan, lock_plans, plan_folder, write_plan
+from deploy.child import ask_child
+from deploy.engines import get_engine
+from deploy.engines.base import check_model_file
+from deploy.engines.plan import BuildSettings, Plan, PlanKey, Platform
+from deploy.errors import BuildError, ChildError, EngineError
 from deploy.files import hash_file
 from deploy.sensors.machine import read_available_bytes
 from deploy.sensors.tegra import read_power_mode
 
-__all__ = ["BuildLimits", "build_plan", "open_plan"]
+__all__ = ["BuildLimits", "build_plan", "open_plan", "prepare_model"]
 
 MIB = 1 << 20
-POLL_S = 0.1
 LOWER_BY = 2  # levels, for the second try
-LOG_FILE = "build.log"
+PLAN, LOG = "model.plan", "build.log"
+BUILDING = "deploy.builders.trt:answer_build"
 logger = logging.getLogger(__name__)
 
 
@@ -53,6 +42,21 @@ class BuildLimits:
 
     seconds: float = 1800.0
     reserve_bytes: int = 256 * MIB
+
+
+def prepare_model(model: str | Path, engine: str, level: int | None = None, folder: str | Path | None = None) -> Path:
+    """The file that `open_engine` opens: a model's plan, found or built, for an engine of plans; else the model itself.
+
+    Args:
+        level, folder: of a plan, as of `open_plan`.
+
+    Raises:
+        InputError: no such engine or file, or TensorRT does not take the model.
+        EngineError: the engine's library is missing, there is no GPU, or no plan could be built.
+    """
+    path = check_model_file(model, "ONNX model")
+    platform = get_engine(engine).read_platform()
+    return path if platform is None else open_plan(path, platform, level, folder).path
 
 
 def open_plan(
@@ -75,7 +79,7 @@ def open_plan(
     place = plan_folder(folder)
     with lock_plans(place):
         if level is None:
-            plan = read_plan(place, model, platform)
+            plan = find_best_plan(place, model, platform)
             if plan is not None:
                 return plan
         key = PlanKey(hash_file(model), platform, BuildSettings(SEARCH_LEVEL if level is None else level))
@@ -89,30 +93,26 @@ def open_plan(
 def build_plan(model: Path, key: PlanKey, folder: Path, limits: BuildLimits = BuildLimits()) -> Plan:
     """Build a plan and keep it; a second try, in a fresh process, asks for less effort. Raises as `open_plan` does."""
     attempts: list[dict[str, Any]] = []
+    (folder / LOG).write_bytes(b"")
     for level in (key.settings.level, max(0, key.settings.level - LOWER_BY)):
         with tempfile.TemporaryDirectory(prefix="build-", dir=str(folder)) as scratch:
-            attempt = _try_build(model, replace(key.settings, level=level), key.platform, Path(scratch), limits)
-            _keep_log(Path(scratch), folder, attempt, first=not attempts)
+            settings = replace(key.settings, level=level)
+            attempt, built = _try_build(model, replace(key, settings=settings), Path(scratch), limits)
             attempts.append(attempt)
-            answer = attempt.pop("answer")
-            if attempt["outcome"] == "built":
-                record = {"attempts": attempts, "level": level, "power_mode": read_power_mode(), **answer}
-                if level != key.settings.level:
-                    record["labels"] = [
-                        *record["labels"],
-                        f"built at level {level}, not {key.settings.level}",
-                    ]
-                for label in record["labels"]:
-                    logger.warning("%s: %s", model.name, label)
-                return write_plan(folder, key, (Path(scratch) / "model.plan").read_bytes(), record)
-            if answer.get("kind") == "input":
-                raise InputError(attempt["outcome"])
-            if answer.get("kind") == "refused":
-                raise EngineError(attempt["outcome"])
-            logger.warning("%s, level %d: %s", model.name, level, attempt["outcome"])
+            if built is None:
+                logger.warning("%s, level %d: %s", model.name, level, attempt["outcome"])
+                continue
+            record = {
+                "model": model.name, "attempts": attempts, "level": level, "power_mode": read_power_mode(), **built
+            }  # fmt: skip
+            if level != key.settings.level:
+                record["labels"] = [*record["labels"], f"built at level {level}, not {key.settings.level}"]
+            for label in record["labels"]:
+                logger.warning("%s: %s", model.name, label)
+            return write_plan(folder, key, (Path(scratch) / PLAN).read_bytes(), record)
     raise EngineError(
         "no TensorRT plan of {}: {}; then, at level {}: {} (details in {})".format(
-            model, attempts[0]["outcome"], level, attempts[1]["outcome"], folder / LOG_FILE
+            model, attempts[0]["outcome"], level, attempts[1]["outcome"], folder / LOG
         )
     )
 
@@ -123,88 +123,56 @@ def name_timing_cache(platform: Platform, power_mode: str | None) -> str:
     return f"timing-{hashlib.sha256(text.encode()).hexdigest()[:16]}.cache"
 
 
+class _Guard:
+    """Ends a build that takes too long or leaves the system too little memory."""
+
+    def __init__(self, limits: BuildLimits) -> None:
+        self._limits, self.started = limits, time.monotonic()
+        self.at_start = self.lowest = read_available_bytes()
+
+    def __call__(self) -> None:
+        if time.monotonic() - self.started >= self._limits.seconds:
+            raise BuildError(f"the build was ended: it took longer than {self._limits.seconds:g} s")
+        available = read_available_bytes()
+        if available is None or self.lowest is None:
+            return
+        self.lowest = min(self.lowest, available)
+        if available < self._limits.reserve_bytes:
+            left, reserve = available // MIB, self._limits.reserve_bytes // MIB
+            raise BuildError(f"the build was ended: it left {left} MiB of memory, and {reserve} are to stay free")
+
+
 def _try_build(
-    model: Path, settings: BuildSettings, platform: Platform, scratch: Path, limits: BuildLimits
-) -> dict[str, Any]:
-    """One child's life: its outcome ("built" or what went wrong), its answer, and what was seen of the machine."""
+    model: Path, key: PlanKey, scratch: Path, limits: BuildLimits
+) -> tuple[dict[str, Any], Mapping[str, Any] | None]:
+    """One process's life: what came of it and what was seen of the machine; then the build's record, None on a failure.
+
+    A failure that less effort would not mend is raised.
+    """
+    folder, level = scratch.parent, key.settings.level
     request = {
         "model": str(model.resolve()),
-        "plan": str(scratch / "model.plan"),
-        "answer": str(scratch / "answer.json"),
-        "timing_cache": str(scratch.parent / name_timing_cache(platform, read_power_mode())),
-        **asdict(settings),
+        "plan": str(scratch / PLAN),
+        "timing_cache": str(folder / name_timing_cache(key.platform, read_power_mode())),
+        **asdict(key.settings),
     }
-    package = str(Path(__file__).parents[2])  # a folder, or detect.pyz itself
-    paths = [package] + [path for path in (os.environ.get("PYTHONPATH"),) if path]
-    started, available = time.monotonic(), read_available_bytes()
-    with (scratch / LOG_FILE).open("wb") as log:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "deploy.builders.trt"],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-            start_new_session=True,
-        )
-        try:
-            fault, lowest = _watch(child, json.dumps(request).encode(), limits, available)
-        finally:
-            _end(child)
-    answer: dict[str, Any] = {}
-    if fault is None:
-        try:
-            answer = json.loads((scratch / "answer.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            fault = f"the building process {_describe_exit(child.returncode)}"
-    return {
-        "level": settings.level,
-        "outcome": fault or answer.get("error", "built"),
-        "seconds": round(time.monotonic() - started, 2),
-        "available_bytes_at_start": available,
-        "lowest_available_bytes": lowest,
-        "answer": answer,
-    }
-
-
-def _watch(child: Any, request: bytes, limits: BuildLimits, lowest: int | None) -> tuple[str | None, int | None]:
-    """Wait for a child to end; why it is to be ended instead, or None, and the least memory that was available."""
-    deadline = time.monotonic() + limits.seconds
+    built, outcome, guard = None, "built", _Guard(limits)
     try:
-        child.stdin.write(request)
-        child.stdin.close()
-    except BrokenPipeError:
-        pass  # it has ended already; its exit code says how
-    while child.poll() is None:
-        available = read_available_bytes()
-        if available is not None and lowest is not None:
-            lowest = min(lowest, available)
-            if available < limits.reserve_bytes:
-                left, reserve = available // MIB, limits.reserve_bytes // MIB
-                fault = f"the build was ended: it left {left} MiB of memory, and {reserve} are to stay free"
-                return fault, lowest
-        if time.monotonic() >= deadline:
-            return f"the build was ended: it took longer than {limits.seconds:g} s", lowest
-        time.sleep(POLL_S)
-    return None, lowest
-
-
-def _end(child: Any) -> None:
-    """End a child and what it started, where it has not ended by itself."""
-    if child.poll() is None:
-        os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
-
-
-def _describe_exit(code: int) -> str:
-    if code >= 0:
-        return f"ended with {code} and no answer"
-    names = {item.value: item.name for item in signal.Signals}
-    hint = ": the system may have run out of memory" if -code == signal.SIGKILL else ""
-    return "was killed by {}{}".format(names.get(-code, f"signal {-code}"), hint)
-
-
-def _keep_log(scratch: Path, folder: Path, attempt: Mapping[str, Any], first: bool) -> None:
-    """Both tries of the last build, in one file beside the plans."""
-    with (folder / LOG_FILE).open("wb" if first else "ab") as file:
-        file.write("level {}: {}\n".format(attempt["level"], attempt["outcome"]).encode())
-        file.write((scratch / LOG_FILE).read_bytes())
+        with (scratch / LOG).open("w+b") as log:
+            built = ask_child(BUILDING, request, lambda message: None, watch=guard, complaints=log)
+    except (BuildError, ChildError) as error:
+        outcome = str(error)
+    except Exception as error:
+        outcome = str(error)
+        raise
+    finally:
+        with (folder / LOG).open("ab") as file:  # both tries of the last build, in one file beside the plans
+            file.write(f"level {level}: {outcome}\n".encode())
+            file.write((scratch / LOG).read_bytes())
+    return {
+        "level": level,
+        "outcome": outcome,
+        "seconds": round(time.monotonic() - guard.started, 2),
+        "available_bytes_at_start": guard.at_start,
+        "lowest_available_bytes": guard.lowest,
+    }, built

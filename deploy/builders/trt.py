@@ -1,4 +1,4 @@
-"""The child of a build: one ONNX file to one TensorRT plan, in a process of its own. Asked in JSON, on stdin.
+"""One ONNX file to one TensorRT plan, in a process of its own (`deploy.builders.build` starts it).
 
 Only names that TensorRT 8.6, 10.3, 10.16 and 11.4 share are used as they are; the rest stands behind a probe. What a
 model computes in is written in its ONNX file. A strongly typed network takes it from there; before 10.0 there is none,
@@ -7,7 +7,6 @@ so the builder is allowed what the file holds, and nothing else.
 
 from __future__ import annotations
 
-import json
 import resource
 import sys
 from pathlib import Path
@@ -16,32 +15,21 @@ from typing import Any, Mapping
 from deploy.builders.inspector import count_precisions, judge_precisions, name_precision
 from deploy.builders.known_bad import find_known_bad
 from deploy.builders.plans import PRIVATE
-from deploy.child import become_expendable
+from deploy.child import Say
 from deploy.engines.cuda import open_cuda
 from deploy.engines.tensorrt_library import MessageLog, import_tensorrt, make_logger
-from deploy.errors import DeployError, EngineError, InputError
+from deploy.errors import BuildError, EngineError, InputError
 from deploy.files import write_file
 from deploy.sensors.machine import read_available_bytes
 
-__all__ = ["answer_request", "build_engine", "limit_workspace"]
+__all__ = ["answer_build", "build_engine", "limit_workspace"]
 
 GIB = 1 << 30
 
 
-class BuildError(EngineError):
-    """TensorRT made no engine; a fresh process with less effort may."""
-
-
-def answer_request() -> None:
-    """The child's whole life: a request on stdin, the plan and the answer in the files that it names."""
-    become_expendable()
-    request = json.loads(sys.stdin.read())
-    try:
-        answer = build_engine(request)
-    except DeployError as error:
-        kind = "input" if isinstance(error, InputError) else "failed" if isinstance(error, BuildError) else "refused"
-        answer = {"error": str(error), "kind": kind}
-    write_file(Path(request["answer"]), json.dumps(answer).encode(), PRIVATE)
+def answer_build(request: Mapping[str, Any], say: Say) -> dict[str, Any]:
+    """As `build_engine`, as a child process answers it."""
+    return build_engine(request)
 
 
 def build_engine(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -207,7 +195,3 @@ def read_device_memory(engine: Any) -> int | None:
 
 def _last(messages: list[str]) -> str:
     return messages[-1] if messages else "it gave no reason"
-
-
-if __name__ == "__main__":
-    answer_request()

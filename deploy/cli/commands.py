@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Sequence
 
+from deploy.builders.build import prepare_model
 from deploy.builders.compatibility import VERSIONS, check_model, fits_release, opset_of, read_model
 from deploy.builders.compatibility_report import describe_findings, findings_json
 from deploy.builders.plans import LEVELS
@@ -26,15 +27,15 @@ from deploy.cli.terminal import (
     show_progress,
     show_steps,
 )
-from deploy.engines import open_engine
+from deploy.engines import get_engine, open_engine
 from deploy.engines.base import check_model_file
-from deploy.engines.trt import TrtEngine
+from deploy.engines.plan import read_plan
 from deploy.errors import CompatibilityError, InputError, MeasurementError
 from deploy.measuring.record import LatencyRecord, compare
 from deploy.measuring.timing import Subject
 from deploy.pipeline.annotate import AnnotatedFolder
 from deploy.pipeline.decode import get_head
-from deploy.pipeline.detector import Detector
+from deploy.pipeline.detector import Detector, ModelSource
 from deploy.pipeline.preprocess import Preprocess
 from deploy.pipeline.sources import iterate_frames, list_sources
 from deploy.targets import LINKS, TARGETS, Target, describe_conditions, get_target, read_target, require_working
@@ -86,7 +87,8 @@ def run_bundle(options: argparse.Namespace) -> None:
             "there, and run it there"
         )
     with ExitStack() as stack:
-        detector = stack.enter_context(Detector(bundle, spec.threads, spec.engine))
+        source = ModelSource.of(bundle, prepare_model(bundle.model, spec.engine))
+        detector = stack.enter_context(Detector(source, spec.threads, spec.engine))
         frames = stack.enter_context(closing(iterate_frames(sources, report_line, options.every)))
         drawn = None
         if options.out is not None:
@@ -226,7 +228,7 @@ def build_plan(options: argparse.Namespace) -> None:
         engine_name = spec.engine
         if spec.link != "local":
             raise InputError(f"target {options.target!r} is another machine: run deploy build there")
-    if engine_name != "trt":
+    if get_engine(engine_name).read_platform() is None:
         raise InputError(f"engine {engine_name!r} executes the ONNX file itself; there is nothing to build")
     path = Path(options.model)
     if path.is_dir() or path.name == "bundle.json":
@@ -234,9 +236,9 @@ def build_plan(options: argparse.Namespace) -> None:
     else:
         model = check_model_file(path, "ONNX model")
         require_trust(model, options.trust)
-    engine = TrtEngine(model, level=LEVELS[options.level], plans=options.out)
-    engine.close()
-    plan, runtime, notes, record = engine.plan, engine.runtime, engine.notes, engine.plan.record
+    plan = read_plan(prepare_model(model, engine_name, LEVELS[options.level], options.out))
+    with open_engine(plan.path, engine=engine_name) as engine:
+        runtime, notes, record = engine.runtime, engine.notes, plan.record
     if options.json:
         print(json.dumps({"plan": str(plan.path), "runtime": runtime, "notes": notes, **record}, indent=2))
         return
@@ -297,7 +299,7 @@ def _measure(
     require_working(options.target, target.check())
     reader = target.spec.engine if target.spec.link == "local" else "ort"  # a board's engine is on the board
     for subject in subjects.values():  # what cannot be loaded or fed is said before anything is timed
-        with open_engine(subject.model, 1, reader) as engine:
+        with open_engine(prepare_model(subject.model, reader), 1, reader) as engine:
             if any(None in spec.shape for spec in engine.inputs):
                 raise InputError(
                     "{} has inputs of free size: {}; export it with a fixed shape to measure it".format(

@@ -10,7 +10,7 @@ from deploy.engines.ort_cuda import OrtCudaEngine
 from deploy.engines.trt import TrtEngine
 from deploy.errors import InputError
 
-__all__ = ["ENGINES", "Engine", "TensorSpec", "open_engine"]
+__all__ = ["ENGINES", "Engine", "TensorSpec", "get_engine", "open_engine"]
 
 ENGINES: dict[str, type[OrtEngine] | type[TrtEngine]] = {
     "ort": OrtEngine,
@@ -19,12 +19,19 @@ ENGINES: dict[str, type[OrtEngine] | type[TrtEngine]] = {
 }
 
 
-def open_engine(path: str | Path, threads: int | None = None, engine: str = "ort", level: int | None = None) -> Engine:
-    """A loaded model, ready to `infer`; use it in a with block, or close it.
+def open_engine(path: str | Path, threads: int | None = None, engine: str = "ort") -> Engine:
+    """A loaded model, ready to `infer`; use it in a with block, or close it. Nothing is built here.
 
-    The engine is named, not read off the file's ending: stored models are named by their content. ``level`` is the
-    effort of an engine that has a builder, exactly; None takes the best there is.
+    The engine is named, not read off the file's ending: stored models are named by their content.
+
+    Args:
+        path: what the engine executes: an ONNX file, or a plan. `deploy.builders.prepare_model` gives it, of a model.
     """
-    if engine not in ENGINES:
-        raise InputError("unknown engine {!r}; there are: {}".format(engine, ", ".join(sorted(ENGINES))))
-    return ENGINES[engine](path, threads, level)
+    return get_engine(engine)(path, threads)
+
+
+def get_engine(name: str) -> type[OrtEngine] | type[TrtEngine]:
+    """An engine of the catalogue; an `InputError` lists what there is."""
+    if name not in ENGINES:
+        raise InputError("unknown engine {!r}; there are: {}".format(name, ", ".join(sorted(ENGINES))))
+    return ENGINES[name]

@@ -8,6 +8,7 @@ from typing import ClassVar, Mapping, NamedTuple
 
 import numpy as np
 
+from deploy.engines.plan import Platform
 from deploy.errors import EngineError, InputError
 
 __all__ = ["Engine", "TensorSpec"]
@@ -37,6 +38,7 @@ class Engine(ABC):
         notes: what a measurement's record is to say besides, as that an engine was built short of memory.
         last_gpu_ms: milliseconds that the GPU worked on the last `infer`, without copies; None if that is not known.
         precisions: that models for it may be in.
+        name: of the model, in messages.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -49,7 +51,16 @@ class Engine(ABC):
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.name = path.name
         self._closed = False
+
+    @classmethod
+    def read_platform(cls) -> Platform | None:
+        """What a plan that this engine executes is bound to on this machine; None where it executes ONNX files.
+
+        Raises `EngineError` where its library or its device is missing.
+        """
+        return None
 
     @abstractmethod
     def _run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -67,7 +78,7 @@ class Engine(ABC):
             EngineError: the engine is closed, or the runtime failed.
         """
         if self._closed:
-            raise EngineError(f"{self.path.name} is closed: open the engine again")
+            raise EngineError(f"{self.name} is closed: open the engine again")
         self._check(feeds)
         return self._run(feeds)
 
@@ -86,16 +97,16 @@ class Engine(ABC):
     def _check(self, feeds: Mapping[str, np.ndarray]) -> None:
         wanted = [spec.name for spec in self.inputs]
         if set(feeds) != set(wanted):
-            raise InputError(f"{self.path.name} wants the inputs {sorted(wanted)}; got {sorted(map(str, feeds))}")
+            raise InputError(f"{self.name} wants the inputs {sorted(wanted)}; got {sorted(map(str, feeds))}")
         for spec in self.inputs:
             array = feeds[spec.name]
             if not isinstance(array, np.ndarray):
-                raise InputError(f"{self.path.name} wants {spec} as a numpy array, not {type(array).__name__}")
+                raise InputError(f"{self.name} wants {spec} as a numpy array, not {type(array).__name__}")
             fits = len(array.shape) == len(spec.shape) and all(
                 side is None or side == size for side, size in zip(spec.shape, array.shape)
             )
             if not fits or array.dtype.name != spec.dtype:
-                raise InputError(f"{self.path.name} wants {spec}; got {list(array.shape)} {array.dtype.name}")
+                raise InputError(f"{self.name} wants {spec}; got {list(array.shape)} {array.dtype.name}")
 
 
 def check_threads(threads: int | None) -> None:

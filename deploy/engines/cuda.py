@@ -1,4 +1,4 @@
-"""CUDA by whichever of its libraries is there."""
+"""The way to CUDA that is there: pycuda, else libcudart."""
 
 from __future__ import annotations
 
@@ -6,32 +6,27 @@ from typing import Callable
 
 from deploy.engines.cuda_base import Cuda
 from deploy.engines.cuda_pycuda import PyCuda
-from deploy.engines.cuda_runtime import BindingsLibrary, RuntimeCuda, SharedLibrary
+from deploy.engines.cuda_runtime import RuntimeCuda
 from deploy.errors import EngineError
 
 __all__ = ["open_cuda"]
 
+LIBRARIES: dict[str, Callable[[], Cuda]] = {"pycuda": PyCuda, "libcudart": RuntimeCuda}
+
 
 def open_cuda() -> Cuda:
-    """CUDA by the first library that is there: cuda-python, libcudart, pycuda.
-
-    pycuda is last because it has no graphs; with any of the others a model takes the same time.
+    """CUDA by the first library that is there.
 
     Raises:
         EngineError: none is there, or there is no GPU.
     """
-    attempts: tuple[tuple[str, Callable[[], Cuda]], ...] = (
-        ("cuda-python", lambda: RuntimeCuda(BindingsLibrary())),
-        ("libcudart", lambda: RuntimeCuda(SharedLibrary())),
-        ("pycuda", PyCuda),
-    )
     missing: list[str] = []
-    for name, attempt in attempts:
+    for name, attempt in LIBRARIES.items():
         try:
             return attempt()
         except (ImportError, OSError) as error:
             missing.append("{} ({})".format(name, " ".join(str(error).split())))
     raise EngineError(
-        "CUDA cannot be reached; not there are: {}. On a Jetson libcudart comes with JetPack (sudo apt-get install "
-        "nvidia-jetpack), elsewhere: python3 -m pip install cuda-python".format("; ".join(missing))
+        "CUDA cannot be reached; not found: {}. On a Jetson libcudart comes with JetPack (sudo apt-get install "
+        "nvidia-jetpack); elsewhere: python3 -m pip install nvidia-cuda-runtime".format("; ".join(missing))
     )

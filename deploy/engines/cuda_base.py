@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any
 
 import numpy as np
+
+from deploy.engines.cuda_graphs import CudaGraphs
 
 __all__ = ["Cuda", "CudaDevice"]
 
@@ -28,18 +30,18 @@ class CudaDevice:
 
 
 class Cuda(ABC):
-    """One way to reach CUDA. Pointers are whole numbers; streams, events and graphs are whatever the library makes.
+    """One way to reach CUDA. Pointers are whole numbers; streams and events are whatever the library makes.
 
     A call that fails is an `EngineError` with the call's name and CUDA's word for what is wrong. An object is used in
     the thread that made it.
 
     Attributes:
         library: what is in use, with its version, for a measurement's record.
-        captures: whether work can be captured into a graph.
+        graphs: work captured once and launched as a whole; None where this way to CUDA has none.
     """
 
     library: str
-    captures: bool = True
+    graphs: CudaGraphs | None
 
     @abstractmethod
     def read_device(self) -> CudaDevice: ...
@@ -94,16 +96,6 @@ class Cuda(ABC):
     @abstractmethod
     def elapsed_ms(self, start: Any, stop: Any) -> float:
         """Milliseconds between two events that have happened."""
-
-    @abstractmethod
-    def capture(self, stream: Any, work: Callable[[], None]) -> Any:
-        """The graph of what ``work`` puts into the stream; nothing of it runs. The stream is usable after a failure."""
-
-    @abstractmethod
-    def launch(self, graph: Any, stream: Any) -> None: ...
-
-    @abstractmethod
-    def destroy_graph(self, graph: Any) -> None: ...
 
     @abstractmethod
     def close(self) -> None:

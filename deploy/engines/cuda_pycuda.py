@@ -1,22 +1,26 @@
-"""CUDA by pycuda, where nothing else is there: its driver API on the device's primary context, without graphs."""
+"""CUDA by pycuda: its driver API, on the device's primary context."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import Any, Callable, Iterator
+from typing import Any, Iterator
 
 import numpy as np
 
 from deploy.engines.cuda_base import Cuda, CudaDevice
+from deploy.engines.cuda_graphs import CudaGraphs
+from deploy.engines.cuda_library import CudaLibrary
 from deploy.errors import EngineError
 
 __all__ = ["PyCuda"]
 
 
 class PyCuda(Cuda):
-    """`Cuda` by pycuda. Raises `ImportError` where it is not installed."""
+    """`Cuda` by pycuda. It has no CUDA graphs itself (2026.1), and takes those of libcudart where that is found.
 
-    captures = False
+    Raises:
+        ImportError: pycuda is not installed.
+    """
 
     def __init__(self) -> None:
         import pycuda
@@ -31,6 +35,7 @@ class PyCuda(Cuda):
             self._context: Any = self._device.retain_primary_context()  # TensorRT's own; another would be a second one
             self._context.push()
         self.library = f"pycuda {pycuda.VERSION_TEXT}"
+        self.graphs = _find_graphs()
 
     def read_device(self) -> CudaDevice:
         with self._naming("Device"):
@@ -103,15 +108,6 @@ class PyCuda(Cuda):
         with self._naming("Event.time_since"):
             return float(stop.time_since(start))
 
-    def capture(self, stream: Any, work: Callable[[], None]) -> Any:
-        raise EngineError("pycuda has no CUDA graphs: python3 -m pip install cuda-python")
-
-    def launch(self, graph: Any, stream: Any) -> None:
-        raise EngineError("pycuda has no CUDA graphs: python3 -m pip install cuda-python")
-
-    def destroy_graph(self, graph: Any) -> None:
-        raise EngineError("pycuda has no CUDA graphs: python3 -m pip install cuda-python")
-
     def close(self) -> None:
         with self._naming("Context.pop"):
             self._context.pop()
@@ -124,3 +120,10 @@ class PyCuda(Cuda):
             yield
         except self._driver.Error as error:
             raise EngineError(f"{call} of pycuda failed: {error}") from error
+
+
+def _find_graphs() -> CudaGraphs | None:
+    try:
+        return CudaGraphs(CudaLibrary())
+    except OSError:
+        return None

@@ -35,7 +35,6 @@ class OrtEngine(Engine):
 
     Args:
         threads: threads inside an operator; None is the number of physical cores.
-        level: of a builder's effort; there is no builder, so it changes nothing.
 
     Raises:
         InputError: the file is missing or is no ONNX model.
@@ -50,7 +49,7 @@ class OrtEngine(Engine):
     messages = ERRORS_ONLY
     install = "python3 -m pip install onnxruntime"
 
-    def __init__(self, path: str | Path, threads: int | None = None, level: int | None = None) -> None:
+    def __init__(self, path: str | Path, threads: int | None = None) -> None:
         super().__init__(check_model_file(path, "ONNX model"))
         check_threads(threads)
         runtime = _import_runtime(self.messages, self.install)
@@ -68,7 +67,7 @@ class OrtEngine(Engine):
         try:
             results = self._session.run(self._names, dict(feeds))
         except Exception as error:  # the runtime's errors share no base class below Exception
-            raise EngineError(f"{self.path.name} failed in ONNX Runtime: {_shorten(error)}") from error
+            raise EngineError(f"{self.name} failed in ONNX Runtime: {_shorten(error)}") from error
         return dict(zip(self._names, results))
 
     def _release(self) -> None:

@@ -36,8 +36,8 @@ class OrtCudaEngine(OrtEngine):
     )
     precisions = ("fp32", "fp16")
 
-    def __init__(self, path: str | Path, threads: int | None = None, level: int | None = None) -> None:
-        super().__init__(path, threads, level)
+    def __init__(self, path: str | Path, threads: int | None = None) -> None:
+        super().__init__(path, threads)
         self.runtime = f"{self.runtime}, {find_cuda_device().name}"
 
     def _open(self, runtime: Any) -> Any:

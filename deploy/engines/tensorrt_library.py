@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 from typing import Any, TextIO
 
-from deploy.builders.plans import Platform
 from deploy.engines.cuda_base import CudaDevice
+from deploy.engines.plan import Platform
 from deploy.errors import EngineError
 
 __all__ = ["NUMPY_NAMES", "MessageLog", "describe_platform", "import_tensorrt", "make_logger", "numpy_name"]

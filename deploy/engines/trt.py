@@ -1,4 +1,4 @@
-"""TensorRT on an NVIDIA GPU: an ONNX file, by way of a plan that is built once for this device."""
+"""TensorRT on an NVIDIA GPU: a plan that was built of an ONNX file for this device."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from typing import Any, Mapping, NamedTuple
 
 import numpy as np
 
-from deploy.builders.build import open_plan
-from deploy.builders.plans import Plan
 from deploy.engines.base import Engine, TensorSpec, check_model_file, check_threads
 from deploy.engines.cuda import open_cuda
 from deploy.engines.cuda_base import Cuda
+from deploy.engines.plan import Plan, Platform, find_difference, read_plan
 from deploy.engines.tensorrt_library import MessageLog, describe_platform, import_tensorrt, make_logger, numpy_name
 from deploy.errors import EngineError
 
@@ -28,40 +27,37 @@ class Buffer(NamedTuple):
 
 
 class TrtEngine(Engine):
-    """An ONNX file in one TensorRT context, on one stream, with memory taken once and a CUDA graph where it captures.
+    """A plan in one TensorRT context, on one stream, with memory taken once and a CUDA graph where it captures.
 
     Used in the thread that opened it. What is timed as `last_gpu_ms` is the network, without the copies.
 
     Args:
+        path: of the plan.
         threads: of the CPU, checked as for any engine; TensorRT computes on the GPU, and one thread launches.
-        level: of the builder's effort, exactly; None takes the best plan there is, else builds one for a search.
-        plans: the folder that plans are kept in, as in `deploy.builders.plans.plan_folder`.
 
     Attributes:
         plan: what is executed, and the record of its build.
         notes: "CUDA graph" or why there is none, then what is doubtful about the plan.
 
     Raises:
-        InputError: the file is missing, or TensorRT does not take it.
-        EngineError: TensorRT or CUDA is not installed, there is no GPU, or a plan could not be built.
+        InputError: the file is missing, or is not a plan.
+        EngineError: TensorRT or CUDA is not installed, there is no GPU, or the plan is of another one or was altered.
     """
 
-    def __init__(
-        self,
-        path: str | Path,
-        threads: int | None = None,
-        level: int | None = None,
-        plans: str | Path | None = None,
-    ) -> None:
-        super().__init__(check_model_file(path, "ONNX model"))
+    def __init__(self, path: str | Path, threads: int | None = None) -> None:
+        super().__init__(check_model_file(path, "plan"))
         check_threads(threads)
         self.threads = 1
+        self.plan: Plan = read_plan(self.path)
+        self.name = str(self.plan.record.get("model", self.name))
         tensorrt = import_tensorrt()
         with ExitStack() as stack:
             self._cuda: Cuda = open_cuda()
             stack.callback(self._cuda.close)
             platform = describe_platform(tensorrt, self._cuda.read_device())
-            self.plan: Plan = open_plan(self.path, platform, level, plans)
+            difference = find_difference(self.plan.key.platform, platform)
+            if difference is not None:
+                raise EngineError(f"{self.path} is not for this machine: {difference}; build it here")
             self._log = MessageLog()
             self._logger: Any = make_logger(tensorrt, self._log)
             tensorrt.init_libnvinfer_plugins(self._logger, "")
@@ -72,7 +68,7 @@ class TrtEngine(Engine):
                 raise EngineError(f"TensorRT does not load the plan {self.plan.path}: {_last(self._log)}")
             self._context: Any = self._engine.create_execution_context()
             if self._context is None:
-                raise EngineError(f"{self.path.name}: no room to execute it: {_last(self._log)}")
+                raise EngineError(f"{self.name}: no room to execute it: {_last(self._log)}")
             self._stream: Any = self._cuda.create_stream()
             stack.callback(self._cuda.destroy_stream, self._stream)
             self._start, self._stop = (self._make_event(stack) for _ in range(2))
@@ -86,13 +82,21 @@ class TrtEngine(Engine):
             )
             self._stack = stack.pop_all()
 
+    @classmethod
+    def read_platform(cls) -> Platform:
+        tensorrt, cuda = import_tensorrt(), open_cuda()
+        try:
+            return describe_platform(tensorrt, cuda.read_device())
+        finally:
+            cuda.close()
+
     def _run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         for buffer in self._inputs:
             np.copyto(buffer.host, feeds[buffer.spec.name])
             self._cuda.copy_to_device(buffer.pointer, buffer.host, self._stream)
         self._cuda.record(self._start, self._stream)
-        if self._graph is not None:
-            self._cuda.launch(self._graph, self._stream)
+        if self._cuda.graphs is not None and self._graph is not None:
+            self._cuda.graphs.launch(self._graph, self._cuda.handle_of(self._stream))
         else:
             self._enqueue()
         self._cuda.record(self._stop, self._stream)
@@ -107,7 +111,7 @@ class TrtEngine(Engine):
 
     def _enqueue(self) -> None:
         if not self._context.execute_async_v3(self._cuda.handle_of(self._stream)):
-            raise EngineError(f"{self.path.name} failed in TensorRT: {_last(self._log)}")
+            raise EngineError(f"{self.name} failed in TensorRT: {_last(self._log)}")
 
     def _make_event(self, stack: ExitStack) -> Any:
         event = self._cuda.create_event()
@@ -122,14 +126,14 @@ class TrtEngine(Engine):
             shape = tuple(int(side) for side in self._engine.get_tensor_shape(name))
             spec = TensorSpec(name, shape, numpy_name(tensorrt, self._engine.get_tensor_dtype(name)))
             if any(side < 0 for side in shape):
-                raise EngineError(f"{self.path.name}: {spec} is of a size that depends on the data")
+                raise EngineError(f"{self.name}: {spec} is of a size that depends on the data")
             host = self._cuda.allocate_pinned(shape, spec.dtype)
             stack.callback(self._cuda.free_pinned, host)
             host.fill(0)
             pointer = self._cuda.allocate(host.nbytes)
             stack.callback(self._cuda.free, pointer)
             if not self._context.set_tensor_address(name, pointer):
-                raise EngineError(f"{self.path.name}: TensorRT refused the memory of {spec}")
+                raise EngineError(f"{self.name}: TensorRT refused the memory of {spec}")
             is_output = self._engine.get_tensor_mode(name) == tensorrt.TensorIOMode.OUTPUT
             found[is_output].append(Buffer(spec, host, pointer))
         return found
@@ -140,13 +144,13 @@ class TrtEngine(Engine):
             self._cuda.copy_to_device(buffer.pointer, buffer.host, self._stream)
         self._enqueue()
         self._cuda.synchronize(self._stream)
-        if not self._cuda.captures:
-            return None, f"no CUDA graph ({self._cuda.library} has none)"
+        if self._cuda.graphs is None:
+            return None, f"no CUDA graph ({self._cuda.library} has none, and libcudart is not found)"
         try:
-            graph = self._cuda.capture(self._stream, self._enqueue)
+            graph = self._cuda.graphs.capture(self._cuda.handle_of(self._stream), self._enqueue)
         except EngineError as error:
             return None, f"no CUDA graph ({error})"
-        stack.callback(self._cuda.destroy_graph, graph)
+        stack.callback(self._cuda.graphs.destroy, graph)
         return graph, "CUDA graph"
 
     def _forget(self) -> None:

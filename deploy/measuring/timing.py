@@ -13,6 +13,7 @@ from typing import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from deploy.builders.build import prepare_model
 from deploy.engines import TensorSpec, open_engine
 from deploy.errors import DeployError, InputError
 from deploy.measuring.canary import write_canary
@@ -100,7 +101,7 @@ class Runner:
         self._count = 0
         self._detector: Detector | None = None
         self._preprocess = subject.preprocess if len(images) else None
-        self._opening = (subject, engine, threads, level)
+        self._opening = (subject, prepare_model(subject.model, engine, level), engine, threads)
         self.open()
         if subject.head is None or subject.preprocess is None:
             self._noise = make_noise(self.engine.inputs, NOISE_SEED, subject.model.name)
@@ -110,13 +111,13 @@ class Runner:
 
     def open(self) -> None:
         """Load the model, in memory and threads of its own."""
-        subject, engine, threads, level = self._opening
+        subject, file, engine, threads = self._opening
         if subject.head is not None and subject.preprocess is not None:
-            source = ModelSource(subject.model, subject.preprocess, subject.head, subject.selection)
-            self._detector = Detector(source, threads, engine, level)
+            source = ModelSource(file, subject.preprocess, subject.head, subject.selection)
+            self._detector = Detector(source, threads, engine)
             self.engine = self._detector.engine
         else:
-            self.engine = open_engine(subject.model, threads, engine, level)
+            self.engine = open_engine(file, threads, engine)
 
     def close(self) -> None:
         self.engine.close()

@@ -42,12 +42,17 @@ class DetectionModel(Protocol):
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A model file that is not in a bundle yet, with what a bundle would say about it."""
+    """A model file that is not in a bundle, with what a bundle would say about it."""
 
     model: Path
     preprocess: Preprocess
     head: str = "detections"
     selection: Selection | None = None
+
+    @staticmethod
+    def of(source: DetectionModel, file: Path) -> ModelSource:
+        """A model with another file, as the plan that was built of it."""
+        return ModelSource(file, source.preprocess, source.head, source.selection)
 
 
 class Timings(NamedTuple):
@@ -70,8 +75,8 @@ class Detector:
     """A loaded detector: ``with Detector(open_bundle("student")) as detector: detector("street.jpg")``.
 
     Args:
-        source: a `Bundle`, or a `ModelSource`.
-        threads: CPU threads of the engine; None is the number of physical cores. engine, level: as of `open_engine`.
+        source: a `Bundle`, or a `ModelSource`, whose file the engine executes (`deploy.builders.prepare_model`).
+        threads: CPU threads of the engine; None is the number of physical cores. engine: as of `open_engine`.
 
     Attributes:
         images: how many the model takes at once; fewer are filled up with the last one, whose copies are thrown away.
@@ -82,17 +87,11 @@ class Detector:
             those of its head.
     """
 
-    def __init__(
-        self,
-        source: DetectionModel,
-        threads: int | None = None,
-        engine: str = "ort",
-        level: int | None = None,
-    ) -> None:
+    def __init__(self, source: DetectionModel, threads: int | None = None, engine: str = "ort") -> None:
         head = get_head(source.head)
         self._decode, self._selection = head.decode, source.selection
         self._preprocess = source.preprocess
-        self.engine = open_engine(source.model, threads, engine, level)
+        self.engine = open_engine(source.model, threads, engine)
         size = (source.preprocess.width, source.preprocess.height)
         try:
             taken = find_image_input(self.engine.inputs)
@@ -105,7 +104,7 @@ class Detector:
             self._layout = find_layout(head, self.engine.outputs, taken.images, size)
         except InputError as error:
             self.engine.close()
-            raise InputError(f"{source.model.name}: {error}") from error
+            raise InputError(f"{self.engine.name}: {error}") from error
         self._input = self.engine.inputs[0].name
         self._size = size
         self.images = taken.images

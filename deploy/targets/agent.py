@@ -16,6 +16,7 @@ import threading
 from pathlib import Path
 from typing import Any, Callable, Mapping, TextIO
 
+from deploy.builders.build import prepare_model
 from deploy.child import Say, ask_child, take_stdout
 from deploy.data.images import ImageFile
 from deploy.engines import ENGINES
@@ -40,7 +41,7 @@ MODELS_LIMIT, IMAGES_LIMIT = 256, 4096
 TIME_LIMIT_S = 24 * 3600.0
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 DIGEST = re.compile(r"[0-9a-f]{64}\Z")
-DETECTING = "deploy.targets.agent:detect_here"
+DETECTING = "deploy.agent:detect_here"
 
 
 def serve(cache: Path) -> None:
@@ -117,8 +118,9 @@ def _detect(request: Mapping[str, Any], cache: Path, say: Say) -> Any:
 def detect_here(asked: Mapping[str, Any], say: Say) -> list[dict[str, Any]]:
     """The answer to the request "detect", for a process of its own."""
     request, cache = asked["request"], Path(asked["cache"])
+    engine = _take_choice(request, "engine", ENGINES)
     source = ModelSource(
-        _find_file(cache, request.get("model")),
+        prepare_model(_find_file(cache, request.get("model")), engine),
         Preprocess.from_json(request.get("preprocess") or {}),
         _take_choice(request, "head", HEADS),
         _take_selection(request),
@@ -129,7 +131,7 @@ def detect_here(asked: Mapping[str, Any], say: Say) -> list[dict[str, Any]]:
         raise InputError(f"there are {len(images)} images, and sizes of {len(sizes)}")
     files = [ImageFile(path, size) for path, size in zip(images, sizes)]
     found = []
-    with Detector(source, _take_threads(request), _take_choice(request, "engine", ENGINES)) as detector:
+    with Detector(source, _take_threads(request), engine) as detector:
         for position, detections, timings in detector.detect_files(files, lambda line: say({"note": line[:500]})):
             found.append(
                 {

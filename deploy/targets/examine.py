@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Mapping, NamedTuple, Sequence
 
+from deploy.builders.build import prepare_model
 from deploy.child import Say, ask_child
 from deploy.engines import open_engine
 from deploy.engines.cuda_driver import find_cuda_device
@@ -107,7 +108,8 @@ def run_canary(request: Mapping[str, Any], say: Say) -> list[Any]:
     """Run the canary by an engine: the runtime's name, its threads, the CPU and its cores."""
     with tempfile.TemporaryDirectory(prefix="canary-") as folder:
         model = write_canary(Path(folder) / "canary.onnx")
-        with open_engine(model, request["threads"], request["engine"]) as opened:
+        file = prepare_model(model, request["engine"])
+        with open_engine(file, request["threads"], request["engine"]) as opened:
             opened.infer(make_noise(opened.inputs, 0, model.name))
             device = read_fingerprint(opened.runtime, opened.threads)
     return [device.runtime, device.threads, device.cpu, device.cores]

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Iterator, Mapping, Sequence
 
+from deploy.builders.build import prepare_model
 from deploy.data.images import ImageFile
 from deploy.detections import Detections
 from deploy.measuring.measure import Measured, Subject, measure_models
-from deploy.pipeline.detector import DetectionModel, Detector, Timings
+from deploy.pipeline.detector import DetectionModel, Detector, ModelSource, Timings
 from deploy.targets.base import TargetSpec
 from deploy.targets.examine import Condition, examine_machine
 
@@ -53,5 +54,6 @@ class LocalTarget:
         self, source: DetectionModel, images: Sequence[ImageFile], report: Callable[[str], None] = lambda line: None
     ) -> Iterator[tuple[int, Detections, Timings]]:
         """As `Detector.detect_files`."""
-        with Detector(source, self.spec.threads, self.spec.engine) as detector:
+        prepared = ModelSource.of(source, prepare_model(source.model, self.spec.engine))
+        with Detector(prepared, self.spec.threads, self.spec.engine) as detector:
             yield from detector.detect_files(images, report)

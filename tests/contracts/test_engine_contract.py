@@ -10,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 from ort_cuda import pretend_ort_cuda
 
+from deploy.builders.build import prepare_model
 from deploy.engines import ENGINES, Engine, TensorSpec, open_engine
 from deploy.errors import EngineError, InputError
 
@@ -41,6 +42,11 @@ def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+def open_model(model: Path, name: str, threads: int | None = None) -> Engine:
+    """A model by an engine, by way of a plan where the engine executes plans."""
+    return open_engine(prepare_model(model, name), threads, name)
+
+
 def feeds(value: float = 1.0, numbers: int = 2) -> dict[str, np.ndarray]:
     return {
         "a": np.full((1, 3), value, np.float32),
@@ -50,14 +56,14 @@ def feeds(value: float = 1.0, numbers: int = 2) -> dict[str, np.ndarray]:
 
 
 def test_outputs_come_by_name_with_the_declared_types(name: str, model: Path) -> None:
-    with open_engine(model, threads=1, engine=name) as engine:
+    with open_model(model, name, 1) as engine:
         outputs = engine.infer(feeds(2.0))
     assert outputs["sum"].tolist() == [[3, 3, 3]] and outputs["sum"].dtype == np.float32
     assert outputs["doubled"].tolist() == [0, 2]
 
 
 def test_inputs_and_outputs_are_described(name: str, model: Path) -> None:
-    with open_engine(model, engine=name) as engine:
+    with open_model(model, name) as engine:
         assert engine.inputs == (
             TensorSpec("a", (1, 3), "float32"),
             TensorSpec("b", (1, 3), "float32"),
@@ -68,7 +74,7 @@ def test_inputs_and_outputs_are_described(name: str, model: Path) -> None:
 
 
 def test_a_later_call_does_not_change_earlier_outputs(name: str, model: Path) -> None:
-    with open_engine(model, engine=name) as engine:
+    with open_model(model, name) as engine:
         first = engine.infer(feeds(1.0))["sum"]
         engine.infer(feeds(7.0))
         assert first.tolist() == [[2, 2, 2]]
@@ -76,7 +82,7 @@ def test_a_later_call_does_not_change_earlier_outputs(name: str, model: Path) ->
 
 def test_inputs_are_not_written_to(name: str, model: Path) -> None:
     given = feeds(3.0)
-    with open_engine(model, engine=name) as engine:
+    with open_model(model, name) as engine:
         engine.infer(given)["sum"][:] = -1
     assert given["a"].tolist() == [[3, 3, 3]]
 
@@ -94,12 +100,12 @@ def test_inputs_are_not_written_to(name: str, model: Path) -> None:
 def test_a_wrong_feed_is_named_with_what_was_wanted(
     name: str, model: Path, change: dict[str, np.ndarray], words: list[str]
 ) -> None:
-    with open_engine(model, engine=name) as engine, pytest.raises(InputError, match=".*".join(words)):
+    with open_model(model, name) as engine, pytest.raises(InputError, match=".*".join(words)):
         engine.infer({**feeds(), **change})
 
 
 def test_a_missing_feed_is_refused(name: str, model: Path) -> None:
-    with open_engine(model, engine=name) as engine, pytest.raises(InputError, match=r"got \[\]"):
+    with open_model(model, name) as engine, pytest.raises(InputError, match=r"got \[\]"):
         engine.infer({})
 
 
@@ -110,7 +116,7 @@ def test_a_free_side_takes_any_length_none_included(tmp_path: Path) -> None:
 
 
 def test_closing_works_after_an_exception_and_twice(name: str, model: Path) -> None:
-    engine = open_engine(model, engine=name)
+    engine = open_model(model, name)
     with pytest.raises(ZeroDivisionError), engine:
         raise ZeroDivisionError
     engine.close()
@@ -125,21 +131,21 @@ def test_a_file_that_is_no_model_is_one_line(
     path = tmp_path / "odd.onnx"
     path.write_bytes(content)
     with pytest.raises(InputError) as caught:
-        open_engine(path, engine=name)
+        open_model(path, name)
     assert "odd.onnx" in str(caught.value) and "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
 
 
 def test_a_missing_file_and_a_folder_are_input_errors(name: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no"):
-        open_engine(tmp_path / "absent.onnx", engine=name)
+        open_model(tmp_path / "absent.onnx", name)
     with pytest.raises(InputError, match="is a folder"):
-        open_engine(tmp_path, engine=name)
+        open_model(tmp_path, name)
 
 
 def test_no_threads_are_refused(name: str, model: Path) -> None:
     with pytest.raises(InputError, match="at least one thread"):
-        open_engine(model, threads=0, engine=name)
+        open_model(model, name, 0)
 
 
 def test_an_unknown_engine_lists_those_there_are() -> None:

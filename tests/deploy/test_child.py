@@ -75,12 +75,31 @@ def test_messages_warnings_and_the_answer_come_back(ask: Callable[..., Any]) -> 
         ("refuse", InputError, "^not like this$"),
         ("fill_disk", OSError, "No space left"),
         ("stumble", RuntimeError, "Traceback.*KeyError: 'defect'"),
-        ("die", ChildError, "ended by SIGKILL: no message"),
+        ("die", ChildError, r"ended by SIGKILL \(the system may have run out of memory\): no message"),
     ],
 )
 def test_errors_are_what_they_were(ask: Callable[..., Any], task: str, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=f"(?s){words}"):
         ask(task)
+
+
+def test_what_who_watches_raises_ends_the_process(ask: Callable[..., Any]) -> None:
+    looks: list[float] = []
+
+    def watch() -> None:
+        looks.append(time.monotonic())
+        if len(looks) == 3:
+            raise InputError("enough")
+
+    with pytest.raises(InputError, match="enough"):
+        ask_child(f"{TASKS}:keep_silent", None, print, watch=watch)
+    assert looks[-1] - looks[0] < 30  # the process would be silent for 60 s
+
+
+def test_what_a_process_prints_is_kept_where_it_is_asked_for(ask: Callable[..., Any], tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w+b") as log:
+        assert ask_child(f"{TASKS}:echo", 1, lambda message: None, complaints=log) == 1
+    assert "what a library prints is no message" in (tmp_path / "log").read_text()
 
 
 def test_the_disk_that_is_full_keeps_its_number(ask: Callable[..., Any]) -> None:

@@ -17,10 +17,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cudart
 import numpy as np
 import onnx
 import onnxruntime
-from cuda.bindings import runtime as cuda_double
 
 OPTIONS = json.loads(os.environ.get("TENSORRT_DOUBLE", "{}"))
 __version__ = OPTIONS.get("version", "10.3.0")
@@ -174,7 +174,7 @@ class Builder:
             key = "DataType" if __version__.startswith("11") else "Format/Datatype"
             layers.append({"Name": node.name, "Outputs": [{"Name": node.output[0], key: spelled}]})
         header = {"magic": MAGIC, "version": __version__, "layers": layers, "flags": sorted(config.flags)}
-        header.update(typed=typed, device=cuda_double.options().get("device", "Orin"))
+        header.update(typed=typed, device=os.environ.get("CUDA_DOUBLE_DEVICE", "Orin"))
         return json.dumps(header).encode() + b"\n" + network.model.SerializeToString()
 
 
@@ -218,11 +218,11 @@ class Context:
 
     def set_tensor_address(self, name: str, pointer: int) -> bool:
         self.addresses[name] = pointer
-        return pointer in cuda_double.MEMORY
+        return cudart.knows(pointer)
 
     def execute_async_v3(self, stream: int) -> bool:
         assert set(self.addresses) == set(self.engine.tensors)
-        return cuda_double.enqueue(stream, self._compute)
+        return cudart.enqueue(stream, self._compute)
 
     def _compute(self) -> None:
         feeds = {}

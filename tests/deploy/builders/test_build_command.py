@@ -14,7 +14,18 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from deploy import Bundle, BundleManifest, Detector, LatencyRecord, Preprocess, Subject, get_target, write_bundle
+from deploy import (
+    Bundle,
+    BundleManifest,
+    Detector,
+    LatencyRecord,
+    ModelSource,
+    Preprocess,
+    Subject,
+    get_target,
+    prepare_model,
+    write_bundle,
+)
 
 Pretend = Callable[..., Any]
 Command = Callable[..., tuple[int, str, str]]
@@ -84,7 +95,8 @@ def test_a_detector_detects_by_tensorrt_what_it_detects_by_onnx_runtime(
 ) -> None:
     pretend_tensorrt("8.6.1")  # whose labels and count are int32
     image = np.zeros((16, 16, 3), np.uint8)
-    with Detector(bundle, engine="trt") as by_tensorrt, Detector(bundle) as by_onnx_runtime:
+    source = ModelSource.of(bundle, prepare_model(bundle.model, "trt"))
+    with Detector(source, engine="trt") as by_tensorrt, Detector(bundle) as by_onnx_runtime:
         found, wanted = by_tensorrt(image), by_onnx_runtime(image)
     assert found.boxes_xyxy.tolist() == wanted.boxes_xyxy.tolist() == [[2, 4, 6, 8]]
     assert found.labels.tolist() == wanted.labels.tolist() == [0] and found.labels.dtype == wanted.labels.dtype

@@ -14,8 +14,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from deploy.builders.build import BuildLimits, build_plan, name_timing_cache, open_plan
-from deploy.builders.plans import BuildSettings, Plan, PlanKey, Platform
 from deploy.builders.trt import limit_workspace
+from deploy.engines import open_engine
+from deploy.engines.plan import BuildSettings, Plan, PlanKey, Platform
 from deploy.errors import EngineError, InputError
 from deploy.files import hash_file
 
@@ -123,7 +124,10 @@ def test_tactics_left_out_for_memory_are_counted_once_and_degrade_the_plan(
 
 @pytest.mark.parametrize(
     ("behaviour", "words"),
-    [("none", "could not find any implementation for node a"), ("crash", "killed by SIGKILL: the system may have run")],
+    [
+        ("none", "could not find any implementation for node a"),
+        ("crash", "ended by SIGKILL (the system may have run out of memory)"),
+    ],
 )
 def test_a_failed_build_is_tried_once_more_with_less_effort(
     pretend_tensorrt: Pretend,
@@ -147,7 +151,7 @@ def test_two_failures_end_it_with_both_reasons(
     pretend_tensorrt: Pretend, folder: Path, write_graph: Callable[..., Path]
 ) -> None:
     pretend_tensorrt(build={"3": "crash", "1": "none"})
-    with pytest.raises(EngineError, match=r"killed by SIGKILL.*then, at level 1: .*could not find.*build\.log"):
+    with pytest.raises(EngineError, match=r"ended by SIGKILL.*then, at level 1: .*could not find.*build\.log"):
         build(write_graph(), folder)
     assert not list(folder.glob("*/plan.json")) and not list(folder.glob("build-*"))
 
@@ -238,3 +242,46 @@ def test_a_plan_out_of_the_folder_is_the_one_that_was_put_there(
 def test_scratch_memory_is_a_quarter_of_what_is_free_and_at_most_a_gibibyte() -> None:
     assert limit_workspace(8 << 30) == 1 << 30
     assert limit_workspace(1 << 30) == 1 << 28
+
+
+def test_a_build_takes_nothing_out_of_the_current_folder(
+    pretend_tensorrt: Pretend,
+    folder: Path,
+    write_graph: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pretend_tensorrt()
+    here = tmp_path / "here"
+    here.mkdir()
+    for name in ("deploy", "tensorrt", "json"):
+        (here / f"{name}.py").write_text("raise SystemExit('out of the current folder')")
+    monkeypatch.chdir(here)
+    assert build(write_graph(), folder).record["attempts"][0]["outcome"] == "built"
+
+
+def test_opening_an_engine_builds_nothing(
+    pretend_tensorrt: Pretend, folder: Path, write_graph: Callable[..., Path]
+) -> None:
+    pretend_tensorrt()
+    model = write_graph()
+    with pytest.raises(InputError, match=r"fp32\.onnx is not a plan.*deploy build"):
+        open_engine(model, engine="trt")
+    with open_engine(build(model, folder).path, engine="trt") as engine:
+        assert engine.name == "fp32.onnx" and engine.runtime.startswith("tensorrt 10.3.0, level 3, Orin")
+
+
+def test_a_plan_is_loaded_only_where_it_was_built_for(
+    pretend_tensorrt: Pretend, folder: Path, write_graph: Callable[..., Path]
+) -> None:
+    pretend_tensorrt()
+    path = build(write_graph(), folder).path
+    pretend_tensorrt(cuda={"device": "Thor"})
+    with pytest.raises(
+        EngineError, match="not for this machine: it is of device Orin, and this is Thor; build it here"
+    ):
+        open_engine(path, engine="trt")
+    pretend_tensorrt()
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(EngineError, match="was altered or cut short"):
+        open_engine(path, engine="trt")

@@ -13,25 +13,26 @@ import numpy as np
 import pytest
 
 from deploy.engines.cuda import open_cuda
-from deploy.engines.cuda_runtime import BindingsLibrary, RuntimeCuda, SharedLibrary
+from deploy.engines.cuda_library import CudaLibrary
+from deploy.engines.cuda_runtime import RuntimeCuda
 from deploy.errors import EngineError
 
 Pretend = Callable[..., Any]
 
 
-@pytest.fixture(params=[BindingsLibrary, SharedLibrary])
-def library(request: pytest.FixtureRequest) -> Any:
-    """The real cuda-python and libcudart, where they are; most of their calls need no GPU to be refused."""
+@pytest.fixture
+def library() -> CudaLibrary:
+    """The real libcudart, where it is; most of its calls need no GPU to be refused."""
     try:
-        return request.param()
-    except (ImportError, OSError) as error:
-        pytest.skip(f"{request.param.__name__}: {error}")
+        return CudaLibrary()
+    except OSError as error:
+        pytest.skip(f"libcudart: {error}")
 
 
-def test_the_real_libraries_answer_in_the_same_words(library: Any) -> None:
+def test_the_real_library_answers_in_words(library: CudaLibrary) -> None:
     assert library.call("cudaRuntimeGetVersion") >= 11040
     try:
-        RuntimeCuda(library).read_device()
+        RuntimeCuda().read_device()
     except EngineError as error:
         assert str(error).startswith("cudaSetDeviceFlags failed: cudaError")
     else:
@@ -51,30 +52,24 @@ def test_the_real_libraries_answer_in_the_same_words(library: Any) -> None:
             library.call(function, *arguments)
 
 
-def test_libcudart_has_every_function_of_the_table() -> None:
-    try:
-        found = SharedLibrary()
-    except OSError as error:
-        pytest.skip(f"libcudart: {error}")
-    for function, signature in SharedLibrary.SIGNATURES.items():
-        assert len(getattr(found._library, function).argtypes) == len(signature), function
+def test_libcudart_has_every_function_of_the_table(library: CudaLibrary) -> None:
+    for function, signature in CudaLibrary.SIGNATURES.items():
+        assert len(getattr(library._library, function).argtypes) == len(signature), function
 
 
 def test_without_any_library_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "cuda", None)
-    monkeypatch.setitem(sys.modules, "cuda.bindings", None)
     monkeypatch.setitem(sys.modules, "pycuda", None)
-    monkeypatch.setattr("deploy.engines.cuda_runtime.list_candidates", lambda: iter(["/nowhere/libcudart.so"]))
-    with pytest.raises(EngineError, match=r"cuda-python.*libcudart.*/nowhere.*pycuda.*nvidia-jetpack.*pip install"):
+    monkeypatch.setattr("deploy.engines.cuda_library.list_candidates", lambda: iter(["/nowhere/libcudart.so"]))
+    with pytest.raises(EngineError, match=r"pycuda.*libcudart.*/nowhere.*nvidia-jetpack.*pip install"):
         open_cuda()
 
 
 def test_arrays_go_to_the_device_and_back(pretend_tensorrt: Pretend) -> None:
-    pretend_tensorrt(cuda={"device": "Orin", "capability": [8, 7], "version": 12060})
+    pretend_tensorrt(cuda={"device": "Orin", "capability": 87, "version": 12060})
     cuda = open_cuda()
     device = cuda.read_device()
     assert (device.name, device.compute_capability, device.integrated, device.cuda) == ("Orin", "8.7", True, "12.6")
-    assert cuda.library == "cuda-python 12.6"
+    assert cuda.library == "libcudart 12.6"
     stream = cuda.create_stream()
     there, back = cuda.allocate_pinned((2, 3), "float32"), cuda.allocate_pinned((2, 3), "float32")
     there[:] = np.arange(6).reshape(2, 3)
@@ -90,7 +85,7 @@ def test_arrays_go_to_the_device_and_back(pretend_tensorrt: Pretend) -> None:
 
 def test_a_second_engine_opens_where_cuda_refuses_to_set_the_flags_again(pretend_tensorrt: Pretend) -> None:
     pretend_tensorrt(cuda={"version": 11040})
-    assert [open_cuda().library for _ in range(2)] == ["cuda-python 11.4"] * 2
+    assert [open_cuda().library for _ in range(2)] == ["libcudart 11.4"] * 2
 
 
 def test_captured_work_runs_when_it_is_launched(pretend_tensorrt: Pretend) -> None:
@@ -99,9 +94,10 @@ def test_captured_work_runs_when_it_is_launched(pretend_tensorrt: Pretend) -> No
     stream = cuda.create_stream()
     source, result = cuda.allocate_pinned((1,), "int32"), cuda.allocate_pinned((1,), "int32")
     source[:], result[:] = 7, 0
-    graph = cuda.capture(stream, lambda: cuda.copy_to_host(result, source.ctypes.data, stream))
+    assert cuda.graphs is not None
+    graph = cuda.graphs.capture(stream, lambda: cuda.copy_to_host(result, source.ctypes.data, stream))
     assert result[0] == 0
-    cuda.launch(graph, stream)
+    cuda.graphs.launch(graph, stream)
     assert result[0] == 7
 
 
@@ -109,14 +105,15 @@ def test_a_failed_capture_leaves_a_usable_stream(pretend_tensorrt: Pretend) -> N
     pretend_tensorrt(cuda={"capture": False})
     cuda = open_cuda()
     stream = cuda.create_stream()
+    assert cuda.graphs is not None
     with pytest.raises(EngineError, match="cudaStreamEndCapture failed: cudaErrorStreamCaptureInvalidated"):
-        cuda.capture(stream, lambda: None)
+        cuda.graphs.capture(stream, lambda: None)
 
     def fail() -> None:
         raise EngineError("a layer cannot be captured")
 
     with pytest.raises(EngineError, match="a layer cannot be captured"):
-        cuda.capture(stream, fail)
+        cuda.graphs.capture(stream, fail)
     cuda.synchronize(stream)
 
 
@@ -177,16 +174,16 @@ def make_pycuda(log: list[str]) -> tuple[ModuleType, ModuleType]:
     return package, driver
 
 
-def test_pycuda_is_what_remains(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pycuda_is_taken_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     log: list[str] = []
     package, driver = make_pycuda(log)
-    for name, module in (("cuda", None), ("cuda.bindings", None), ("pycuda", package), ("pycuda.driver", driver)):
+    for name, module in (("pycuda", package), ("pycuda.driver", driver)):
         monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setattr("deploy.engines.cuda_runtime.list_candidates", lambda: iter(()))
+    monkeypatch.setattr("deploy.engines.cuda_library.list_candidates", lambda: iter(()))
     cuda = open_cuda()
     device = cuda.read_device()
     assert (device.name, device.compute_capability, device.integrated, device.cuda) == ("Orin", "8.7", True, "12.6")
-    assert (cuda.library, cuda.captures) == ("pycuda 2025.1", False)
+    assert (cuda.library, cuda.graphs) == ("pycuda 2025.1", None)
     stream = cuda.create_stream()
     there, back = cuda.allocate_pinned((2, 2), "int32"), cuda.allocate_pinned((2, 2), "int32")
     there[:] = [[1, 2], [3, 4]]
@@ -197,8 +194,6 @@ def test_pycuda_is_what_remains(monkeypatch: pytest.MonkeyPatch) -> None:
     assert back.tolist() == [[1, 2], [3, 4]] and cuda.handle_of(stream) == 77
     with pytest.raises(EngineError, match="mem_alloc of pycuda failed: cuMemAlloc failed: out of memory"):
         cuda.allocate(1 << 41)
-    with pytest.raises(EngineError, match="no CUDA graphs"):
-        cuda.capture(stream, lambda: None)
     cuda.free(pointer)
     cuda.free_pinned(there)
     cuda.close()
@@ -216,9 +211,10 @@ def test_a_gpu_is_described_and_gives_back_what_it_was_given(tmp_path: Path) -> 
     pointer = cuda.allocate(array.nbytes)
     cuda.record(start, stream)
     cuda.copy_to_device(pointer, array, stream)
-    graph = cuda.capture(stream, lambda: cuda.copy_to_host(back, pointer, stream)) if cuda.captures else None
-    if graph is not None:
-        cuda.launch(graph, stream)
+    if cuda.graphs is not None:
+        handle = cuda.handle_of(stream)
+        graph = cuda.graphs.capture(handle, lambda: cuda.copy_to_host(back, pointer, stream))
+        cuda.graphs.launch(graph, handle)
     else:
         cuda.copy_to_host(back, pointer, stream)
     cuda.record(stop, stream)
