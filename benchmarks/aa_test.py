@@ -59,11 +59,18 @@ def main() -> None:
     sys.exit(called > WANTED * len(judged))
 
 
-def try_once(model: Path, level: str, threads: int | None, seed: int) -> dict[str, object]:
+def try_once(
+    model: Path, level: str, threads: int | None, seed: int, engine: str = "ort", target: str = "cpu"
+) -> dict[str, object]:
     """One lease: the ratio, its interval, the verdict, the medians and what the records warn of; or the error."""
     try:
         records = measure_models(
-            {"first": Subject(model), "second": Subject(model)}, level=level, threads=threads, seed=seed
+            {"first": Subject(model), "second": Subject(model)},
+            level=level,
+            target=target,
+            engine=engine,
+            threads=threads,
+            seed=seed,
         )
     except MeasurementError as error:
         return {"error": str(error)}
