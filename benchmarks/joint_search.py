@@ -41,7 +41,7 @@ def main() -> None:
         train_data, val_data = read_data(store, config)
         trials = {trial.number: trial for trial in list_done(store.history())}
         front = find_front(store)
-        fast = [n for n in front.numbers if n and 1 / front.ratios[n] <= 1 - LESS_LATENCY]
+        fast = [n for n in front.numbers if n and front.plain[n].change <= -LESS_LATENCY]
         picked = trials[max(fast, key=lambda number: trials[number].ap)]
         rounds = len(trace_lineage(picked, trials)) - 1
         control = [trials[0]]
@@ -61,7 +61,7 @@ def main() -> None:
         "student": picked.number,
         "student_ap": picked.ap,
         "student_ap50": picked.ap50,
-        "student_latency_over_base": 1 / front.ratios[picked.number],
+        "student_latency_over_base": 1 + front.plain[picked.number].change,
         "student_epochs_total": picked.work.epochs_total,
         "control_ap": last.ap,
         "control_ap50": last.ap50,

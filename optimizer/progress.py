@@ -115,7 +115,7 @@ def describe_trial(trial: DoneTrial | FailedTrial, total: int) -> str:
         what = "from the pool"
     if isinstance(trial, FailedTrial):
         return f"{name:<12} {what:<22} failed: {trial.error}"
-    cost = f"{trial.latency['median_ms']:7.1f} ms" if trial.latency else f"{trial.counts.macs / 1e9:6.2f} GMAC"
+    cost = f"{trial.figures.median_ms:7.1f} ms" if trial.figures else f"{trial.counts.macs / 1e9:6.2f} GMAC"
     return (
         f"{name:<12} {what:<22} AP {trial.ap:.3f} {cost} x{trial.cost_ratio:.2f} "
         f"score {trial.score:.3f}  {format_duration(trial.work.seconds)}"

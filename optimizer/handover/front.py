@@ -1,151 +1,223 @@
-"""The Pareto set of a run, read from its database, and `front.json`."""
+"""The Pareto set of a run as values, read from its database, and `front.json`."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from deploy.files import write_file
+from optimizer.arch.macs import Cost
+from optimizer.arch.spec import ArchSpec
+from optimizer.handover.state import HandOverState
 from optimizer.handover.variants import KEPT, PLAIN, Tried, Variant, name_export, summarise_tried
 from optimizer.search.base import DoneTrial, list_done
+from optimizer.search.latency import LatencyFigures
 from optimizer.search.pareto import pareto_front
 from optimizer.store.run_store import RunStore
 
-__all__ = ["Front", "find_front", "list_exports", "write_front"]
+__all__ = ["Export", "Front", "find_front", "make_front", "write_front"]
 
 NOISE = 0.01  # costs closer than this do not evict each other from the front
 
 
 @dataclass(frozen=True)
-class Front:
-    """The Pareto set as it stands.
+class Export:
+    """One model that a device can be given: the weights of a trial, exported in one way.
 
     Attributes:
-        numbers: trials whose plain export is on the front, cheapest first; 0 is the base, if nothing beats it.
-        latency, ratios: record (JSON) and base-to-trial latency ratio of every trial that has them, by number; of the
-            final lease where there was one.
-        bundles: path of each bundle, relative to the run's folder.
-        refused: why a bundle was not written, by number.
-        tried: every other export that was tried, of students and base; `exports`: those of them that were kept.
-        names: of all exports on the front, plain and other.
+        ap, ap50, counts, score: of this very export.
+        ratio: cost of the base's plain export divided by this one's; of the final lease where there was one.
+        latency: None in runs that score by operations.
+        bundle: its path relative to the run's folder; None where none is written. refused: why none will be.
+        on_front: whether no other export of the run beats it.
     """
 
-    numbers: tuple[int, ...]
-    latency: Mapping[int, Mapping[str, Any]]
-    ratios: Mapping[int, float]
-    bundles: Mapping[int, str] = field(default_factory=dict)
-    refused: Mapping[int, str] = field(default_factory=dict)
-    tried: tuple[Tried, ...] = ()
-    names: tuple[str, ...] = ()
+    trial: DoneTrial
+    variant: Variant
+    ap: float
+    ap50: float
+    counts: Cost
+    score: float
+    ratio: float
+    latency: LatencyFigures | None
+    bundle: str | None
+    refused: str | None = None
+    on_front: bool = False
 
     @property
-    def exports(self) -> tuple[Tried, ...]:
-        return tuple(item for item in self.tried if item.outcome == KEPT)
+    def name(self) -> str:
+        return name_export(self.trial.number, self.variant)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is the export that the search saw."""
+        return self.variant == PLAIN
+
+    @property
+    def of_base(self) -> bool:
+        return self.trial.number == 0
+
+    @property
+    def arch(self) -> ArchSpec:
+        return self.variant.change_arch(self.trial.arch)
+
+    @property
+    def region_proposals(self) -> int | None:
+        """None where the head has none."""
+        return getattr(self.arch.head, "region_proposals", None)
+
+    @property
+    def change(self) -> float:
+        """Cost compared with the base: -0.2 is 20 % less."""
+        return 1 / self.ratio - 1
+
+    def to_json(self) -> dict[str, Any]:
+        """An entry of `front.json`."""
+        proposal = self.trial.proposal
+        return {
+            "name": self.name,
+            "trial": self.trial.number,
+            "arch": self.arch.to_json(),
+            "arch_id": self.arch.arch_id,
+            "input_size": list(self.arch.input_size),
+            "precision": self.variant.precision,
+            "region_proposals": self.region_proposals,
+            "ap": self.ap,
+            "ap50": self.ap50,
+            "macs": self.counts.macs,
+            "flops_mmdet": self.counts.flops_mmdet,
+            "params": self.counts.params,
+            "latency_ms": {self.latency.target: self.latency.to_json()} if self.latency else {},
+            "latency_of_base_over_own": self.ratio,
+            "score": self.score,
+            "epochs_total": self.trial.work.epochs_total,
+            "parent": proposal.parent,
+            "actions": [action.to_json() for action in proposal.actions],
+            "teacher": proposal.teacher.to_json() if proposal.teacher is not None else None,
+            "bundle": self.bundle,
+            "bundle_refused": self.refused,
+            **({} if self.is_plain else {"on_front": self.on_front}),
+        }
+
+
+@dataclass(frozen=True)
+class Front:
+    """The Pareto set as it stands, and what it was found among.
+
+    Attributes:
+        plain: the plain export of every finished trial, by number.
+        others: other exports that were kept.
+        best: the exports on the front, plain and other, cheapest first.
+        tried: every other export that was tried, of students and base.
+    """
+
+    plain: Mapping[int, Export]
+    others: tuple[Export, ...]
+    best: tuple[Export, ...]
+    tried: tuple[Tried, ...]
+
+    @property
+    def base(self) -> Export | None:
+        """None before it is trained."""
+        return self.plain.get(0)
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Trials whose plain export is on the front, cheapest first; 0 is the base, if nothing beats it."""
+        return tuple(export.trial.number for export in self.best if export.is_plain)
+
+    @property
+    def by_latency(self) -> bool:
+        return self.base is not None and self.base.latency is not None
 
     @property
     def reasons(self) -> dict[str, str]:
-        """Why each of the others was not kept, by name."""
+        """Why each of the other exports was not kept, by name."""
         return {item.name: f"{item.outcome}: {item.reason}" for item in self.tried if item.reason}
+
+    @property
+    def summary(self) -> str:
+        """What became of the other exports, in a line; empty if there was none."""
+        return summarise_tried(self.tried)
+
+    def find_ms(self, export: Export) -> float:
+        """The base's latency divided by the export's ratio to it.
+
+        Leases of different minutes are not comparable in milliseconds; ratios to the base inside a lease are.
+        """
+        assert self.base is not None and self.base.latency is not None
+        return self.base.latency.median_ms / export.ratio
+
+    def to_json(self) -> dict[str, Any]:
+        """`front.json`."""
+        return {
+            "base": self.base.to_json() if self.base is not None else None,
+            "base_variants": [export.to_json() for export in self.others if export.of_base],
+            "students": [export.to_json() for export in self.best if not export.of_base],
+            "variants": {"tried": self.summary, "not_kept": self.reasons},
+        }
 
 
 def find_front(store: RunStore) -> Front:
     """The front of the trials recorded so far, with the final lease's figures where they exist."""
-    done = list_done(store.history())
-    handed: dict[str, Any] = store.get_meta("handover", {})
-    final: dict[str, Any] = handed.get("measured", {})
-    latency = {trial.number: trial.latency for trial in done if trial.latency is not None}
-    ratios = {trial.number: trial.cost_ratio for trial in done}
-    for number, measured in final.items():
-        ratios[int(number)] = measured["ratio"]
-        if measured["latency"] is not None:
-            latency[int(number)] = measured["latency"]
-    tried = tuple(Tried.from_json(item) for item in handed.get("tried", {}).values())
-    plain = [
-        (trial.number, PLAIN, trial.ap, ratios[trial.number])
-        for trial in done
-        if (trial.ap or trial.number == 0) and (not final or str(trial.number) in final)
-    ]
-    other = [(item.trial, item.variant, item.ap or 0.0, item.ratio or 1.0) for item in tried if item.outcome == KEPT]
-    points: list[tuple[int, Variant, float, float]] = [*plain, *other]
-    chosen = [points[index] for index in pareto_front([p[2] for p in points], [1 / p[3] for p in points], NOISE)]
+    return make_front(list_done(store.history()), HandOverState.from_json(store.handover))
+
+
+def make_front(done: Sequence[DoneTrial], state: HandOverState) -> Front:
+    """The front of these trials; after the final lease, of those that were measured in it."""
+    plain = {trial.number: _make_plain(trial, state) for trial in done}
+    tried = tuple(state.tried.values())
+    others = [_make_other(plain[item.trial], item) for item in tried if item.outcome == KEPT]
+    measured = plain if state.measured is None else state.measured
+    points = [*(e for n, e in plain.items() if n in measured and (e.ap or e.of_base)), *others]
+    chosen = pareto_front([point.ap for point in points], [1 / point.ratio for point in points], NOISE)
+    best = tuple(replace(points[index], on_front=True) for index in chosen)
+    on_front = {export.name: export for export in best}
     return Front(
-        numbers=tuple(number for number, variant, _, _ in chosen if variant == PLAIN),
-        latency=latency,
-        ratios=ratios,
-        bundles={int(number): path for number, path in handed.get("bundles", {}).items()},
-        refused={int(number): reason for number, reason in handed.get("refused", {}).items()},
+        plain={number: on_front.get(export.name, export) for number, export in plain.items()},
+        others=tuple(on_front.get(export.name, export) for export in others),
+        best=best,
         tried=tried,
-        names=tuple(name_export(number, variant) for number, variant, _, _ in chosen),
     )
 
 
-def write_front(path: Path, store: RunStore) -> None:
-    """`front.json`: the base, its other exports, and what of the students is on the front; whole at any moment."""
-    front = find_front(store)
-    trials = {trial.number: trial for trial in list_done(store.history())}
-    students = {name_export(number): _describe_plain(trials[number], front) for number in front.numbers if number != 0}
-    others = {entry["name"]: entry for entry in list_exports(front, trials)}
-    content = {
-        "base": _describe_plain(trials[0], front) if 0 in trials else None,
-        "base_variants": [entry for entry in others.values() if entry["trial"] == 0],
-        "students": [{**students, **others}[name] for name in front.names if not name.startswith(name_export(0))],
-        "variants": {"tried": summarise_tried(front.tried), "not_kept": front.reasons},
-    }
-    write_file(path, (json.dumps(content, indent=2) + "\n").encode())
+def write_front(path: Path, front: Front) -> None:
+    """Write `front.json`; whole at any moment."""
+    write_file(path, (json.dumps(front.to_json(), indent=2) + "\n").encode())
 
 
-def list_exports(front: Front, trials: Mapping[int, DoneTrial]) -> list[dict[str, Any]]:
-    """The kept variants as `front.json` has them: the keys of a plain export with figures of their own, and `on_front`.
-
-    Args:
-        trials: by number.
-    """
-    return [
-        {
-            **_describe(trials[item.trial], item.variant, item.latency, item.ratio),
-            **{"ap": item.ap, "ap50": item.ap50, "macs": item.macs, "flops_mmdet": item.flops_mmdet},
-            **{
-                "score": item.score,
-                "bundle": item.bundle,
-                "bundle_refused": None,
-                "on_front": item.name in front.names,
-            },
-        }
-        for item in front.exports
-    ]
+def _make_plain(trial: DoneTrial, state: HandOverState) -> Export:
+    final = (state.measured or {}).get(trial.number)
+    record = final.latency if final is not None and final.latency is not None else trial.latency
+    return Export(
+        trial,
+        PLAIN,
+        trial.ap,
+        trial.ap50,
+        trial.counts,
+        trial.score,
+        ratio=final.ratio if final is not None else trial.cost_ratio,
+        latency=LatencyFigures.from_record(record) if record is not None else None,
+        bundle=state.bundles.get(trial.number),
+        refused=state.refused.get(trial.number),
+    )
 
 
-def _describe_plain(trial: DoneTrial, front: Front) -> dict[str, Any]:
-    described = _describe(trial, PLAIN, front.latency.get(trial.number), front.ratios.get(trial.number))
-    return {**described, "bundle": front.bundles.get(trial.number), "bundle_refused": front.refused.get(trial.number)}
-
-
-def _describe(
-    trial: DoneTrial, variant: Variant, record: Mapping[str, Any] | None, ratio: float | None
-) -> dict[str, Any]:
-    arch = variant.change_arch(trial.arch)
-    shown = {"median": "median_ms", "p90": "p90_ms", "p99": "p99_ms", "ci95": "ci95_ms"}
-    return {
-        "name": name_export(trial.number, variant),
-        "trial": trial.number,
-        "arch": arch.to_json(),
-        "arch_id": arch.arch_id,
-        "input_size": list(arch.input_size),
-        "precision": variant.precision,
-        "region_proposals": getattr(arch.head, "region_proposals", None),
-        "ap": trial.ap,
-        "ap50": trial.ap50,
-        "macs": trial.counts.macs,
-        "flops_mmdet": trial.counts.flops_mmdet,
-        "params": trial.counts.params,
-        "latency_ms": {record["target"]: {name: record[key] for name, key in shown.items()}} if record else {},
-        "latency_of_base_over_own": ratio,
-        "score": trial.score,
-        "epochs_total": trial.work.epochs_total,
-        "parent": trial.proposal.parent,
-        "actions": [action.to_json() for action in trial.proposal.actions],
-        "teacher": trial.proposal.teacher.to_json() if trial.proposal.teacher is not None else None,
-    }
+def _make_other(plain: Export, item: Tried) -> Export:
+    assert item.ap is not None and item.ap50 is not None and item.ratio is not None and item.latency is not None
+    assert item.macs is not None and item.flops_mmdet is not None
+    return replace(
+        plain,
+        variant=item.variant,
+        ap=item.ap,
+        ap50=item.ap50,
+        counts=replace(plain.counts, macs=item.macs, flops_mmdet=item.flops_mmdet),
+        score=item.score or 0.0,
+        ratio=item.ratio,
+        latency=LatencyFigures.from_record(item.latency),
+        bundle=item.bundle,
+        refused=None,
+    )

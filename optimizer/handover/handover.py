@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from deploy import BundleManifest, MeasurementFailure, write_bundle
 from deploy.errors import MeasurementError, ParityError
@@ -14,8 +12,18 @@ from optimizer.cost.base import CostMeter, RelativeCost
 from optimizer.errors import RunFailed
 from optimizer.handover.front import find_front
 from optimizer.handover.reexport import Workshop, is_whole
-from optimizer.handover.variants import KEPT, NOT_WRITTEN, Tried, judge, list_variants, name_export, summarise_tried
-from optimizer.search.base import DoneTrial, get_done, list_done
+from optimizer.handover.state import HandOverState
+from optimizer.handover.variants import (
+    KEPT,
+    MADE,
+    NOT_WRITTEN,
+    Tried,
+    judge,
+    list_variants,
+    name_export,
+    summarise_tried,
+)
+from optimizer.search.base import DoneTrial, get_done
 from optimizer.search.objective import OBJECTIVES
 from optimizer.store.artefacts import explain_disk_errors
 from optimizer.store.run_store import RunStore
@@ -47,83 +55,91 @@ class _HandOver:
     workshop: Workshop
 
     def finish(self, meter: CostMeter) -> None:
-        by_number = {trial.number: trial for trial in list_done(self.store.history())}
-        handed: dict[str, Any] = self.store.get_meta("handover", {})
-        numbers = handed.get("numbers") or sorted({0, *find_front(self.store).numbers})
-        trials = [by_number[number] for number in numbers]
-        if "measured" not in handed:
-            handed = {"numbers": numbers, "bundles": {}, "refused": {}, "tried": handed.get("tried", {})}
-            self._try_variants(trials, handed)
-            self._measure(trials, handed, meter)
-        self._write_bundles(trials, handed)
-        self._write_variants(by_number, handed)
-        if not handed["bundles"]:
-            raise RunFailed(f"no bundle passed the gate; the first reason: {next(iter(handed['refused'].values()))}")
+        state = HandOverState.from_json(self.store.handover)
+        if state.measured is None:
+            numbers = state.numbers or tuple(sorted({0, *find_front(self.store).numbers}))
+            state = self._try_variants(HandOverState(numbers, state.tried))
+            state = self._measure(state, meter)
+        state = self._write_bundles(state)
+        state = self._write_variants(state)
+        if not state.bundles:
+            raise RunFailed(f"no bundle passed the gate; the first reason: {next(iter(state.refused.values()))}")
 
-    def _try_variants(self, trials: list[DoneTrial], handed: dict[str, Any]) -> None:
+    def _save(self, state: HandOverState) -> HandOverState:
+        self.store.handover = state.to_json()
+        return state
+
+    def _list_trials(self, state: HandOverState) -> list[DoneTrial]:
+        history = self.store.history()
+        return [get_done(history, number) for number in state.numbers]
+
+    def _try_variants(self, state: HandOverState) -> HandOverState:
         """Make what can be faster; a variant that is made already is not made again."""
         config, spec, progress = self.evaluation.config, self.evaluation.target.spec, self.evaluation.progress
+        trials = self._list_trials(state)
         todo = [(trial, variant) for trial in trials for variant in list_variants(config, spec, trial.arch)]
-        if not todo:
-            return
-        progress.start_step("try other exports", len(todo))
+        if todo:
+            progress.start_step("try other exports", len(todo))
         for position, (trial, variant) in enumerate(todo):
             name = name_export(trial.number, variant)
-            known = Tried.from_json(handed["tried"][name]) if name in handed["tried"] else None
-            if known is None or (known.outcome == "made" and not self.workshop.is_made(known)):
+            known = state.tried.get(name)
+            if known is None or (known.outcome == MADE and not self.workshop.is_made(known)):
                 with explain_disk_errors(self.store.folder):
                     made = self.workshop.make(trial, variant)
                 self._say(made)
-                handed["tried"][name] = made.to_json()
-                self.store.set_meta("handover", handed)
+                state = self._save(state.with_tried(made))
             progress.advance_step(position + 1, name)
+        return state
 
-    def _measure(self, trials: list[DoneTrial], handed: dict[str, Any], meter: CostMeter) -> None:
+    def _measure(self, state: HandOverState, meter: CostMeter) -> HandOverState:
         """The base, the front and what was made of them, in one lease; then variants are judged."""
-        by_number = {trial.number: trial for trial in trials}
-        made = [item for item in map(Tried.from_json, handed["tried"].values()) if item.outcome == "made"]
-        candidates = [self.evaluation.candidate(trial) for trial in trials]
-        candidates += [self.workshop.make_candidate(by_number[item.trial], item.variant) for item in made]
+        trials = {trial.number: trial for trial in self._list_trials(state)}
+        made = [item for item in state.tried.values() if item.outcome == MADE]
+        candidates = [self.evaluation.candidate(trial) for trial in trials.values()]
+        candidates += [self.workshop.make_candidate(trials[item.trial], item.variant) for item in made]
         self.evaluation.progress.start_step(f"measure {len(candidates)} models in one lease", 1)
-        measured = meter.measure_all(dict(enumerate(candidates)))
-        handed["measured"] = {}
-        for place, trial in enumerate(trials):
-            found = measured[place]
-            if isinstance(found, MeasurementFailure):
-                raise MeasurementError(f"no latency for {name_export(trial.number)}: {found.reason}")
-            handed["measured"][str(trial.number)] = {"ratio": found.ratio, "latency": found.latency}
-        for place, item in enumerate(made, len(trials)):
-            judged = self._judge(item, handed["measured"][str(item.trial)]["latency"], measured[place])
+        found = meter.measure_all(dict(enumerate(candidates)))
+        answers = [found[place] for place in range(len(candidates))]
+        measured: dict[int, RelativeCost] = {}
+        for number, answer in zip(trials, answers, strict=False):
+            if isinstance(answer, MeasurementFailure):
+                raise MeasurementError(f"no latency for {name_export(number)}: {answer.reason}")
+            measured[number] = answer
+        state = replace(state, measured=measured)
+        for item, answer in zip(made, answers[len(trials) :], strict=True):
+            judged = self._judge(item, measured[item.trial], answer)
             self._say(judged)
-            handed["tried"][item.name] = judged.to_json()
-        self.store.set_meta("handover", handed)
-        if handed["tried"]:
-            self.evaluation.progress.say(summarise_tried(map(Tried.from_json, handed["tried"].values())))
+            state = state.with_tried(judged)
+        if state.tried:
+            self.evaluation.progress.say(summarise_tried(state.tried.values()))
+        return self._save(state)
 
-    def _judge(self, item: Tried, plain: Mapping[str, Any], measured: RelativeCost | MeasurementFailure) -> Tried:
-        judged = judge(item, plain, measured)
+    def _judge(self, item: Tried, plain: RelativeCost, answer: RelativeCost | MeasurementFailure) -> Tried:
+        assert plain.latency is not None
+        judged = judge(item, plain.latency, answer)
         base_ap, config = get_done(self.store.history(), 0).ap, self.evaluation.config
         if not base_ap or judged.ratio is None or item.ap is None:
             return judged
         objective = OBJECTIVES[config.search.objective]
         return replace(judged, score=objective(item.ap / base_ap, judged.ratio, config.alpha, config.search.beta))
 
-    def _write_bundles(self, trials: list[DoneTrial], handed: dict[str, Any]) -> None:
-        self.evaluation.progress.start_step("write bundles", len(trials))
-        for position, trial in enumerate(trials):
-            key = str(trial.number)
-            name = handed["bundles"].get(key)
-            if name is None or not is_whole(self.store.folder / name):
+    def _write_bundles(self, state: HandOverState) -> HandOverState:
+        assert state.measured is not None
+        self.evaluation.progress.start_step("write bundles", len(state.numbers))
+        for position, trial in enumerate(self._list_trials(state)):
+            path = state.bundles.get(trial.number)
+            if path is None or not is_whole(self.store.folder / path):
                 try:
-                    handed["bundles"][key] = self._write_bundle(trial, handed["measured"][key])
-                    handed["refused"].pop(key, None)
+                    path = self._write_bundle(trial, state.measured[trial.number])
+                    state = state.with_bundle(trial.number, path)
                 except ParityError as error:
-                    handed["refused"][key] = str(error)
+                    state = state.with_refusal(trial.number, str(error))
                     self.evaluation.progress.say(f"no bundle for {name_export(trial.number)}: {error}")
-                self.store.set_meta("handover", handed)
+                self._save(state)
             self.evaluation.progress.advance_step(position + 1)
+        return state
 
-    def _write_bundle(self, trial: DoneTrial, measured: Mapping[str, Any]) -> str:
+    def _write_bundle(self, trial: DoneTrial, measured: RelativeCost) -> str:
         """Write the bundle of a plain export; returns its path relative to the run's folder."""
         evaluation, name = self.evaluation, name_export(trial.number)
         candidate = evaluation.candidate(trial)
@@ -141,27 +157,28 @@ class _HandOver:
                 "ap50": trial.ap50,
                 "macs": trial.counts.macs,
                 "params": trial.counts.params,
-                **measured,
+                "ratio": measured.ratio,
+                "latency": measured.latency,
             },
         )
         model, path = evaluation.artefacts.path(trial.files.model, verify=True), self._find_place(name)
         self._write_gated(path, trial, model, manifest, trial.ap)
         return str(path.relative_to(self.store.folder))
 
-    def _write_variants(self, by_number: Mapping[int, DoneTrial], handed: dict[str, Any]) -> None:
+    def _write_variants(self, state: HandOverState) -> HandOverState:
         """Bundles of kept variants: behind the gate where they are in FP32; another precision's gate was its AP."""
-        for name, value in handed.get("tried", {}).items():
-            item = Tried.from_json(value)
+        history = self.store.history()
+        for item in state.tried.values():
             if item.outcome != KEPT or (item.bundle and is_whole(self.store.folder / item.bundle)):
                 continue
             try:
-                self._write_variant(by_number[item.trial], item)
-                item = replace(item, bundle=str(self._find_place(name).relative_to(self.store.folder)))
+                self._write_variant(get_done(history, item.trial), item)
+                item = replace(item, bundle=str(self._find_place(item.name).relative_to(self.store.folder)))
             except ParityError as error:
                 item = replace(item, outcome=NOT_WRITTEN, reason=str(error))
                 self._say(item)
-            handed["tried"][name] = item.to_json()
-            self.store.set_meta("handover", handed)
+            state = self._save(state.with_tried(item))
+        return state
 
     def _write_variant(self, trial: DoneTrial, item: Tried) -> None:
         assert item.ap is not None

@@ -12,7 +12,7 @@ from deploy.evaluate import evaluate_artefact
 from deploy.files import hash_file
 from optimizer.arch.macs import count
 from optimizer.cost.base import Candidate
-from optimizer.handover.variants import NOT_WRITTEN, PLAIN, TOO_INACCURATE, Tried, Variant, name_export
+from optimizer.handover.variants import MADE, NOT_WRITTEN, PLAIN, TOO_INACCURATE, Tried, Variant, name_export
 from optimizer.search.base import DoneTrial
 from optimizer.trials.evaluation import Evaluation
 from optimizer.trials.export import export_model
@@ -52,7 +52,7 @@ class Workshop:
         metrics, cost = bundle.manifest.metrics, self.make_candidate(trial, variant).cost
         lost = trial.ap - metrics["ap"]
         made = Tried(
-            trial.number, variant, "made", ap=metrics["ap"], ap50=metrics["ap50"], macs=cost.macs,
+            trial.number, variant, MADE, ap=metrics["ap"], ap50=metrics["ap50"], macs=cost.macs,
             flops_mmdet=cost.flops_mmdet, model=hash_file(bundle.model),
         )  # fmt: skip
         if lost > self.max_ap_drop:

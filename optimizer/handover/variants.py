@@ -15,7 +15,8 @@ from optimizer.errors import InputError
 
 __all__ = ["PLAIN", "Tried", "Variant", "choose_precisions", "judge", "list_variants", "name_export", "summarise_tried"]
 
-KEPT, NOT_FASTER, TOO_INACCURATE, NOT_WRITTEN = "kept", "not faster", "too inaccurate", "not written or measured"
+MADE, KEPT, NOT_FASTER, TOO_INACCURATE = "made", "kept", "not faster", "too inaccurate"
+NOT_WRITTEN = "not written or measured"
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,6 @@ def summarise_tried(tried: Iterable[Tried]) -> str:
     counts = Counter(item.outcome for item in tried)
     if not counts:
         return ""
-    shown = (KEPT, NOT_FASTER, TOO_INACCURATE, NOT_WRITTEN, "made")
-    parts = [f"{counts[name]} {'to be measured' if name == 'made' else name}" for name in shown if counts[name]]
+    shown = (KEPT, NOT_FASTER, TOO_INACCURATE, NOT_WRITTEN, MADE)
+    parts = [f"{counts[name]} {'to be measured' if name == MADE else name}" for name in shown if counts[name]]
     return f"{sum(counts.values())} other exports tried: {', '.join(parts)}"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from optimizer.search.base import DoneTrial, Trial, list_done
+from optimizer.handover.front import Export, Front
+from optimizer.search.base import Trial, list_done
 
 __all__ = ["draw_curves", "draw_front"]
 
@@ -15,28 +15,18 @@ INK, MUTED, ACCENT, BASE, GRID = "#1c2430", "#9aa5b1", "#0b6e4f", "#c2571a", "#e
 HEIGHT_PX = 420
 
 
-def draw_front(
-    trials: Sequence[Trial],
-    front: Sequence[int],
-    latencies_ms: dict[int, float],
-    exports: Sequence[Mapping[str, Any]] = (),
-) -> str:
+def draw_front(front: Front) -> str:
     """AP against cost: base, all done trials, kept other exports, the front as a line. Hover tells each one's figures.
 
     Cost is milliseconds where latencies are known (the base's, divided by each one's ratio to it), else GMAC.
     """
-    done = list_done(trials)
-    by_latency = bool(latencies_ms)
-    shown = [trial for trial in done if not by_latency or trial.number in latencies_ms]
+    by_latency = front.by_latency
 
-    def cost(trial: DoneTrial) -> float:
-        return latencies_ms[trial.number] if by_latency else trial.counts.macs / 1e9
+    def cost(export: Export) -> float:
+        return front.find_ms(export) if by_latency else export.counts.macs / 1e9
 
     figure = go.Figure()
-    on_front = sorted((trial for trial in shown if trial.number in front), key=cost)
-    placed = [(latencies_ms[0] / export["latency_of_base_over_own"], export) for export in exports]
-    line = [(cost(trial), trial.ap) for trial in on_front]
-    line = sorted([*line, *((ms, export["ap"]) for ms, export in placed if export["on_front"])])
+    line = sorted((cost(export), export.ap) for export in front.best)
     figure.add_scatter(
         x=[point[0] for point in line],
         y=[point[1] for point in line],
@@ -45,32 +35,33 @@ def draw_front(
         hoverinfo="skip",
         name="front",
     )
+    students = sorted((export for export in front.plain.values() if not export.of_base), key=cost)
     groups = (
-        ("students", [t for t in shown if t.number not in front and t.number != 0], MUTED, "circle", 9),
-        ("on the front", [t for t in on_front if t.number != 0], ACCENT, "circle", 13),
-        ("base", [t for t in shown if t.number == 0], BASE, "diamond", 14),
+        ("students", [export for export in students if not export.on_front], MUTED, "circle", 9),
+        ("on the front", [export for export in students if export.on_front], ACCENT, "circle", 13),
+        ("base", [front.base] if front.base is not None else [], BASE, "diamond", 14),
     )
     for name, members, colour, symbol, size in groups:
         figure.add_scatter(
-            x=[cost(trial) for trial in members],
-            y=[trial.ap for trial in members],
+            x=[cost(export) for export in members],
+            y=[export.ap for export in members],
             mode="markers",
             marker={"color": colour, "size": size, "symbol": symbol, "line": {"color": "white", "width": 1}},
-            text=[_describe(trial, cost(trial), by_latency) for trial in members],
+            text=[_describe(export, cost(export), by_latency) for export in members],
             hovertemplate="%{text}<extra></extra>",
             name=name,
         )
-    if placed:
+    if front.others:
         figure.add_scatter(
-            x=[ms for ms, _ in placed],
-            y=[export["ap"] for _, export in placed],
+            x=[cost(export) for export in front.others],
+            y=[export.ap for export in front.others],
             mode="markers",
             marker={
-                "color": [BASE if e["trial"] == 0 else ACCENT for _, e in placed],
+                "color": [BASE if export.of_base else ACCENT for export in front.others],
                 "size": 10,
                 "symbol": "square-open",
             },
-            text=[f"<b>{export['name']}</b><br>AP {export['ap']:.3f}<br>{ms:.2f} ms" for ms, export in placed],
+            text=[f"<b>{e.name}</b><br>AP {e.ap:.3f}<br>{cost(e):.2f} ms" for e in front.others],
             hovertemplate="%{text}<extra></extra>",
             name="other exports",
         )
@@ -96,16 +87,17 @@ def draw_curves(trials: Sequence[Trial]) -> str:
     return _render(figure, "curves")
 
 
-def _describe(trial: DoneTrial, cost: float, by_latency: bool) -> str:
-    name = "base" if trial.number == 0 else f"trial {trial.number}"
+def _describe(export: Export, cost: float, by_latency: bool) -> str:
+    trial = export.trial
+    name = "base" if export.of_base else f"trial {trial.number}"
     actions = ", ".join(action.kind.replace("_", " ") for action in trial.proposal.actions) or "no action"
     lines = [
         f"<b>{name}</b>: {actions}",
         *([f"taught by {trial.proposal.teacher}"] if trial.proposal.teacher is not None else []),
-        f"AP {trial.ap:.3f}, AP50 {trial.ap50:.3f}",
+        f"AP {export.ap:.3f}, AP50 {export.ap50:.3f}",
         f"{cost:.2f} {'ms' if by_latency else 'GMAC'}, {trial.cost_ratio:.2f} times as fast as the base",
-        f"{trial.counts.macs / 1e9:.2f} GMAC, {trial.counts.params / 1e6:.2f} M parameters",
-        f"score {trial.score:.3f}",
+        f"{export.counts.macs / 1e9:.2f} GMAC, {export.counts.params / 1e6:.2f} M parameters",
+        f"score {export.score:.3f}",
     ]
     return "<br>".join(lines)
 

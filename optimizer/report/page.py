@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jinja2
 from plotly.offline import get_plotlyjs
 
 from deploy.files import write_file
+from optimizer.handover.front import Front
 from optimizer.report.charts import draw_curves, draw_front
 from optimizer.search.base import DoneTrial, Proposal, Trial, list_done
+from optimizer.search.latency import LatencyFigures
 
 __all__ = ["Picture", "ReportData", "write_report"]
 
@@ -36,12 +37,8 @@ class ReportData:
         status: "running", "interrupted" or "finished", with a phrase.
         finished: whether the page stops reloading itself.
         settings, environment: names and values for the two tables at the end.
-        front: numbers of the trials on the front, the base included where it is on it.
-        latency: record of each trial as JSON, by number; the ones of the final lease where there was one.
-        ratios: latency of the base divided by the trial's, in the lease of that record.
-        bundles: path of each bundle relative to the page, by trial number.
-        exports: other exports that were kept, each as `front.json` has it.
-        tried: how many were tried and what became of them, in a line; not_kept: why the others were not, by name.
+        front: the Pareto set, with every export it was found among.
+        pictures: of the best-scored student, where there is one.
     """
 
     title: str
@@ -52,14 +49,7 @@ class ReportData:
     trials: Sequence[Trial]
     trials_wanted: int
     elapsed: str
-    front: Sequence[int]
-    latency: Mapping[int, Mapping[str, Any]]
-    ratios: Mapping[int, float]
-    bundles: Mapping[int, str] = field(default_factory=dict)
-    exports: Sequence[Mapping[str, Any]] = ()
-    tried: str = ""
-    not_kept: Mapping[str, str] = field(default_factory=dict)
-    best: int | None = None
+    front: Front
     pictures: Sequence[Picture] = ()
 
 
@@ -71,22 +61,25 @@ def write_report(path: Path, data: ReportData) -> None:
     )  # fmt: skip
     environment.filters["data_uri"] = _data_uri
     environment.filters["edits"] = describe_edits
+    front = data.front
     by_number = {trial.number: trial for trial in list_done(data.trials)}
-    # leases of different minutes are not comparable in milliseconds, ratios to the base inside a lease are
-    latencies = {number: data.latency[0]["median_ms"] / data.ratios[number] for number in data.latency}
-    students = sorted((by_number[n] for n in data.front if n in by_number), key=lambda t: -t.ap)
-    shown = dict.fromkeys([*(t.number for t in students), *(e["trial"] for e in data.exports if e["on_front"])])
+    students = sorted((export for export in front.best if export.is_plain), key=lambda export: -export.ap)
+    base = [front.base] if front.base is not None and not front.base.on_front else []
+    shown = dict.fromkeys(
+        export.trial.number for export in [*students, *(other for other in front.others if other.on_front)]
+    )
     text = environment.get_template("report.html.j2").render(
         data=data,
         plotly_js=get_plotlyjs(),
-        front_chart=draw_front(data.trials, data.front, latencies, data.exports),
+        front=front,
+        front_chart=draw_front(front),
         curves_chart=draw_curves(data.trials),
-        base=by_number.get(0),
-        students=students,
-        done=[t for t in by_number.values() if t.number > 0 and not t.proposal.finetune],
+        base=front.base,
+        best=max((e for e in front.plain.values() if not e.of_base), key=lambda e: e.score, default=None),
+        rows=students + base,
+        done=[trial for trial in by_number.values() if trial.number > 0 and not trial.proposal.finetune],
         lineages={number: trace_lineage(by_number[number], by_number) for number in shown},
-        by_latency=bool(latencies),
-        shared_flags=find_shared_flags([data.latency[n] for n in {0, *data.front} if n in data.latency]),
+        shared_flags=find_shared_flags([row.latency for row in [*base, *students] if row.latency is not None]),
     )
     write_file(path, text.encode())
 
@@ -99,11 +92,11 @@ def describe_edits(proposal: Proposal) -> str:
     return kinds or ("fine-tuned" if proposal.finetune else "trained on")
 
 
-def find_shared_flags(records: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What every one of several latency records warns of, in the order of the first; nothing of a single one."""
-    if len(records) < 2:
+def find_shared_flags(latencies: Sequence[LatencyFigures]) -> list[str]:
+    """What every one of several latencies is warned of, in the order of the first; nothing of a single one."""
+    if len(latencies) < 2:
         return []
-    return [flag for flag in records[0]["flags"] if all(flag in record["flags"] for record in records)]
+    return [flag for flag in latencies[0].flags if all(flag in other.flags for other in latencies)]
 
 
 def trace_lineage(trial: DoneTrial, by_number: Mapping[int, DoneTrial]) -> list[DoneTrial]:

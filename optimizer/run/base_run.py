@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from optimizer.config import RunConfig, parse_config
 from optimizer.errors import InputError
 from optimizer.search.base import DoneTrial
-from optimizer.store.run_store import RunStore
+from optimizer.store import DataSummary, RunStore
 
 __all__ = ["adopt_base", "check_base"]
 
 
-def check_base(folder: Path, config: RunConfig, data: list[Any] | None) -> DoneTrial:
+def check_base(folder: Path, config: RunConfig, data: DataSummary | None) -> DoneTrial:
     """Trial 0 of another run, if students of this one can be searched from it and scored beside it.
 
     How it was trained (epochs, weights it started from, seed) is that run's matter.
@@ -26,7 +25,7 @@ def check_base(folder: Path, config: RunConfig, data: list[Any] | None) -> DoneT
     """
     with RunStore.open(folder, writable=False) as other:
         theirs = parse_config(other.config)
-        history, seen = other.history(), other.get_meta("data")
+        history, seen = other.history(), other.data
     base = history[0] if history else None
     if not isinstance(base, DoneTrial):
         raise InputError(f"the base of {folder} is not trained yet")
@@ -39,7 +38,7 @@ def check_base(folder: Path, config: RunConfig, data: list[Any] | None) -> DoneT
         if own != found:
             raise InputError(f"the base of {folder} is another one: its {name} is {found}, this run wants {own}")
     if data is not None and data != seen:
-        raise InputError(f"the data changed since the base of {folder} was trained: was {seen}, is {data}")
+        raise InputError(f"the data changed since the base of {folder} was trained: was {seen}; is {data}")
     if not base.ap:
         raise InputError(f"the base of {folder} detects nothing (AP 0), so students cannot be scored beside it")
     return base
@@ -47,7 +46,7 @@ def check_base(folder: Path, config: RunConfig, data: list[Any] | None) -> DoneT
 
 def adopt_base(store: RunStore, folder: Path, config: RunConfig) -> DoneTrial:
     """Copy weights and model of another run's base; returns the trial to record as this run's trial 0."""
-    trial = check_base(folder, config, store.get_meta("data"))
+    trial = check_base(folder, config, store.data)
     with RunStore.open(folder, writable=False) as other:
         for sha256 in (trial.files.weights, trial.files.model):
             store.artefacts.put_file(other.artefacts.path(sha256, verify=True))

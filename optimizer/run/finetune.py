@@ -18,13 +18,13 @@ def finetune_best(store: RunStore, config: RunConfig, evaluation: Evaluation, re
     """Train the best students of the front on, each with the teacher it has; recorded as trials after the search's."""
     if not config.search.finetuned:
         return
-    known: list[int] | None = store.get_meta("finetuned")
+    known = store.finetuned
     if known is None:
         history = store.history()
         students = [get_done(history, number) for number in find_front(store).numbers if number != 0]
         best = sorted(students, key=lambda trial: -trial.score)[: config.search.finetuned]
         known = [trial.number for trial in best]
-        store.set_meta("finetuned", known)
+        store.finetuned = known
     for parent in known:
         history = store.history()
         trials = [trial for trial in history if trial.proposal.finetune and trial.proposal.parent == parent]
@@ -37,8 +37,8 @@ def finetune_best(store: RunStore, config: RunConfig, evaluation: Evaluation, re
 
 def is_all_trained(store: RunStore, config: RunConfig) -> bool:
     """Whether no student is left to train, so that teachers are not needed."""
-    if store.get_meta("search_ended") is None:
+    if store.search_ended is None:
         return False
-    wanted = store.get_meta("finetuned") if config.search.finetuned else []
+    wanted = store.finetuned if config.search.finetuned else []
     tried = {t.proposal.parent for t in store.history() if t.proposal.finetune and not isinstance(t, PendingTrial)}
     return wanted is not None and tried >= set(wanted)

@@ -7,8 +7,7 @@ from pathlib import Path
 from deploy.data import Dataset
 from optimizer.config import RunConfig
 from optimizer.environment import describe_environment
-from optimizer.handover.front import find_front, list_exports, write_front
-from optimizer.handover.variants import summarise_tried
+from optimizer.handover.front import find_front, write_front
 from optimizer.progress import format_duration
 from optimizer.report.page import ReportData, write_report
 from optimizer.run.snapshots import draw_pictures
@@ -21,7 +20,7 @@ __all__ = ["report_run"]
 
 def report_run(store: RunStore, config: RunConfig, val_data: Dataset, status: str) -> Path:
     """Write `front.json` and `report.html` as things stand."""
-    store.set_meta("status", status)
+    store.status = status
     trials = store.history()
     front = find_front(store)
     students = [trial for trial in list_done(trials) if trial.number > 0]
@@ -37,18 +36,11 @@ def report_run(store: RunStore, config: RunConfig, val_data: Dataset, status: st
         trials=trials,
         trials_wanted=config.search.trials,
         elapsed=format_duration(store.elapsed_seconds),
-        front=front.numbers,
-        latency=front.latency,
-        ratios=front.ratios,
-        bundles=front.bundles,
-        exports=list_exports(front, {trial.number: trial for trial in list_done(trials)}),
-        tried=summarise_tried(front.tried),
-        not_kept=front.reasons,
-        best=best.number if best is not None else None,
+        front=front,
         pictures=draw_pictures(store, get_done(trials, 0), best, val_data) if best is not None else (),
     )
     with explain_disk_errors(store.folder):
-        write_front(store.folder / "front.json", store)
+        write_front(store.folder / "front.json", front)
         write_report(page, data)
     return page
 
@@ -56,7 +48,7 @@ def report_run(store: RunStore, config: RunConfig, val_data: Dataset, status: st
 def _list_settings(store: RunStore, config: RunConfig) -> dict[str, str]:
     search_config = config.search
     return {
-        "command": store.get_meta("command", ""),
+        "command": store.command,
         "preset, seed": f"{config.preset}, {config.seed}",
         "base canvas": "{}x{}".format(*config.input_size),
         "searched canvases": ", ".join("{}x{}".format(*size) for size in search_config.space.sizes),
@@ -90,4 +82,4 @@ def _describe_teaching(store: RunStore, config: RunConfig) -> str:
     if not config.needs_pool:
         return "none"
     terms = ", ".join(f"{name} {weight:g}" for name, weight in config.distill.weights.items())
-    return f"{config.search.teacher}; pool of {store.get_meta('pool', 'sub-networks')}; weights {terms}"
+    return f"{config.search.teacher}; pool of {store.pool}; weights {terms}"

@@ -20,9 +20,9 @@ from deploy.targets import require_working
 from optimizer.config import RunConfig, parse_config
 from optimizer.data.shapes import CLASS_NAMES, write_shapes
 from optimizer.errors import InputError, RunFailed
-from optimizer.handover.front import find_front, list_exports
+from optimizer.handover.front import find_front
 from optimizer.handover.handover import hand_over
-from optimizer.handover.variants import choose_precisions, list_variants, summarise_tried
+from optimizer.handover.variants import choose_precisions, list_variants
 from optimizer.progress import RunProgress
 from optimizer.report.console import front_table
 from optimizer.run.base_run import adopt_base, check_base
@@ -33,6 +33,7 @@ from optimizer.run.stopping import clocked, interruptible, logged, stoppable
 from optimizer.run.teachers import choose_pool, default_pools, make_settings, prepare_pool, warn_of_weak_teachers
 from optimizer.search import build_strategy, search, try_proposal
 from optimizer.search.base import PendingTrial, Proposal, Trial, get_done, list_done
+from optimizer.store import DataSummary
 from optimizer.store.run_store import DATABASE, RunStore
 from optimizer.supernet.pool import TeacherPool
 from optimizer.trials.evaluation import Evaluation, build_meter
@@ -72,7 +73,7 @@ def resume_run(folder: Path, teacher_pool: Path | None = None, host: str = "") -
     with assemble_team(_list_batches(config)) as leads:
         if leads:
             with RunStore.open(folder) as store:
-                if store.get_meta("status") != "finished":
+                if store.status != "finished":
                     _check_target(config)
                 store.log_event("resumed")
                 _work(store, config, RunProgress(), teacher_pool=teacher_pool)
@@ -113,7 +114,7 @@ def _start(config: RunConfig, folder: Path, command: str) -> None:
     plan.check()
     progress.say(plan.describe())
     with RunStore.create(folder, config.model_dump(mode="json")) as store:
-        store.set_meta("command", command)
+        store.command = command
         _work(store, config, progress, plan, data)
 
 
@@ -148,7 +149,7 @@ def rewrite_report(folder: Path) -> Path:
     """`report.html` and `front.json` of a run, written again from its database; returns the page."""
     with RunStore.open(folder) as store:
         config = parse_config(store.config)
-        report_run(store, config, read_data(store, config)[1], store.get_meta("status", "stopped"))
+        report_run(store, config, read_data(store, config)[1], store.status)
     return folder / "report.html"
 
 
@@ -192,7 +193,7 @@ def _work(
                 pool = _open_teachers(store, config, (train_data, val_data), progress, teacher_pool)
                 evaluation = replace(evaluation, pool=pool)
                 clock()
-            if store.get_meta("search_ended") is None:
+            if store.search_ended is None:
                 plan = plan or make_plan(
                     config, len(train_data.records), device, base_exists=True, pool_exists=True,
                     variants=len(list_variants(config, target.spec, config.base_arch())),
@@ -209,19 +210,17 @@ def _work(
                     trials=config.search.trials,
                     keep_going=lambda: plan.has_time_for_trial(clock(), store.history()),
                 )
-                store.set_meta("search_ended", why)
+                store.search_ended = why
                 progress.say(f"search ended: {why}")
             finetune_best(store, config, evaluation, record)
             hand_over(store, evaluation, build_meter(config, target, val_data, config.final_protocol, progress.note))
             clock()
-        store.set_meta("status", "finished")
+        store.status = "finished"
         page = report_run(store, config, val_data, "finished")
     front = find_front(store)
-    trials = list_done(store.history())
-    exports = list_exports(front, {trial.number: trial for trial in trials})
-    progress.console.print(front_table(trials, front.numbers, front.latency, front.ratios, exports))
+    progress.console.print(front_table(front))
     if front.tried:
-        progress.say(f"{summarise_tried(front.tried)} (why: front.json)")
+        progress.say(f"{front.summary} (why: front.json)")
     progress.say(f"bundles: {store.folder / 'bundles'}")
     progress.say(f"report:  {page}")
     return store.folder
@@ -250,15 +249,15 @@ def _open_teachers(
     Raises:
         InputError: students have been taught by a pool that is not there any more.
     """
-    pools = moved_to or Path(store.get_meta("teachers", str(default_pools(config, store.folder))))
+    pools = moved_to or Path(store.teachers or default_pools(config, store.folder))
     choice = choose_pool(config, pools, splits[0])
     if not choice.trained and any(t.proposal.teacher or t.proposal.subnet for t in store.history()):
         raise InputError(
             f"the teacher pool of this run is not in {choice.folder} any more; if it was moved: "
             f"optimize resume {store.folder} --teacher-pool FOLDER"
         )
-    store.set_meta("teachers", str(pools.resolve()))
-    store.set_meta("pool", f"{choice.config.space().count()} sub-networks of {choice.config.family}")
+    store.teachers = str(pools.resolve())
+    store.pool = f"{choice.config.space().count()} sub-networks of {choice.config.family}"
     pool = prepare_pool(choice, config, splits, config.data or store.folder / "data", progress)
     if config.search.teacher != "none":
         warn_of_weak_teachers(pool, get_done(store.history(), 0).ap, progress)
@@ -275,19 +274,18 @@ def read_data(store: RunStore, config: RunConfig, splits: Splits | None = None) 
         )
     train_data, val_data = splits or _read_splits(folder)
     found = describe_data((train_data, val_data))
-    known = store.get_meta("data")
+    known = store.data
     if known is None:
-        store.set_meta("data", found)
+        store.data = found
     elif known != found:
-        raise InputError(
-            f"the data in {folder} changed since this run began: (classes, train, val) was {known}, is {found}"
-        )
+        raise InputError(f"the data in {folder} changed since this run began: was {known}; is {found}")
     return train_data, val_data
 
 
-def describe_data(splits: Splits) -> list[Any]:
+def describe_data(splits: Splits) -> DataSummary:
     """Class names, and how many images there are to train and to validate on."""
-    return [list(splits[0].class_names), *(len(split.records) for split in splits)]
+    train_data, val_data = splits
+    return DataSummary(tuple(train_data.class_names), len(train_data.records), len(val_data.records))
 
 
 def _read_splits(folder: Path) -> Splits:

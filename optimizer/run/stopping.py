@@ -6,10 +6,9 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from deploy.errors import BoardError
 from optimizer.errors import Interrupted, RunFailed
@@ -38,14 +37,14 @@ def logged(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def clocked(store: RunStore) -> Iterator[Any]:
+def clocked(store: RunStore) -> Iterator[Callable[[], float]]:
     """Yields a function that adds the time since its last call to the run's clock and returns the sum."""
     last = time.monotonic()
 
     def tick() -> float:
         nonlocal last
         now = time.monotonic()
-        store.add_elapsed(now - last)
+        store.elapsed_seconds += now - last
         last = now
         return store.elapsed_seconds
 
@@ -62,11 +61,11 @@ def stoppable(store: RunStore) -> Iterator[None]:
         with interruptible(f"optimize resume {store.folder}"):
             yield
     except Interrupted:
-        store.set_meta("status", "interrupted")
+        store.status = "interrupted"
         store.log_event("interrupted")
         raise
     except BoardError as error:
-        store.set_meta("status", "paused")
+        store.status = "paused"
         store.log_event("paused")
         raise RunFailed(
             f"{error}; nothing found is lost. When the board is back, go on with: optimize resume {store.folder}"

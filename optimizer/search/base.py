@@ -12,6 +12,7 @@ from optimizer.arch.macs import Cost
 from optimizer.arch.spec import ArchSpec
 from optimizer.arch.subnets import Subnet
 from optimizer.errors import DetoptError
+from optimizer.search.latency import LatencyFigures
 
 __all__ = [
     "DoneTrial", "FailedTrial", "History", "PendingTrial", "Proposal", "SearchStrategy", "SpaceExhausted", "Trial",
@@ -129,6 +130,11 @@ class DoneTrial:
     latency: Mapping[str, Any] | None
     files: TrialFiles
     work: Work
+
+    @property
+    def figures(self) -> LatencyFigures | None:
+        """Of the latency, for readers."""
+        return LatencyFigures.from_record(self.latency) if self.latency is not None else None
 
 
 Trial: TypeAlias = PendingTrial | FailedTrial | DoneTrial

@@ -15,6 +15,7 @@ from deploy.files import replace_file
 from optimizer.errors import InputError, RunFailed
 from optimizer.search.base import Trial
 from optimizer.store.artefacts import ArtefactStore
+from optimizer.store.entry import DataSummary, Entry
 from optimizer.store.lock import take_lock
 from optimizer.store.schema import COLUMNS, SCHEMA_VERSION, TABLES, row_from_trial, trial_from_row
 
@@ -30,7 +31,27 @@ class RunStore:
     Attributes:
         folder: the run's folder.
         artefacts: weights and models by content hash.
+        config: what the run was started with, as JSON.
+        command: the command line that started it.
+        status: "running", "finished", "interrupted" or "paused"; "stopped" where it never got to say so.
+        data: classes and numbers of its images; None before they were read.
+        elapsed_seconds: wall-clock time spent in all processes that worked on it.
+        teachers: folder of its teacher pools. pool: its teacher pool in words.
+        search_ended: why the search ended; None while it goes on.
+        finetuned: numbers of the trials that are trained further after the search; None before they are chosen.
+        handover: JSON of `optimizer.handover.state.HandOverState`; None before it began.
     """
+
+    config: Entry[dict[str, Any]] = Entry({})
+    command = Entry("")
+    status = Entry("stopped")
+    data = Entry(None, DataSummary.from_json)
+    elapsed_seconds = Entry(0.0, float)
+    teachers: Entry[str | None] = Entry(None)
+    pool = Entry("sub-networks")
+    search_ended: Entry[str | None] = Entry(None)
+    finetuned: Entry[list[int] | None] = Entry(None)
+    handover: Entry[dict[str, Any] | None] = Entry(None)
 
     def __init__(self, folder: Path, connection: sqlite3.Connection, lock: BinaryIO | None) -> None:
         self.folder = folder
@@ -89,12 +110,6 @@ class RunStore:
         if self._lock is not None:
             self._lock.close()
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """What the run was started with."""
-        config: dict[str, Any] = self.get_meta("config")
-        return config
-
     def history(self) -> list[Trial]:
         """All trials by number, the pending one included."""
         rows = self._connection.execute(f"select {', '.join(COLUMNS)} from trials order by number")
@@ -105,21 +120,13 @@ class RunStore:
         marks = ", ".join("?" * len(COLUMNS))
         self._write(f"insert or replace into trials ({', '.join(COLUMNS)}) values ({marks})", row_from_trial(trial))
 
-    def get_meta(self, key: str, default: Any = None) -> Any:
-        """A small JSON value kept with the run."""
+    def read_entry(self, key: str) -> str | None:
+        """The text of an `Entry`; None where nothing was written."""
         row = self._connection.execute("select value from meta where key = ?", (key,)).fetchone()
-        return json.loads(row[0]) if row else default
+        return row[0] if row else None
 
-    def set_meta(self, key: str, value: Any) -> None:
-        self._write("insert or replace into meta values (?, ?)", (key, json.dumps(value, sort_keys=True)))
-
-    @property
-    def elapsed_seconds(self) -> float:
-        """Wall-clock time spent in all processes that worked on this run."""
-        return float(self.get_meta("elapsed_seconds", 0.0))
-
-    def add_elapsed(self, seconds: float) -> None:
-        self.set_meta("elapsed_seconds", self.elapsed_seconds + seconds)
+    def write_entry(self, key: str, text: str) -> None:
+        self._write("insert or replace into meta values (?, ?)", (key, text))
 
     def log_event(self, text: str) -> None:
         """Remember that something happened, with the time."""

@@ -35,7 +35,7 @@ ARROWS = {
         "train": {"detectors", "errors"},
         "morph": {"arch", "errors"},
         "detectors": {"arch", "errors"},
-        "report": {"arch", "errors", "search"},
+        "report": {"arch", "errors", "handover", "search"},
         "store": {"arch", "errors", "search"},
         "progress": {"search"},
         "cost": {"arch", "errors"},

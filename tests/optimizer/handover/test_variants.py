@@ -41,6 +41,7 @@ from optimizer.detectors import build_detector
 from optimizer.errors import InputError
 from optimizer.handover.front import find_front, write_front
 from optimizer.handover.handover import hand_over
+from optimizer.handover.state import HandOverState
 from optimizer.handover.variants import (
     PLAIN,
     Tried,
@@ -151,7 +152,7 @@ def make_evaluation(store: RunStore, meter: CostMeter, **changes: Any) -> Evalua
 
 
 def read_front(store: RunStore) -> dict[str, Any]:
-    write_front(store.folder / "front.json", store)
+    write_front(store.folder / "front.json", find_front(store))
     front: dict[str, Any] = json.loads((store.folder / "front.json").read_text())
     return front
 
@@ -271,13 +272,13 @@ def test_one_in_int8_that_is_faster_is_a_point_of_the_front(store: RunStore) -> 
     entry = described["base-int8"]
     assert entry["precision"] == "int8" and entry["region_proposals"] == 40
     assert entry["latency_of_base_over_own"] == pytest.approx(3, rel=0.01)
-    assert entry["latency_ms"]["cpu"]["median"] == pytest.approx(
-        find_front(store).latency[0]["median_ms"] / 3, rel=0.01
-    )
+    base = find_front(store).base
+    assert base is not None and base.latency is not None
+    assert entry["latency_ms"]["cpu"]["median"] == pytest.approx(base.latency.median_ms / 3, rel=0.01)
     bundle = open_bundle(store.folder / entry["bundle"])
     assert bundle.manifest.precision == "int8" and bundle.manifest.metrics["conversion"]["precision"] == "int8"
     assert bundle.manifest.metrics["latency"]["median_ms"] == entry["latency_ms"]["cpu"]["median"]
-    assert {"base-int8", "student-001-int8"} & set(find_front(store).names)
+    assert {"base-int8", "student-001-int8"} & {export.name for export in find_front(store).best}
 
 
 def test_one_that_loses_too_much_is_not_even_measured(store: RunStore) -> None:
@@ -299,7 +300,7 @@ def test_a_variant_that_no_engine_takes_does_not_end_the_run(store: RunStore) ->
     hand_over(store, make_evaluation(store, meter, **{"variants.region_proposals": ()}), meter)
     assert set(list_outcomes(store).values()) == {"not written or measured"}
     assert "the engine refused it" in find_front(store).reasons["base-int8"]
-    assert set(find_front(store).bundles) == {0, 1}
+    assert {number for number, export in find_front(store).plain.items() if export.bundle} == {0, 1}
 
 
 def test_a_real_lease_holds_plain_exports_and_variants(store: RunStore) -> None:
@@ -312,7 +313,9 @@ def test_a_real_lease_holds_plain_exports_and_variants(store: RunStore) -> None:
     kept = [item.name for item in tried if item.outcome == "kept"]
     assert all(item.outcome in ("kept", "not faster") for item in tried), "which of them is the machine's to say"
     leases = {item.latency["lease"] for item in tried if item.latency}
-    assert leases == {find_front(store).latency[number]["lease"] for number in (0, 1)} and len(leases) == 1
+    measured = HandOverState.from_json(store.handover).measured
+    assert measured is not None
+    assert leases == {cost.latency["lease"] for cost in measured.values() if cost.latency} and len(leases) == 1
     bundles = {path.name for path in (store.folder / "bundles").iterdir()}
     assert bundles == {"base", "student-001", *kept}
 
@@ -322,11 +325,12 @@ def test_a_run_that_was_handed_over_before_there_were_variants_stays_as_it_is(st
     plain = {"variants.precisions": ("fp32",), "variants.region_proposals": ()}
     hand_over(store, make_evaluation(store, meter, **plain), meter)
     assert meter.leases == [2] and find_front(store).tried == ()
-    old = {key: value for key, value in store.get_meta("handover").items() if key != "tried"}
-    store.set_meta("handover", old)
+    assert store.handover is not None
+    old = {key: value for key, value in store.handover.items() if key != "tried"}
+    store.handover = old
     before = read_front(store)
     hand_over(store, make_evaluation(store, meter), meter)
-    assert store.get_meta("handover") == old and read_front(store) == before and meter.leases == [2]
+    assert store.handover == old and read_front(store) == before and meter.leases == [2]
     assert before["base_variants"] == [] and before["variants"] == {"tried": "", "not_kept": {}}
 
 
@@ -354,7 +358,7 @@ def test_a_kill_loses_at_most_one_variant(store: RunStore, monkeypatch: pytest.M
     with pytest.raises(Killed):
         hand_over(store, make_evaluation(store, meter, **changes), meter)
     assert made == ["base-p20", "base-int8"] and list_outcomes(store) == dict.fromkeys(made, "made")
-    assert find_front(store).exports == (), "nothing is kept before it is measured"
+    assert find_front(store).others == (), "nothing is kept before it is measured"
 
     def make_all(workshop: Workshop, trial: DoneTrial, variant: Variant) -> Tried:
         made.append(name_export(trial.number, variant))
@@ -380,8 +384,8 @@ def test_a_kill_loses_at_most_one_variant(store: RunStore, monkeypatch: pytest.M
     monkeypatch.setattr(module, "write_student", write)
     hand_over(store, make_evaluation(store, meter, **changes), meter)
     assert meter.leases == [8] and len(made) == 6
-    assert all(open_bundle(store.folder / item.bundle) for item in find_front(store).exports if item.bundle)
-    assert all(item.bundle for item in find_front(store).exports)
+    assert all(open_bundle(store.folder / item.bundle) for item in find_front(store).others if item.bundle)
+    assert all(item.bundle for item in find_front(store).others)
     before = read_front(store)
     hand_over(store, make_evaluation(store, meter, **changes), meter)
     assert read_front(store) == before and meter.leases == [8], "a finished one is left alone"

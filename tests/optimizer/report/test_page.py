@@ -17,11 +17,17 @@ from rich.console import Console
 
 from optimizer.arch.actions import PruneChannels, Resize
 from optimizer.arch.macs import Cost
+from optimizer.handover.front import make_front
+from optimizer.handover.state import HandOverState
+from optimizer.handover.variants import Tried, Variant
 from optimizer.report.console import front_table
 from optimizer.report.page import Picture, ReportData, trace_lineage, write_report
 from optimizer.search.base import FailedTrial, PendingTrial, Proposal, Trial, Work, list_done
 
-RECORD = {"median_ms": 20.5, "ci95_ms": [20.1, 20.9], "p90_ms": 22.0, "p99_ms": 24.0, "flags": ["a busy machine"]}
+RECORD = {
+    "target": "cpu", "median_ms": 20.5, "ci95_ms": [20.1, 20.9], "p90_ms": 22.0, "p99_ms": 24.0,
+    "flags": ["a busy machine"],
+}  # fmt: skip
 BASE = make_done(latency=RECORD, work=Work(5, 80, ((1, 2.0), (5, 1.0))))
 PRUNED = make_done(
     1, Proposal(0, (PruneChannels(0.1, 8, 32),)), ap=0.41, counts=Cost(25 * 10**6, 3 * 10**9), cost_ratio=1.2,
@@ -36,15 +42,15 @@ FAILED = FailedTrial(3, Proposal(1), "the loss was not finite 5 times in a row")
 PENDING = PendingTrial(4, Proposal(2))
 
 
-EXPORT = {
-    "name": "student-001-int8-p50", "trial": 1, "precision": "int8", "region_proposals": 50, "ap": 0.405, "ap50": 0.69,
-    "macs": 2 * 10**9, "params": 25 * 10**6, "score": 1.1, "latency_of_base_over_own": 2.0,
-    "latency_ms": {"cpu": {"median": 10.2, "ci95": [10.0, 10.4]}}, "bundle": "bundles/student-001-int8-p50",
-    "on_front": True,
-}  # fmt: skip
+NOT_BEGUN = HandOverState()
+FAST = {**RECORD, "median_ms": 10.2, "ci95_ms": [10.0, 10.4]}
+EXPORT = Tried(
+    1, Variant("int8", 50), "kept", ap=0.415, ap50=0.69, macs=2 * 10**9, flops_mmdet=4 * 10**9, ratio=2.0, latency=FAST,
+    score=1.1, bundle="bundles/student-001-int8-p50",
+)  # fmt: skip
 
 
-def make_data(trials: Sequence[Trial], **changes: Any) -> ReportData:
+def make_data(trials: Sequence[Trial], state: HandOverState = NOT_BEGUN, **changes: Any) -> ReportData:
     done = list_done(trials)
     values: dict[str, Any] = {
         "title": "r18 for cpu",
@@ -55,9 +61,7 @@ def make_data(trials: Sequence[Trial], **changes: Any) -> ReportData:
         "trials": trials,
         "trials_wanted": 6,
         "elapsed": "3 min",
-        "front": [trial.number for trial in done],
-        "latency": {trial.number: trial.latency for trial in done if trial.latency},
-        "ratios": {trial.number: trial.cost_ratio for trial in done},
+        "front": make_front(done, state),
     }
     return ReportData(**{**values, **changes})
 
@@ -70,10 +74,10 @@ def page(tmp_path: Path, data: ReportData) -> str:
 
 def test_what_all_latencies_are_warned_of_is_said_once(tmp_path: Path) -> None:
     hot = {**RECORD, "flags": ["a busy machine", "it was hot"]}
-    content = page(tmp_path, make_data([BASE, PRUNED, SMALL], latency={0: RECORD, 1: hot, 2: RECORD}))
+    content = page(tmp_path, make_data([BASE, replace(PRUNED, latency=hot), SMALL]))
     assert content.count("a busy machine") == 1 and content.count("it was hot") == 1
     (tmp_path / "report.html").unlink()
-    content = page(tmp_path, make_data([BASE, PRUNED], latency={0: {**RECORD, "flags": []}, 1: hot}))
+    content = page(tmp_path, make_data([replace(BASE, latency={**RECORD, "flags": []}), replace(PRUNED, latency=hot)]))
     assert content.count("a busy machine; it was hot") == 1
 
 
@@ -117,8 +121,8 @@ def test_a_finished_run(tmp_path: Path) -> None:
     picture = io.BytesIO()
     Image.new("RGB", (8, 8)).save(picture, "PNG")
     content = page(tmp_path, make_data(
-        [BASE, PRUNED, SMALL, FAILED], finished=True, status="finished", front=[2, 1], best=1,
-        bundles={1: "bundles/student-001"}, pictures=[Picture("a.jpg", picture.getvalue(), picture.getvalue())],
+        [BASE, PRUNED, SMALL, FAILED], HandOverState(bundles={1: "bundles/student-001"}), finished=True,
+        status="finished", pictures=[Picture("a.jpg", picture.getvalue(), picture.getvalue())],
     ))  # fmt: skip
     parsed, text = Text(content), str(Text(content))
     assert "http-equiv" not in content
@@ -130,13 +134,13 @@ def test_a_finished_run(tmp_path: Path) -> None:
 
 
 def test_other_exports_are_listed_with_what_became_of_the_rest(tmp_path: Path) -> None:
-    content = page(tmp_path, make_data(
-        [BASE, PRUNED], front=[0], exports=[EXPORT, {**EXPORT, "name": "base-p50", "trial": 0, "on_front": False}],
-        tried="4 other exports tried: 2 kept, 2 not faster", not_kept={"base-int8": "not faster: 0.9 times as fast"},
-    ))  # fmt: skip
+    slower = Tried(0, Variant("int8"), "not faster", "0.9 times as fast", ap=0.4, ap50=0.7)
+    of_base = replace(EXPORT, trial=0, variant=Variant("fp32", 50), ap=0.39, ratio=1.5)
+    tried = {item.name: item for item in (EXPORT, slower, of_base)}
+    content = page(tmp_path, make_data([BASE, PRUNED], HandOverState((0, 1), tried)))
     parsed, text = Text(content), str(Text(content))
-    assert "4 other exports tried: 2 kept, 2 not faster" in text and "base-int8: not faster: 0.9 times as fast" in text
-    assert "student-001-int8-p50 int8 50 0.405 0.690 10.2" in text and "-50 %" in text and "base-p50 (beaten)" in text
+    assert "3 other exports tried: 2 kept, 1 not faster" in text and "base-int8: not faster: 0.9 times as fast" in text
+    assert "student-001-int8-p50 int8 50 0.415 0.690 10.2" in text and "-50 %" in text and "base-p50 (beaten)" in text
     assert {"href": "bundles/student-001-int8-p50"} in [values for tag, values in parsed.tags if tag == "a"]
     assert "prune channels (52 of 480" in text, "the lineage of the student whose other export is on the front"
     assert "other exports" not in str(Text(page(tmp_path, make_data([BASE])))).lower()
@@ -149,7 +153,12 @@ def test_a_trial_in_hand_is_said_to_be_in_hand(tmp_path: Path) -> None:
 def test_a_run_that_counts_operations_says_that_nothing_was_measured(tmp_path: Path) -> None:
     trials = [replace(trial, latency=None) for trial in (BASE, PRUNED)]
     text = str(Text(page(tmp_path, make_data(trials))))
-    assert "Nothing was measured" in text and "MACs beside the base" not in text and "latency, ms" not in text
+    assert (
+        "Nothing was measured" in text
+        and "its MACs beside the base" in text
+        and "its latency" not in text
+        and "latency, ms" not in text
+    )
 
 
 def test_it_needs_nothing_but_itself(tmp_path: Path) -> None:
@@ -186,15 +195,14 @@ def test_a_lineage_runs_from_the_base_to_the_student() -> None:
 
 
 def test_the_table_of_the_front_fits_a_terminal_of_80_columns() -> None:
-    trials = [BASE, PRUNED, SMALL]
-    latency = {trial.number: trial.latency for trial in trials if trial.latency}
+    done = [BASE, PRUNED, SMALL]
     console = Console(width=80, file=io.StringIO(), record=True)
-    console.print(front_table(trials, (2, 1), latency, {0: 1.0, 1: 1.2, 2: 1.6}))
+    console.print(front_table(make_front(done, NOT_BEGUN)))
     lines = console.export_text().splitlines()
     assert max(len(line.rstrip()) for line in lines) <= 80
     assert [line.split()[0] for line in lines[2:]] == ["student-001", "base", "student-002"]
     assert "20.5 (20.1-20.9)" in lines[3] and "(beaten)" in lines[3] and "-17%" in lines[2]
     console = Console(width=80, file=io.StringIO(), record=True)
-    console.print(front_table(trials, (2, 1), latency, {0: 1.0, 1: 1.2, 2: 1.6}, [EXPORT]))
+    console.print(front_table(make_front(done, HandOverState((0, 1, 2), {EXPORT.name: EXPORT}))))
     last = console.export_text().splitlines()[-1]
     assert len(last.rstrip()) <= 80 and last.split()[0] == "student-001-int8-p50" and "10.2 (10.0-10.4)" in last

@@ -14,9 +14,9 @@ from optimizer.errors import InputError
 from optimizer.recipes import smoke
 from optimizer.run.base_run import adopt_base, check_base
 from optimizer.search.base import DoneTrial, FailedTrial, PendingTrial, Proposal, Trial, Work
-from optimizer.store import RunStore
+from optimizer.store import DataSummary, RunStore
 
-DATA = [["circle", "square"], 16, 8]
+DATA = DataSummary(("circle", "square"), 16, 8)
 CONFIG = smoke()
 BASE = make_done(arch=CONFIG.base_arch(), ap=0.3, work=Work(5.0, 9.0))
 
@@ -24,7 +24,7 @@ BASE = make_done(arch=CONFIG.base_arch(), ap=0.3, work=Work(5.0, 9.0))
 def write_run(folder: Path, trial: Trial | None = BASE, config: RunConfig = CONFIG) -> Path:
     """A run of which nothing but trial 0 is there."""
     with RunStore.create(folder, config.model_dump(mode="json")) as store:
-        store.set_meta("data", DATA)
+        store.data = DATA
         if isinstance(trial, DoneTrial):
             for name in ("weights", "model"):
                 source = folder.parent / name
@@ -83,9 +83,12 @@ def test_another_base_is_refused_with_what_differs(other: Path, changes: dict[st
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("data", [[["circle", "square"], 16, 9], [["circle"], 16, 8], [["square", "circle"], 16, 8]])
-def test_data_that_changed_under_the_same_name_are_refused(other: Path, data: list[Any]) -> None:
-    with pytest.raises(InputError, match=r"the data changed since the base of .* was trained: was .*, is "):
+@pytest.mark.parametrize(
+    "data",
+    [DATA._replace(val=9), DATA._replace(class_names=("circle",)), DATA._replace(class_names=("square", "circle"))],
+)
+def test_data_that_changed_under_the_same_name_are_refused(other: Path, data: DataSummary) -> None:
+    with pytest.raises(InputError, match=r"the data changed since the base of .* was trained: was .*; is "):
         check_base(other, CONFIG, data)
 
 
@@ -110,7 +113,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
 
 def test_weights_and_model_are_copied(other: Path, tmp_path: Path) -> None:
     with RunStore.create(tmp_path / "run", CONFIG.model_dump(mode="json")) as store:
-        store.set_meta("data", DATA)
+        store.data = DATA
         trial = adopt_base(store, other, CONFIG)
         assert store.history() == [], "recording it is the run's matter"
         for sha256, content in ((trial.files.weights, b"weights" * 50), (trial.files.model, b"model" * 50)):
@@ -119,7 +122,7 @@ def test_weights_and_model_are_copied(other: Path, tmp_path: Path) -> None:
 
 def test_nothing_is_taken_over_where_the_runs_data_differ(other: Path, tmp_path: Path) -> None:
     with RunStore.create(tmp_path / "run", CONFIG.model_dump(mode="json")) as store:
-        store.set_meta("data", [["circle", "square"], 16, 9])
+        store.data = DATA._replace(val=9)
         with pytest.raises(InputError, match="the data changed"):
             adopt_base(store, other, CONFIG)
         assert not list((tmp_path / "run" / "artefacts").iterdir())
@@ -129,6 +132,6 @@ def test_a_damaged_artefact_is_not_taken_over(other: Path, tmp_path: Path) -> No
     weights = check_base(other, CONFIG, DATA).files.weights
     (other / "artefacts" / weights).write_bytes(b"damaged")
     with RunStore.create(tmp_path / "run", CONFIG.model_dump(mode="json")) as store:
-        store.set_meta("data", DATA)
+        store.data = DATA
         with pytest.raises(InputError, match="does not have the content its name says"):
             adopt_base(store, other, CONFIG)

@@ -20,7 +20,7 @@ from optimizer.arch.macs import Cost
 from optimizer.arch.pool import ElasticSubnet
 from optimizer.errors import InputError, RunFailed
 from optimizer.search.base import DoneTrial, FailedTrial, PendingTrial, Proposal, TrialFiles, Work
-from optimizer.store import RunStore
+from optimizer.store import DataSummary, RunStore
 from optimizer.store.schema import SCHEMA_VERSION
 
 ASSETS = Path(__file__).parent
@@ -100,15 +100,17 @@ def test_a_proposal_that_was_recorded_before_there_were_teachers_is_read(run: Pa
         assert store.history() == [replace(TUNED, proposal=Proposal(3, (), "fine-tuned"))]
 
 
-def test_meta_events_and_the_clock_are_kept(run: Path) -> None:
+def test_entries_events_and_the_clock_are_kept(run: Path) -> None:
     with RunStore.open(run) as store:
-        assert store.get_meta("absent", 3) == 3
-        store.set_meta("data", ["a", 1])
+        assert (store.command, store.status, store.data, store.search_ended) == ("", "stopped", None, None)
+        store.data = DataSummary(("circle", "square"), 16, 8)
+        store.search_ended = "all 2 trials are done"
         store.log_event("resumed")
-        store.add_elapsed(1.5)
-        store.add_elapsed(2.0)
+        store.elapsed_seconds += 1.5
+        store.elapsed_seconds += 2.0
     with RunStore.open(run) as store:
-        assert store.get_meta("data") == ["a", 1]
+        assert store.data == DataSummary(("circle", "square"), 16, 8)
+        assert store.search_ended == "all 2 trials are done" and store.finetuned is None
         assert [text for _, text in store.events()] == ["resumed"]
         assert store.elapsed_seconds == 3.5
 

@@ -1,0 +1,43 @@
+"""The figures that people read of a measured latency; the whole record is `deploy.LatencyRecord`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["LatencyFigures"]
+
+
+@dataclass(frozen=True)
+class LatencyFigures:
+    """Milliseconds for one image, and what has to be known before they are trusted.
+
+    Attributes:
+        target: name of the device.
+        ci95_ms: 95 % interval of the median.
+        flags: warnings, each a phrase.
+    """
+
+    target: str
+    median_ms: float
+    ci95_ms: tuple[float, float]
+    p90_ms: float
+    p99_ms: float
+    flags: tuple[str, ...] = ()
+
+    @staticmethod
+    def from_record(record: Mapping[str, Any]) -> LatencyFigures:
+        """Those of a latency record in JSON."""
+        low, high = record["ci95_ms"]
+        return LatencyFigures(
+            record["target"], record["median_ms"], (low, high), record["p90_ms"], record["p99_ms"],
+            tuple(record["flags"]),
+        )  # fmt: skip
+
+    def __str__(self) -> str:
+        return "{:.1f} ({:.1f}-{:.1f})".format(self.median_ms, *self.ci95_ms)
+
+    def to_json(self) -> dict[str, Any]:
+        """As `front.json` has it."""
+        return {"median": self.median_ms, "p90": self.p90_ms, "p99": self.p99_ms, "ci95": list(self.ci95_ms)}
