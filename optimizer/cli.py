@@ -310,7 +310,9 @@ def teachers_list(
         console.print(f"no teacher pools in {folder}", highlight=False, markup=False)
     for pool in pools:
         space = pool.config.space()
-        state = f"{space.count()} sub-networks" if pool.finished else "in training; go on with: optimize teachers train"
+        state = (
+            f"{space.count()} sub-networks" if pool.is_trained else "in training; go on with: optimize teachers train"
+        )
         classes = ", ".join(pool.class_names)
         console.print(f"{pool.folder}: {state}; classes {classes}", highlight=False, markup=False, soft_wrap=True)
         for member, ap in pool.ap.items():

@@ -17,7 +17,7 @@ from optimizer.distill.config import DistillConfig
 from optimizer.errors import InputError
 from optimizer.search import STRATEGIES
 from optimizer.search.objective import OBJECTIVES
-from optimizer.supernet.config import ElasticConfig, ElasticRecipe
+from optimizer.supernet.elastic_config import ElasticConfig, ElasticRecipe
 from optimizer.train.config import TrainConfig
 
 __all__ = ["RunConfig", "SearchConfig", "ShapesConfig", "VariantsConfig", "parse_duration", "parse_size"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from optimizer.arch.space import Space
 from optimizer.config import RunConfig, SearchConfig, ShapesConfig, VariantsConfig
 from optimizer.distill.config import DistillConfig
-from optimizer.supernet.config import ElasticRecipe
+from optimizer.supernet.elastic_config import ElasticRecipe
 from optimizer.train.config import TrainConfig
 
 __all__ = ["RECIPES", "paper", "quick", "scaled_sizes", "smoke"]

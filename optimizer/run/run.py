@@ -257,10 +257,10 @@ def _open_teachers(
             f"optimize resume {store.folder} --teacher-pool FOLDER"
         )
     store.teachers = str(pools.resolve())
-    store.pool = f"{choice.config.space().count()} sub-networks of {choice.config.family}"
+    store.pool = f"{choice.config.space().count()} sub-networks of {choice.config.name}"
     pool = prepare_pool(choice, config, splits, config.data or store.folder / "data", progress)
     if config.search.teacher != "none":
-        warn_of_weak_teachers(pool, get_done(store.history(), 0).ap, progress)
+        warn_of_weak_teachers(pool.manifest, get_done(store.history(), 0).ap, progress)
     return pool
 
 

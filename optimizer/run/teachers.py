@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
@@ -13,9 +13,10 @@ from optimizer.errors import InputError
 from optimizer.progress import RunProgress
 from optimizer.search import StrategySettings
 from optimizer.search.teachers import Teachers
-from optimizer.supernet.config import ElasticConfig
-from optimizer.supernet.pool import TeacherPool, find_pool, is_trained, read_ap
-from optimizer.supernet.shrinking import train_pool
+from optimizer.supernet.config import SupernetConfig
+from optimizer.supernet.manifest import Manifest, is_trained
+from optimizer.supernet.pool import TeacherPool, find_pool
+from optimizer.supernet.training import train_pool
 from optimizer.trials.jobs import choose_device
 from optimizer.trials.team import tell_team
 
@@ -32,7 +33,7 @@ class PoolChoice:
     """
 
     folder: Path
-    config: ElasticConfig
+    config: SupernetConfig
 
     @property
     def trained(self) -> bool:
@@ -58,9 +59,9 @@ def choose_pool(config: RunConfig, pools: Path, train_data: Dataset | None) -> P
     largest = space.arch(space.largest())
     check_pair(largest, largest, found.distill.model_copy(update={"teacher_canvas": "student"}))
     if config.search.teacher != "none":
-        for student_size, teacher_size in product(config.search.space.sizes, space.sizes):
-            teacher = space.arch(replace(space.largest(), size=teacher_size))
-            check_pair(config.base_arch().with_size(*student_size), teacher, config.distill)
+        for student_size, teacher_size in product(config.search.space.sizes, found.sizes):
+            student, teacher = config.base_arch().with_size(*student_size), largest.with_size(*teacher_size)
+            check_pair(student, teacher, config.distill)
     return PoolChoice(folder, found)
 
 
@@ -73,13 +74,13 @@ def prepare_pool(
     pool = train_pool(
         choice.folder, choice.config, splits, data, choose_device(), progress, config.workers, tell_team
     )  # fmt: skip
-    progress.say(f"teachers: {pool.folder}, {pool.space.count()} sub-networks of {pool.config.family}")
+    progress.say(f"teachers: {pool.folder}, {pool.space.count()} sub-networks of {pool.config.name}")
     return pool
 
 
-def warn_of_weak_teachers(pool: TeacherPool, base_ap: float, progress: RunProgress) -> None:
+def warn_of_weak_teachers(pool: Manifest, base_ap: float, progress: RunProgress) -> None:
     """Say so where even the best teacher known detects less than the base."""
-    strongest = max(read_ap(pool.folder).values(), default=0.0)
+    strongest = max(pool.ap.values(), default=0.0)
     if strongest < base_ap:
         progress.say(
             f"these teachers (AP up to {strongest:.3f}) are weaker than the base (AP {base_ap:.3f}) and may hold "
@@ -87,15 +88,14 @@ def warn_of_weak_teachers(pool: TeacherPool, base_ap: float, progress: RunProgre
         )
 
 
-def make_settings(config: RunConfig, pool: ElasticConfig | None) -> StrategySettings:
+def make_settings(config: RunConfig, pool: SupernetConfig | None) -> StrategySettings:
     """What the run's strategy is made from."""
     search = config.search
     teachers = None
     if pool is not None and search.teacher != "none":
-        space = pool.space()
-        if config.distill.teacher_canvas == "student":  # what the teacher looks at is not searched
-            space = replace(space, sizes=space.sizes[:1])
-        teachers = Teachers(space, fixed=search.teacher == "fixed")
+        # where a teacher looks at its student's canvas, its own is not searched
+        sizes = pool.sizes[:1] if config.distill.teacher_canvas == "student" else pool.sizes
+        teachers = Teachers(pool.model_copy(update={"sizes": sizes}).space(), fixed=search.teacher == "fixed")
     return StrategySettings(
         search.space, search.trials, search.top_k, search.fixed_trials, teachers,
         pool.space() if pool is not None else None, search.max_actions,

@@ -1,22 +1,36 @@
-"""BatchNorm statistics of an extracted sub-network, measured anew."""
+"""BatchNorm statistics of an extracted subnet, measured anew."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
 
+from deploy import Preprocess
+from deploy.data import Dataset
+from optimizer.data.loader import TrainLoader
 from optimizer.detectors.base import Detector
+from optimizer.supernet.config import SupernetConfig
 
-__all__ = ["recalibrate"]
+__all__ = ["calibration_batches", "recalibrate"]
+
+BATCH_SIZE = 4  # images; any number gives much the same averages
+
+
+def calibration_batches(dataset: Dataset, config: SupernetConfig, canvas: tuple[int, int]) -> Iterator[Tensor]:
+    """At least `config.calibration_images` images on a canvas, or all there are, the same ones each time."""
+    loader = TrainLoader(dataset, Preprocess.imagenet(*canvas), batch_size=BATCH_SIZE, seed=config.seed, augment="none")
+    for images, _ in islice(loader.epoch(0), -(-config.calibration_images // BATCH_SIZE)):
+        yield images
 
 
 @torch.no_grad()
 def recalibrate(detector: Detector, batches: Iterable[Tensor], device: torch.device) -> None:
     """Replace running means and variances by the averages over these batches (B, 3, H, W); weights stay as they are.
 
-    A sub-network shares its BatchNorms with every other one, so the statistics it comes with are nobody's. Leaves the
+    A subnet shares its BatchNorms with every other one, so the statistics it comes with are nobody's. Leaves the
     detector in evaluation mode. Recalibration is a reconstruction (DetNAS and once-for-all networks do it).
     """
     norms = [module for module in detector.modules() if isinstance(module, nn.BatchNorm2d)]
@@ -28,6 +42,7 @@ def recalibrate(detector: Detector, batches: Iterable[Tensor], device: torch.dev
         norm.train()
     for images in batches:
         detector.get_submodule("backbone")(images.to(device))
+    assert all(norm.num_batches_tracked for norm in norms), "a BatchNorm outside the backbone was not measured"
     for norm, momentum in zip(norms, momenta):
         norm.momentum = momentum
     detector.eval()

@@ -1,4 +1,4 @@
-"""Sub-networks of a super-network: the first channels of each layer and the first blocks of each stage.
+"""The elastic super-network: a subnet is the first channels of each layer and the first blocks of each stage.
 
 A slice is a view: what is learned through it, the super-network has learned.
 """
@@ -11,22 +11,58 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from optimizer.arch.pool import ElasticSpace, ElasticSubnet
 from optimizer.arch.spec import ArchSpec
+from optimizer.detectors import build_detector
 from optimizer.detectors.base import Detector, RegionView, Truth
 from optimizer.detectors.bodies import ResNetBody
 from optimizer.morph.importance import measure_channels
 from optimizer.morph.laterals import name_laterals
 from optimizer.morph.layers import BODY, name_block, take_channels, take_layer
+from optimizer.supernet.base import Supernet
 
-__all__ = ["rank_channels", "run_subnet", "slice_weights"]
+__all__ = ["ElasticSupernet", "rank_channels", "run_slice", "slice_weights"]
+
+
+class ElasticSupernet(Supernet):
+    """The super-network of an elastic pool; `shared` is its largest subnet.
+
+    Args:
+        seed: its first weights depend on that alone.
+    """
+
+    space: ElasticSpace
+    shared: Detector
+
+    def __init__(self, space: ElasticSpace, num_classes: int, seed: int) -> None:
+        super().__init__(space, build_detector(space.arch(space.largest()), num_classes, seed=seed))
+
+    def run(
+        self, subnet: ElasticSubnet, images: Tensor, truths: list[Truth], with_view: bool = False
+    ) -> tuple[dict[str, Tensor], list[Tensor], RegionView | None]:
+        whole = self.space.largest()
+        if (subnet.depths, subnet.widths) == (whole.depths, whole.widths):
+            return self.shared.losses_and_regions(images, truths, with_view)
+        return run_slice(self.shared, self.space.arch(subnet), images, truths, with_view)
+
+    def extract(self, subnet: ElasticSubnet) -> Detector:
+        arch = self.space.arch(subnet)
+        detector = build_detector(arch, self.shared.num_classes)
+        detector.load_state_dict(slice_weights(self.shared.state_dict(), arch))
+        return detector
+
+    def begin_phase(self, number: int) -> None:
+        """Rank the channels once, before subnets are sliced for the first time."""
+        if number == 1:
+            rank_channels(self.shared)
 
 
 def slice_weights(weights: Mapping[str, Tensor], arch: ArchSpec) -> dict[str, Tensor]:
-    """The state dict of a sub-network, as views of the super-network's.
+    """The state dict of a subnet, as views of the super-network's.
 
     Args:
         weights: state dict (or parameters and buffers) of the super-network.
-        arch: of a sub-network: no deeper, no wider, with the same stem, neck and head.
+        arch: of a subnet: no deeper, no wider, with the same stem, neck and head.
     """
     sliced = {name: tensor for name, tensor in weights.items() if not name.startswith(f"{BODY}.layer")}
     for name, shape in _list_shapes(arch):
@@ -40,7 +76,7 @@ def rank_channels(detector: Detector) -> None:
     """Sort the super-network's channels in place, the most important first, without changing what it computes.
 
     Importance is the magnitude of the BatchNorm scale that decides over a group of channels, as in pruning. That
-    sub-networks take the first channels after sorting is a reconstruction, after once-for-all networks.
+    subnets take the first channels after sorting is a reconstruction, after once-for-all networks.
     """
     arch, weights = detector.arch, detector.state_dict()
     order = _order_channels(arch, measure_channels(weights, arch))
@@ -61,35 +97,35 @@ def rank_channels(detector: Detector) -> None:
     detector.load_state_dict(ranked)
 
 
-def run_subnet(
-    detector: Detector, arch: ArchSpec, images: Tensor, truths: list[Truth]
-) -> tuple[dict[str, Tensor], list[Tensor], RegionView]:
-    """Losses, regions and view of a sub-network on a batch; gradients and statistics reach the super-network."""
-    caller = _Caller(detector)
+def run_slice(
+    detector: Detector, arch: ArchSpec, images: Tensor, truths: list[Truth], with_view: bool = False
+) -> tuple[dict[str, Tensor], list[Tensor], RegionView | None]:
+    """Losses, regions and view of a subnet on a batch; gradients and statistics reach the super-network."""
+    caller = _Caller(detector, with_view)
     own = {**dict(detector.named_parameters()), **dict(detector.named_buffers())}
     sliced = {f"detector.{name}": tensor for name, tensor in slice_weights(own, arch).items()}
     body = detector.get_submodule(BODY)
     assert isinstance(body, ResNetBody)
     with body.shortened(arch.body.depths):
-        result: tuple[dict[str, Tensor], list[Tensor], RegionView] = functional_call(caller, sliced, (images, truths))
+        result: tuple[dict[str, Tensor], list[Tensor], RegionView | None] = functional_call(
+            caller, sliced, (images, truths)
+        )
     return result
 
 
 class _Caller(nn.Module):
     """Lets `functional_call` reach more than `forward`."""
 
-    def __init__(self, detector: Detector) -> None:
+    def __init__(self, detector: Detector, with_view: bool) -> None:
         super().__init__()
-        self.detector = detector
+        self.detector, self.with_view = detector, with_view
 
-    def forward(self, images: Tensor, truths: list[Truth]) -> tuple[dict[str, Tensor], list[Tensor], RegionView]:
-        losses, regions, view = self.detector.losses_and_regions(images, truths, with_view=True)
-        assert view is not None
-        return losses, regions, view
+    def forward(self, images: Tensor, truths: list[Truth]) -> tuple[dict[str, Tensor], list[Tensor], RegionView | None]:
+        return self.detector.losses_and_regions(images, truths, self.with_view)
 
 
 def _list_shapes(arch: ArchSpec) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Name and shape of every tensor of a sub-network's stages."""
+    """Name and shape of every tensor of a subnet's stages."""
     width = arch.body.stem_width
     for stage, index, block in arch.body.blocks():
         name = name_block(arch.body, (stage, index))

@@ -1,4 +1,4 @@
-"""The training step of a super-network that shrinks."""
+"""The training step of a super-network: one random subnet, taught or not."""
 
 from __future__ import annotations
 
@@ -7,39 +7,44 @@ from random import Random
 import torch
 from torch import Tensor, nn
 
-from optimizer.arch.pool import ElasticSpace
-from optimizer.detectors.base import Detector, Truth
-from optimizer.distill.config import DistillConfig
+from optimizer.arch.subnets import SubnetSpace
+from optimizer.detectors.base import Truth
 from optimizer.distill.step import DistillStep
 from optimizer.seeds import derive_seed
-from optimizer.supernet.elastic import run_subnet
+from optimizer.supernet.base import Supernet
 
-__all__ = ["ShrinkStep"]
+__all__ = ["SubnetStep"]
 
 
-class ShrinkStep(nn.Module):
-    """One random sub-network a step, taught by the super-network as it was before it shrank (S0, A.1.3).
+class SubnetStep(nn.Module):
+    """One random subnet per step; only what it holds is trained.
 
     The number of the step, which is part of the state, alone decides what is drawn: the same in every process of a
     training, and after a restart. The canvas is that of the batch, which the loader draws.
 
     Args:
-        space: what is sampled from; its canvases play no part.
-        supernet: the frozen teacher; it looks at the same canvas.
+        sampled: what is drawn from; its canvases play no part.
+        distillation: what a teacher adds to each subnet's losses; None is plain training (DetNAS).
     """
 
     drawn: Tensor
 
-    def __init__(self, space: ElasticSpace, supernet: Detector, config: DistillConfig, seed: int) -> None:
+    def __init__(
+        self, supernet: Supernet, sampled: SubnetSpace, seed: int, distillation: DistillStep | None = None
+    ) -> None:
         super().__init__()
-        self.space, self.seed = space, seed
-        self.register_buffer("drawn", torch.zeros((), dtype=torch.int64))
-        same_canvas = config.model_copy(update={"teacher_canvas": "student"})
-        self.distillation = DistillStep(supernet.arch, supernet, same_canvas)
+        self.supernet, self.sampled, self.seed, self.distillation = supernet, sampled, seed, distillation
+        # of one subnet alone there is nothing to draw, and no state
+        self.register_buffer("drawn", torch.zeros((), dtype=torch.int64), persistent=sampled.count() > 1)
 
-    def forward(self, model: Detector, images: Tensor, truths: list[Truth]) -> dict[str, Tensor]:
+    def forward(self, model: nn.Module, images: Tensor, truths: list[Truth]) -> dict[str, Tensor]:
+        assert model is self.supernet.shared, "the step of another super-network"
         number = int(self.drawn)
         self.drawn += 1
-        subnet = self.space.sample(Random(derive_seed(self.seed, "subnet", number)))
-        losses, regions, view = run_subnet(model, self.space.arch(subnet), images, truths)
+        subnet = self.sampled.sample(Random(derive_seed(self.seed, "subnet", number)))
+        taught = self.distillation is not None
+        losses, regions, view = self.supernet.run(subnet, images, truths, with_view=taught)
+        if self.distillation is None:
+            return losses
+        assert view is not None
         return {**losses, **self.distillation.compare(view, images, regions)}

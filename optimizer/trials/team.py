@@ -21,7 +21,7 @@ from optimizer.arch.spec import ArchSpec
 from optimizer.detectors import build_detector
 from optimizer.errors import InputError, RunFailed
 from optimizer.supernet.pool import TeacherPool, open_pool
-from optimizer.supernet.shrinking import PoolJob, train_phase
+from optimizer.supernet.training import PoolJob, train_phase
 from optimizer.train.distributed import current_world, joined_world
 from optimizer.train.loop import TrainingDiverged
 from optimizer.trials.jobs import StudentJob, choose_device, train_student

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,8 +24,9 @@ from optimizer.run.teachers import (
     prepare_pool,
     warn_of_weak_teachers,
 )
-from optimizer.supernet.config import ElasticConfig
-from optimizer.supernet.pool import SCHEMA, TeacherPool, key_pool, name_data
+from optimizer.supernet.config import SupernetConfig
+from optimizer.supernet.manifest import Manifest, key_pool
+from optimizer.supernet.pool import TeacherPool
 
 
 class Lines(RunProgress):
@@ -51,11 +52,10 @@ def config() -> RunConfig:
     return smoke(Path("images")).changed({"search.space.sizes": ((96, 96), (88, 88), (80, 80))})
 
 
-def write_pool(folder: Path, config: ElasticConfig, images: Dataset, ap: dict[str, float] | None = None) -> Path:
+def write_pool(folder: Path, config: SupernetConfig, images: Dataset) -> Path:
     """A pool's manifest; its weights are not there."""
     folder.mkdir(parents=True)
-    manifest = {"schema": SCHEMA, "config": config.model_dump(mode="json"), "weights_sha256": "0" * 64, "ap": ap or {}}
-    (folder / "pool.json").write_text(json.dumps(manifest | name_data(images)))
+    replace(Manifest.of_training(folder, config, images), weights_sha256="0" * 64).write()
     return folder
 
 
@@ -133,9 +133,9 @@ def test_a_pool_that_is_not_there_is_trained_by_the_choices_recipe(
 ) -> None:
     wanted, told = config.pool_config().model_copy(update={"seed": 7}), []
 
-    def train_pool(folder: Path, recipe: ElasticConfig, *rest: object) -> TeacherPool:
+    def train_pool(folder: Path, recipe: SupernetConfig, *rest: object) -> TeacherPool:
         told.append((folder, recipe, *rest[:2]))
-        return TeacherPool(folder, recipe, images.class_names, {}, images)
+        return TeacherPool(Manifest.of_training(folder, recipe, images), recipe.build(1), images)
 
     monkeypatch.setattr(module, "train_pool", train_pool)
     folder = write_pool(tmp_path / "mine", wanted, images) if trained else tmp_path / "mine"
@@ -150,10 +150,9 @@ def test_a_pool_that_is_not_there_is_trained_by_the_choices_recipe(
 def test_weak_teachers_are_warned_of_where_the_base_is_stronger(
     config: RunConfig, images: Dataset, tmp_path: Path, base_ap: float, speaks: bool
 ) -> None:
-    folder = write_pool(tmp_path / "mine", config.pool_config(), images, {"one": 0.1, "two": 0.4, "three": 0.3})
+    pool = Manifest.of_training(tmp_path, config.pool_config(), images)
     progress = Lines()
-    pool = TeacherPool(folder, config.pool_config(), images.class_names, {}, images)
-    warn_of_weak_teachers(pool, base_ap, progress)
+    warn_of_weak_teachers(replace(pool, ap={"one": 0.1, "two": 0.4, "three": 0.3}), base_ap, progress)
     assert len(progress.said) == int(speaks)
     assert not speaks or "(AP up to 0.400) are weaker than the base (AP 0.410)" in progress.said[0]
 

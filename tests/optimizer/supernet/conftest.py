@@ -12,6 +12,7 @@ from torch import Tensor
 from optimizer.arch import ArchSpec, FasterRCNNHead, FpnSpec, RetinaNetHead
 from optimizer.arch.pool import ElasticSpace, ElasticSubnet
 from optimizer.detectors import Detector, Truth, build_detector
+from optimizer.supernet.elastic import ElasticSupernet
 
 NUM_CLASSES = 3
 CANVAS = (80, 64)
@@ -82,6 +83,18 @@ def make_supernet() -> Callable[..., Detector]:
                 signs = torch.randint(0, 2, tensor.shape, generator=generator) * 2 - 1
                 tensor.uniform_(0.5, 1.5, generator=generator).mul_(signs)
         return detector
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_elastic(make_supernet: Callable[..., Detector]) -> Callable[..., ElasticSupernet]:
+    """A function of (space, seed): what holds such a super-network, in training mode."""
+
+    def make(space: ElasticSpace, seed: int = 0) -> ElasticSupernet:
+        supernet = ElasticSupernet(space, NUM_CLASSES, seed)
+        supernet.shared = make_supernet(space, seed).train()
+        return supernet
 
     return make
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from optimizer.distill.config import DistillConfig
 from optimizer.errors import InputError
-from optimizer.supernet.config import ElasticConfig, ElasticPhase, ElasticRecipe
+from optimizer.supernet.elastic_config import ElasticConfig, ElasticPhase, ElasticRecipe
 from optimizer.train.config import TrainConfig
 
 TRAIN = TrainConfig(epochs=1, lr=0.01)

@@ -7,7 +7,7 @@ import torch
 
 from optimizer.arch.macs import count
 from optimizer.detectors import build_detector
-from optimizer.supernet.elastic import rank_channels, run_subnet, slice_weights
+from optimizer.supernet.elastic import rank_channels, run_slice, slice_weights
 
 NUM_CLASSES = 3
 
@@ -54,7 +54,7 @@ def test_a_subnets_losses_are_those_of_the_extracted_network(space, make_superne
         supernet = make_supernet(space).train()
         static = extract(supernet, space.arch(subnet)).train()
         torch.manual_seed(5)
-        losses, regions, view = run_subnet(supernet, space.arch(subnet), images, truths)
+        losses, regions, view = run_slice(supernet, space.arch(subnet), images, truths, with_view=True)
         torch.manual_seed(5)
         expected, expected_regions, expected_view = static.losses_and_regions(images, truths, with_view=True)
         torch.testing.assert_close(losses, expected, rtol=1e-5, atol=1e-6)
@@ -68,7 +68,7 @@ def test_the_gradient_reaches_the_slice_and_nothing_else(space, make_supernet, l
         arch = space.arch(subnet)
         static = extract(supernet, arch).train()
         torch.manual_seed(5)
-        losses, _, _ = run_subnet(supernet, arch, images, truths)
+        losses, _, _ = run_slice(supernet, arch, images, truths)
         sum(losses.values()).backward()
         torch.manual_seed(5)
         sum(static.losses(images, truths).values()).backward()
@@ -89,7 +89,7 @@ def test_the_statistics_of_the_slice_are_updated_and_no_others(space, make_super
     before = {name: tensor.clone() for name, tensor in supernet.state_dict().items()}
     arch = space.arch(space.smallest())
     static = extract(supernet, arch).train()
-    run_subnet(supernet, arch, images, truths)
+    run_slice(supernet, arch, images, truths)
     static.losses(images, truths)
     expected = static.state_dict()
     for name, after in supernet.named_buffers():
@@ -108,9 +108,9 @@ def test_the_super_network_is_whole_again_after_a_subnet_or_an_error(space, make
     supernet = make_supernet(space)
     with torch.no_grad():
         before = supernet.backbone(images)
-        run_subnet(supernet, space.arch(space.smallest()), images, truths)
+        run_slice(supernet, space.arch(space.smallest()), images, truths)
         with pytest.raises(TypeError):
-            run_subnet(supernet, space.arch(space.smallest()), images, None)
+            run_slice(supernet, space.arch(space.smallest()), images, None)
         after = supernet.backbone(images)
     assert all(torch.equal(before[level], after[level]) for level in before)
 

@@ -24,12 +24,13 @@ from optimizer.errors import InputError, RunFailed
 from optimizer.progress import RunProgress
 from optimizer.store.lock import take_lock
 from optimizer.supernet import pool as pool_module
-from optimizer.supernet import shrinking
-from optimizer.supernet.config import ElasticConfig, ElasticPhase
+from optimizer.supernet import training
 from optimizer.supernet.elastic import rank_channels
-from optimizer.supernet.pool import TeacherPool, find_pool, is_trained, key_pool, list_pools, open_pool, read_ap
-from optimizer.supernet.shrinking import train_pool
-from optimizer.supernet.step import ShrinkStep
+from optimizer.supernet.elastic_config import ElasticConfig, ElasticPhase
+from optimizer.supernet.manifest import is_trained, key_pool, read_manifest
+from optimizer.supernet.pool import TeacherPool, find_pool, list_pools, open_pool
+from optimizer.supernet.step import SubnetStep
+from optimizer.supernet.training import train_pool
 from optimizer.train.config import TrainConfig
 
 CPU = torch.device("cpu")
@@ -59,7 +60,7 @@ class Watched(RunProgress):
     def __init__(self, stop: tuple[int, int] | None = None) -> None:
         super().__init__(Console(file=io.StringIO()))
         self.stop = stop
-        self.steps: list[tuple[int, int]] = []  # (step in hand, completed)
+        self.steps: list[tuple[int, int]] = []  # (current step, completed)
         self.titles: list[str] = []
 
     def start_step(self, text: str, total: int) -> None:
@@ -107,6 +108,10 @@ def copied(trained: TeacherPool, tmp_path: Path) -> Path:
     return Path(shutil.copytree(trained.folder, tmp_path / "pool"))
 
 
+def weights_of(pool: TeacherPool) -> dict[str, torch.Tensor]:
+    return pool.supernet.shared.state_dict()
+
+
 def assert_same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], tensor) for name, tensor in other.items())
@@ -116,7 +121,7 @@ def test_every_phase_is_kept_and_the_manifest_comes_last(trained: TeacherPool) -
     names = sorted(path.name for path in trained.folder.iterdir())
     assert names == [".lock", "phase-0.safetensors", "phase-1.safetensors", "phase-2.safetensors", "pool.json"]
     manifest = json.loads((trained.folder / "pool.json").read_text())
-    assert manifest["images"] == 6 and manifest["class_names"] == list(trained.class_names)
+    assert manifest["images"] == 6 and manifest["class_names"] == list(trained.manifest.class_names)
     space = trained.space
     assert set(manifest["ap"]) >= {str(space.largest()), str(space.smallest())} and len(manifest["ap"]) == 3
     assert all(0 <= value <= 1 for value in manifest["ap"].values())
@@ -128,14 +133,14 @@ def test_a_trained_pool_is_found_again_and_nothing_is_trained(trained: TeacherPo
     progress = Watched()
     again = train_in(find_pool(pools, CONFIG, data.train)[0], data, progress)
     assert progress.titles == [] and again.folder == trained.folder
-    assert_same_weights(again.weights, trained.weights)
+    assert_same_weights(weights_of(again), weights_of(trained))
     assert before == {path.name: path.stat().st_mtime_ns for path in again.folder.iterdir() if path.name != ".lock"}
     assert is_trained(trained.folder) and not is_trained(pools)
 
 
 def test_a_member_is_extracted_the_same_each_time_and_shares_no_memory(trained: TeacherPool) -> None:
     subnet = replace(trained.space.smallest(), widths=(0.125, 0.25, 0.0625, 0.125))
-    before = {name: tensor.clone() for name, tensor in trained.weights.items()}
+    before = {name: tensor.clone() for name, tensor in weights_of(trained).items()}
     one, other = trained.extract(subnet, CPU), trained.extract(subnet, CPU)
     assert one.arch == trained.space.arch(subnet)
     assert not any(module.training for module in one.modules())
@@ -143,15 +148,17 @@ def test_a_member_is_extracted_the_same_each_time_and_shares_no_memory(trained: 
     with torch.no_grad():
         for tensor in one.state_dict().values():
             tensor.fill_(0)
-    assert_same_weights(trained.weights, before)
-    pointers = {tensor.untyped_storage().data_ptr() for tensor in trained.weights.values()}
+    assert_same_weights(weights_of(trained), before)
+    pointers = {tensor.untyped_storage().data_ptr() for tensor in weights_of(trained).values()}
     assert not pointers & {tensor.untyped_storage().data_ptr() for tensor in other.state_dict().values()}
 
 
 def test_an_extracted_member_has_statistics_of_its_own(trained: TeacherPool) -> None:
     largest = trained.extract(trained.space.largest(), CPU).state_dict()
-    assert all(torch.equal(largest[name], trained.weights[name]) for name in largest if name.endswith("weight"))
-    assert not torch.equal(largest["backbone.body.bn1.running_mean"], trained.weights["backbone.body.bn1.running_mean"])
+    assert all(torch.equal(largest[name], weights_of(trained)[name]) for name in largest if name.endswith("weight"))
+    assert not torch.equal(
+        largest["backbone.body.bn1.running_mean"], weights_of(trained)["backbone.body.bn1.running_mean"]
+    )
 
 
 @pytest.mark.parametrize(("images", "batches"), [(1, 1), (4, 1), (5, 2), (8, 2), (1000, 3)])
@@ -163,7 +170,8 @@ def test_statistics_are_measured_on_so_many_images_and_at_most_on_all_of_them(
     monkeypatch.setattr(pool_module, "recalibrate", lambda _, shown, device: seen.extend(b.shape for b in shown))
     twice = replace(data.train, records=data.train.records * 2)
     config = CONFIG.model_copy(update={"calibration_images": images})
-    replace(trained, config=config, calibration=twice).extract(trained.space.smallest(), CPU, (72, 64))
+    manifest = replace(trained.manifest, config=config)
+    replace(trained, manifest=manifest, calibration=twice).extract(trained.space.smallest(), CPU, (72, 64))
     assert seen == [(4, 3, 64, 72)] * batches
 
 
@@ -246,9 +254,9 @@ def test_the_key_does_not_depend_on_how_a_training_is_saved_or_given_up(data: Da
 def test_what_was_evaluated_can_be_read_without_opening_the_pool(trained: TeacherPool, copied: Path) -> None:
     ap = json.loads((trained.folder / "pool.json").read_text())["ap"]
     (copied / "phase-2.safetensors").unlink()
-    assert read_ap(copied) == ap and set(ap) > {str(trained.space.largest())}
+    assert read_manifest(copied).ap == ap and set(ap) > {str(trained.space.largest())}
     with pytest.raises(InputError, match=r"it has no pool\.json"):
-        read_ap(copied.parent)
+        read_manifest(copied.parent)
 
 
 def test_the_key_depends_on_data_classes_and_recipe(data: Data) -> None:
@@ -305,7 +313,7 @@ def test_damaged_weights_are_one_clear_line(copied: Path, data: Data, damage: st
 
 
 def test_a_folder_that_is_no_pool(tmp_path: Path, data: Data) -> None:
-    with pytest.raises(InputError, match=r"is no teacher pool: it has no pool\.json"):
+    with pytest.raises(InputError, match=r"is not a teacher pool: it has no pool\.json"):
         open_pool(tmp_path, data.train)
 
 
@@ -322,7 +330,7 @@ def test_a_killed_training_goes_on_to_the_very_same_weights(
     training = [completed for number, completed in progress.steps if "AP of" not in progress.titles[number]]
     phase, step = stop
     assert len(training) == STEPS * (2 - phase) + STEPS - (step - 1), "what was done is not done again"
-    assert_same_weights(resumed.weights, trained.weights)
+    assert_same_weights(weights_of(resumed), weights_of(trained))
     manifests = [json.loads((pool / "pool.json").read_text()) for pool in (folder, trained.folder)]
     assert manifests[0] == manifests[1]
     assert not (folder / "training.json").exists() and not list(folder.glob("*.ckpt"))
@@ -333,7 +341,7 @@ def test_a_death_after_the_last_phase_costs_no_training(trained: TeacherPool, co
     progress = Watched()
     again = train_in(copied, data, progress)
     assert all("AP of" in title for title in progress.titles)
-    assert_same_weights(again.weights, trained.weights)
+    assert_same_weights(weights_of(again), weights_of(trained))
 
 
 @pytest.mark.parametrize(
@@ -357,7 +365,7 @@ def test_a_damaged_phase_of_an_unfinished_pool_is_one_clear_line(
     with pytest.raises(RunFailed, match=r"phase-1\.safetensors is damaged .* delete it and the phases after it"):
         train_in(copied, data)
     path.unlink()
-    assert_same_weights(train_in(copied, data).weights, trained.weights)
+    assert_same_weights(weights_of(train_in(copied, data)), weights_of(trained))
 
 
 def test_shrinking_starts_from_the_ranked_super_network_which_teaches_as_it_was(
@@ -367,14 +375,15 @@ def test_shrinking_starts_from_the_ranked_super_network_which_teaches_as_it_was(
         (copied / name).unlink()
     starts, teachers = [], []
 
-    def add_a_quarter(detector: Detector, loader: object, step: ShrinkStep, *rest: object, **more: object) -> None:
+    def add_a_quarter(detector: Detector, loader: object, step: SubnetStep, *rest: object, **more: object) -> None:
         starts.append({name: tensor.clone() for name, tensor in detector.state_dict().items()})
+        assert step.distillation is not None
         teachers.append(step.distillation._teacher[0].state_dict())
         with torch.no_grad():
             for parameter in detector.parameters():
                 parameter.add_(0.25)
 
-    monkeypatch.setattr(shrinking, "train", add_a_quarter)
+    monkeypatch.setattr(training, "train", add_a_quarter)
     train_in(copied, data)
     alone = load_file(copied / "phase-0.safetensors")
     ranked = build_detector(CONFIG.space().arch(CONFIG.space().largest()), 4)
@@ -422,7 +431,7 @@ def test_a_second_process_waits_for_the_first_and_takes_what_it_trained(
     pool = train_in(folder, data, progress)
     assert progress.lines == [f"waiting for another process that is working on {folder}"]
     assert progress.titles == [] and not (folder / "training.json").exists()
-    assert_same_weights(pool.weights, trained.weights)
+    assert_same_weights(weights_of(pool), weights_of(trained))
     assert pool.folder == folder
 
 
@@ -436,13 +445,13 @@ def test_a_second_process_goes_on_where_the_first_was_killed(trained: TeacherPoo
     pool = train_in(folder, data, progress)
     assert "waiting for another process" in progress.lines[0] and len(progress.lines) == 2
     assert progress.titles[0].startswith("teachers 3/3")
-    assert_same_weights(pool.weights, trained.weights)
+    assert_same_weights(weights_of(pool), weights_of(trained))
 
 
 def test_a_trained_pool_is_opened_whoever_works_on_it(copied: Path, trained: TeacherPool, data: Data) -> None:
     with take_lock(copied):
         progress = Waiting(lambda: pytest.fail("it waits"))
-        assert_same_weights(train_in(copied, data, progress).weights, trained.weights)
+        assert_same_weights(weights_of(train_in(copied, data, progress)), weights_of(trained))
 
 
 def test_the_lock_is_given_back_after_a_death(data: Data, tmp_path: Path) -> None:
@@ -464,8 +473,8 @@ def test_pools_are_listed_finished_and_unfinished(copied: Path, data: Data) -> N
     (copied.parent / "something else").mkdir()
     (copied.parent / "file").write_text("x")
     unfinished, finished = list_pools(copied.parent)
-    assert (unfinished.folder.name, unfinished.finished, unfinished.ap) == ("another", False, {})
-    assert (finished.folder, finished.finished, len(finished.ap)) == (copied, True, 3)
+    assert (unfinished.folder.name, unfinished.is_trained, unfinished.ap) == ("another", False, {})
+    assert (finished.folder, finished.is_trained, len(finished.ap)) == (copied, True, 3)
     assert unfinished.config == finished.config == CONFIG
     assert unfinished.class_names == finished.class_names == data.train.class_names
     assert list_pools(copied.parent / "absent") == []

@@ -18,7 +18,7 @@ from optimizer.detectors import build_detector
 from optimizer.distill.config import DistillConfig
 from optimizer.progress import RunProgress
 from optimizer.recipes import smoke
-from optimizer.supernet.shrinking import train_pool
+from optimizer.supernet.training import train_pool
 from optimizer.train.config import TrainConfig
 from optimizer.train.distributed import current_world
 from optimizer.trials.jobs import StudentJob, train_student

@@ -1,46 +1,35 @@
-"""Training a teacher pool: the super-network alone, then sub-networks of it in two shrinking phases."""
+"""Training a teacher pool: the phases of a super-network one after the other, then the AP of some of its subnets."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SerializeAsAny, field_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from deploy import Preprocess
 from deploy.data import Dataset
-from deploy.files import hash_file, replace_file, write_file
+from deploy.files import replace_file
 from optimizer.data.loader import TrainLoader
-from optimizer.detectors import build_detector
-from optimizer.detectors.base import Detector
+from optimizer.distill.step import DistillStep
 from optimizer.errors import RunFailed
 from optimizer.progress import RunProgress
 from optimizer.seeds import derive_seed
 from optimizer.store.artefacts import explain_disk_errors
 from optimizer.store.lock import wait_for_lock
-from optimizer.supernet.config import ElasticConfig
-from optimizer.supernet.elastic import rank_channels
-from optimizer.supernet.pool import (
-    MANIFEST,
-    SCHEMA,
-    UNFINISHED,
-    TeacherPool,
-    evaluate_teacher,
-    extract_member,
-    is_trained,
-    name_data,
-    open_pool,
-    phase_path,
-)
-from optimizer.supernet.step import ShrinkStep
+from optimizer.supernet.base import Supernet
+from optimizer.supernet.catalogue import config_from_json
+from optimizer.supernet.config import SupernetConfig
+from optimizer.supernet.manifest import Manifest, is_trained, phase_path
+from optimizer.supernet.pool import TeacherPool, evaluate_teacher, extract_calibrated, open_pool
+from optimizer.supernet.step import SubnetStep
 from optimizer.train.distributed import current_world
 from optimizer.train.loop import Progress, train
-from optimizer.train.steps import DetectionStep, LossStep
 
 __all__ = ["PoolJob", "train_phase", "train_pool"]
 
@@ -49,22 +38,28 @@ class PoolJob(BaseModel):
     """One phase of a pool's training, for whatever process takes part in it.
 
     Attributes:
-        data: folder of the training images; folder: of the pool, on a file system that all processes see.
+        data: folder of the training images.
+        folder: of the pool, on a file system that all processes see.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["pool"] = "pool"
-    config: ElasticConfig
+    config: SerializeAsAny[SupernetConfig]
     folder: Path
     phase: int
     data: Path
     workers: int = 0
 
+    @field_validator("config", mode="before")
+    @classmethod
+    def _read_config(cls, value: Any) -> SupernetConfig:
+        return value if isinstance(value, SupernetConfig) else config_from_json(value)
+
 
 def train_pool(
     folder: Path,
-    config: ElasticConfig,
+    config: SupernetConfig,
     splits: tuple[Dataset, Dataset],
     data: Path,
     device: torch.device,
@@ -88,31 +83,27 @@ def train_pool(
         folder.mkdir(parents=True, exist_ok=True)
     with wait_for_lock(folder, progress.say), explain_disk_errors(folder):
         if not is_trained(folder):  # another process may have trained it meanwhile
-            _write_json(folder / UNFINISHED, {"config": config.model_dump(mode="json")} | name_data(train_data))
+            manifest = Manifest.of_training(folder, config, train_data)
+            manifest.write()
             for phase in range(len(config.phases)):
                 job = PoolJob(config=config, folder=folder, phase=phase, data=data, workers=workers)
                 if not phase_path(folder, phase).exists():
                     tell(job)
                     train_phase(job, train_data, device, progress)
-            _finish(folder, config, train_data, val_data, device, progress)
+            manifest.trained(_evaluate(manifest, train_data, val_data, device, progress)).write()
     return open_pool(folder, train_data)
 
 
 def train_phase(job: PoolJob, dataset: Dataset, device: torch.device, progress: RunProgress | None = None) -> None:
     """Train one phase, in every process of the world alike; the first process writes the super-network."""
     config, world = job.config, current_world()
-    space, sampled = config.space(), config.space(job.phase)
     seed = derive_seed(config.seed, job.phase)
-    detector = build_detector(space.arch(space.largest()), len(dataset.class_names), seed=config.seed)
-    step: LossStep = DetectionStep()
-    if job.phase > 0:
-        _load_into(detector, phase_path(job.folder, job.phase - 1))
-        teacher = build_detector(detector.arch, detector.num_classes)
-        _load_into(teacher, phase_path(job.folder, 0))
-        if job.phase == 1:
-            rank_channels(detector)
-        step = ShrinkStep(sampled, teacher, config.distill, seed).to(device)
     recipe = config.phases[job.phase].train
+    supernet = config.build(len(dataset.class_names))
+    if job.phase > 0:
+        _load_into(supernet.shared, phase_path(job.folder, job.phase - 1))
+    supernet.begin_phase(job.phase)
+    step = _build_step(job, supernet, len(dataset.class_names), seed).to(device)
     loader = TrainLoader(
         dataset, [Preprocess.imagenet(*size) for size in config.sizes], batch_size=config.batch_size,
         seed=derive_seed(config.seed, "pool", job.phase), augment="light", workers=job.workers, rank=world.rank,
@@ -120,7 +111,8 @@ def train_phase(job: PoolJob, dataset: Dataset, device: torch.device, progress: 
     )  # fmt: skip
     checkpoint = job.folder / f"phase-{job.phase}.ckpt"
     if progress is not None:
-        what = "the super-network" if job.phase == 0 else f"{sampled.count()} sub-networks"
+        count = step.sampled.count()
+        what = "the super-network" if count == 1 else f"{count} sub-networks"
         progress.start_step(f"teachers {job.phase + 1}/{len(config.phases)}: {what}", len(loader) * recipe.epochs)
 
     def show(at: Progress) -> None:
@@ -128,61 +120,59 @@ def train_phase(job: PoolJob, dataset: Dataset, device: torch.device, progress: 
         progress.advance_step(at.step, note=f"loss {at.loss:.2f}")
 
     train(
-        detector, loader, step, recipe, device=device, seed=seed, checkpoint=checkpoint,
+        supernet.shared, loader, step, recipe, device=device, seed=seed, checkpoint=checkpoint,
         report=show if progress is not None else None,
     )  # fmt: skip
     if world.is_first:
-        _save(detector, phase_path(job.folder, job.phase))
+        _save(supernet.shared, phase_path(job.folder, job.phase))
         checkpoint.unlink(missing_ok=True)
 
 
-def _finish(
-    folder: Path,
-    config: ElasticConfig,
-    train_data: Dataset,
-    val_data: Dataset,
-    device: torch.device,
-    progress: RunProgress,
-) -> None:
-    """Average precision of three members, then the manifest that makes the pool one."""
-    path = phase_path(folder, len(config.phases) - 1)
-    space = config.space()
-    whole = build_detector(space.arch(space.largest()), len(train_data.class_names))
-    _load_into(whole, path)
-    weights = whole.state_dict()
-    members = space.representatives()
+def _build_step(job: PoolJob, supernet: Supernet, num_classes: int, seed: int) -> SubnetStep:
+    """What each step of a phase trains, and who teaches it."""
+    config = job.config
+    distillation = None
+    phase = config.teacher_phase(job.phase)
+    if phase is not None:
+        whole = config.build(num_classes)
+        _load_into(whole.shared, phase_path(job.folder, phase))
+        teacher = whole.extract(whole.space.largest())
+        same_canvas = config.distill.model_copy(update={"teacher_canvas": "student"})
+        distillation = DistillStep(teacher.arch, teacher, same_canvas)
+    return SubnetStep(supernet, config.space(job.phase), seed, distillation)
+
+
+def _evaluate(
+    manifest: Manifest, train_data: Dataset, val_data: Dataset, device: torch.device, progress: RunProgress
+) -> dict[str, float]:
+    """AP of some subnets from the largest to the smallest, by name."""
+    supernet = manifest.config.build(len(train_data.class_names))
+    _load_into(supernet.shared, manifest.weights)
+    subnets = supernet.space.representatives()
     ap = {}
-    progress.start_step("teachers: AP of three members", len(members))
-    for number, member in enumerate(members):
-        detector = extract_member(weights, config, member, train_data, device)
-        ap[str(member)] = evaluate_teacher(detector, val_data, device)
+    progress.start_step(f"teachers: AP of {len(subnets)} members", len(subnets))
+    for number, subnet in enumerate(subnets):
+        detector = extract_calibrated(supernet, subnet, manifest.config, train_data, device)
+        ap[str(subnet)] = evaluate_teacher(detector, val_data, device)
         progress.advance_step(number + 1)
     listed = ", ".join(f"{name} AP {value:.3f}" for name, value in ap.items())
-    progress.say(f"teacher pool {folder.name}: {space.count()} members; {listed}")
-    manifest = {
-        "schema": SCHEMA, "config": config.model_dump(mode="json"), "weights_sha256": hash_file(path), "ap": ap,
-    } | name_data(train_data)  # fmt: skip
-    _write_json(folder / MANIFEST, manifest)
-    (folder / UNFINISHED).unlink(missing_ok=True)
+    progress.say(f"teacher pool {manifest.folder.name}: {supernet.space.count()} members; {listed}")
+    return ap
 
 
-def _load_into(detector: Detector, path: Path) -> None:
+def _load_into(shared: nn.Module, path: Path) -> None:
     try:
-        detector.load_state_dict(load_file(path))
+        shared.load_state_dict(load_file(path))
     except (SafetensorError, OSError, RuntimeError) as error:
         raise RunFailed(
             f"{path} is damaged ({type(error).__name__}); delete it and the phases after it to train them again"
         ) from error
 
 
-def _save(detector: Detector, path: Path) -> None:
-    weights = {name: tensor.contiguous().cpu() for name, tensor in detector.state_dict().items()}
+def _save(shared: nn.Module, path: Path) -> None:
+    weights = {name: tensor.contiguous().cpu() for name, tensor in shared.state_dict().items()}
     try:
         with replace_file(path) as aside:
             save_file(weights, aside)
     except SafetensorError as error:
         raise RunFailed(f"cannot write {path}: {error}; free some space, then start again") from error
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    write_file(path, (json.dumps(content, indent=2) + "\n").encode())

@@ -1,0 +1,52 @@
+"""What every super-network can do: many subnets on one set of weights."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from torch import Tensor, nn
+
+from optimizer.arch.subnets import SubnetSpace
+from optimizer.detectors.base import Detector, RegionView, Truth
+
+__all__ = ["Supernet"]
+
+
+class Supernet(ABC):
+    """One set of weights, the subnets that share it, how one of them is run, and how one is taken out.
+
+    Training, calibration, AP, search and the files of a pool know this class alone. Arguments typed `Any` are subnets
+    of `space`.
+
+    Attributes:
+        space: the subnets.
+        shared: holds every weight and statistic of all subnets; a training optimises it, a file keeps its state.
+    """
+
+    def __init__(self, space: SubnetSpace, shared: nn.Module) -> None:
+        self.space, self.shared = space, shared
+
+    @abstractmethod
+    def run(
+        self, subnet: Any, images: Tensor, truths: list[Truth], with_view: bool = False
+    ) -> tuple[dict[str, Tensor], list[Tensor], RegionView | None]:
+        """What `Detector.losses_and_regions` of the extracted subnet would give, computed on the shared weights.
+
+        Gradients and BatchNorm statistics reach what the subnet holds of `shared`, and nothing else. The canvas is that
+        of the images (B, 3, H, W), whatever the subnet's own is.
+        """
+
+    @abstractmethod
+    def extract(self, subnet: Any) -> Detector:
+        """A plain detector with copies of the subnet's weights, in evaluation mode on the CPU.
+
+        It shares no memory with `shared`. Its BatchNorm statistics are the shared ones, which fit no subnet:
+        `calibrate.recalibrate` measures its own.
+        """
+
+    def begin_phase(self, number: int) -> None:  # noqa: B027 - most have nothing to do
+        """Called before the first step of each phase of a training, with the weights that the phase before left.
+
+        It may move weights about, as long as the largest subnet computes what it did.
+        """

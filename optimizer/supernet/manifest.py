@@ -1,0 +1,150 @@
+"""What the folder of a teacher pool says of the pool: how it is trained, on which images, and the AP it came to.
+
+`training.json` stands there while the pool is trained; `pool.json`, written last, makes it a trained one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from deploy.data import Dataset
+from deploy.files import hash_file, write_file
+from optimizer.errors import InputError
+from optimizer.supernet.catalogue import config_from_json
+from optimizer.supernet.config import SupernetConfig
+
+__all__ = ["Manifest", "find_manifest", "is_trained", "key_pool", "phase_path", "read_manifest"]
+
+SCHEMA = 1
+TRAINED = "pool.json"
+IN_TRAINING = "training.json"
+NO_MATTER = {"checkpoint_every_s", "max_bad_losses"}
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A teacher pool on disk, without its weights.
+
+    Attributes:
+        data: SHA-256 of the training images' names, sizes and objects, and of the classes.
+        images: how many of them.
+        weights_sha256: of the file with the trained super-network; None while the pool is in training.
+        ap: AP on the validation images of the subnets that were evaluated, by name.
+    """
+
+    folder: Path
+    config: SupernetConfig
+    class_names: tuple[str, ...]
+    images: int
+    data: str
+    weights_sha256: str | None = None
+    ap: Mapping[str, float] = field(default_factory=dict)
+
+    @staticmethod
+    def of_training(folder: Path, config: SupernetConfig, dataset: Dataset) -> Manifest:
+        """That of a pool whose training on these images begins."""
+        return Manifest(folder, config, dataset.class_names, len(dataset.records), _fingerprint(dataset))
+
+    def trained(self, ap: Mapping[str, float]) -> Manifest:
+        """That of the same pool, all of whose phases lie in its folder."""
+        return replace(self, weights_sha256=hash_file(self.weights), ap=ap)
+
+    @property
+    def is_trained(self) -> bool:
+        return self.weights_sha256 is not None
+
+    @property
+    def weights(self) -> Path:
+        """The file with the super-network as the last phase leaves it."""
+        return phase_path(self.folder, len(self.config.phases) - 1)
+
+    def has_its_weights(self) -> bool:
+        """Whether the weights are there, and the ones the pool was made with."""
+        return self.weights.is_file() and hash_file(self.weights) == self.weights_sha256
+
+    def is_of(self, dataset: Dataset) -> bool:
+        """Whether the pool is trained on these very images."""
+        return self.data == _fingerprint(dataset)
+
+    def write(self) -> None:
+        content = {
+            "config": self.config.model_dump(mode="json"), "class_names": list(self.class_names),
+            "images": self.images, "data": self.data,
+        }  # fmt: skip
+        if self.is_trained:
+            content |= {"schema": SCHEMA, "weights_sha256": self.weights_sha256, "ap": dict(self.ap)}
+        text = json.dumps(content, indent=2) + "\n"
+        write_file(self.folder / (TRAINED if self.is_trained else IN_TRAINING), text.encode())
+        if self.is_trained:
+            (self.folder / IN_TRAINING).unlink(missing_ok=True)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """That of a trained pool.
+
+    Raises:
+        InputError: there is none, or it is damaged.
+    """
+    return _read(folder, TRAINED)
+
+
+def find_manifest(folder: Path) -> Manifest | None:
+    """That of a pool, trained or in training; None where there is no pool.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    if is_trained(folder):
+        return _read(folder, TRAINED)
+    return _read(folder, IN_TRAINING) if (folder / IN_TRAINING).is_file() else None
+
+
+def is_trained(folder: Path) -> bool:
+    """Whether a trained pool is there."""
+    return (folder / TRAINED).is_file()
+
+
+def phase_path(folder: Path, phase: int) -> Path:
+    """Where the super-network lies as a phase left it."""
+    return folder / f"phase-{phase}.safetensors"
+
+
+def key_pool(config: SupernetConfig, dataset: Dataset) -> str:
+    """What makes a pool the one wanted: recipe, classes, and every image's name, size and objects; 12 hex digits.
+
+    How often a training is saved, and when it gives up, change nothing of the outcome and are not part of it.
+    """
+    recipe = config.model_dump(mode="json", exclude={"phases": {"__all__": {"train": NO_MATTER}}})
+    text = json.dumps(recipe, sort_keys=True)
+    return hashlib.sha256(f"{text}|{_fingerprint(dataset)}".encode()).hexdigest()[:12]
+
+
+def _read(folder: Path, name: str) -> Manifest:
+    try:
+        content = json.loads((folder / name).read_text())
+        if name == TRAINED and content["schema"] != SCHEMA:
+            raise InputError(f"{folder} has schema version {content['schema']}; this release reads version {SCHEMA}")
+        return Manifest(
+            folder, config_from_json(content["config"]), tuple(content["class_names"]), content["images"],
+            content["data"], content["weights_sha256"] if name == TRAINED else None, content.get("ap", {}),
+        )  # fmt: skip
+    except FileNotFoundError as error:
+        raise InputError(f"{folder} is not a teacher pool: it has no {name}") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
+        why = " ".join(repr(error).split())  # a fault that pydantic finds has several lines
+        raise InputError(f"the teacher pool {folder} is damaged: {name} cannot be read ({why:.120})") from error
+
+
+def _fingerprint(dataset: Dataset) -> str:
+    digest = hashlib.sha256("|".join(dataset.class_names).encode())
+    for record in dataset.records:
+        digest.update(f"{record.path.name} {record.width} {record.height}".encode())
+        digest.update(record.boxes_xyxy.tobytes())
+        digest.update(record.labels.tobytes())
+    return digest.hexdigest()
