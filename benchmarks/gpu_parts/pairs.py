@@ -17,10 +17,11 @@ from torchvision.models.detection.image_list import ImageList
 from deploy import Preprocess
 from deploy.data import read_dataset, read_image
 from optimizer.arch.families import base_arch
+from optimizer.arch.spec import ArchSpec
 from optimizer.detectors import Detector, build_detector
 from optimizer.supernet.calibrate import recalibrate
 
-__all__ = ["CASES", "KINDS", "Agreement", "Found", "build_pair", "draw_canvas", "match"]
+__all__ = ["CASES", "KINDS", "Agreement", "Found", "build_pair", "draw_canvas", "match", "r50_arch"]
 
 NUM_CLASSES = 80
 KINDS = ("faster_rcnn", "retinanet")
@@ -76,14 +77,17 @@ class TorchvisionDetector(nn.Module):
         return found["boxes"][:MOST], found["scores"][:MOST], found["labels"][:MOST]
 
 
+def r50_arch(kind: str, size: tuple[int, int], region_proposals: int = 1000) -> ArchSpec:
+    """R50-FPN as torchvision has it: with its anchors at every size. The region proposals are a Faster R-CNN's."""
+    arch = base_arch("r50", size, kind, region_proposals if kind == "faster_rcnn" else None)
+    return replace(arch, head=replace(arch.head, anchor_scale=8))
+
+
 def build_pair(
     kind: str, size: tuple[int, int], canvas: np.ndarray, device: torch.device, region_proposals: int = 1000
 ) -> tuple[Detector, TorchvisionDetector]:
     """Both detectors on the device, in evaluation mode, of random weights that detect as trained ones do."""
-    own = region_proposals if kind == "faster_rcnn" else None
-    arch = base_arch("r50", size, detector=kind, region_proposals=own)
-    arch = replace(arch, anchor_scale=8)  # torchvision's anchors at every size
-    ours = build_detector(arch, NUM_CLASSES, seed=0).to(device)
+    ours = build_detector(r50_arch(kind, size, region_proposals), NUM_CLASSES, seed=0).to(device)
     image = torch.from_numpy(canvas).to(device)
     recalibrate(ours, [image], device)
     if kind == "faster_rcnn":

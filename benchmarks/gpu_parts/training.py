@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from statistics import median
 from typing import Any
 
@@ -17,7 +16,7 @@ from deploy import Preprocess
 from deploy.data import read_dataset
 from gpu_parts.day import Day
 from gpu_parts.machine import read_gpu
-from optimizer.arch.families import base_arch
+from gpu_parts.pairs import r50_arch
 from optimizer.data.loader import TrainLoader
 from optimizer.detectors import Truth, build_detector
 from optimizer.detectors.faster_rcnn import count_box_samples
@@ -116,8 +115,9 @@ def time_ours(
     region_proposals: int = 1000,
 ) -> dict[str, Any]:
     """Our loop as a run has it: autocast, scaler, clipping, a look at each step's loss."""
-    arch = replace(base_arch("r50", size, region_proposals=region_proposals), anchor_scale=8)
-    detector = build_detector(arch, CLASSES, seed=0).to(memory_format=memory_format)
+    detector = build_detector(r50_arch("faster_rcnn", size, region_proposals), CLASSES, seed=0).to(
+        memory_format=memory_format
+    )
     times = [_start(device)]
     config = TrainConfig(epochs=1, lr=1e-4)
     trained = train(
@@ -142,7 +142,7 @@ def time_theirs(
     """
     torch.manual_seed(0)
     model = detection.fasterrcnn_resnet50_fpn(
-        weights=None, weights_backbone=None, num_classes=CLASSES + 1, trainable_backbone_layers=5,
+        weights=None, weights_backbone=None, num_classes=CLASSES + 1,
         rpn_post_nms_top_n_train=min(2000, 2 * region_proposals),
         box_batch_size_per_image=count_box_samples(region_proposals),
     )  # fmt: skip
@@ -184,11 +184,11 @@ def time_waiting(
         workers=workers,
     )  # fmt: skip
     watched = Watched(loader)
-    arch = base_arch("r50", size)
     times = [_start(device)]
+    detector = build_detector(r50_arch("faster_rcnn", size), CLASSES, seed=0)
     train(
-        build_detector(arch, CLASSES, seed=0), watched, DetectionStep(), TrainConfig(epochs=epochs, lr=1e-4),
-        device=device, seed=0, report=lambda progress: times.append(time.perf_counter()),
+        detector, watched, DetectionStep(), TrainConfig(epochs=epochs, lr=1e-4), device=device, seed=0,
+        report=lambda progress: times.append(time.perf_counter()),
     )  # fmt: skip
     first = len(loader)  # the first epoch warms up
     seconds, waited = times[-1] - times[first], sum(watched.waited_s[first:])
