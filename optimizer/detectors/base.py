@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -82,7 +82,12 @@ class Detector(nn.Module):
 
     State-dict names are torchvision's (``backbone.body.layer1.0.conv1.weight``, ``backbone.fpn.inner_blocks...``,
     ``rpn.head...``, ``roi_heads...``, ``head...``), so that its checkpoints load and `morph` has one naming.
+
+    Attributes:
+        class_layers: how the names of the layers begin whose shape depends on the number of classes.
     """
+
+    class_layers: ClassVar[tuple[str, ...]] = ()
 
     arch: ArchSpec
     num_classes: int

@@ -47,6 +47,8 @@ class FasterRCNN(Detector):
     Labels are counted from 0 outside and from 1 inside, where 0 is the background.
     """
 
+    class_layers = ("roi_heads.box_predictor.",)
+
     def __init__(self, arch: ArchSpec, num_classes: int) -> None:
         super().__init__()
         head, width = arch.head, arch.maps[0].width

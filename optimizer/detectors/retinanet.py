@@ -29,6 +29,8 @@ VIEWED_ANCHORS = 64  # regions an image that distillation compares
 class RetinaNet(Detector):
     """One stage: classes and boxes for nine anchors a cell on P3 to P7."""
 
+    class_layers = ("head.classification_head.cls_logits.",)
+
     def __init__(self, arch: ArchSpec, num_classes: int) -> None:
         super().__init__()
         head, width = arch.head, arch.maps[0].width

@@ -17,8 +17,7 @@ from optimizer.errors import InputError
 
 __all__ = ["LoadReport", "load_weights"]
 
-CLASS_LAYERS = ("roi_heads.box_predictor.", "head.classification_head.cls_logits.")
-CLASSIFIER_PREFIXES = ("conv1.", "bn1.", "layer1.", "layer2.", "layer3.", "layer4.", "fc.")
+BODY = "backbone.body."
 WRAPPERS = ("model", "state_dict", "model_state_dict")
 
 
@@ -52,14 +51,13 @@ def load_weights(detector: Detector, path: Path) -> LoadReport:
         InputError: the file holds no weights, or weights of another architecture.
     """
     weights = _read_tensors(path)
-    if all(name.startswith(CLASSIFIER_PREFIXES) for name in weights):
-        weights = {f"backbone.body.{name}": value for name, value in weights.items() if not name.startswith("fc.")}
-        optional: tuple[str, ...] = ("backbone.fpn.", "rpn.", "roi_heads.", "head.")
-    else:
-        optional = CLASS_LAYERS
-    own = detector.state_dict()
+    own, class_layers = detector.state_dict(), detector.class_layers
+    of_classifier = not any(name.startswith("backbone.") for name in weights)
+    if of_classifier:  # what stands on its body is left out
+        children = {name.removeprefix(BODY).split(".")[0] for name in own if name.startswith(BODY)}
+        weights = {f"{BODY}{name}": value for name, value in weights.items() if name.split(".")[0] in children}
     wrong = [name for name, value in weights.items() if name in own and own[name].shape != value.shape]
-    unfit = [name for name in wrong if not name.startswith(CLASS_LAYERS)]
+    unfit = [name for name in wrong if not name.startswith(class_layers)]
     if unfit:
         name = unfit[0]
         raise InputError(
@@ -68,10 +66,12 @@ def load_weights(detector: Detector, path: Path) -> LoadReport:
         )
     fitting = {name: value for name, value in weights.items() if name not in wrong}
     if wrong:  # a head is taken over whole or not at all
-        fitting = {name: value for name, value in fitting.items() if not name.startswith(CLASS_LAYERS)}
+        fitting = {name: value for name, value in fitting.items() if not name.startswith(class_layers)}
     found = detector.load_state_dict(fitting, strict=False)
     missing = [name for name in found.missing_keys if not name.endswith("num_batches_tracked")]
-    lacking = [name for name in missing if not name.startswith(optional)]
+    lacking = [
+        name for name in missing if name.startswith(BODY) or not (of_classifier or name.startswith(class_layers))
+    ]
     if lacking or found.unexpected_keys:
         what = f"lacks {lacking[0]}" if lacking else f"has {found.unexpected_keys[0]}, which this detector has not"
         raise InputError(
