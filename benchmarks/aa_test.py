@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deploy import PROTOCOLS, LatencyRecord, Subject, compare, measure_models
+from deploy import PROTOCOLS, LatencyRecord, ModelSource, compare, measure_models
 from deploy.errors import MeasurementError
 from deploy.files import hash_file
 from deploy.measuring.canary import write_canary
@@ -65,7 +65,7 @@ def try_once(
     """One lease: the ratio, its interval, the verdict, the medians and what the records warn of; or the error."""
     try:
         records = measure_models(
-            {"first": Subject(model), "second": Subject(model)},
+            {"first": ModelSource(model), "second": ModelSource(model)},
             level=level,
             target=target,
             engine=engine,

@@ -25,7 +25,7 @@ import torch
 from export_vs_torchvision import describe_machine, spread_outputs
 from safetensors.torch import load_file
 
-from deploy import Bundle, BundleManifest, Preprocess, Subject, measure_models, open_engine, write_bundle
+from deploy import Bundle, BundleManifest, Preprocess, measure_models, open_engine, write_bundle
 from deploy.data import Dataset, read_dataset, read_image
 from deploy.errors import InputError, ParityError
 from deploy.export import NMS, GraphReport, check_parity, export_onnx
@@ -115,8 +115,7 @@ def compare_trained(detector: Detector, data: Path, folder: Path, latency: str |
         print(nms, rows[nms], flush=True)
     if latency is not None:
         images = [record.path for record in dataset.records[:64]]
-        subjects = {nms: Subject.of(bundle) for nms, bundle in bundles.items()}
-        for nms, record in measure_models(subjects, images, latency, report=print).items():
+        for nms, record in measure_models(bundles, images, latency, report=print).items():
             assert isinstance(record, LatencyRecord), f"no latency of {nms}: {record}"
             rows[nms]["latency"] = record.to_json()
     return rows

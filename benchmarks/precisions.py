@@ -18,7 +18,7 @@ from typing import Any
 
 from export_vs_torchvision import describe_machine
 
-from deploy import Bundle, LatencyRecord, Subject, compare, get_target, open_bundle
+from deploy import Bundle, LatencyRecord, compare, get_target, open_bundle
 from deploy.builders.precision import PRECISIONS
 from deploy.convert import convert
 from deploy.data import read_dataset
@@ -44,9 +44,8 @@ def list_artefacts(
 
 def measure(artefacts: dict[str, Bundle], data: Path, target: Target, level: str) -> dict[str, LatencyRecord]:
     images = [record.path for record in read_dataset(data, "val").records[:IMAGES]]
-    subjects = {name: Subject.of(bundle) for name, bundle in artefacts.items()}
     records = {}
-    for name, record in target.measure(subjects, images, level, report=print).items():
+    for name, record in target.measure(artefacts, images, level, report=print).items():
         assert isinstance(record, LatencyRecord), f"no latency of {name}: {record}"
         records[name] = record
     return records

@@ -16,8 +16,8 @@ from deploy.engines import Engine, TensorSpec, open_engine
 from deploy.measuring.measure import Measured, measure_models
 from deploy.measuring.protocols import PROTOCOLS, MeasuringProtocol
 from deploy.measuring.record import Comparison, LatencyRecord, MeasurementFailure, compare
-from deploy.measuring.timing import Subject
-from deploy.pipeline.detector import Detector, ModelSource, Timings
+from deploy.pipeline.detector import Detector, Timings
+from deploy.pipeline.model import ModelSource
 from deploy.pipeline.nms import Selection, parse_selection
 from deploy.pipeline.preprocess import Placement, Preprocess
 from deploy.targets import Target, TargetSpec, get_target
@@ -54,6 +54,8 @@ __all__ = [
     "prepare_model",
     "write_bundle",
 ]
+
+Subject = ModelSource  # the name that 0.1.0 had for a model to be timed
 
 
 def open_detector(bundle: str | Path, threads: int | None = None) -> Detector:

@@ -16,7 +16,7 @@ from deploy.builders.trunk import find_trunk
 from deploy.bundles.bundle import MODEL_FILE, Bundle, write_bundle
 from deploy.engines import ENGINES
 from deploy.errors import CompatibilityError, InputError
-from deploy.pipeline.detector import ModelSource
+from deploy.pipeline.model import ModelSource
 from deploy.targets.base import Target, TargetSpec
 from deploy.targets.local import LocalTarget
 
@@ -81,8 +81,7 @@ def convert(
 
         def evaluate(candidate: onnx.ModelProto) -> float:
             path.write_bytes(candidate.SerializeToString(deterministic=True))
-            source = ModelSource(path, bundle.preprocess, bundle.head, bundle.selection)
-            precise, _ = evaluate_artefact(source, bundle.class_names, validation, target, report)
+            precise, _ = evaluate_artefact(ModelSource.of(bundle, path), bundle.class_names, validation, target, report)
             found.append(precise)
             return precise.ap
 

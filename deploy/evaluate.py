@@ -15,7 +15,7 @@ from deploy.data.images import ImageFile
 from deploy.data.records import Dataset, ImageId
 from deploy.detections import Detections
 from deploy.errors import EngineError, InputError
-from deploy.pipeline.detector import DetectionModel
+from deploy.pipeline.model import ModelSource
 from deploy.targets.base import Target
 
 __all__ = ["AveragePrecision", "evaluate_artefact", "evaluate_detections", "match_classes"]
@@ -93,7 +93,7 @@ def match_classes(class_names: Sequence[str], dataset: Dataset) -> np.ndarray:
 
 
 def evaluate_artefact(
-    source: DetectionModel,
+    source: ModelSource,
     class_names: Sequence[str],
     dataset: Dataset,
     target: Target,

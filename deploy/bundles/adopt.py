@@ -18,7 +18,8 @@ from deploy.errors import DeployError, InputError
 from deploy.files import hash_file
 from deploy.pipeline.batch import find_image_input
 from deploy.pipeline.decode import get_head
-from deploy.pipeline.detector import Detector, ModelSource
+from deploy.pipeline.detector import Detector
+from deploy.pipeline.model import ModelSource
 from deploy.pipeline.preprocess import Preprocess
 
 __all__ = ["COCO_CLASSES", "adopt_model", "find_canvas_size", "read_class_names", "require_trust"]

@@ -13,6 +13,7 @@ from typing import Any, Mapping
 from deploy.bundles.archive import write_archive
 from deploy.errors import DeployError, InputError
 from deploy.files import hash_file, replace_folder
+from deploy.pipeline.model import ModelSource
 from deploy.pipeline.nms import Selection, parse_selection
 from deploy.pipeline.preprocess import Preprocess
 
@@ -98,28 +99,15 @@ class BundleManifest:
             raise InputError(f"not a bundle's description: {error!r}") from error
 
 
-@dataclass(frozen=True)
-class Bundle:
+class Bundle(ModelSource):
     """A bundle on disk whose every file was checked."""
 
-    folder: Path
-    manifest: BundleManifest = field(repr=False)
+    preprocess: Preprocess
+    head: str
 
-    @property
-    def model(self) -> Path:
-        return self.folder / MODEL_FILE
-
-    @property
-    def preprocess(self) -> Preprocess:
-        return self.manifest.preprocess
-
-    @property
-    def head(self) -> str:
-        return self.manifest.head
-
-    @property
-    def selection(self) -> Selection | None:
-        return self.manifest.selection
+    def __init__(self, folder: Path, manifest: BundleManifest) -> None:
+        super().__init__(folder / MODEL_FILE, manifest.preprocess, manifest.head, manifest.selection)
+        self.folder, self.manifest = folder, manifest
 
     @property
     def class_names(self) -> tuple[str, ...]:

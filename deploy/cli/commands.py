@@ -32,10 +32,10 @@ from deploy.engines.base import check_model_file
 from deploy.engines.plan import read_plan
 from deploy.errors import CompatibilityError, InputError, MeasurementError
 from deploy.measuring.record import LatencyRecord, compare
-from deploy.measuring.timing import Subject
 from deploy.pipeline.annotate import AnnotatedFolder
 from deploy.pipeline.decode import get_head
-from deploy.pipeline.detector import Detector, ModelSource
+from deploy.pipeline.detector import Detector
+from deploy.pipeline.model import ModelSource
 from deploy.pipeline.preprocess import Preprocess
 from deploy.pipeline.sources import iterate_frames, list_sources
 from deploy.targets import LINKS, TARGETS, Target, describe_conditions, get_target, read_target, require_working
@@ -315,13 +315,13 @@ def _measure(
     return records
 
 
-def _read_subject(path: str, with_images: bool, trust: bool) -> Subject:
+def _read_subject(path: str, with_images: bool, trust: bool) -> ModelSource:
     """A bundle, or a bare model; images reach the latter on a canvas of its size, with values 0 to 255."""
     if Path(path).is_dir() or Path(path).name == "bundle.json":
-        return Subject.of(open_bundle(path))
+        return open_bundle(path)
     require_trust(check_model_file(path, "ONNX model"), trust)
     if not with_images:
-        return Subject(Path(path))
+        return ModelSource(Path(path))
     with open_engine(path, 1) as engine:
         inputs = engine.inputs
     size = find_canvas_size(inputs)
@@ -331,7 +331,7 @@ def _read_subject(path: str, with_images: bool, trust: bool) -> Subject:
                 path, ", ".join(map(str, inputs))
             )
         )
-    return Subject(Path(path), Preprocess(*size))
+    return ModelSource(Path(path), Preprocess(*size))
 
 
 def _open_runnable(path: str) -> Bundle:

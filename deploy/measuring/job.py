@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Callable, Mapping, Optional, Sequence, Union
@@ -18,10 +17,9 @@ from deploy.measuring.clocks import cool_down
 from deploy.measuring.device import DeviceFingerprint, read_fingerprint
 from deploy.measuring.protocols import MeasuringProtocol, get_protocol
 from deploy.measuring.record import LatencyRecord, MeasurementFailure
-from deploy.measuring.timing import NOISE_SEED, Lease, Subject, Timed
+from deploy.measuring.timing import NOISE_SEED, Lease, Timed
 from deploy.measuring.watching import Stay, uses_gpu, watch_lease
-from deploy.pipeline.nms import parse_selection
-from deploy.pipeline.preprocess import Preprocess
+from deploy.pipeline.model import ModelSource
 from deploy.pipeline.sources import iterate_images
 from deploy.sensors import find_slowdown
 
@@ -37,7 +35,7 @@ At = Callable[[Optional[str]], None]  # takes the model that runs from now on
 class Job:
     """One process's part of a measurement; it travels to a child as JSON."""
 
-    subjects: Mapping[str, Subject]
+    subjects: Mapping[str, ModelSource]
     images: tuple[Path, ...]
     level: str
     target: str
@@ -59,20 +57,13 @@ class Job:
         return uses_gpu(self.engine)
 
     def to_json(self) -> dict[str, Any]:
-        value: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
-        return value
+        value = {item.name: getattr(self, item.name) for item in fields(self)}
+        subjects = {name: source.to_json() for name, source in self.subjects.items()}
+        return {**value, "subjects": subjects, "images": [str(path) for path in self.images]}
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Job:
-        subjects = {
-            name: Subject(
-                Path(item["model"]),
-                item["preprocess"] and Preprocess.from_json(item["preprocess"]),
-                item["head"],
-                parse_selection(item["selection"]),
-            )
-            for name, item in value["subjects"].items()
-        }
+        subjects = {name: ModelSource.from_json(item) for name, item in value["subjects"].items()}
         images, flags = tuple(map(Path, value["images"])), tuple(value["flags"])
         return Job(**{**value, "subjects": subjects, "images": images, "flags": flags})
 
@@ -121,24 +112,23 @@ def do_job(job: Job, report: Report = lambda line: None, at: At = lambda name: N
 def _make_record(
     job: Job, name: str, stay: Stay, device: DeviceFingerprint, measured_at: str, images: int, digest: str | None
 ) -> Measured:
-    lease, subject = stay.lease, job.subjects[name]
+    lease, source = stay.lease, job.subjects[name]
     timed = lease.timed[name]
     if timed.error is not None:
-        return MeasurementFailure(job.level, str(subject.model), job.target, timed.error)
-    whole = subject.head is not None and subject.preprocess is not None
+        return MeasurementFailure(job.level, str(source.model), job.target, timed.error)
     return LatencyRecord(
         level=job.level,
-        model_sha256=hash_file(subject.model),
+        model_sha256=hash_file(source.model),
         target=job.target,
         device=replace(device, runtime=timed.runtime, threads=timed.threads),
         lease=job.lease,
         measured_at=measured_at,
         windows_ms=tuple(timed.windows_ms),
-        pre_ms=find_median(timed.pre_ms) if whole else None,
+        pre_ms=find_median(timed.pre_ms) if source.detects else None,
         warm_up=(timed.warm_up,),
         bound=timed.bound,
-        feeds=_describe_feeds(subject, images),
-        images_sha256=digest if subject.preprocess is not None else None,
+        feeds=_describe_feeds(source, images),
+        images_sha256=digest if source.preprocess is not None else None,
         canaries=(lease.canary,),
         flags=job.flags + _list_flags(lease, timed, job.protocol) + stay.notes,
         mode=job.mode,
@@ -161,10 +151,10 @@ def _list_flags(lease: Lease, timed: Timed, protocol: MeasuringProtocol) -> tupl
     return (*flags, *timed.notes)
 
 
-def _describe_feeds(subject: Subject, images: int) -> str:
-    if not images or subject.preprocess is None:
+def _describe_feeds(source: ModelSource, images: int) -> str:
+    if not images or source.preprocess is None:
         return f"noise, seed {NOISE_SEED}"
-    prepared = "the bundle's preprocessing" if subject.head is not None else "values as given, not the model's own"
+    prepared = "the bundle's preprocessing" if source.head is not None else "values as given, not the model's own"
     return f"{images} images, {prepared}"
 
 

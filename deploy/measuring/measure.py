@@ -16,19 +16,19 @@ from deploy.measuring.job import Job, Measured, find_median, parse_measured
 from deploy.measuring.lease import lease_device
 from deploy.measuring.protocols import get_protocol
 from deploy.measuring.record import LatencyRecord, MeasurementFailure
-from deploy.measuring.timing import Subject
 from deploy.measuring.watching import note_company, uses_gpu
+from deploy.pipeline.model import ModelSource
 from deploy.pipeline.sources import list_images
 from deploy.sensors import merge_energies, read_now
 
-__all__ = ["Measured", "Subject", "measure_models"]
+__all__ = ["Measured", "measure_models"]
 
 TASK = "deploy.measuring.job:answer_job"
 Report = Callable[[str], None]
 
 
 def measure_models(
-    subjects: Mapping[str, Subject],
+    subjects: Mapping[str, ModelSource],
     images: Sequence[Path] = (),
     level: str = "screen",
     target: str = "cpu",

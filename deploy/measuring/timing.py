@@ -19,37 +19,16 @@ from deploy.errors import DeployError, InputError
 from deploy.measuring.canary import write_canary
 from deploy.measuring.protocols import MeasuringProtocol
 from deploy.measuring.record import Canary, WarmUp
-from deploy.pipeline.detector import DetectionModel, Detector, ModelSource, Timings
-from deploy.pipeline.nms import Selection
-from deploy.pipeline.preprocess import Preprocess
+from deploy.pipeline.detector import Detector, Timings
+from deploy.pipeline.model import ModelSource
 from deploy.sensors import Span
 
-__all__ = ["NOISE_SEED", "Lease", "Runner", "Subject", "Timed", "make_noise", "time_models"]
+__all__ = ["NOISE_SEED", "Lease", "Runner", "Timed", "make_noise", "time_models"]
 
 NOT_WARM = WarmUp(0, False)
 NOISE_SEED = 0
 FRESH_RUNS = 3
 BOTH_REACHED, CAPPED = "runs and seconds reached", "time cap"
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A model to be timed.
-
-    Attributes:
-        preprocess: how images become its input; None feeds noise.
-        head: how its outputs are decoded, which is timed too; None leaves them as they are. selection: the head's.
-    """
-
-    model: Path
-    preprocess: Preprocess | None = None
-    head: str | None = None
-    selection: Selection | None = None
-
-    @staticmethod
-    def of(source: DetectionModel) -> Subject:
-        """Of a `Bundle` or `ModelSource`."""
-        return Subject(source.model, source.preprocess, source.head, source.selection)
 
 
 @dataclass
@@ -91,7 +70,7 @@ class Runner:
 
     def __init__(
         self,
-        subject: Subject,
+        source: ModelSource,
         images: Sequence[np.ndarray],
         engine: str,
         threads: int | None,
@@ -100,24 +79,23 @@ class Runner:
         self._images = images
         self._count = 0
         self._detector: Detector | None = None
-        self._preprocess = subject.preprocess if len(images) else None
-        self._opening = (subject, prepare_model(subject.model, engine, level), engine, threads)
+        self._preprocess = source.preprocess if len(images) else None
+        self._opening = (ModelSource.of(source, prepare_model(source.model, engine, level)), engine, threads)
         self.open()
-        if subject.head is None or subject.preprocess is None:
-            self._noise = make_noise(self.engine.inputs, NOISE_SEED, subject.model.name)
+        if source.preprocess is None or not source.detects:
+            self._noise = make_noise(self.engine.inputs, NOISE_SEED, source.model.name)
         elif not len(images):
-            canvas = (subject.preprocess.height, subject.preprocess.width, 3)
+            canvas = (source.preprocess.height, source.preprocess.width, 3)
             self._images = [np.random.default_rng(NOISE_SEED).integers(0, 256, canvas, np.uint8)]
 
     def open(self) -> None:
         """Load the model, in memory and threads of its own."""
-        subject, file, engine, threads = self._opening
-        if subject.head is not None and subject.preprocess is not None:
-            source = ModelSource(file, subject.preprocess, subject.head, subject.selection)
+        source, engine, threads = self._opening
+        if source.detects:
             self._detector = Detector(source, threads, engine)
             self.engine = self._detector.engine
         else:
-            self.engine = open_engine(file, threads, engine)
+            self.engine = open_engine(source.model, threads, engine)
 
     def close(self) -> None:
         self.engine.close()
@@ -150,7 +128,7 @@ def make_noise(inputs: Sequence[TensorSpec], seed: int, model: str) -> dict[str,
 
 
 def time_models(
-    subjects: Mapping[str, Subject],
+    subjects: Mapping[str, ModelSource],
     images: Sequence[np.ndarray],
     protocol: MeasuringProtocol,
     engine: str,
@@ -171,7 +149,7 @@ def time_models(
     order = random.Random(seed)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="canary-")))
-        canary = Runner(Subject(write_canary(folder / "canary.onnx")), (), engine, threads, protocol.builder_level)
+        canary = Runner(ModelSource(write_canary(folder / "canary.onnx")), (), engine, threads, protocol.builder_level)
         stack.callback(canary.close)
         runners: dict[str, Runner] = {}
         for name, subject in subjects.items():

@@ -8,7 +8,8 @@ from typing import Callable, Mapping, Sequence
 import numpy as np
 
 from deploy.measuring.protocols import MeasuringProtocol
-from deploy.measuring.timing import Lease, Subject, time_models
+from deploy.measuring.timing import Lease, time_models
+from deploy.pipeline.model import ModelSource
 from deploy.sensors import Conditions, Energy, Watch, count_gpu_processes, find_energy, note_conditions
 from deploy.sensors.machine import read_busy_share
 
@@ -35,7 +36,7 @@ def uses_gpu(engine: str) -> bool:
 
 
 def watch_lease(
-    subjects: Mapping[str, Subject],
+    subjects: Mapping[str, ModelSource],
     images: Sequence[np.ndarray],
     protocol: MeasuringProtocol,
     engine: str,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter_ns
-from typing import Callable, Iterator, Mapping, NamedTuple, Protocol, Sequence, Union
+from typing import Callable, Iterator, Mapping, NamedTuple, Sequence, Union
 
 import numpy as np
 
@@ -15,44 +14,13 @@ from deploy.engines import open_engine
 from deploy.errors import InputError
 from deploy.pipeline.batch import find_image_input, find_layout
 from deploy.pipeline.decode import get_head
-from deploy.pipeline.nms import Selection
-from deploy.pipeline.preprocess import Placement, Preprocess
+from deploy.pipeline.model import ModelSource
+from deploy.pipeline.preprocess import Placement
 
-__all__ = ["DetectionModel", "Detector", "ModelSource", "Timings"]
+__all__ = ["Detector", "Timings"]
 
 
 ImageLike = Union[np.ndarray, str, Path]
-
-
-class DetectionModel(Protocol):
-    """What a detector is made of; a `Bundle` is one."""
-
-    @property
-    def model(self) -> Path: ...
-
-    @property
-    def preprocess(self) -> Preprocess: ...
-
-    @property
-    def head(self) -> str: ...
-
-    @property
-    def selection(self) -> Selection | None: ...
-
-
-@dataclass(frozen=True)
-class ModelSource:
-    """A model file that is not in a bundle, with what a bundle would say about it."""
-
-    model: Path
-    preprocess: Preprocess
-    head: str = "detections"
-    selection: Selection | None = None
-
-    @staticmethod
-    def of(source: DetectionModel, file: Path) -> ModelSource:
-        """A model with another file, as the plan that was built of it."""
-        return ModelSource(file, source.preprocess, source.head, source.selection)
 
 
 class Timings(NamedTuple):
@@ -87,7 +55,9 @@ class Detector:
             those of its head.
     """
 
-    def __init__(self, source: DetectionModel, threads: int | None = None, engine: str = "ort") -> None:
+    def __init__(self, source: ModelSource, threads: int | None = None, engine: str = "ort") -> None:
+        if source.preprocess is None or source.head is None:
+            raise InputError(f"{source.model.name}: a model detects with a preprocess and a head; here one is missing")
         head = get_head(source.head)
         self._decode, self._selection = head.decode, source.selection
         self._preprocess = source.preprocess

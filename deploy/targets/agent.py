@@ -25,16 +25,13 @@ from deploy.files import hash_file
 from deploy.measuring.clocks import LOCK_CLOCKS
 from deploy.measuring.measure import measure_models
 from deploy.measuring.protocols import MODES, PROTOCOLS
-from deploy.measuring.timing import Subject
-from deploy.pipeline.decode import HEADS
-from deploy.pipeline.detector import Detector, ModelSource
-from deploy.pipeline.nms import Selection, parse_selection
-from deploy.pipeline.preprocess import Preprocess
+from deploy.pipeline.detector import Detector
+from deploy.pipeline.model import ModelSource
 from deploy.targets.examine import Condition, examine_machine
 
 __all__ = ["AGENT_VERSION", "BOARD_LEASE", "detect_here", "serve"]
 
-AGENT_VERSION = 2
+AGENT_VERSION = 3
 BOARD_LEASE = "cpu"  # one lock a board, whatever its clients call it; the one of `--target cpu` on the board itself
 LINE_LIMIT = 1 << 20
 MODELS_LIMIT, IMAGES_LIMIT = 256, 4096
@@ -85,16 +82,9 @@ def _measure(request: Mapping[str, Any], cache: Path, say: Say) -> dict[str, Any
     if not isinstance(stated, dict) or not 0 < len(stated) <= MODELS_LIMIT:
         raise InputError(f"subjects names 1 to {MODELS_LIMIT} models")
     for name, item in stated.items():
-        if not NAME.match(name) or not isinstance(item, dict):
+        if not NAME.match(name):
             raise InputError(f"{name!r} is no model's name")
-        preprocess = item.get("preprocess")
-        head = None if item.get("head") is None else _take_choice(item, "head", HEADS)
-        subjects[name] = Subject(
-            _find_file(cache, item.get("model")),
-            None if preprocess is None else Preprocess.from_json(preprocess),
-            head,
-            _take_selection(item),
-        )
+        subjects[name] = _find_source(cache, item)
     measured = measure_models(
         subjects,
         _find_images(request, cache),
@@ -119,12 +109,8 @@ def detect_here(asked: Mapping[str, Any], say: Say) -> list[dict[str, Any]]:
     """The answer to the request "detect", for a process of its own."""
     request, cache = asked["request"], Path(asked["cache"])
     engine = _take_choice(request, "engine", ENGINES)
-    source = ModelSource(
-        prepare_model(_find_file(cache, request.get("model")), engine),
-        Preprocess.from_json(request.get("preprocess") or {}),
-        _take_choice(request, "head", HEADS),
-        _take_selection(request),
-    )
+    source = _find_source(cache, request.get("source"))
+    source = ModelSource.of(source, prepare_model(source.model, engine))
     images = _find_images(request, cache)
     sizes = [_parse_size(value) for value in request.get("sizes") or [None] * len(images)]
     if len(sizes) != len(images):
@@ -177,6 +163,14 @@ def _find_file(cache: Path, digest: Any) -> Path:
     return path
 
 
+def _find_source(cache: Path, value: Any) -> ModelSource:
+    """A model that was pushed: its description has its SHA-256 in place of a path."""
+    if not isinstance(value, dict):
+        raise InputError(f"{value!r} does not describe a model")
+    source = ModelSource.from_json(value)
+    return ModelSource.of(source, _find_file(cache, str(source.model)))
+
+
 def _find_images(request: Mapping[str, Any], cache: Path) -> list[Path]:
     images = request.get("images")
     if not isinstance(images, list) or len(images) > IMAGES_LIMIT:
@@ -197,13 +191,6 @@ def _take_choice(request: Mapping[str, Any], key: str, known: Mapping[str, Any])
     if not isinstance(value, str) or value not in known:
         raise InputError("{} is one of {}, not {!r}".format(key, ", ".join(known), value))
     return value
-
-
-def _take_selection(request: Mapping[str, Any]) -> Selection | None:
-    try:
-        return parse_selection(request.get("selection"))
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"selection is no thresholds and a count: {error!r}") from error
 
 
 def _take_number(request: Mapping[str, Any], key: str, most: float, least: float = 0.01) -> float:

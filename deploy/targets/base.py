@@ -11,9 +11,10 @@ from deploy.data.images import ImageFile
 from deploy.detections import Detections
 from deploy.errors import InputError
 from deploy.measuring.clocks import LOCK_CLOCKS
-from deploy.measuring.measure import Measured, Subject
+from deploy.measuring.measure import Measured
 from deploy.measuring.protocols import MODES
-from deploy.pipeline.detector import DetectionModel, Timings
+from deploy.pipeline.detector import Timings
+from deploy.pipeline.model import ModelSource
 from deploy.targets.examine import Condition
 from deploy.toml import load_toml
 
@@ -78,7 +79,7 @@ class Target(Protocol):
 
     def measure(
         self,
-        subjects: Mapping[str, Subject],
+        subjects: Mapping[str, ModelSource],
         images: Sequence[Path] = (),
         level: str = "screen",
         seed: int = 0,
@@ -88,7 +89,7 @@ class Target(Protocol):
         ...
 
     def detect(
-        self, source: DetectionModel, images: Sequence[ImageFile], report: Callable[[str], None] = lambda line: None
+        self, source: ModelSource, images: Sequence[ImageFile], report: Callable[[str], None] = lambda line: None
     ) -> Iterator[tuple[int, Detections, Timings]]:
         """As `Detector.detect_files`, on this device."""
         ...

@@ -10,8 +10,9 @@ from typing import Callable, Iterator, Mapping, Sequence
 from deploy.builders.build import prepare_model
 from deploy.data.images import ImageFile
 from deploy.detections import Detections
-from deploy.measuring.measure import Measured, Subject, measure_models
-from deploy.pipeline.detector import DetectionModel, Detector, ModelSource, Timings
+from deploy.measuring.measure import Measured, measure_models
+from deploy.pipeline.detector import Detector, Timings
+from deploy.pipeline.model import ModelSource
 from deploy.targets.base import TargetSpec
 from deploy.targets.examine import Condition, examine_machine
 
@@ -30,7 +31,7 @@ class LocalTarget:
 
     def measure(
         self,
-        subjects: Mapping[str, Subject],
+        subjects: Mapping[str, ModelSource],
         images: Sequence[Path] = (),
         level: str = "screen",
         seed: int = 0,
@@ -51,7 +52,7 @@ class LocalTarget:
         )
 
     def detect(
-        self, source: DetectionModel, images: Sequence[ImageFile], report: Callable[[str], None] = lambda line: None
+        self, source: ModelSource, images: Sequence[ImageFile], report: Callable[[str], None] = lambda line: None
     ) -> Iterator[tuple[int, Detections, Timings]]:
         """As `Detector.detect_files`."""
         prepared = ModelSource.of(source, prepare_model(source.model, self.spec.engine))

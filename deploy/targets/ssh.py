@@ -16,9 +16,10 @@ from deploy.data.images import ImageFile
 from deploy.detections import Detections
 from deploy.errors import BoardError, InputError
 from deploy.files import hash_file
-from deploy.measuring.measure import Measured, Subject
+from deploy.measuring.measure import Measured
 from deploy.measuring.protocols import get_protocol
-from deploy.pipeline.detector import DetectionModel, Timings
+from deploy.pipeline.detector import Timings
+from deploy.pipeline.model import ModelSource
 from deploy.pipeline.sources import list_images
 from deploy.targets.agent import AGENT_VERSION
 from deploy.targets.answers import parse_conditions, parse_detected, parse_measured
@@ -89,7 +90,7 @@ class SshTarget:
 
     def measure(
         self,
-        subjects: Mapping[str, Subject],
+        subjects: Mapping[str, ModelSource],
         images: Sequence[Path] = (),
         level: str = "screen",
         seed: int = 0,
@@ -109,13 +110,7 @@ class SshTarget:
         request = {
             "op": "measure",
             "subjects": {
-                name: {
-                    "model": digests[name],
-                    "preprocess": subject.preprocess and subject.preprocess.to_json(),
-                    "head": subject.head,
-                    "selection": subject.selection and subject.selection.to_json(),
-                }
-                for name, subject in subjects.items()
+                name: ModelSource.of(subject, Path(digests[name])).to_json() for name, subject in subjects.items()
             },
             "images": shown,
             "level": level,
@@ -141,7 +136,7 @@ class SshTarget:
                 raise agent.fail(str(error)) from error
 
     def detect(
-        self, source: DetectionModel, images: Sequence[ImageFile], report: Report = lambda line: None
+        self, source: ModelSource, images: Sequence[ImageFile], report: Report = lambda line: None
     ) -> Iterator[tuple[int, Detections, Timings]]:
         """As `Detector.detect_files`, found on the board."""
         there = []
@@ -157,10 +152,7 @@ class SshTarget:
                 part = there[start : start + DETECT_IMAGES]
                 request = {
                     "op": "detect",
-                    "model": model,
-                    "preprocess": source.preprocess.to_json(),
-                    "head": source.head,
-                    "selection": source.selection and source.selection.to_json(),
+                    "source": ModelSource.of(source, Path(model)).to_json(),
                     "images": [digest for _, _, digest in part],
                     "sizes": [image.labelled_size for _, image, _ in part],
                     "engine": self.spec.engine,

@@ -20,7 +20,7 @@ class Candidate:
     model: Path
     preprocess: Preprocess
     cost: Cost
-    head: str = "detections"
+    head: str | None = "detections"
     selection: Selection | None = None
 
 

@@ -143,6 +143,7 @@ class _HandOver:
         """Write the bundle of a plain export; returns its path relative to the run's folder."""
         evaluation, name = self.evaluation, name_export(trial.number)
         candidate = evaluation.candidate(trial)
+        assert candidate.head is not None
         manifest = BundleManifest(
             name=name,
             arch_id=trial.arch.arch_id,

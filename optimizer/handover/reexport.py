@@ -111,6 +111,7 @@ class Workshop:
         )[0]
 
     def _write(self, trial: DoneTrial, variant: Variant, source: ModelSource, ap: float, ap50: float) -> Bundle:
+        assert source.preprocess is not None and source.head is not None
         arch = variant.change_arch(trial.arch)
         cost = count(arch, len(self.evaluation.val_data.class_names))
         manifest = BundleManifest(

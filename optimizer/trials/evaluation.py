@@ -251,7 +251,7 @@ class Evaluation:
         tell_team(job)
         return train_student(job, student.detector, self.train_data, self.pool, self.device, show)
 
-    def _make_candidate(self, model: str, arch: ArchSpec, head: str, selection: Selection | None) -> Candidate:
+    def _make_candidate(self, model: str, arch: ArchSpec, head: str | None, selection: Selection | None) -> Candidate:
         cost = count(arch, len(self.train_data.class_names))
         return Candidate(self.artefacts.path(model), Preprocess.imagenet(*arch.input_size), cost, head, selection)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy import Bundle, BundleManifest, Selection, Subject, open_bundle, write_bundle
+from deploy import Bundle, BundleManifest, Selection, open_bundle, write_bundle
 from deploy.errors import DeployError, InputError
 from deploy.files import hash_file
 
@@ -33,7 +33,7 @@ def test_a_selection_travels_with_the_bundle(tmp_path: Path, tiny_model: Path, m
     selection = Selection(0.1, 0.4, 20)
     write_bundle(tmp_path / "out", tiny_model, replace(manifest, selection=selection))
     opened = open_bundle(tmp_path / "out")
-    assert opened.selection == opened.manifest.selection == selection and Subject.of(opened).selection == selection
+    assert opened.selection == opened.manifest.selection == selection and opened.selection == selection
 
 
 def test_a_bundle_from_before_there_were_selections_opens(manifest: BundleManifest) -> None:

@@ -62,7 +62,7 @@ def test_the_gate_sees_another_overlap(raw: tuple[Detector, GraphReport], canvas
 
 def test_a_graph_of_candidates_is_not_taken_for_one_that_selects(raw: tuple[Detector, GraphReport]) -> None:
     with pytest.raises(InputError, match="no output count"):
-        DeployedDetector(ModelSource(raw[1].path, Preprocess(*SIZE)), 1)
+        DeployedDetector(ModelSource(raw[1].path, Preprocess(*SIZE), "detections"), 1)
 
 
 def test_a_deployed_detector_selects_by_what_it_is_told(raw: tuple[Detector, GraphReport]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy import Subject, measure_models
+from deploy import ModelSource, measure_models
 from deploy.errors import InputError, MeasurementError
 from deploy.measuring.clocks import COOL_DOWN_S, check_clocks, cool_down, hold_clocks
 from deploy.sensors import Reading
@@ -86,7 +86,7 @@ def test_required_clocks_are_refused_before_any_work_without_root(
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     reports: list[str] = []
     with pytest.raises(InputError, match=r'lock_clocks = "require".*needs root'):
-        measure_models({"tiny": Subject(tiny_model)}, level="quick", lock_clocks="require", report=reports.append)
+        measure_models({"tiny": ModelSource(tiny_model)}, level="quick", lock_clocks="require", report=reports.append)
     assert not reports and not diary.exists()
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deploy import PROTOCOLS, Bundle, LatencyRecord, MeasurementFailure, Subject, compare, measure_models
+from deploy import PROTOCOLS, Bundle, LatencyRecord, MeasurementFailure, ModelSource, compare, measure_models
 from deploy.engines import ENGINES, TensorSpec
 from deploy.engines.ort import OrtEngine
 from deploy.errors import InputError, MeasurementError
@@ -37,7 +37,7 @@ def own_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "locks"))
 
 
-def job(subjects: dict[str, Subject], engine: str = "ort") -> Job:
+def job(subjects: dict[str, ModelSource], engine: str = "ort") -> Job:
     return Job(subjects, (), "quick", "cpu", engine, 1, 0, "lease", ("busy",))
 
 
@@ -46,7 +46,7 @@ def keep_quiet(line: str) -> None:
 
 
 def test_a_bare_model_is_fed_noise_and_the_record_says_so(tiny_model: Path) -> None:
-    record = measure_models({"tiny": Subject(tiny_model)}, level="quick", threads=1)["tiny"]
+    record = measure_models({"tiny": ModelSource(tiny_model)}, level="quick", threads=1)["tiny"]
     assert isinstance(record, LatencyRecord)
     assert record.feeds == "noise, seed 0" and record.images_sha256 is None and record.pre_ms is None
     assert record.model_sha256 == hash_file(tiny_model)
@@ -60,25 +60,25 @@ def test_a_bundle_is_fed_images_through_its_own_preprocessing(
     tiny_bundle: Bundle, write_image: Callable[..., Path]
 ) -> None:
     images = [write_image("one.png"), write_image("two.png", (30, 90))]
-    record = measure_models({"tiny": Subject.of(tiny_bundle)}, images, "quick", threads=1)["tiny"]
+    record = measure_models({"tiny": tiny_bundle}, images, "quick", threads=1)["tiny"]
     assert isinstance(record, LatencyRecord)
     assert record.feeds == "2 images, the bundle's preprocessing" and record.images_sha256 is not None
     assert record.pre_ms is not None and record.pre_ms > 0
-    again = measure_models({"tiny": Subject.of(tiny_bundle)}, images[::-1], "quick", threads=1)["tiny"]
+    again = measure_models({"tiny": tiny_bundle}, images[::-1], "quick", threads=1)["tiny"]
     assert isinstance(again, LatencyRecord) and again.images_sha256 != record.images_sha256, "their order counts"
 
 
 def test_a_bare_model_can_be_fed_images_and_the_record_says_how(
     tiny_model: Path, write_image: Callable[..., Path]
 ) -> None:
-    subject = Subject(tiny_model, Preprocess(64, 48))
+    subject = ModelSource(tiny_model, Preprocess(64, 48))
     record = measure_models({"tiny": subject}, [write_image()], "quick", threads=1)["tiny"]
     assert isinstance(record, LatencyRecord)
     assert record.feeds == "1 images, values as given, not the model's own" and record.pre_ms is None
 
 
 def test_models_of_one_lease_have_their_windows_in_step(tiny_bundle: Bundle, tiny_model: Path) -> None:
-    records = measure_models({"a": Subject.of(tiny_bundle), "b": Subject(tiny_model)}, level="quick", threads=1)
+    records = measure_models({"a": tiny_bundle, "b": ModelSource(tiny_model)}, level="quick", threads=1)
     a, b = records["a"], records["b"]
     assert isinstance(a, LatencyRecord) and isinstance(b, LatencyRecord)
     assert a.lease == b.lease and a.canaries == b.canaries and len(a.windows_ms) == len(b.windows_ms)
@@ -88,7 +88,7 @@ def test_models_of_one_lease_have_their_windows_in_step(tiny_bundle: Bundle, tin
 def test_a_model_that_cannot_run_is_a_failure_and_the_others_go_on(tiny_model: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"not a model" * 20)
-    records = measure_models({"good": Subject(tiny_model), "bad": Subject(broken)}, level="quick", threads=1)
+    records = measure_models({"good": ModelSource(tiny_model), "bad": ModelSource(broken)}, level="quick", threads=1)
     assert isinstance(records["good"], LatencyRecord)
     failure = records["bad"]
     assert isinstance(failure, MeasurementFailure) and "broken.onnx" in failure.reason
@@ -98,7 +98,7 @@ def test_a_model_that_cannot_run_is_a_failure_and_the_others_go_on(tiny_model: P
 def test_one_model_alone_that_cannot_run_is_a_failure_too(tmp_path: Path) -> None:
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"not a model" * 20)
-    assert isinstance(measure_models({"bad": Subject(broken)}, level="quick")["bad"], MeasurementFailure)
+    assert isinstance(measure_models({"bad": ModelSource(broken)}, level="quick")["bad"], MeasurementFailure)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_one_model_alone_that_cannot_run_is_a_failure_too(tmp_path: Path) -> Non
 )
 def test_wrong_requests_are_refused_before_any_work(tiny_model: Path, level: str, name: str, words: str) -> None:
     with pytest.raises(InputError, match=words):
-        measure_models({"tiny": Subject(tiny_model.with_name(name))}, level=level)
+        measure_models({"tiny": ModelSource(tiny_model.with_name(name))}, level=level)
 
 
 def test_nothing_to_measure_is_said() -> None:
@@ -117,7 +117,7 @@ def test_nothing_to_measure_is_said() -> None:
 
 def test_what_a_measurement_does_is_said(tiny_bundle: Bundle) -> None:
     said: list[str] = []
-    measure_models({"tiny": Subject.of(tiny_bundle)}, level="quick", threads=1, report=said.append)
+    measure_models({"tiny": tiny_bundle}, level="quick", threads=1, report=said.append)
     assert said[:2] == ["warming up tiny", "timing tiny: round 1"]
 
 
@@ -126,7 +126,7 @@ def test_an_engine_that_ends_its_process_before_any_model_is_no_models_fault(
 ) -> None:
     monkeypatch.setattr("sys.executable", "/bin/false")
     with pytest.raises(MeasurementError, match="no model was running, and the process ended with 1: no message"):
-        measure_models({"tiny": Subject(tiny_model)}, level="quick")
+        measure_models({"tiny": ModelSource(tiny_model)}, level="quick")
 
 
 DEADLY = """
@@ -148,7 +148,7 @@ def test_a_model_that_ends_its_process_costs_no_other_its_latency(
     (tmp_path / "site" / "sitecustomize.py").write_text(DEADLY)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
     deadly = shutil.copy(tiny_model, tmp_path / "deadly.onnx")
-    subjects = {name: Subject(model) for name, model in (("a", tiny_model), ("b", deadly), ("c", tiny_model))}
+    subjects = {name: ModelSource(model) for name, model in (("a", tiny_model), ("b", deadly), ("c", tiny_model))}
     said: list[str] = []
     monkeypatch.setitem(PROTOCOLS, "quick", replace(PROTOCOLS["quick"], processes=2))
     records = measure_models(subjects, level="quick", threads=1, report=said.append)
@@ -162,11 +162,11 @@ def test_a_model_that_ends_its_process_costs_no_other_its_latency(
 def test_an_error_in_a_child_is_raised_as_what_it_is(tiny_bundle: Bundle, tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"no image")
     with pytest.raises(InputError, match=r"broken\.png is not an image"):
-        measure_models({"tiny": Subject.of(tiny_bundle)}, [tmp_path / "broken.png"], "quick")
+        measure_models({"tiny": tiny_bundle}, [tmp_path / "broken.png"], "quick")
 
 
 def test_processes_are_merged_in_order_and_one_failure_is_a_failure(tiny_model: Path) -> None:
-    records = [do_job(job({"a": Subject(tiny_model)}))["a"] for _ in range(2)]
+    records = [do_job(job({"a": ModelSource(tiny_model)}))["a"] for _ in range(2)]
     merged = _merge(records)
     assert isinstance(merged, LatencyRecord)
     assert merged.windows_ms == records[0].windows_ms + records[1].windows_ms  # type: ignore[union-attr]
@@ -177,12 +177,12 @@ def test_processes_are_merged_in_order_and_one_failure_is_a_failure(tiny_model: 
 
 def test_the_collector_is_as_it_was_afterwards(tiny_model: Path) -> None:
     assert gc.isenabled()
-    do_job(job({"a": Subject(tiny_model)}))
+    do_job(job({"a": ModelSource(tiny_model)}))
     assert gc.isenabled()
 
 
 def test_every_record_says_its_mode_and_what_the_device_told(tiny_model: Path) -> None:
-    record = measure_models({"a": Subject(tiny_model)}, level="quick", threads=1)["a"]
+    record = measure_models({"a": ModelSource(tiny_model)}, level="quick", threads=1)["a"]
     assert isinstance(record, LatencyRecord)
     assert record.mode == "sustained" and len(record.conditions) == 1 and not record.device.clocks_locked
     assert record.gpu_ms is None and record.energy is None, "a CPU has none, and quick does not meter energy"
@@ -191,7 +191,7 @@ def test_every_record_says_its_mode_and_what_the_device_told(tiny_model: Path) -
 def test_burst_rests_before_every_run(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(MODES, "burst", 0.01)
     started = time.monotonic()
-    record = do_job(replace(job({"a": Subject(tiny_model)}), mode="burst"))["a"]
+    record = do_job(replace(job({"a": ModelSource(tiny_model)}), mode="burst"))["a"]
     assert isinstance(record, LatencyRecord) and record.mode == "burst"
     runs = len(record.samples_ms) + record.warm_up[0].runs
     assert runs >= 18 and time.monotonic() - started >= 0.01 * runs
@@ -210,7 +210,7 @@ def test_gpu_time_is_a_number_of_its_own(
     tiny_bundle: Bundle, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(ENGINES, "gpu", GpuEngine)
-    subjects = {"bundle": Subject.of(tiny_bundle), "bare": Subject(tiny_model)}
+    subjects = {"bundle": tiny_bundle, "bare": ModelSource(tiny_model)}
     for record in do_job(job(subjects, "gpu")).values():
         assert isinstance(record, LatencyRecord) and record.gpu_ms == 0.25
 
@@ -228,7 +228,7 @@ def test_a_gpu_is_watched_and_its_energy_metered(
 ) -> None:
     monkeypatch.setenv("FAKE_PROCESSES", "1")
     monkeypatch.setenv("FAKE_REASONS", "0x4")
-    subjects = {"a": Subject.of(tiny_bundle), "b": Subject(tiny_model)}
+    subjects = {"a": tiny_bundle, "b": ModelSource(tiny_model)}
     for record in do_job(replace(job(subjects), flags=tuple(note_company("ort")))).values():
         assert isinstance(record, LatencyRecord) and record.energy is not None
         (conditions,) = record.conditions
@@ -247,13 +247,13 @@ def test_a_gpu_that_slows_itself_down_gives_no_latency(
 ) -> None:
     monkeypatch.setenv("FAKE_REASONS", "0x40")
     with pytest.raises(MeasurementError, match=r"slowed itself down .* hw thermal slowdown .*measure again"):
-        do_job(job({"a": Subject(tiny_model)}))
+        do_job(job({"a": ModelSource(tiny_model)}))
 
 
 def test_energy_that_cannot_be_read_is_absent_and_said(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deploy.sensors.catalogue.SYSFS", Path("/nowhere"))
     monkeypatch.setitem(PROTOCOLS, "quick", replace(PROTOCOLS["quick"], idle_s=60, energy_s=60))
-    record = do_job(job({"a": Subject(tiny_model)}))["a"]
+    record = do_job(job({"a": ModelSource(tiny_model)}))["a"]
     assert isinstance(record, LatencyRecord) and record.energy is None and record.to_json()["energy"] is None
     lines = describe_surroundings(record)
     assert "energy a frame not readable here" in lines
@@ -261,7 +261,7 @@ def test_energy_that_cannot_be_read_is_absent_and_said(tiny_model: Path, monkeyp
 
 
 def test_clocks_of_a_timing_between_two_readings_are_not_called_unreadable(tiny_model: Path) -> None:
-    record = measure_models({"a": Subject(tiny_model)}, level="quick", threads=1)["a"]
+    record = measure_models({"a": ModelSource(tiny_model)}, level="quick", threads=1)["a"]
     assert isinstance(record, LatencyRecord)
     brief = replace(record, conditions=(Conditions(start_c=49.0, end_c=50.0),))
     assert "GPU clock timed too briefly to be read" in describe_surroundings(brief)[0]

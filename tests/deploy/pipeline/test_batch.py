@@ -158,7 +158,7 @@ def test_one_image_may_be_given_to_a_model_of_several(open_model: Callable[[int]
 
 def test_counts_are_each_images_own(tmp_path: Path) -> None:
     model = write_detections(tmp_path / "m.onnx", 4)
-    with Detector(ModelSource(model, Preprocess(WIDTH, HEIGHT))) as detector:
+    with Detector(ModelSource(model, Preprocess(WIDTH, HEIGHT), "detections")) as detector:
         levels = [200, 20, 20, 200, 200]
         found = detector.detect_batch([np.full((HEIGHT, WIDTH, 3), level, np.uint8) for level in levels])
     assert [len(one) for one in found] == [2, 1, 1, 2, 2], "and the padding row is never among them"

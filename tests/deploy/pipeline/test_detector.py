@@ -52,7 +52,7 @@ def test_times_are_given_apart(tiny_bundle: Bundle) -> None:
 
 def test_a_canvas_that_is_not_the_models_is_refused(tiny_model: Path) -> None:
     with pytest.raises(InputError, match=r"\[1, 3, 32, 32\].*\[1, 3, 48, 64\]"):
-        Detector(ModelSource(tiny_model, Preprocess(32, 32)))
+        Detector(ModelSource(tiny_model, Preprocess(32, 32), "detections"))
 
 
 def test_a_closed_detector_says_so(tiny_bundle: Bundle) -> None:

@@ -59,7 +59,7 @@ def agent(tmp_path: Path) -> Iterator[Agent]:
 
 
 def measuring(agent: Agent, bundle: Bundle, **changes: Any) -> dict[str, Any]:
-    subject = {"model": agent.put(bundle.model), "preprocess": bundle.preprocess.to_json(), "head": bundle.head}
+    subject = {**bundle.to_json(), "model": agent.put(bundle.model)}
     request = {"op": "measure", "limit_s": 60, "subjects": {"tiny": subject}, "images": [], "level": "quick"}
     return {**request, "engine": "ort", "threads": 1, "seed": 0, "lease_s": 10, **MODE, **changes}
 
@@ -106,7 +106,7 @@ def test_a_model_that_ends_its_process_is_at_fault_and_the_agent_goes_on(tmp_pat
     try:
         request = measuring(agent, tiny_bundle)
         subject, image = request["subjects"]["tiny"], agent.put(tmp_path / "image.png")
-        answer = agent.ask({"op": "detect", "limit_s": 60, "engine": "ort", "images": [image], **subject})
+        answer = agent.ask({"op": "detect", "limit_s": 60, "engine": "ort", "images": [image], "source": subject})
         assert not answer["ok"] and answer["of_model"] and "ended by SIGSEGV" in answer["error"]
         answer = agent.ask(request)
         assert not answer["ok"] and "no model was running, and the process ended by SIGSEGV" in answer["error"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from deploy import Bundle, LatencyRecord, MeasurementFailure, Subject, TargetSpec, measure_models
+from deploy import Bundle, LatencyRecord, MeasurementFailure, TargetSpec, measure_models
 from deploy.files import hash_file
 from deploy.targets.answers import parse_conditions, parse_detected, parse_measured
 
@@ -18,7 +18,7 @@ from deploy.targets.answers import parse_conditions, parse_detected, parse_measu
 def record(tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """A true one, as it travels."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    measured = measure_models({"a": Subject.of(tiny_bundle)}, level="quick", threads=1)["a"]
+    measured = measure_models({"a": tiny_bundle}, level="quick", threads=1)["a"]
     assert isinstance(measured, LatencyRecord)
     return measured.to_json()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy import Bundle, LatencyRecord, Subject, TargetSpec, get_target
+from deploy import Bundle, LatencyRecord, TargetSpec, get_target
 from deploy.builders.compatibility import VERSIONS
 from deploy.builders.precision import PRECISIONS as CONVERSIONS
 from deploy.data.images import ImageFile
@@ -160,7 +160,7 @@ def test_a_target_is_measured_in_its_mode_and_with_its_clocks(
     monkeypatch.setitem(MODES, "burst", 0.001)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))  # no jetson_clocks: nothing to lock, nothing to say
-    subjects = {"tiny": Subject.of(tiny_bundle)}
+    subjects = {"tiny": tiny_bundle}
     record = get_target(str(path)).measure(subjects, level="quick")["tiny"]
     assert isinstance(record, LatencyRecord) and record.mode == "burst" and not record.device.clocks_locked
     path.write_text('name = "mine"\nlock_clocks = "require"\n')
@@ -179,7 +179,7 @@ def test_a_target_measures_and_detects(
     (tmp_path / "mine.toml").write_text('name = "mine"\nthreads = 1\n')
     target = get_target(str(tmp_path / "mine.toml"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    record = target.measure({"tiny": Subject.of(tiny_bundle)}, level="quick")["tiny"]
+    record = target.measure({"tiny": tiny_bundle}, level="quick")["tiny"]
     assert record.target == "mine"
     image = write_image()
     assert [(place, len(found)) for place, found, _ in target.detect(tiny_bundle, [ImageFile(image)])] == [(0, 2)]
