@@ -141,6 +141,7 @@ class Evaluation:
         self.progress.advance_step(1)
         candidate = self._make_candidate(model, student.arch, exported.head, exported.selection)
         exported = replace(exported, model=candidate.model)
+        assert exported.head is not None
         precision, _ = evaluate_artefact(
             exported, self.val_data.class_names, self.val_data, self.judge, self.progress.note
         )
