@@ -45,6 +45,33 @@ ARROWS = {
         "seeds": set(),
         "errors": set(),
     },
+    "deploy": {
+        "": {"builders", "bundles", "detections", "engines", "measuring", "pipeline", "targets"},
+        "cli": {
+            *("builders", "bundles", "convert", "data", "detections", "engines", "errors", "evaluate", "measuring"),
+            *("pipeline", "targets"),
+        },
+        "convert": {"builders", "bundles", "data", "engines", "errors", "evaluate", "pipeline", "targets"},
+        "evaluate": {"data", "detections", "errors", "pipeline", "targets"},
+        "targets": {
+            *("builders", "bundles", "child", "data", "detections", "engines", "errors", "files", "measuring"),
+            *("pipeline", "sensors", "toml"),
+        },
+        "measuring": {"builders", "child", "engines", "errors", "files", "pipeline", "sensors"},
+        "bundles": {"data", "engines", "errors", "files", "pipeline", "toml"},
+        "export": {"detections", "engines", "errors", "files", "pipeline"},
+        "pipeline": {"data", "detections", "engines", "errors", "video"},
+        "builders": {"child", "engines", "errors", "files", "sensors"},
+        "engines": {"errors", "files", "sensors"},
+        "sensors": {"child"},
+        "child": {"errors"},
+        "data": {"errors"},
+        "video": {"errors"},
+        "toml": {"errors"},
+        "files": set(),
+        "detections": set(),
+        "errors": set(),
+    },
 }
 USES_DEPLOY = {*("cli", "cost", "data", "errors", "handover", "report", "run", "store", "supernet", "train", "trials")}
 NO_TORCH = ("optimizer/arch", "optimizer/search", "optimizer/store", "optimizer/report")
