@@ -38,7 +38,7 @@ MODELS_LIMIT, IMAGES_LIMIT = 256, 4096
 TIME_LIMIT_S = 24 * 3600.0
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 DIGEST = re.compile(r"[0-9a-f]{64}\Z")
-DETECTING = "deploy.agent:detect_here"
+DETECTING = "deploy.targets.agent:detect_here"
 
 
 def serve(cache: Path) -> None:
