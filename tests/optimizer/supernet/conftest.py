@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from slim_pools import slim_arch
 from torch import Tensor
 
-from optimizer.arch import ArchSpec, FasterRCNNHead, FpnSpec, RetinaNetHead
 from optimizer.arch.pool import ElasticSpace, ElasticSubnet
 from optimizer.detectors import Detector, Truth, build_detector
 from optimizer.supernet.elastic import ElasticSupernet
@@ -25,20 +25,10 @@ FAMILIES = {
 }
 
 
-HEADS = {"faster_rcnn": FasterRCNNHead(16, 24, 20, anchor_scale=4), "retinanet": RetinaNetHead(1, anchor_scale=4)}
-
-
 @pytest.fixture(scope="module", autouse=True)
 def slim_necks_and_heads() -> Iterator[None]:
-    full = ElasticSpace.arch
-
-    def slim(space: ElasticSpace, subnet: ElasticSubnet) -> ArchSpec:
-        whole = full(space, subnet)
-        body = replace(whole.body, stem_width=16)
-        return replace(whole, body=body, neck=FpnSpec(16), head=HEADS[space.detector])
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ElasticSpace, "arch", slim)
+        patch.setattr(ElasticSpace, "arch", slim_arch)
         yield
 
 
