@@ -66,7 +66,7 @@ def test_a_bundle_opens_and_detects() -> None:
 
 def test_a_pool_is_listed_and_gives_a_teacher(pool: Path, tmp_path: Path) -> None:
     (summary,) = list_pools(pool.parent)
-    assert summary.finished and summary.config.family == "r18" and len(summary.ap) == 3
+    assert summary.is_trained and summary.config.name == "r18" and len(summary.ap) == 3
     data = read_dataset(write_shapes(tmp_path / "data", train=48, val=16, size=(96, 96), seed=3), "train")
     opened = open_pool(pool, data)
     member = opened.space.smallest()
