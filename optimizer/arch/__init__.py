@@ -1,26 +1,11 @@
 """What a detector is shaped like, as immutable values: no weights and no torch here."""
 
-from optimizer.arch.actions import (
-    ACTIONS,
-    Action,
-    AddLayer,
-    Edit,
-    IllegalAction,
-    Importance,
-    PruneBoxHead,
-    PruneChannels,
-    PruneFPN,
-    PruneLayer,
-    PruneRPN,
-    Rearrange,
-    Resize,
-    SetRegionProposals,
-    action_from_json,
-    kept_channels,
-    uniform_importance,
-)
+from optimizer.arch.actions import ACTIONS, action_from_json, uniform_importance
 from optimizer.arch.bodies import BODIES, BlockSpec, Body, ResNetSpec, StageSpec
-from optimizer.arch.channels import ChannelGroup
+from optimizer.arch.body_actions import AddLayer, PruneChannels, PruneLayer, Rearrange
+from optimizer.arch.canvas_actions import Resize, SetRegionProposals
+from optimizer.arch.channels import ChannelGroup, kept_channels
+from optimizer.arch.edits import Action, Edit, IllegalAction, Importance
 from optimizer.arch.encoding import arch_from_encoding, encoding_from_arch
 from optimizer.arch.families import FAMILIES, base_arch
 from optimizer.arch.heads import HEADS, FasterRCNNHead, Head, RetinaNetHead
@@ -28,6 +13,7 @@ from optimizer.arch.macs import Cost, count, count_parts
 from optimizer.arch.necks import NECKS, FpnSpec, Neck
 from optimizer.arch.space import Space, contains, legal_actions
 from optimizer.arch.spec import ArchSpec
+from optimizer.arch.width_actions import PruneBoxHead, PruneFPN, PruneRPN
 
 __all__ = [
     "ACTIONS",

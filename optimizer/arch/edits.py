@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Protocol
 
 from optimizer.arch.bodies.base import Position
+from optimizer.arch.bounds import Bounds
 from optimizer.arch.parts import IllegalAction
 from optimizer.arch.spec import ArchSpec
 
@@ -62,6 +63,11 @@ class Action(Protocol):
         ...
 
     def to_json(self) -> dict[str, Any]: ...
+
+    @classmethod
+    def list_candidates(cls, bounds: Bounds) -> Iterable[Action]:
+        """Every action of this kind within the bounds, in a fixed order, whatever the architecture."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from math import prod
 from random import Random
 from typing import Any
 
-from optimizer.arch.bodies import BlockSpec, ResNetSpec, StageSpec
 from optimizer.arch.families import FAMILIES
 from optimizer.arch.heads import HEADS
 from optimizer.arch.necks import FpnSpec
@@ -64,7 +63,7 @@ class ElasticSpace:
     """The subnets of one elastic super-network.
 
     Attributes:
-        family: backbone of `FAMILIES` without groups; coefficient 1.0 is its own width.
+        family: a sliceable body of `FAMILIES`; coefficient 1.0 is its own width.
         depths: for each stage the depths to choose from, ascending; the paper's R101 has 2-3, 2-4, 2-23, 2-3.
         widths: width coefficients, ascending (paper: 1.0, 1.25, 1.5).
         sizes: canvases (width, height), the super-network's first.
@@ -80,10 +79,9 @@ class ElasticSpace:
     detector: str = "faster_rcnn"
 
     def __post_init__(self) -> None:
-        family = FAMILIES.get(self.family)
-        if family is None or any(family.group_widths):
-            ungrouped = ", ".join(name for name, member in FAMILIES.items() if not any(member.group_widths))
-            raise InputError(f"a teacher pool is made from one of {ungrouped}, not {self.family!r}")
+        sliceable = [name for name, body in FAMILIES.items() if body.sliceable]
+        if self.family not in sliceable:
+            raise InputError(f"a teacher pool is made from one of {', '.join(sliceable)}, not {self.family!r}")
         if len(self.depths) != 4 or not all(self.depths) or min(min(choices) for choices in self.depths) < 1:
             raise InputError(f"a teacher pool has a choice of depths for each of four stages, not {self.depths}")
         if not self.widths or min(self.widths) <= 0 or not self.sizes:
@@ -157,11 +155,6 @@ class ElasticSpace:
         stage starts with a projection, because the super-network's does.
         """
         assert self.contains(subnet), f"{subnet} is not in this pool"
-        family = FAMILIES[self.family]
-        stages = []
-        for stage, (depth, coefficient) in enumerate(zip(subnet.depths, subnet.widths)):
-            widths = tuple(round(width * coefficient) for width in family.widths[stage])
-            first = BlockSpec(widths, stride=1 if stage == 0 else 2, projection=True)
-            stages.append(StageSpec((first, *[BlockSpec(widths)] * (depth - 1))))
+        body = FAMILIES[self.family].stretch(subnet.depths, subnet.widths)
         head = HEADS[self.detector].for_canvas(self.sizes[0]).propose(self.region_proposals)
-        return ArchSpec(subnet.size, ResNetSpec(tuple(stages)), FpnSpec(), head)
+        return ArchSpec(subnet.size, body, FpnSpec(), head)

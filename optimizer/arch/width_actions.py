@@ -5,14 +5,18 @@ The paper prunes the body alone, and then the neck and the heads are most of wha
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
+from optimizer.arch.bounds import Bounds
 from optimizer.arch.edits import Edit, IllegalAction, Importance, PlainAction, keep_blocks
 from optimizer.arch.spec import ArchSpec
 from optimizer.errors import InputError
 
 __all__ = ["PruneBoxHead", "PruneFPN", "PruneRPN"]
+
+W = TypeVar("W", bound="_PruneWidth")
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,10 @@ class _PruneWidth(PlainAction):
     def __post_init__(self) -> None:
         if not 0 < self.ratio < 1 or min(self.round_to, self.min_width) < 1:
             raise InputError(f"pruning a width needs a ratio between 0 and 1, rounding and floor from 1, not {self}")
+
+    @classmethod
+    def list_candidates(cls: type[W], bounds: Bounds) -> Iterable[W]:
+        return [cls(bounds.width_ratio, bounds.round_to, bounds.floor(cls.part))]
 
     def apply(self, arch: ArchSpec, importance: Importance) -> Edit:
         if self.part in arch.neck.widths:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
-from optimizer.arch.actions import Action
+from optimizer.arch.edits import Action
 from optimizer.arch.macs import Cost
 from optimizer.arch.spec import ArchSpec
 from optimizer.arch.subnets import Subnet

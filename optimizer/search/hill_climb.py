@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from optimizer.arch.actions import Action
+from optimizer.arch.edits import Action
 from optimizer.arch.space import Space, legal_actions
 from optimizer.arch.subnets import Subnet
 from optimizer.search.base import DoneTrial, History, Proposal, SpaceExhausted, list_done

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from optimizer.arch.actions import Action, uniform_importance
+from optimizer.arch.actions import uniform_importance
+from optimizer.arch.edits import Action
 from optimizer.arch.space import Space, legal_actions
 from optimizer.arch.spec import ArchSpec
 from optimizer.arch.subnets import Subnet

@@ -17,7 +17,7 @@ from deploy.data import Dataset
 from deploy.errors import BoardError, DeployError, InputError
 from deploy.evaluate import evaluate_artefact
 from deploy.targets import Target
-from optimizer.arch.actions import IllegalAction
+from optimizer.arch.edits import IllegalAction
 from optimizer.arch.macs import count
 from optimizer.arch.spec import ArchSpec
 from optimizer.arch.subnets import Subnet

@@ -18,7 +18,6 @@ from optimizer.arch import (
     IllegalAction,
     PruneChannels,
     Space,
-    base_arch,
     count,
     count_parts,
     legal_actions,
@@ -44,8 +43,8 @@ SPACE = Space(sizes=(SIZE, (128, 96)), region_proposals=(30, 20), min_width=8, m
 def smallest_family(kind: str) -> str:
     """The base of fewest parameters with a body of this kind."""
     return min(
-        (name for name, family in FAMILIES.items() if family.body().kind == kind),
-        key=lambda name: base_arch(name, SIZE).body.count(SIZE).params,
+        (name for name, body in FAMILIES.items() if body.kind == kind),
+        key=lambda name: FAMILIES[name].count(SIZE).params,
     )
 
 
@@ -55,7 +54,7 @@ def make_archs() -> Mapping[str, ArchSpec]:
     for body, neck, head in product(BODIES, NECKS, HEADS):
         try:
             arch = ArchSpec(
-                SIZE, FAMILIES[smallest_family(body)].body(), NECKS[neck](), HEADS[head].for_canvas(SIZE).propose(30)
+                SIZE, FAMILIES[smallest_family(body)], NECKS[neck](), HEADS[head].for_canvas(SIZE).propose(30)
             )
         except InputError:  # this neck does not join them
             continue

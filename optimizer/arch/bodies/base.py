@@ -85,6 +85,7 @@ class Block:
 
 
 B = TypeVar("B", bound=Block)
+S = TypeVar("S", bound="Body[Any]")
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,15 @@ class Body(Part, Generic[B]):
     @abstractmethod
     def name_norm(self, group: str) -> str:
         """The BatchNorm within the body whose scale decides over a group, by one of `ChannelGroup.names`."""
+
+    @property
+    def sliceable(self) -> bool:
+        """Whether its first channels and first blocks make a body of the same kind: what an elastic pool is made of."""
+        return False
+
+    def stretch(self: S, depths: tuple[int, ...], factors: tuple[float, ...]) -> S:
+        """With other depths, and widths that are multiples of its own; for each stage one. Of sliceable bodies only."""
+        raise AssertionError(f"a body of kind {self.kind} is not sliceable")
 
     def blocks(self) -> Iterator[tuple[int, int, B]]:
         """(stage index, block index, block), both from 0, in the order data flows."""

@@ -12,7 +12,7 @@ from optimizer.arch.cost import Cost, count_conv
 from optimizer.arch.maps import FeatureMap
 from optimizer.errors import InputError
 
-__all__ = ["STEM_WIDTH", "BlockSpec", "ResNetSpec", "lay_out_stages"]
+__all__ = ["STEM_WIDTH", "BlockSpec", "ResNetSpec", "lay_out_stages", "make_resnet"]
 
 STEM_WIDTH = 64
 
@@ -137,6 +137,20 @@ class ResNetSpec(Body[BlockSpec]):
         pool = Cost(flops_mmdet=self.stem_width * cells)
         return count_conv(3, self.stem_width, 7, cells, norm=True, relu=True) + pool
 
+    @property
+    def sliceable(self) -> bool:
+        """Grouped convolutions are not sliced."""
+        return not any(block.group_width for _, _, block in self.blocks())
+
+    def stretch(self, depths: tuple[int, ...], factors: tuple[float, ...]) -> ResNetSpec:
+        """Every stage starts with a projection, because a super-network's does; the stem keeps its width."""
+        stages = []
+        for index, (stage, depth, factor) in enumerate(zip(self.stages, depths, factors)):
+            widths = tuple(round(width * factor) for width in stage.blocks[0].widths)
+            first = BlockSpec(widths, stride=1 if index == 0 else 2, projection=True)
+            stages.append(StageSpec((first, *[BlockSpec(widths)] * (depth - 1))))
+        return replace(self, stages=tuple(stages))
+
     def name_block(self, position: Position) -> str:
         stage, block = position
         return f"layer{stage + 1}.{block}"
@@ -185,6 +199,18 @@ class ResNetSpec(Body[BlockSpec]):
             return []
         stage, block, _ = sites[0]
         return [ChannelGroup((f"stream:{stage}.{block}",), blocks[0].out_width, tuple(sites))]
+
+
+def make_resnet(
+    depths: tuple[int, ...], widths: Sequence[tuple[int, ...]], group_widths: tuple[int, ...] = (0, 0, 0, 0)
+) -> ResNetSpec:
+    """A ResNet as its paper's table gives it: blocks, `BlockSpec.widths` and `BlockSpec.group_width` of each stage."""
+    return ResNetSpec(
+        lay_out_stages(
+            [[stage_widths] * depth for stage_widths, depth in zip(widths, depths)],
+            [[group_width] * depth for group_width, depth in zip(group_widths, depths)],
+        )
+    )
 
 
 def lay_out_stages(

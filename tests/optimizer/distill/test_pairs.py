@@ -9,8 +9,17 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from optimizer.arch import ArchSpec, BlockSpec, FasterRCNNHead, FpnSpec, ResNetSpec, RetinaNetHead, StageSpec
-from optimizer.arch.actions import PruneFPN, uniform_importance
+from optimizer.arch import (
+    ArchSpec,
+    BlockSpec,
+    FasterRCNNHead,
+    FpnSpec,
+    PruneFPN,
+    ResNetSpec,
+    RetinaNetHead,
+    StageSpec,
+    uniform_importance,
+)
 from optimizer.arch.families import base_arch
 from optimizer.detectors import Truth, build_detector
 from optimizer.distill.config import DistillConfig

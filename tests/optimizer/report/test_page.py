@@ -15,7 +15,7 @@ from made_trials import make_done
 from PIL import Image
 from rich.console import Console
 
-from optimizer.arch.actions import PruneChannels, Resize
+from optimizer.arch import PruneChannels, Resize
 from optimizer.arch.macs import Cost
 from optimizer.handover.front import make_front
 from optimizer.handover.state import HandOverState

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 from made_trials import make_done
 
-from optimizer.arch.actions import PruneLayer
+from optimizer.arch import PruneLayer
 from optimizer.errors import RunFailed
 from optimizer.search import search
 from optimizer.search.base import DoneTrial, History, Proposal, SpaceExhausted, Trial, TrialFailed

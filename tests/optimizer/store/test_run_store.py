@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from made_trials import make_done
 
-from optimizer.arch.actions import PruneChannels, Resize
+from optimizer.arch import PruneChannels, Resize
 from optimizer.arch.families import base_arch
 from optimizer.arch.macs import Cost
 from optimizer.arch.pool import ElasticSubnet
