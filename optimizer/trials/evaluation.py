@@ -39,7 +39,7 @@ from optimizer.supernet.pool import TeacherPool
 from optimizer.train.config import TrainConfig
 from optimizer.train.loop import Progress, TrainingDiverged, TrainResult
 from optimizer.trials.export import export_model
-from optimizer.trials.jobs import StudentJob, count_steps, train_student
+from optimizer.trials.jobs import Batches, StudentJob, Teaching, count_steps, train_student
 from optimizer.trials.team import tell_team
 
 __all__ = ["Evaluation", "build_meter"]
@@ -86,7 +86,7 @@ class Evaluation:
 
     Attributes:
         history: the trials recorded so far, read anew at every call.
-        scratch: folder for the checkpoint of the training in hand and for a model before it is stored.
+        scratch: folder for the checkpoint of the current training and for a model before it is stored.
         pool: where teachers come from; None where no proposal has one.
     """
 
@@ -231,18 +231,14 @@ class Evaluation:
 
     def _train(self, number: int, student: Student, recipe: TrainConfig, teacher: Subnet | None) -> TrainResult:
         config = self.config
+        data = config.data or self.scratch.parent / "data"
         job = StudentJob(
-            arch=student.arch.to_json(),
-            teacher=teacher.to_json() if teacher is not None else None,
+            arch=student.arch,
             recipe=recipe,
-            distill=config.distill,
+            batches=Batches(data=data, size=config.batch_size, augment=config.augment, workers=config.workers),
             seed=derive_seed(config.seed, number),
-            batch_size=config.batch_size,
-            augment=config.augment,
-            workers=config.workers,
             checkpoint=self._checkpoint(number),
-            data=config.data or self.scratch.parent / "data",
-            pool=self.pool.folder if self.pool is not None else None,
+            teaching=self._find_teaching(teacher),
         )
         self.progress.start_step(f"{_name(number)}: train", count_steps(job, self.train_data))
 
@@ -251,6 +247,12 @@ class Evaluation:
 
         tell_team(job)
         return train_student(job, student.detector, self.train_data, self.pool, self.device, show)
+
+    def _find_teaching(self, teacher: Subnet | None) -> Teaching | None:
+        if teacher is None:
+            return None
+        assert self.pool is not None, "a teacher in a run without a pool"
+        return Teaching(pool=self.pool.folder, teacher=teacher, distill=self.config.distill)
 
     def _make_candidate(self, model: str, arch: ArchSpec, head: str | None, selection: Selection | None) -> Candidate:
         cost = count(arch, len(self.train_data.class_names))

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator
 
 from deploy import Preprocess
 from deploy.data import Dataset
 from optimizer.arch.spec import ArchSpec
-from optimizer.arch.subnets import subnet_from_json
+from optimizer.arch.subnets import Subnet, subnet_from_json
 from optimizer.data.loader import TrainLoader
 from optimizer.detectors.base import Detector
 from optimizer.distill.config import DistillConfig
@@ -23,36 +23,64 @@ from optimizer.train.distributed import current_world
 from optimizer.train.loop import Progress, TrainResult, train
 from optimizer.train.steps import DetectionStep, LossStep
 
-__all__ = ["StudentJob", "choose_device", "count_steps", "train_student"]
+__all__ = ["Batches", "StudentJob", "Teaching", "choose_device", "count_steps", "train_student"]
 
 
-class StudentJob(BaseModel):
+def _read_arch(value: Any) -> ArchSpec:
+    return value if isinstance(value, ArchSpec) else ArchSpec.from_json(value)
+
+
+def _read_subnet(value: Any) -> Subnet:
+    return subnet_from_json(value) if isinstance(value, dict) else value
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Batches(_Value):
+    """Which images a training sees, and how.
+
+    Attributes:
+        data: folder of the training images.
+        size: images per step, of all processes together.
+        workers: processes that prepare them.
+    """
+
+    data: Path
+    size: int
+    augment: str
+    workers: int
+
+
+class Teaching(_Value):
+    """Who teaches a student, and what.
+
+    Attributes:
+        pool: folder of the teacher pool that `teacher` is a subnet of.
+    """
+
+    pool: Path
+    teacher: Annotated[Subnet, PlainValidator(_read_subnet), PlainSerializer(lambda subnet: subnet.to_json())]
+    distill: DistillConfig
+
+
+class StudentJob(_Value):
     """Training of one student.
 
     Attributes:
-        arch: JSON of the student's `ArchSpec`.
-        teacher: JSON of the teacher's `Subnet`; None is plain training.
         seed: of the training and of its batches.
-        batch_size: images a step, of all processes together.
         checkpoint: where the training is saved as it goes; a file system that all processes see.
-        data: folder of the training images.
-        pool: folder of the teacher pool.
+        teaching: None is plain training.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     kind: Literal["student"] = "student"
-    arch: dict[str, Any]
-    teacher: dict[str, Any] | None
+    arch: Annotated[ArchSpec, PlainValidator(_read_arch), PlainSerializer(lambda arch: arch.to_json())]
     recipe: TrainConfig
-    distill: DistillConfig
+    batches: Batches
     seed: int
-    batch_size: int
-    augment: str
-    workers: int
     checkpoint: Path
-    data: Path
-    pool: Path | None
+    teaching: Teaching | None = None
 
 
 def train_student(
@@ -84,22 +112,15 @@ def choose_device() -> torch.device:
 def _build_loader(job: StudentJob, dataset: Dataset) -> TrainLoader:
     world = current_world()
     return TrainLoader(
-        dataset,
-        Preprocess.imagenet(*ArchSpec.from_json(job.arch).input_size),
-        batch_size=job.batch_size,
-        seed=job.seed,
-        augment=job.augment,
-        workers=job.workers,
-        rank=world.rank,
-        world=world.size,
-    )
+        dataset, Preprocess.imagenet(*job.arch.input_size), batch_size=job.batches.size, seed=job.seed,
+        augment=job.batches.augment, workers=job.batches.workers, rank=world.rank, world=world.size,
+    )  # fmt: skip
 
 
 def _build_step(job: StudentJob, pool: TeacherPool | None, device: torch.device) -> LossStep:
-    if job.teacher is None:
+    if job.teaching is None:
         return DetectionStep()
-    assert pool is not None, "a teacher without a pool it comes from"
-    student = ArchSpec.from_json(job.arch)
-    canvas = student.input_size if job.distill.teacher_canvas == "student" else None
-    teacher = pool.extract(subnet_from_json(job.teacher), device, canvas)
-    return DistillStep(student, teacher, job.distill).to(device)
+    assert pool is not None, "a teacher without the pool it comes from"
+    distill = job.teaching.distill
+    canvas = job.arch.input_size if distill.teacher_canvas == "student" else None
+    return DistillStep(job.arch, pool.extract(job.teaching.teacher, device, canvas), distill).to(device)

@@ -7,7 +7,7 @@ then all of them are in the same training, and its loop averages their gradients
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -17,7 +17,6 @@ import torch
 import torch.distributed as dist
 
 from deploy.data import Dataset, read_dataset
-from optimizer.arch.spec import ArchSpec
 from optimizer.detectors import build_detector
 from optimizer.errors import InputError, RunFailed
 from optimizer.supernet.pool import TeacherPool, open_pool
@@ -81,30 +80,48 @@ def tell_team(job: Job) -> None:
         _broadcast(job.model_dump(mode="json"))
 
 
+class _Shelf:
+    """Data sets and teacher pools, each read once."""
+
+    def __init__(self) -> None:
+        self._datasets: dict[Path, Dataset] = {}
+        self._pools: dict[Path, TeacherPool] = {}
+
+    def read(self, data: Path) -> Dataset:
+        if data not in self._datasets:
+            self._datasets[data] = read_dataset(data, "train")
+        return self._datasets[data]
+
+    def open(self, pool: Path, dataset: Dataset) -> TeacherPool:
+        if pool not in self._pools:
+            self._pools[pool] = open_pool(pool, dataset)
+        return self._pools[pool]
+
+
+def _train_phase(told: dict[str, Any], shelf: _Shelf) -> None:
+    job = PoolJob.model_validate(told)
+    train_phase(job, shelf.read(job.data), choose_device())
+
+
+def _train_student(told: dict[str, Any], shelf: _Shelf) -> None:
+    job = StudentJob.model_validate(told)
+    dataset = shelf.read(job.batches.data)
+    pool = shelf.open(job.teaching.pool, dataset) if job.teaching is not None else None
+    detector = build_detector(job.arch, len(dataset.class_names))  # its weights become those of the first process
+    train_student(job, detector, dataset, pool, choose_device())
+
+
+HELP: dict[str, Callable[[dict[str, Any], _Shelf], None]] = {"pool": _train_phase, "student": _train_student}
+
+
 def _help() -> None:
     """Train what the first process says, until it says that the run is over."""
-    datasets: dict[Path, Dataset] = {}
-    pools: dict[Path, TeacherPool] = {}
+    shelf = _Shelf()
     while (told := _listen()) != END:
         try:
-            if told["kind"] == "pool":
-                pool_job = PoolJob.model_validate(told)
-                train_phase(pool_job, _read_once(pool_job.data, datasets), choose_device())
-                continue
-            job = StudentJob.model_validate(told)
-            dataset = _read_once(job.data, datasets)
-            if job.pool is not None and job.pool not in pools:
-                pools[job.pool] = open_pool(job.pool, dataset)
-            detector = build_detector(ArchSpec.from_json(job.arch), len(dataset.class_names))  # weights: the first's
-            train_student(job, detector, dataset, pools[job.pool] if job.pool is not None else None, choose_device())
+            HELP[told["kind"]](told, shelf)
         except TrainingDiverged:
             continue  # so it has in the first process, which decides what follows
-
-
-def _read_once(folder: Path, datasets: dict[Path, Dataset]) -> Dataset:
-    if folder not in datasets:
-        datasets[folder] = read_dataset(folder, "train")
-    return datasets[folder]
 
 
 def _listen() -> dict[str, Any]:

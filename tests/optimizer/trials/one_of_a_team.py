@@ -21,7 +21,7 @@ from optimizer.recipes import smoke
 from optimizer.supernet.training import train_pool
 from optimizer.train.config import TrainConfig
 from optimizer.train.distributed import current_world
-from optimizer.trials.jobs import StudentJob, train_student
+from optimizer.trials.jobs import Batches, StudentJob, Teaching, train_student
 from optimizer.trials.team import assemble_team, tell_team
 
 CPU = torch.device("cpu")
@@ -43,9 +43,11 @@ def lead(folder: Path) -> None:
     )
     arch = base_arch("r18", (64, 64), region_proposals=20)
     job = StudentJob(
-        arch=arch.to_json(), teacher=pool.space.smallest().to_json(), recipe=TRAIN,
-        distill=DistillConfig(teacher_canvas="student"), seed=1, batch_size=2, augment="none", workers=0,
-        checkpoint=folder / "student.ckpt", data=folder / "data", pool=pool.folder,
+        arch=arch, recipe=TRAIN, batches=Batches(data=folder / "data", size=2, augment="none", workers=0), seed=1,
+        checkpoint=folder / "student.ckpt",
+        teaching=Teaching(
+            pool=pool.folder, teacher=pool.space.smallest(), distill=DistillConfig(teacher_canvas="student")
+        ),
     )  # fmt: skip
     detector = build_detector(arch, len(splits[0].class_names), seed=0)
     tell_team(job)

@@ -1,0 +1,39 @@
+"""A training as a value: what the other processes are told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from optimizer.arch import base_arch
+from optimizer.arch.pool import ElasticSubnet
+from optimizer.distill.config import DistillConfig
+from optimizer.train.config import TrainConfig
+from optimizer.trials.jobs import Batches, StudentJob, Teaching
+
+TEACHER = ElasticSubnet((2, 1, 2, 2), (1.5, 1.25, 1.0, 1.5), (160, 120))
+PLAIN = StudentJob(
+    arch=base_arch("r18", (160, 120)),
+    recipe=TrainConfig(epochs=1, lr=0.01),
+    batches=Batches(data=Path("images"), size=4, augment="light", workers=2),
+    seed=7,
+    checkpoint=Path("student.ckpt"),
+)
+TAUGHT = PLAIN.model_copy(
+    update={"teaching": Teaching(pool=Path("teachers"), teacher=TEACHER, distill=DistillConfig(temperature=2.0))}
+)
+
+
+@pytest.mark.parametrize("job", [PLAIN, TAUGHT], ids=["plain", "taught"])
+def test_a_job_survives_json(job: StudentJob) -> None:
+    told = json.loads(json.dumps(job.model_dump(mode="json")))
+    assert told["kind"] == "student"
+    assert StudentJob.model_validate(told) == job
+
+
+def test_an_unknown_field_is_refused() -> None:
+    with pytest.raises(ValidationError, match="epochs"):
+        StudentJob.model_validate({**PLAIN.model_dump(mode="json"), "epochs": 3})
