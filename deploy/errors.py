@@ -31,6 +31,10 @@ class SourceError(DeployError):
     """A camera or a stream that was being read gave no more frames."""
 
 
+class OutputError(DeployError):
+    """A picture or a video could not be written."""
+
+
 class MeasurementError(DeployError):
     """A latency could not be established; there is no number to report."""
 

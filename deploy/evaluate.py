@@ -13,12 +13,14 @@ import numpy as np
 
 from deploy.data.images import ImageFile
 from deploy.data.records import Dataset, ImageId
-from deploy.detections import Detections
-from deploy.errors import EngineError, InputError
+from deploy.detections import Detections, check_labels
+from deploy.errors import InputError
 from deploy.pipeline.model import ModelSource
 from deploy.targets.base import Target
 
 __all__ = ["AveragePrecision", "evaluate_artefact", "evaluate_detections", "match_classes"]
+
+MAX_DETECTIONS = 100  # of an image and class, as in COCO's protocol
 
 
 @dataclass(frozen=True)
@@ -42,11 +44,14 @@ class AveragePrecision:
     by_class: tuple[float | None, ...]
 
 
-def evaluate_detections(dataset: Dataset, results: Iterable[tuple[ImageId, Detections]]) -> AveragePrecision:
+def evaluate_detections(
+    dataset: Dataset, results: Iterable[tuple[ImageId, Detections]], max_detections: int = MAX_DETECTIONS
+) -> AveragePrecision:
     """Average precision of (image id, detections in image pixels) over a data set; crowds are ignored regions.
 
     Objects marked difficult are neither found nor missed.
 
+    The best `max_detections` of an image and class count; COCO's protocol has 100.
     An image without a result counts as one where nothing was detected.
 
     Raises:
@@ -62,17 +67,21 @@ def evaluate_detections(dataset: Dataset, results: Iterable[tuple[ImageId, Detec
         truth = _index(_coco_from_dataset(dataset))
         found = truth.loadRes(detections) if len(detections) else _index({**truth.dataset, "annotations": []})
         evaluation = _evaluation(truth, found)
+        evaluation.params.maxDets = [max_detections]
         evaluation.evaluate()
         evaluation.accumulate()
-        evaluation.summarize()
-    ap, ap50, ap75, small, medium, large = (float(value) if value >= 0 else None for value in evaluation.stats[:6])
+    precision = evaluation.eval["precision"][:, :, :, :, -1]  # IoU, recall, class, size, and that many detections
+    ap, ap50, ap75 = (_mean(precision[rows, :, :, 0]) for rows in (slice(None), slice(0, 1), slice(5, 6)))
     assert ap is not None and ap50 is not None and ap75 is not None
-    precision = evaluation.eval["precision"][:, :, :, 0, -1]  # IoU, recall, class, all areas, 100 detections
-    by_class = (precision[:, :, index] for index in range(precision.shape[2]))
-    return AveragePrecision(
-        ap, ap50, ap75, small, medium, large,
-        tuple(float(values.mean()) if (values > -1).all() else None for values in by_class),
-    )  # fmt: skip
+    small, medium, large = (_mean(precision[:, :, :, size]) for size in (1, 2, 3))
+    by_class = tuple(_mean(precision[:, :, label, 0]) for label in range(precision.shape[2]))
+    return AveragePrecision(ap, ap50, ap75, small, medium, large, by_class)
+
+
+def _mean(precision: np.ndarray) -> float | None:
+    """The mean over what there is; -1 stands for what the data set does not have."""
+    there = precision[precision > -1]
+    return float(there.mean()) if there.size else None
 
 
 def match_classes(class_names: Sequence[str], dataset: Dataset) -> np.ndarray:
@@ -98,6 +107,7 @@ def evaluate_artefact(
     dataset: Dataset,
     target: Target,
     report: Callable[[str], None] = lambda line: None,
+    max_detections: int = MAX_DETECTIONS,
 ) -> tuple[AveragePrecision, list[Path]]:
     """Average precision of a model file on a target, by the engine that runs it there, and images it could not read.
 
@@ -115,13 +125,12 @@ def evaluate_artefact(
         for position, found, _ in target.detect(source, images, report):
             report(f"image {position + 1} of {len(images)}")
             del unread[position]
-            if len(found) and found.labels.max() >= len(label_of):
-                raise EngineError(f"{source.model.name} detects class {found.labels.max()} of {len(label_of)}")
+            check_labels(found, class_names)
             labels, image_id = label_of[found.labels], dataset.records[position].image_id
             known = labels >= 0
             yield image_id, Detections(found.boxes_xyxy[known], found.scores[known], labels[known])
 
-    return evaluate_detections(dataset, detect_all()), list(unread.values())
+    return evaluate_detections(dataset, detect_all(), max_detections), list(unread.values())
 
 
 def _rows_of(position: int, found: Detections) -> np.ndarray:

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Callable, Sequence
 
 import numpy as np
 
 from deploy.bundles.bundle import Bundle, BundleManifest, write_bundle
+from deploy.bundles.propose import propose_head
 from deploy.data.classes import require_unique
 from deploy.data.text import read_lines
 from deploy.engines import TensorSpec, open_engine
 from deploy.engines.base import check_model_file
 from deploy.errors import DeployError, InputError
 from deploy.files import hash_file
-from deploy.pipeline.batch import find_image_input
-from deploy.pipeline.decode import get_head
+from deploy.pipeline.batch import ImageInput, explain_input, find_image_input
+from deploy.pipeline.decode import Head, get_head
 from deploy.pipeline.detector import Detector
 from deploy.pipeline.model import ModelSource
+from deploy.pipeline.nms import Selection
 from deploy.pipeline.preprocess import Preprocess
 
 __all__ = ["COCO_CLASSES", "adopt_model", "find_canvas_size", "read_class_names", "require_trust"]
@@ -43,10 +46,12 @@ COCO_CLASSES: tuple[str, ...] = (
 def adopt_model(
     model: Path,
     folder: str | Path,
-    head: str,
+    head: str | None,
     class_names: Sequence[str],
-    prepare: Callable[[int, int], Preprocess] | None = None,
+    prepare: Callable[[Head, int, int], Preprocess] | None = None,
     trust: bool = False,
+    max_detections: int | None = None,
+    report: Callable[[str], None] = lambda line: None,
 ) -> Bundle:
     """The bundle of an ONNX model that was not exported here; afterwards it is one like any other.
 
@@ -54,23 +59,32 @@ def adopt_model(
     here, and no bundle is written.
 
     Args:
-        prepare: the preprocessing for the (width, height) of the model's input; None is what models with this head are
-            usually fed with.
+        head: what its outputs mean; None proposes one by their names and shapes, and says why to `report`.
+        prepare: the preprocessing for the head and the (width, height) of the model's input; None is what models with
+            this head are usually fed with.
         trust: whether the caller vouches for where the file is from.
+        max_detections: the best so many remain of an image, where the graph does not select by itself.
 
     Raises:
         InputError: the file is not trusted, does not take images of a fixed number and size, keeps weights in other
             files, or its outputs are not those of the head or of this number of classes.
     """
     model = check_model_file(model, "ONNX model")
-    kind = get_head(head)
+    if head is not None:
+        get_head(head)
     require_trust(model, trust)
     with tempfile.TemporaryDirectory(prefix="adopt-") as aside:
         copy = Path(aside) / model.name
         shutil.copyfile(str(model), str(copy))
-        width, height = _read_canvas_size(copy, model)
-        preprocess = (prepare or kind.usual_preprocess)(width, height)
-        with Detector(ModelSource(copy, preprocess, head), 1) as detector:
+        taken, outputs = _read_ends(copy, model)
+        width, height = taken.width, taken.height
+        if head is None:
+            head, why = propose_head(outputs, taken.images, (width, height), len(class_names))
+            report(f"head {head}, as {model.name} answers with {why}; --head says otherwise")
+        kind = get_head(head)
+        selection = _choose_selection(head, kind, max_detections)
+        preprocess = (prepare or Head.usual_preprocess)(kind, width, height)
+        with Detector(ModelSource(copy, preprocess, head, selection), 1) as detector:
             count = detector.class_count
             if count is not None and count != len(class_names):
                 raise InputError(f"{model.name} tells {count} classes apart, but {len(class_names)} are named")
@@ -91,6 +105,8 @@ def adopt_model(
             head=head,
             precision="as adopted",
             nms="as adopted",
+            max_detections=max_detections or (kind.selection.max_detections if kind.selection else 100),
+            selection=selection,
         )
         return write_bundle(folder, copy, manifest)
 
@@ -106,9 +122,11 @@ def require_trust(model: Path, trust: bool) -> None:
 
 
 def find_canvas_size(inputs: Sequence[TensorSpec]) -> tuple[int, int] | None:
-    """(width, height) of the one image that a model with these inputs takes; None if it takes something else."""
+    """(width, height) of the one image [1, 3, height, width] float32 that a model takes; None if it takes others."""
     taken = find_image_input(inputs)
-    return (taken.width, taken.height) if taken is not None and taken.images == 1 else None
+    if taken is None or taken != ImageInput(1, taken.width, taken.height, taken.name):
+        return None
+    return taken.width, taken.height
 
 
 def read_class_names(source: str) -> tuple[str, ...]:
@@ -131,24 +149,33 @@ def read_class_names(source: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _read_canvas_size(copy: Path, model: Path) -> tuple[int, int]:
-    """Of a copy that lies alone; errors speak of the model it is a copy of."""
+def _choose_selection(name: str, head: Head, max_detections: int | None) -> Selection | None:
+    if max_detections is None:
+        return None
+    if head.selection is None:
+        raise InputError(f"a model of head {name} selects by itself: its graph says how many detections there are")
+    return replace(head.selection, max_detections=max_detections)
+
+
+def _read_ends(copy: Path, model: Path) -> tuple[ImageInput, Sequence[TensorSpec]]:
+    """Input and outputs of a copy that lies alone; errors speak of the model it is a copy of."""
     try:
-        inputs = _list_inputs(copy)
+        inputs, outputs = _list_ends(copy)
     except InputError as error:
-        _list_inputs(model)  # says what is wrong with the model itself
+        _list_ends(model)  # says what is wrong with the model itself
         raise InputError(
             f"{model} keeps weights in files beside it, and a bundle holds one file: save it as one"
         ) from error
     taken = find_image_input(inputs)
     if taken is None:
+        found = ", ".join(map(str, inputs))
         raise InputError(
-            "{} takes {}, not one image [1, 3, height, width] float32, or a fixed number of them: export it with "
-            "fixed shapes".format(model, ", ".join(map(str, inputs)))
+            f"{model} takes {found}, not one image [1, 3, height, width] float32, or a fixed number of them: "
+            f"{explain_input(inputs)}"
         )
-    return taken.width, taken.height
+    return taken, outputs
 
 
-def _list_inputs(model: Path) -> Sequence[TensorSpec]:
+def _list_ends(model: Path) -> tuple[Sequence[TensorSpec], Sequence[TensorSpec]]:
     with open_engine(model, 1) as engine:
-        return engine.inputs
+        return engine.inputs, engine.outputs

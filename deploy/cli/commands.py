@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
@@ -27,13 +27,14 @@ from deploy.cli.terminal import (
     show_progress,
     show_steps,
 )
+from deploy.detections import check_labels
 from deploy.engines import get_engine, open_engine
 from deploy.engines.base import check_model_file
 from deploy.engines.plan import read_plan
-from deploy.errors import CompatibilityError, InputError, MeasurementError
+from deploy.errors import CompatibilityError, DeployError, InputError, MeasurementError, OutputError, SourceError
 from deploy.measuring.record import LatencyRecord, compare
 from deploy.pipeline.annotate import AnnotatedFolder
-from deploy.pipeline.decode import get_head
+from deploy.pipeline.decode import Head
 from deploy.pipeline.detector import Detector
 from deploy.pipeline.model import ModelSource
 from deploy.pipeline.preprocess import Preprocess
@@ -59,8 +60,8 @@ def adopt_bundle(options: argparse.Namespace) -> None:
     """A bundle of a model from elsewhere, of what its file says and what the options add."""
     names = read_class_names(options.classes)
 
-    def prepare(width: int, height: int) -> Preprocess:
-        usual = get_head(options.head).usual_preprocess(width, height)
+    def prepare(head: Head, width: int, height: int) -> Preprocess:
+        usual = head.usual_preprocess(width, height)
         return replace(
             usual,
             order=options.order or usual.order,
@@ -70,7 +71,9 @@ def adopt_bundle(options: argparse.Namespace) -> None:
             antialias=options.antialias,
         )
 
-    bundle = adopt_model(options.model, options.out, options.head, names, prepare, options.trust)
+    bundle = adopt_model(
+        options.model, options.out, options.head, names, prepare, options.trust, options.max_detections, report_line
+    )
     preprocess = bundle.preprocess
     print("{}: head {}, {}x{} {}, {}".format(bundle.folder, bundle.head, preprocess.width, preprocess.height,
           preprocess.order, plural(len(names), "class", "classes")))  # fmt: skip
@@ -87,19 +90,41 @@ def run_bundle(options: argparse.Namespace) -> None:
             "there, and run it there"
         )
     with ExitStack() as stack:
-        source = ModelSource.of(bundle, prepare_model(bundle.model, spec.engine))
-        detector = stack.enter_context(Detector(source, spec.threads, spec.engine))
-        frames = stack.enter_context(closing(iterate_frames(sources, report_line, options.every)))
+        model = ModelSource.of(bundle, prepare_model(bundle.model, spec.engine))
+        detector = stack.enter_context(Detector(model, spec.threads, spec.engine))
         drawn = None
         if options.out is not None:
             drawn = stack.enter_context(AnnotatedFolder(options.out, bundle.class_names, report_line, options.every))
-        for frame in islice(frames, options.max_frames):
-            found, timings = detector.detect_timed(frame.image)
-            found = found.above(options.score)
-            if drawn is not None:
-                drawn.write(frame, found)
-            print(describe_frame(frame, found, timings, bundle, options.json), flush=True)
-            del frame  # one at a time: before the next one is decoded
+        errors: list[DeployError] = []
+        left = options.max_frames
+        for source in sources:  # one that fails is a line, and the next one is run
+            try:
+                with closing(iterate_frames([source], report_line, options.every)) as frames:
+                    for frame in islice(frames, left):
+                        found, timings = detector.detect_timed(frame.image)
+                        found = found.above(options.score)
+                        check_labels(found, bundle.class_names)
+                        if drawn is not None:
+                            drawn.write(frame, found)
+                        print(describe_frame(frame, found, timings, bundle, options.json), flush=True)
+                        left = None if left is None else left - 1
+                        del frame  # one at a time: before the next one is decoded
+                if drawn is not None:
+                    drawn.close()
+            except (InputError, SourceError, OutputError) as error:
+                errors.append(error)
+                if drawn is not None:
+                    with suppress(OutputError):
+                        drawn.close()
+                if len(sources) > 1:
+                    report_line(f"{error} (skipped)")
+            if left == 0:
+                break
+    if errors and len(errors) == len(sources):
+        rest = "" if len(sources) == 1 else f" (and none of the other {len(sources) - 1})"
+        raise type(errors[0])(f"{errors[0]}{rest}")
+    if errors:
+        raise SourceError(f"{len(errors)} of {len(sources)} sources could not be read or drawn")
 
 
 def evaluate_bundle(options: argparse.Namespace) -> None:
@@ -115,7 +140,9 @@ def evaluate_bundle(options: argparse.Namespace) -> None:
         report_line(f"{dataset.layout}: {summarise_problems(dataset.problems)}")
     target = _choose_target(options)
     try:
-        precision, unread = evaluate_artefact(bundle, bundle.class_names, dataset, target, show_progress)
+        precision, unread = evaluate_artefact(
+            bundle, bundle.class_names, dataset, target, show_progress, options.max_detections
+        )
     except ImportError as error:
         raise InputError(f"evaluating needs pycocotools ({error}): python3 -m pip install pycocotools") from error
     show_progress("")

@@ -69,7 +69,8 @@ heads:
 {}
 
 An image is scaled into the canvas's top-left corner; without options, its levels
-stay 0 to 255, the padding is 114, and the channels are in the head's order.
+stay 0 to 255 (0 to 1 for all heads but the first three), the padding is 114, and
+the channels are in the head's order.
 Labelled data is matched to the class names by name, so the ids that a data set
 gives its categories do not matter.
 
@@ -152,7 +153,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     adopt = _add_command(known, "adopt", commands.adopt_bundle, "make a bundle of an ONNX model from elsewhere")
     adopt.add_argument("model", metavar="MODEL.onnx", type=Path, help="of fixed shapes, in one file")
-    adopt.add_argument("--head", required=True, choices=list(HEADS), help="what its outputs mean, see below")
+    adopt.add_argument(
+        "--head", choices=list(HEADS), help="what its outputs mean, see below (default: by their names and shapes)"
+    )
     adopt.add_argument(
         "--classes", required=True, metavar="FILE|coco", help="class names, one a line, in the order of its labels"
     )
@@ -164,6 +167,9 @@ def build_parser() -> argparse.ArgumentParser:
         ("--pad", int, "grey levels of the padding (default: 114 114 114)"),
     ):
         adopt.add_argument(name, type=kind, nargs=3, metavar="N", help=text)
+    adopt.add_argument(
+        "--max-detections", type=_count, metavar="N", help="keep the best N of an image (default: the head's, 100)"
+    )
     adopt.add_argument("--antialias", action="store_true", help="shrink images as Pillow does (default: as OpenCV)")
     _add_trust(adopt)
     adopt.epilog, adopt.formatter_class = ADOPT_HELP, argparse.RawDescriptionHelpFormatter
@@ -174,6 +180,13 @@ def build_parser() -> argparse.ArgumentParser:
         "--data", metavar="PATH", type=Path, required=True, help="labelled images: a folder, or its data.yaml or JSON"
     )
     evaluate.add_argument("--split", default="val", choices=("train", "val", "test", "all"), help="default: val")
+    evaluate.add_argument(
+        "--max-detections",
+        type=_count,
+        default=100,
+        metavar="N",
+        help="best of an image and class (default: 100)",
+    )
     _add_target(evaluate)
     _add_threads(evaluate)
     _add_json(evaluate, "print JSON")

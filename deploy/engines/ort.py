@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Mapping
 
@@ -14,6 +15,15 @@ from deploy.sensors.machine import count_physical_cores
 __all__ = ["OrtEngine"]
 
 ERRORS_ONLY = 3
+SOURCE_PLACE = re.compile(r"\S+\.(?:cc|h|cpp|cu):\d+ ")
+SIGNATURE_END = re.compile(r"^(?: const)?(?: \[with [^]]*\])?")
+LFS_POINTER = b"version https://git-lfs"
+ADVICE = {  # by words of the runtime's reason
+    "Unsupported model IR version": " (a newer onnxruntime reads it, or export it for an older one)",
+    "opset": " (a newer onnxruntime may read it, or export it with opset 17)",
+    "Protobuf parsing failed": " (it is cut short, or is not ONNX)",
+    "xternal data": " (its weights are in a file that is not beside it)",
+}
 DTYPES = {
     "tensor(float)": "float32",
     "tensor(float16)": "float16",
@@ -89,7 +99,8 @@ class OrtEngine(Engine):
         try:
             return runtime.InferenceSession(str(self.path), options, providers=[self.provider], enable_fallback=0)
         except Exception as error:  # as in `_run`
-            raise InputError(f"{self.path} is not a model that ONNX Runtime can load: {_shorten(error)}") from error
+            reason = _shorten(error) + _advise(self.path, str(error))
+            raise InputError(f"{self.path} is not a model that ONNX Runtime can load: {reason}") from error
 
 
 def _import_runtime(messages: int, install: str) -> Any:
@@ -109,7 +120,28 @@ def _describe(node: Any, path: Path) -> TensorSpec:
 
 
 def _shorten(error: Exception) -> str:
-    """The part of a runtime's error that says what is wrong, on one line."""
+    """The reason that a runtime's error ends with, on one line and whole, without the place in the runtime's source."""
     text = " ".join(str(error).split()) or type(error).__name__
-    text = text.split(" failed:", 1)[-1] if " failed:" in text else text.split(" : ", 3)[-1]
-    return text if len(text) <= 200 else text[:197] + "..."
+    place = SOURCE_PLACE.search(text)
+    if place:
+        return _after_signature(text[place.end() :])
+    return text.split(" failed:", 1)[-1] if " failed:" in text else text.split(" : ", 3)[-1]
+
+
+def _after_signature(text: str) -> str:
+    """What follows the function's signature, whose parentheses may nest."""
+    depth = 0
+    for position, character in enumerate(text):
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if character == ")" and depth == 0:
+            rest = SIGNATURE_END.sub("", text[position + 1 :]).strip()
+            return rest or text
+    return text
+
+
+def _advise(path: Path, reason: str) -> str:
+    """What to do about a file that cannot be loaded, as far as its cause is known."""
+    with path.open("rb") as file:
+        if file.read(len(LFS_POINTER)) == LFS_POINTER:
+            return " (the file only points to one in Git LFS: git lfs pull)"
+    return next((advice for words, advice in ADVICE.items() if words in reason), "")

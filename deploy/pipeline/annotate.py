@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Callable, Sequence
 
 from deploy.detections import Detections
-from deploy.errors import DeployError
+from deploy.errors import OutputError
 from deploy.pipeline.draw import draw_detections
 from deploy.pipeline.sources import Source, SourceFrame
 from deploy.video import VideoWriter, find_library
@@ -15,6 +15,15 @@ from deploy.video import VideoWriter, find_library
 __all__ = ["AnnotatedFolder"]
 
 USUAL_FPS = 25.0  # where a source does not say
+LEAST_FPS, MOST_FPS = 1.0, 240.0  # what encoders take and players play
+RATE_STEP = 0.01
+
+
+def choose_rate(fps: float) -> float:
+    """A rate near this one that encoders take: MPEG-4 counts time in at most 65535 parts of a second."""
+    if not LEAST_FPS <= fps <= MOST_FPS:
+        return LEAST_FPS if fps < LEAST_FPS else MOST_FPS
+    return fps if fps <= 60 else round(fps, 2)
 
 
 class AnnotatedFolder:
@@ -26,12 +35,12 @@ class AnnotatedFolder:
 
     def __init__(self, folder: Path, class_names: Sequence[str], report: Callable[[str], None], every: int = 1) -> None:
         self._folder, self._class_names, self._report, self._every = folder, class_names, report, every
-        self._taken: dict[str, int] = {}
+        self._taken: set[str] = set()
         self._writer: VideoWriter | None = None
         self._content: tuple[Source, tuple[int, ...]] | None = None  # of the video being written
 
     def write(self, frame: SourceFrame, found: Detections) -> None:
-        """Draw one frame. `DeployError` if the file cannot be written."""
+        """Draw one frame. `OutputError` if the file cannot be written."""
         drawn = draw_detections(frame.image, found, self._class_names)
         content = (frame.source, frame.image.shape)
         if content != self._content:
@@ -44,7 +53,7 @@ class AnnotatedFolder:
                 Image.fromarray(drawn).save(str(self._name_file(frame.source, ".png")))
                 return
         except OSError as error:
-            raise DeployError(f"the picture of {frame.source.name} could not be written: {error}") from error
+            raise OutputError(f"the picture of {frame.source.name} could not be written: {error}") from error
         if self._writer is None:
             self._writer, self._content = self._open_video(frame), content
         self._writer.write(drawn)
@@ -69,10 +78,18 @@ class AnnotatedFolder:
                 "a second"
             )
         height, width = frame.image.shape[:2]
-        return find_library().open_writer(path, width, height, (frame.fps or USUAL_FPS) / self._every)
+        fps = (frame.fps or USUAL_FPS) / self._every
+        usable = choose_rate(fps)
+        if abs(usable - fps) > RATE_STEP:
+            self._report(f"{frame.source.name}: {path} has {usable:g} frames a second instead of {fps:g}")
+        return find_library().open_writer(path, width, height, usable)
 
     def _name_file(self, source: Source, suffix: str) -> Path:
         stem = Path(source.name).stem if source.kind in ("image", "video") else source.name.split("://")[-1]
         name = re.sub(r"[^\w.-]+", "-", stem).strip("-") if source.kind in ("camera", "stream") else stem
-        number = self._taken[name + suffix] = self._taken.get(name + suffix, 0) + 1
-        return self._folder / (name + suffix if number == 1 else f"{name}-{number}{suffix}")
+        chosen, number = name, 1
+        while (chosen + suffix).lower() in self._taken:  # also on disks that do not tell case apart
+            number += 1
+            chosen = f"{name}-{number}"
+        self._taken.add((chosen + suffix).lower())
+        return self._folder / (chosen + suffix)

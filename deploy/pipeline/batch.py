@@ -11,17 +11,38 @@ from deploy.engines.base import TensorSpec
 from deploy.errors import InputError
 from deploy.pipeline.decode import Head, Size
 
-__all__ = ["BatchLayout", "ImageInput", "find_image_input", "find_layout"]
+__all__ = ["BatchLayout", "ImageInput", "explain_input", "find_image_input", "find_layout"]
 
 Shape = Tuple[Optional[int], ...]
+DTYPES = ("float32", "float16", "uint8")  # that images are fed as
 
 
 class ImageInput(NamedTuple):
-    """What a model takes at once: so many images on canvases of this size."""
+    """What a model takes at once: so many images on canvases of this size.
+
+    Attributes:
+        name, dtype: of the input. channels_last: whether it is [images, height, width, 3].
+        sizes: the input that is told each canvas's width and height, as deployed RT-DETR has one; empty for none.
+    """
 
     images: int
     width: int
     height: int
+    name: str
+    dtype: str = "float32"
+    channels_last: bool = False
+    sizes: str = ""
+
+    def feed(self, canvases: np.ndarray) -> dict[str, np.ndarray]:
+        """The inputs by name for (images, 3, height, width) float32 canvases."""
+        if self.channels_last:
+            canvases = canvases.transpose(0, 2, 3, 1)
+        if self.dtype == "uint8":
+            canvases = np.clip(np.rint(canvases), 0, 255)
+        feeds = {self.name: np.ascontiguousarray(canvases, self.dtype)}
+        if self.sizes:
+            feeds[self.sizes] = np.array([(self.width, self.height)] * self.images, np.int64)
+        return feeds
 
 
 @dataclass(frozen=True)
@@ -48,12 +69,33 @@ class BatchLayout:
 
 
 def find_image_input(inputs: Sequence[TensorSpec]) -> ImageInput | None:
-    """Of a model with these inputs; None if it is not fed with [images, 3, height, width] float32 of fixed shape."""
-    shape = inputs[0].shape if len(inputs) == 1 and inputs[0].dtype == "float32" else ()
-    if len(shape) != 4 or shape[1] != 3:
+    """Of a model with these inputs; None if it is not fed with [images, 3, height, width] of fixed shape.
+
+    The channels may also be last, the numbers float32, float16 or uint8; a second input [images, 2] of int64 is told
+    the canvas's size.
+    """
+    if not 0 < len(inputs) <= 2:
         return None
-    images, _, height, width = shape
-    return None if images is None or height is None or width is None else ImageInput(images, width, height)
+    image, *rest = sorted(inputs, key=lambda spec: -len(spec.shape))
+    if len(image.shape) != 4 or None in image.shape or image.dtype not in DTYPES:
+        return None
+    images, *sides = (int(side or 0) for side in image.shape)
+    last = sides[0] != 3 and sides[2] == 3
+    if not last and sides[0] != 3:
+        return None
+    if rest and (rest[0].shape != (images, 2) or rest[0].dtype != "int64"):
+        return None
+    height, width = sides[:2] if last else sides[1:]
+    return ImageInput(images, width, height, image.name, image.dtype, last, rest[0].name if rest else "")
+
+
+def explain_input(inputs: Sequence[TensorSpec]) -> str:
+    """What to do about inputs that `find_image_input` does not take."""
+    if any(None in spec.shape for spec in inputs):
+        return "export it with fixed shapes, also of the batch"
+    if any(spec.dtype not in (*DTYPES, "int64") for spec in inputs):
+        return f"export it with an input of {', '.join(DTYPES)}"
+    return "an input is [images, 3, height, width] or [images, height, width, 3]"
 
 
 def find_layout(head: Head, outputs: Sequence[TensorSpec], images: int, size: Size) -> BatchLayout:

@@ -10,9 +10,19 @@ import numpy as np
 from deploy.detections import Detections
 from deploy.engines.base import TensorSpec
 from deploy.errors import EngineError, InputError
+from deploy.pipeline import candidates, queries, yolo, yolox
 from deploy.pipeline.candidates import check_candidates, count_cut, decode_candidates
 from deploy.pipeline.nms import Selection
 from deploy.pipeline.preprocess import Preprocess
+from deploy.pipeline.queries import (
+    check_end2end,
+    check_ranked,
+    count_detr_classes,
+    decode_detr,
+    decode_end2end,
+    decode_ranked,
+)
+from deploy.pipeline.yolo import count_yolov5_classes, count_yolov8_classes, decode_yolov5, decode_yolov8
 from deploy.pipeline.yolox import count_yolox_classes, decode_yolox
 
 __all__ = ["HEADS", "Head", "Size", "check_detections", "count_unsettled", "decode_detections", "get_head"]
@@ -38,6 +48,8 @@ class Head:
             wanted and what is there, if a model of these outputs is not of this kind.
         decode: outputs by name to detections on the canvas, with the head's usual selection where none is given.
         order: of the channels that its models are usually fed with, as in `Preprocess`; adopting a model starts there.
+        scale: what the levels 0 to 255 are divided by for them.
+        selection: which candidates are objects where nothing else is said; None where its graphs select by themselves.
         leads: whether the outputs of one image lead with an axis of 1.
     """
 
@@ -45,11 +57,13 @@ class Head:
     count_classes: Callable[[Sequence[TensorSpec], Size], int | None]
     decode: Decode
     order: str = "rgb"
+    scale: float = 1.0
     leads: bool = False
+    selection: Selection | None = None
 
     def usual_preprocess(self, width: int, height: int) -> Preprocess:
-        """Levels 0 to 255 as they are, in this head's order."""
-        return Preprocess(width, height, self.order)
+        """Levels in this head's order and scale."""
+        return Preprocess(width, height, self.order, std=(self.scale,) * 3)
 
 
 def check_detections(outputs: Sequence[TensorSpec], size: Size) -> None:
@@ -89,9 +103,19 @@ HEADS: dict[str, Head] = {
     "detections": Head("boxes, scores, labels and their count, selected in the graph", check_detections,
                        decode_detections),
     "candidates": Head("boxes, scores and labels before NMS, which is numpy's then", check_candidates,
-                       decode_candidates),
+                       decode_candidates, selection=candidates.USUAL_SELECTION),
     "yolox": Head("one row a grid cell, [1, cells, 5 + classes], boxes not decoded, scores after their sigmoids",
-                  count_yolox_classes, decode_yolox, order="bgr", leads=True),
+                  count_yolox_classes, decode_yolox, order="bgr", leads=True, selection=yolox.USUAL_SELECTION),
+    "yolov5": Head("one row a box, [1, 3 x cells, 5 + classes], boxes in pixels, objectness; also YOLOv7",
+                   count_yolov5_classes, decode_yolov5, scale=255, leads=True, selection=yolo.USUAL_SELECTION),
+    "yolov8": Head("one column a cell, [1, 4 + classes, cells], boxes in pixels, no objectness; also YOLOv9, YOLO11",
+                   count_yolov8_classes, decode_yolov8, scale=255, leads=True, selection=yolo.USUAL_SELECTION),
+    "end2end": Head("one row an object, [1, K, 6]: corners in pixels, score, label; YOLOv10, YOLO26",
+                    check_end2end, decode_end2end, scale=255, leads=True, selection=queries.USUAL_SELECTION),
+    "detr": Head("pred_logits [1, K, classes] and pred_boxes [1, K, 4] in shares of the canvas; RT-DETR, D-FINE, "
+                 "RF-DETR", count_detr_classes, decode_detr, scale=255, leads=True, selection=queries.USUAL_SELECTION),
+    "ranked": Head("boxes [1, K, 4] in pixels, scores [1, K], labels [1, K], no NMS; deployed RT-DETR, D-FINE",
+                   check_ranked, decode_ranked, scale=255, leads=True, selection=queries.USUAL_SELECTION),
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from deploy.data.images import ImageFile, read_image
 from deploy.detections import Detections
 from deploy.engines import open_engine
-from deploy.errors import InputError
+from deploy.errors import EngineError, InputError
 from deploy.pipeline.batch import find_image_input, find_layout
 from deploy.pipeline.decode import get_head
 from deploy.pipeline.model import ModelSource
@@ -65,7 +65,7 @@ class Detector:
         size = (source.preprocess.width, source.preprocess.height)
         try:
             taken = find_image_input(self.engine.inputs)
-            if taken is None or taken[1:] != size:
+            if taken is None or (taken.width, taken.height) != size:
                 raise InputError(
                     f"should have one input of shape [1, 3, {size[1]}, {size[0]}] (or a fixed number of images), "
                     "as its preprocessing "
@@ -75,7 +75,7 @@ class Detector:
         except InputError as error:
             self.engine.close()
             raise InputError(f"{self.engine.name}: {error}") from error
-        self._input = self.engine.inputs[0].name
+        self._input = taken
         self._size = size
         self.images = taken.images
         self.class_count = self._layout.class_count
@@ -115,13 +115,17 @@ class Detector:
         canvases = [canvas for canvas, _ in prepared] + [prepared[-1][0]] * (self.images - len(prepared))
         feed = canvases[0] if len(canvases) == 1 else np.concatenate(canvases)
         ready = perf_counter_ns()
-        outputs = self.engine.infer({self._input: feed})
+        outputs = self.engine.infer(self._input.feed(feed))
         found = [self._decode_one(answer, place) for answer, (_, place) in zip(self._layout.split(outputs), prepared)]
         done = perf_counter_ns()
         return found, Timings((ready - started) / 1e6, (done - ready) / 1e6, self.engine.last_gpu_ms)
 
     def _decode_one(self, outputs: Mapping[str, np.ndarray], place: Placement) -> Detections:
         found = self._decode(outputs, self._size, self._selection)
+        if not (np.isfinite(found.boxes_xyxy).all() and np.isfinite(found.scores).all()):
+            raise EngineError(f"{self.engine.name} gives boxes or scores that are not finite")
+        if len(found) and (found.labels.min() < 0 or found.labels.max() >= (self.class_count or np.inf)):
+            raise EngineError(f"{self.engine.name} gives labels from {found.labels.min()} to {found.labels.max()}")
         return Detections(self._preprocess.boxes_to_image(found.boxes_xyxy, place), found.scores, found.labels)
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ from deploy.detections import Detections
 __all__ = ["choose_colour", "draw_detections"]
 
 GOLDEN_RATIO = 0.618034  # successive hues stay far apart, however many classes there are
+NOBODY_HAS = "\U0010fffe"  # a character that no font has
 Colour = Tuple[int, int, int]
 
 
@@ -28,7 +29,8 @@ def draw_detections(image: np.ndarray, detections: Detections, class_names: Sequ
         colour = choose_colour(label)
         x1, y1, x2, y2 = (float(value) for value in detections.boxes_xyxy[index])
         draw.rectangle((x1, y1, x2, y2), outline=colour, width=line)
-        text = f"{class_names[label]} {float(detections.scores[index]):.2f}"
+        name = class_names[label] if _can_draw(font, class_names[label]) else f"class {label}"
+        text = f"{name} {float(detections.scores[index]):.2f}"
         _draw_tag(draw, text, font, colour, (x1, y1), picture.size)
     return np.asarray(picture)
 
@@ -37,6 +39,18 @@ def choose_colour(label: int) -> Colour:
     """A bright colour of its own for each class, the same in every picture."""
     red, green, blue = colorsys.hsv_to_rgb(label * GOLDEN_RATIO % 1, 0.85 if label % 2 else 0.65, 0.95)
     return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def _can_draw(font: Any, name: str) -> bool:
+    """Whether a font has every character of a name. What it lacks it draws as one and the same box, or refuses."""
+    try:
+        lacking = bytes(font.getmask(NOBODY_HAS))
+        return name.isprintable() and all(bytes(font.getmask(one)) != lacking for one in set(name))
+    except (UnicodeEncodeError, ValueError):  # the font that Pillow before 10.1 brings knows Latin-1 alone
+        try:
+            return bool(name.encode("latin-1")) and name.isprintable()
+        except UnicodeEncodeError:
+            return False
 
 
 def _draw_tag(

@@ -12,13 +12,18 @@ from deploy.engines.base import TensorSpec
 from deploy.errors import InputError
 from deploy.pipeline.nms import Selection, select_best
 
-__all__ = ["count_yolox_classes", "decode_yolox"]
+__all__ = ["count_cells", "count_yolox_classes", "decode_yolox"]
 
 STRIDES = (8, 16, 32)
 # The score is so low that average precision sees the whole curve, and a user's own threshold comes later; the overlap
 # is that of YOLOX's own evaluation, the number of detections COCO's.
 USUAL_SELECTION = Selection(score_threshold=0.001, iou_threshold=0.65, max_detections=100)
 MAX_LOG_SIZE = 16.0  # exp(16) cells are no box on any canvas
+
+
+def count_cells(size: tuple[int, int]) -> int:
+    """Cells of the grids of strides 8, 16 and 32 on a canvas of (width, height)."""
+    return sum((size[0] // stride) * (size[1] // stride) for stride in STRIDES)
 
 
 def count_yolox_classes(outputs: Sequence[TensorSpec], size: tuple[int, int]) -> int:

@@ -159,4 +159,4 @@ class VideoLibrary(ABC):
 
     @abstractmethod
     def open_writer(self, path: Path, width: int, height: int, fps: float) -> VideoWriter:
-        """An MP4 file for images of this size; its folder exists. `DeployError` where this build writes none."""
+        """An MP4 file for images of this size; its folder exists. `OutputError` where this build writes none."""

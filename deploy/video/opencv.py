@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from deploy.errors import DeployError, InputError
+from deploy.errors import InputError, OutputError
 from deploy.video.base import BrokenFrameError, VideoLibrary, VideoReader, VideoWriter
 
 __all__ = ["OpenCvLibrary"]
@@ -72,7 +72,10 @@ class _OpenCvWriter(VideoWriter):
         )
         if not self._writer.isOpened():
             self._writer.release()
-            raise DeployError(f"the video {path} could not be written: this OpenCV does not write MP4")
+            raise OutputError(
+                f"the video {path} could not be written: OpenCV's encoder {ENCODER} did not take {width}x{height} at "
+                f"{fps:g} frames a second"
+            )
 
     def _write(self, image: np.ndarray) -> None:
         self._writer.write(np.ascontiguousarray(image[:, :, ::-1]))

@@ -8,7 +8,7 @@ from typing import Any, Iterator
 
 import numpy as np
 
-from deploy.errors import DeployError, InputError, SourceError
+from deploy.errors import InputError, OutputError, SourceError
 from deploy.video.base import BrokenFrameError, VideoLibrary, VideoReader, VideoWriter
 
 __all__ = ["PyAvLibrary"]
@@ -107,7 +107,7 @@ class _PyAvWriter(VideoWriter):
         self._path = path
         encoder = next((name for name in ENCODERS if _has_encoder(av, name)), None)
         if encoder is None:
-            raise DeployError("no video can be written: PyAV has none of the encoders {}".format(", ".join(ENCODERS)))
+            raise OutputError("no video can be written: PyAV has none of the encoders {}".format(", ".join(ENCODERS)))
         self._open = False
         try:
             self._container: Any = av.open(str(path), "w", format="mp4")
@@ -142,8 +142,8 @@ class _PyAvWriter(VideoWriter):
         except (self._av.error.FFmpegError, OSError, ValueError) as error:
             raise self._failure(error) from error
 
-    def _failure(self, error: Exception) -> DeployError:
-        return DeployError(f"the video {self._path} could not be written: {_explain(error)}")
+    def _failure(self, error: Exception) -> OutputError:
+        return OutputError(f"the video {self._path} could not be written: {_explain(error)}")
 
 
 def _has_encoder(av: Any, name: str) -> bool:
