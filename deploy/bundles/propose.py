@@ -25,12 +25,7 @@ def propose_head(outputs: Sequence[TensorSpec], images: int, size: Size, class_c
     Raises:
         InputError: none fits, or several do; each is named.
     """
-    fitting = {}
-    for name, head in HEADS.items():
-        try:
-            fitting[name] = find_layout(head, outputs, images, size).class_count
-        except InputError:
-            continue
+    fitting = _find_fitting(outputs, images, size)
     shown = ", ".join(map(str, outputs)) or "no outputs"
     if not fitting:
         listed = "; ".join(f"{name}: {head.summary}" for name, head in HEADS.items())
@@ -46,3 +41,17 @@ def propose_head(outputs: Sequence[TensorSpec], images: int, size: Size, class_c
     others = [other for other in fitting if other != name]
     rather = f" (and not {', '.join(others)}: another number of classes)" if others else ""
     return Proposal(name, f"{shown}{counted}: {HEADS[name].summary}{rather}")
+
+
+def _find_fitting(outputs: Sequence[TensorSpec], images: int, size: Size) -> dict[str, int | None]:
+    """How many classes each head that fits tells apart; those that take the outputs as they are come alone."""
+    plain: dict[str, int | None] = {}
+    divided: dict[str, int | None] = {}
+    for name, head in HEADS.items():
+        try:
+            divided[name] = find_layout(head, outputs, images, size).class_count
+            if images == 1:
+                plain[name] = head.count_classes(outputs, size)
+        except InputError:
+            continue
+    return plain or divided

@@ -73,8 +73,8 @@ class _OpenCvWriter(VideoWriter):
         if not self._writer.isOpened():
             self._writer.release()
             raise OutputError(
-                f"the video {path} could not be written: OpenCV's encoder {ENCODER} did not take {width}x{height} at "
-                f"{fps:g} frames a second"
+                f"the video {path} could not be written: this OpenCV does not write MP4 of {width}x{height} at {fps:g} "
+                f"frames a second (encoder {ENCODER})"
             )
 
     def _write(self, image: np.ndarray) -> None:

@@ -112,7 +112,7 @@ def test_labels_are_matched_by_name_whatever_ids_and_classes_a_data_set_has(
         ({"class_names": ("cat", "dog", "cow")}, "tells 2 classes apart, but 3 are named"),
         ({"head": "fly"}, "unknown head 'fly'"),
         ({"trust": False}, "--trust"),
-        ({"prepare": lambda width, height: Preprocess(32, 32)}, r"shape \[1, 3, 32, 32\]"),
+        ({"prepare": lambda head, width, height: Preprocess(32, 32)}, r"shape \[1, 3, 32, 32\]"),
     ],
 )
 def test_what_does_not_fit_is_one_line_and_no_bundle(
@@ -130,7 +130,7 @@ def test_what_does_not_fit_is_one_line_and_no_bundle(
     [
         (["batch", 3, SIDE, SIDE], r"\[\?, 3, 64, 64\].*fixed shapes"),
         ([1, 3, "height", "width"], r"\[1, 3, \?, \?\].*fixed shapes"),
-        ([1, SIDE, SIDE, 3], r"not one image \[1, 3, height, width\]"),
+        ([1, 1, SIDE, SIDE], r"not one image \[1, 3, height, width\]"),
         ([1, 3, 48, SIDE], "multiples of 32; this is 64x48"),
         ([1, 3, 32, SIDE], r"\[1, 42, 5 \+ classes\].*\[1, 84, 7\]"),
     ],

@@ -53,8 +53,9 @@ def test_run_passes_over_a_bad_image_and_says_so(
     folder = write_image("folder/good.png").parent
     (folder / "bad.png").write_bytes(b"no picture")
     code, out, err = deploy("run", tiny_bundle.folder, folder)
-    assert code == 0 and "good.png: 2 objects" in out
-    assert "bad.png" in err and err.endswith("(skipped)\n") and err.count("\n") == 1
+    assert code == 1 and "good.png: 2 objects" in out
+    first, second = err.splitlines()
+    assert "bad.png" in first and first.endswith("(skipped)") and "1 of 2 sources could not be read" in second
 
 
 def test_an_image_that_is_none_is_exit_2(deploy: Command, tiny_bundle: Bundle, tmp_path: Path) -> None:

@@ -102,10 +102,60 @@ def write_yolox(path: Path, images: int) -> Path:
     return save(path, nodes, values, images, {"output": (TensorProto.FLOAT, [images, CELLS, 5 + CLASSES])})
 
 
+def write_scaled(path: Path, images: int, outputs: dict[str, np.ndarray]) -> Path:
+    """Outputs that are shares of the mean level of each image, of whole numbers as they are."""
+    nodes = [helper.make_node("ReduceMean", ["images"], ["mean"], axes=[1, 2, 3], keepdims=0)]
+    values: dict[str, np.ndarray] = {"zero": np.array(0, np.float32)}
+    infos = {}
+    for name, value in outputs.items():
+        values[f"{name}_axes"] = np.arange(1, value.ndim)
+        values[f"{name}_value"] = value if value.dtype == np.int64 else (value / 255).astype(np.float32)
+        nodes.append(helper.make_node("Unsqueeze", ["mean", f"{name}_axes"], [f"{name}_level"]))
+        level = f"{name}_level"
+        if value.dtype == np.int64:
+            nodes.append(helper.make_node("Mul", [level, "zero"], [f"{name}_zero"]))
+            nodes.append(helper.make_node("Cast", [f"{name}_zero"], [f"{name}_nothing"], to=TensorProto.INT64))
+            nodes.append(helper.make_node("Add", [f"{name}_nothing", f"{name}_value"], [name]))
+        else:
+            nodes.append(helper.make_node("Mul", [level, f"{name}_value"], [name]))
+        kind = TensorProto.INT64 if value.dtype == np.int64 else TensorProto.FLOAT
+        infos[name] = (kind, [images, *value.shape[1:]])
+    return save(path, nodes, values, images, infos)
+
+
+def write_yolov8(path: Path, images: int) -> Path:
+    return write_scaled(path, images, {"output0": np.random.default_rng(0).uniform(0, 1, (1, 4 + CLASSES, CELLS))})
+
+
+def write_yolov5(path: Path, images: int) -> Path:
+    return write_scaled(path, images, {"output0": np.random.default_rng(0).uniform(0, 1, (1, 3 * CELLS, 5 + CLASSES))})
+
+
+def write_end2end(path: Path, images: int) -> Path:
+    rows = np.array([[[0, 0, 9, 9, 0.9, 0], [9, 9, 20, 20, 0.4, 0]]])
+    return write_scaled(path, images, {"output0": rows})
+
+
+def write_detr(path: Path, images: int) -> Path:
+    boxes = np.array([[[0.5, 0.5, 0.2, 0.2], [0.2, 0.2, 0.1, 0.1]]])
+    return write_scaled(path, images, {"pred_logits": np.array([[[2.0, -3], [-4, 1]]]), "pred_boxes": boxes})
+
+
+def write_ranked(path: Path, images: int) -> Path:
+    corners = np.array([[[0, 0, 9, 9], [9, 9, 20, 20]]]) * 1.0
+    labels = np.array([[1, 0]])
+    return write_scaled(path, images, {"labels": labels, "boxes": corners, "scores": np.array([[0.9, 0.4]])})
+
+
 WRITERS: dict[str, Callable[[Path, int], Path]] = {
     "detections": write_detections,
     "candidates": write_candidates,
     "yolox": write_yolox,
+    "yolov5": write_yolov5,
+    "yolov8": write_yolov8,
+    "end2end": write_end2end,
+    "detr": write_detr,
+    "ranked": write_ranked,
 }
 
 

@@ -135,7 +135,7 @@ def test_a_video_without_frames_is_exit_2(run: Command, video: Path, cv2: Any, f
 def test_a_bad_video_among_others_is_skipped(run: Command, video: Path, cv2: Any, tmp_path: Path) -> None:
     (tmp_path / "bad.mp4").touch()
     code, out, err = run(tmp_path / "bad.mp4", video, "--json")
-    assert code == 0 and len(frame_numbers(out)) == 6 and "bad.mp4" in err and "(skipped)" in err
+    assert code == 1 and len(frame_numbers(out)) == 6 and "bad.mp4" in err and "(skipped)" in err
 
 
 def test_a_camera_that_vanishes_is_exit_1(run: Command, cv2: Any, tmp_path: Path) -> None:
