@@ -7,9 +7,7 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from deploy.errors import EngineError
-
-__all__ = ["Detections", "check_labels"]
+__all__ = ["Detections"]
 
 
 @dataclass(frozen=True)
@@ -71,11 +69,3 @@ class Detections:
     @staticmethod
     def empty() -> Detections:
         return Detections(np.zeros((0, 4), np.float32), np.zeros((0,), np.float32), np.zeros((0,), np.int64))
-
-
-def check_labels(found: Detections, class_names: Sequence[str]) -> None:
-    """Raises `EngineError` where a label is not one of so many classes."""
-    if len(found) and not 0 <= found.labels.min() <= found.labels.max() < len(class_names):
-        raise EngineError(
-            f"the model gives labels from {found.labels.min()} to {found.labels.max()} of {len(class_names)} classes"
-        )

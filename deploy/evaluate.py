@@ -13,8 +13,9 @@ import numpy as np
 
 from deploy.data.images import ImageFile
 from deploy.data.records import Dataset, ImageId
-from deploy.detections import Detections, check_labels
+from deploy.detections import Detections
 from deploy.errors import InputError
+from deploy.pipeline.decode import check_labels
 from deploy.pipeline.model import ModelSource
 from deploy.targets.base import Target
 

@@ -27,14 +27,13 @@ from deploy.cli.terminal import (
     show_progress,
     show_steps,
 )
-from deploy.detections import check_labels
 from deploy.engines import get_engine, open_engine
 from deploy.engines.base import check_model_file
 from deploy.engines.plan import read_plan
 from deploy.errors import CompatibilityError, DeployError, InputError, MeasurementError, OutputError, SourceError
 from deploy.measuring.record import LatencyRecord, compare
 from deploy.pipeline.annotate import AnnotatedFolder
-from deploy.pipeline.decode import Head
+from deploy.pipeline.decode import Head, check_labels
 from deploy.pipeline.detector import Detector
 from deploy.pipeline.model import ModelSource
 from deploy.pipeline.preprocess import Preprocess

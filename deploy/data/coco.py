@@ -280,24 +280,28 @@ def _parse_categories(entries: Sequence[Any]) -> list[Category] | None:
 
 def _find_unused(categories: Mapping[Path, Sequence[Category]], labels: Path, content: _Content) -> list[Category]:
     """Categories without an object in any split that stand above all the others, or have the name of another one."""
-    listed = list(dict.fromkeys(category for several in categories.values() for category in several))
-    found = []
-    for category in listed:
-        others = [other for other in listed if other.key != category.key]
-        above = (
-            category.parent in (*NO_PARENT, category.name)
-            and others
-            and all(other.parent == category.name for other in others)
-        )
-        twin = any(other.name == category.name for other in others if other not in found)
-        if (above or twin) and not content.uses(category.key) and not _is_used(category, categories, labels):
-            found.append(category)
+    found: list[Category] = []
+    for listed in categories.values():
+        for category in listed:
+            others = [other for other in listed if other.key != category.key and other not in found]
+            above = others and all(other.parent == category.name for other in others)
+            above = above and category.parent in (*NO_PARENT, category.name)
+            twin = any(other.name == category.name for other in others)
+            if (above or twin) and category not in found and not _is_used(category, categories, labels, content):
+                found.append(category)
     return found
 
 
-def _is_used(category: Category, categories: Mapping[Path, Sequence[Category]], but: Path) -> bool:
-    for place in categories:
-        if place != but:
+def _is_used(
+    category: Category, categories: Mapping[Path, Sequence[Category]], labels: Path, content: _Content
+) -> bool:
+    """Whether an object of any split is of it."""
+    for place, listed in categories.items():
+        if category in listed:
+            if place == labels:
+                if content.uses(category.key):
+                    return True
+                continue
             for _, entry in iterate_json(place, ("annotations",)):
                 if isinstance(entry, dict) and entry.get("category_id") == category.key:
                     return True

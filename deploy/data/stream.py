@@ -35,6 +35,8 @@ def iterate_json(path: Path, names: tuple[str, ...]) -> Iterator[tuple[str, Any]
             window.skip("{")
             while window.peek() != "}":
                 name = window.take()
+                if not isinstance(name, str):
+                    raise ValueError(f"a name is text, not {name!r}")
                 window.skip(":")
                 if name not in names:
                     window.take()

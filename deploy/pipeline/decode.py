@@ -25,7 +25,16 @@ from deploy.pipeline.queries import (
 from deploy.pipeline.yolo import count_yolov5_classes, count_yolov8_classes, decode_yolov5, decode_yolov8
 from deploy.pipeline.yolox import count_yolox_classes, decode_yolox
 
-__all__ = ["HEADS", "Head", "Size", "check_detections", "count_unsettled", "decode_detections", "get_head"]
+__all__ = [
+    "HEADS",
+    "Head",
+    "Size",
+    "check_detections",
+    "check_labels",
+    "count_unsettled",
+    "decode_detections",
+    "get_head",
+]
 
 Size = Tuple[int, int]  # of the canvas: width, height
 
@@ -124,6 +133,14 @@ def get_head(name: str) -> Head:
     if name not in HEADS:
         raise InputError("unknown head {!r}; this release decodes: {}".format(name, ", ".join(sorted(HEADS))))
     return HEADS[name]
+
+
+def check_labels(found: Detections, class_names: Sequence[str]) -> None:
+    """Raises `EngineError` where a label is not one of so many classes."""
+    if len(found) and not 0 <= found.labels.min() <= found.labels.max() < len(class_names):
+        raise EngineError(
+            f"the model gives labels from {found.labels.min()} to {found.labels.max()} of {len(class_names)} classes"
+        )
 
 
 def count_unsettled(

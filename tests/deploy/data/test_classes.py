@@ -1,0 +1,119 @@
+"""Ids are keys, and class names are there once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from deploy.data import describe_splits, read_dataset
+from deploy.data.records import Dataset, Record
+from deploy.detections import Detections
+from deploy.errors import InputError
+from deploy.evaluate import evaluate_detections
+
+LINE = "0 0.5 0.5 0.5 0.4\n"
+
+
+@pytest.fixture
+def write(tmp_path: Path, draw):
+    """Writes one COCO split of images with these ids, an object each, of category `used`."""
+
+    def write(split: str, ids: list[Any], categories: list[dict[str, Any]], used: Any) -> Path:
+        images = []
+        for position, key in enumerate(ids):
+            draw(tmp_path / split / f"{position}.png")
+            images.append({"id": key, "file_name": f"{position}.png", "width": 40, "height": 30})
+        objects = [{"id": n, "image_id": key, "category_id": used, "bbox": [n, 1, 8, 8]} for n, key in enumerate(ids)]
+        path = tmp_path / "annotations" / f"instances_{split}.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps({"images": images, "annotations": objects, "categories": categories}))
+        return tmp_path
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [["2008_11", "200_811", "20_0811"], [2**53, 2**53 + 1, 2**53 + 2], [-5, 0, 10**40], ["a", "b", "1"], [1, "x", 2.5]],
+)
+def test_every_image_keeps_its_own_object_whatever_its_id(write, ids: list[Any]) -> None:
+    dataset = read_dataset(write("val", ids, [{"id": 1, "name": "cat"}], 1), "val")
+    assert [record.boxes_xyxy[:, 0].tolist() for record in dataset.records] == [[0], [1], [2]]
+    assert len({record.image_id for record in dataset.records}) == 3
+
+
+def test_an_id_that_one_list_has_as_text_and_the_other_as_a_number_is_one(write) -> None:
+    folder = write("val", ["1", "2"], [{"id": "1", "name": "cat"}], 1)
+    text = (folder / "annotations" / "instances_val.json").read_text().replace('"image_id": "1"', '"image_id": 1')
+    (folder / "annotations" / "instances_val.json").write_text(text)
+    assert read_dataset(folder, "val").count_objects() == 2
+
+
+def test_text_ids_of_categories_are_ordered_as_text_and_numbers_as_numbers(write) -> None:
+    categories = [{"id": "b", "name": "two"}, {"id": "a", "name": "one"}]
+    assert read_dataset(write("val", [1], categories, "a"), "val").class_names == ("one", "two")
+    categories = [{"id": "10", "name": "ten"}, {"id": "9", "name": "nine"}]
+    assert read_dataset(write("val", [1], categories, "9"), "val").class_names == ("nine", "ten")
+
+
+@pytest.mark.parametrize("name", ["things", "cat"])
+def test_a_root_category_without_an_object_is_dropped_and_said(write, name: str) -> None:
+    categories = [{"id": 0, "name": name, "supercategory": "none"}, {"id": 1, "name": "cat", "supercategory": name}]
+    write("train", [1], categories, 1)
+    dataset = read_dataset(write("val", [1], categories, 1), "val")
+    assert dataset.class_names == ("cat",) and dataset.records[0].labels.tolist() == [0]
+    assert [(p.kind, p.action) for p in dataset.problems] == [("unused root category", "dropped")]
+
+
+def test_a_root_category_that_another_split_uses_stays(write) -> None:
+    categories = [{"id": 0, "name": "all", "supercategory": "none"}, {"id": 1, "name": "cat", "supercategory": "all"}]
+    write("train", [1], categories, 0)
+    folder = write("val", [1], categories, 1)
+    assert read_dataset(folder, "val").class_names == read_dataset(folder, "train").class_names == ("all", "cat")
+
+
+def test_two_used_categories_of_one_name_are_refused_with_both_places(write) -> None:
+    categories = [{"id": 3, "name": "cat"}, {"id": 5, "name": "cat"}]
+    write("train", [1], categories, 3)
+    with pytest.raises(InputError, match=r"names twice: cat \(id 3 and id 5\)"):
+        read_dataset(write("val", [1], categories, 5), "val")
+
+
+def test_the_fuller_list_of_classes_counts_and_others_follow_it_by_name(write) -> None:
+    write("train", [1], [{"id": 1, "name": "dog"}, {"id": 2, "name": "cat"}, {"id": 3, "name": "cow"}], 3)
+    folder = write("val", [1], [{"id": 7, "name": "cat"}, {"id": 8, "name": "dog"}], 8)
+    train, val = read_dataset(folder, "train"), read_dataset(folder, "val")
+    assert train.class_names == val.class_names == ("dog", "cat", "cow") and val.records[0].labels.tolist() == [0]
+    assert describe_splits(train, val).endswith("3 classes; without an object: cat; only in validation: dog")
+
+
+def test_yolo_names_twice_are_refused_with_both_numbers(yolo) -> None:
+    with pytest.raises(InputError, match=r"names twice: cat \(number 0 and number 2\)"):
+        read_dataset(yolo([LINE], description="names: [cat, dog, cat]\ntrain: images/train\n"), "all")
+
+
+def test_names_that_yaml_would_turn_into_something_else_stay(yolo) -> None:
+    dataset = read_dataset(yolo([LINE], description="names: [no, 1e3, null, 007]\ntrain: images/train\n"), "all")
+    assert dataset.class_names == ("no", "1e3", "null", "007")
+
+
+def test_a_name_that_is_no_text_is_refused_with_its_place(yolo) -> None:
+    folder = yolo([LINE])
+    (folder / "data.yaml").write_bytes(b"names: [cat, '\xb0\xb2']\ntrain: images/train\n")
+    with pytest.raises(InputError, match=r"data\.yaml cannot be read"):
+        read_dataset(folder, "all")
+
+
+@pytest.mark.parametrize("ids", [[2**53, 2**53 + 1], ["a", "b"], [-1, 10**30]])
+def test_a_perfect_model_has_precision_1_whatever_the_ids(ids: list[Any]) -> None:
+    boxes = np.array([[0, 0, 10, 10]], np.float32)
+    records = tuple(
+        Record(key, Path(f"{key}.png"), 100, 100, boxes + 20 * n, np.zeros(1, np.int64), np.zeros(1, bool))
+        for n, key in enumerate(ids)
+    )
+    found = [(r.image_id, Detections(r.boxes_xyxy, np.ones(1, np.float32), r.labels)) for r in records]
+    assert evaluate_detections(Dataset(("cat",), records, ()), found).ap == pytest.approx(1)
