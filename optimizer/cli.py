@@ -15,7 +15,10 @@ from rich.table import Table
 
 from deploy.cli.terminal import escape_what_cannot_be_printed
 from deploy.errors import DeployError
+from optimizer.config import RunConfig
 from optimizer.errors import DetoptError, InputError
+from optimizer.options import OPTIONS, read_options, taking
+from optimizer.recipes import RECIPES
 
 app = typer.Typer(
     help="""Search, prune and train a detector for the device it will run on.
@@ -52,155 +55,34 @@ app.add_typer(targets_app, name="targets")
 
 
 @app.callback(invoke_without_command=True)
+@taking(option.name for option in OPTIONS)
 def optimize(
     context: typer.Context,
-    base: Annotated[str | None, typer.Option(help="Detector to start from: r18, r50, r101 or x101.")] = None,
-    target: Annotated[str, typer.Option(help="Device the students are for: a name or a TOML file.")] = "cpu",
-    host: Annotated[str, typer.Option(help="Board of a target behind ssh: user@board.")] = "",
     data: Annotated[Path | None, typer.Option(help="Folder of labelled images. Default: generated shapes.")] = None,
     preset: Annotated[
         str, typer.Option(help="smoke (seconds), quick (minutes to hours) or paper (GPU days).")
     ] = "quick",
-    detector: Annotated[str | None, typer.Option(help="faster_rcnn (default) or retinanet.")] = None,
-    method: Annotated[
-        str | None,
-        typer.Option(
-            help="joint: students and teachers together. etp: in the teacher pool. pipeline: search, then prune, then "
-            "distil. random: the baseline."
-        ),
-    ] = None,
-    teacher: Annotated[
-        str | None, typer.Option(help="dynamic: searched with the student (default); fixed: the largest; none.")
-    ] = None,
-    teacher_pool: Annotated[
-        Path | None, typer.Option(help="Folder of teacher pools, or one pool. Default: teachers/ beside the run.")
-    ] = None,
-    teacher_epochs: Annotated[
-        str | None, typer.Option(help="Of the super-network, then two shrinking phases: 8,3,5.")
-    ] = None,
-    inherit: Annotated[
-        bool | None,
-        typer.Option("--inherit/--no-inherit", help="Whether children start from their parent's weights."),
-    ] = None,
-    actions: Annotated[
-        str | None, typer.Option(help="Kinds of action to search over, comma-separated; 'none' only trains on.")
-    ] = None,
-    finetuned: Annotated[int | None, typer.Option(help="Students to train on after the search.")] = None,
-    finetune_epochs: Annotated[int | None, typer.Option(help="Epochs of that.")] = None,
-    trials: Annotated[int | None, typer.Option(help="Students to try (quick: 12, on the generated images 4).")] = None,
-    budget: Annotated[str | None, typer.Option(help="Wall-clock limit of the whole run: 20m, 2h, 1h30m.")] = None,
-    size: Annotated[str | None, typer.Option(help="Canvas of the base, WIDTHxHEIGHT.")] = None,
-    sizes: Annotated[str | None, typer.Option(help="Canvases to search over: 320x240,256x192.")] = None,
-    region_proposals: Annotated[str | None, typer.Option(help="Of the base, then others to try: 200,100.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs the base is trained.")] = None,
-    trial_epochs: Annotated[int | None, typer.Option(help="Epochs each student is trained.")] = None,
-    score: Annotated[str | None, typer.Option(help="Cost that is scored: latency (default) or macs.")] = None,
-    objective: Annotated[str | None, typer.Option(help="harmonic (default), geometric, product, arithmetic.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images a training step.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes that load images; 0 loads in the trainer.")] = None,
-    weights: Annotated[Path | None, typer.Option(help="Checkpoint the base starts from (.pth, .safetensors).")] = None,
-    base_run: Annotated[Path | None, typer.Option(help="A run whose trained base is taken over.")] = None,
-    precision: Annotated[str | None, typer.Option(help="Training arithmetic: auto, fp32, bf16 or fp16.")] = None,
-    precisions: Annotated[
-        str | None,
-        typer.Option(
-            help="Of the target's, those base and front are exported in at the end: fp32,int8; FP32 always. Each "
-            "model is tried in every precision with every number of region proposals; one try costs about a minute "
-            "of measuring (preset quick on your data, and paper), and three passes over the validation images."
-        ),
-    ] = None,
-    export_proposals: Annotated[
-        str | None, typer.Option(help="Region proposals tried at the end, without training: 100,50; 'none': no others.")
-    ] = None,
-    max_ap_drop: Annotated[
-        float | None, typer.Option(help="Most AP such an export may lose beside the plain one (default 0.01).")
-    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run. Default: runs/<base>-<time>.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Same seed, same trials.")] = None,
+    **chosen: Any,
 ) -> None:
     """Search for students of one base detector on one device."""
     if context.invoked_subcommand is not None:
         return
-    if base is None:
+    if chosen["base"] is None:
         raise typer.BadParameter("name the detector to start from, such as --base r18")
-    changes: dict[str, Any] = {"base": base, "target": target, "host": host, "weights": weights}
-    changes["detector"] = detector
-    changes["seed"] = seed
-    changes["batch_size"] = changes["pool.batch_size"] = batch_size
-    changes["workers"] = workers
-    changes["teacher_pool"] = teacher_pool.resolve() if teacher_pool is not None else None
-    changes["base_run"] = base_run.resolve() if base_run is not None else None
-    changes["search.method"] = method
-    changes["search.teacher"] = teacher
-    changes["search.inherit"] = inherit
-    changes["search.finetuned"] = finetuned
-    changes["finetune.epochs"] = finetune_epochs
-    changes["search.trials"] = trials
-    changes["search.cost"] = score
-    changes["search.objective"] = objective
-    changes["base_train.epochs"] = epochs
-    changes["trial_train.epochs"] = trial_epochs
-    changes["base_train.precision"] = changes["trial_train.precision"] = changes["finetune.precision"] = precision
-    if actions is not None:
-        names = [name.strip() for name in actions.split(",")]
-        changes["search.space.actions"] = () if names == ["none"] else tuple(names)
-    changes["variants.max_ap_drop"] = max_ap_drop
-    if precisions is not None:
-        changes["variants.precisions"] = tuple(name.strip() for name in precisions.split(","))
-    if export_proposals is not None:
-        listed = () if export_proposals.strip() == "none" else _read_counts("--export-proposals", export_proposals)
-        changes["variants.region_proposals"] = listed
-    changes |= _read_canvases(budget, size, sizes, region_proposals)
-    config = _change_recipe(preset, data, changes, teacher_epochs)
-    folder = out or Path("runs") / f"{base}-{time.strftime('%Y%m%d-%H%M%S')}"
+    config = _change_recipe(preset, data, chosen)
+    folder = out or Path("runs") / f"{chosen['base']}-{time.strftime('%Y%m%d-%H%M%S')}"
 
     from optimizer.run.run import start_run
 
     start_run(config, folder, shlex.join(["optimize", *sys.argv[1:]]))
 
 
-def _read_canvases(
-    budget: str | None, size: str | None, sizes: str | None, region_proposals: str | None
-) -> dict[str, Any]:
-    """Changes of a recipe that are written in a form of their own."""
-    from optimizer.config import parse_duration, parse_size
-    from optimizer.recipes import scaled_sizes
-
-    changes: dict[str, Any] = {"budget_s": parse_duration(budget) if budget else None}
-    if size:
-        changes["input_size"] = parse_size(size)
-        changes["search.space.sizes"] = scaled_sizes(parse_size(size))
-    if sizes:
-        changes["search.space.sizes"] = tuple(parse_size(part) for part in sizes.split(","))
-    if region_proposals:
-        counts = _read_counts("--region-proposals", region_proposals)
-        changes["region_proposals"] = counts[0]
-        changes["search.space.region_proposals"] = counts
-    return changes
-
-
-def _read_counts(option: str, text: str) -> tuple[int, ...]:
-    counts = tuple(int(part) for part in text.split(",") if part.strip().isdigit())
-    if not counts or len(counts) != len(text.split(",")):
-        raise InputError(f"{option} takes whole numbers such as 200,100; not {text!r}")
-    return counts
-
-
-def _change_recipe(preset: str, data: Path | None, changes: dict[str, Any], teacher_epochs: str | None) -> Any:
-    """A preset with what the command line changes of it; None changes nothing."""
-    from optimizer.recipes import RECIPES
-
+def _change_recipe(preset: str, data: Path | None, chosen: dict[str, Any]) -> RunConfig:
+    """A preset with what the options of the command line change of it."""
     if preset not in RECIPES:
         raise InputError(f"unknown preset {preset!r}; there are: {', '.join(RECIPES)}")
-    recipe = RECIPES[preset](data)
-    if teacher_epochs is not None:
-        epochs = tuple(int(part) for part in teacher_epochs.split(",") if part.strip().isdigit())
-        if len(epochs) != 3 or len(teacher_epochs.split(",")) != 3 or not all(epochs):
-            raise InputError(f"--teacher-epochs takes three numbers from 1 on, such as 8,3,5; not {teacher_epochs!r}")
-        assert recipe.pool is not None
-        pool = recipe.pool.with_epochs((epochs[0], epochs[1], epochs[2]))
-        changes = {"pool": pool.model_dump(), **changes}
-    return recipe.changed({name: value for name, value in changes.items() if value is not None})
+    return RECIPES[preset](data).changed(read_options(chosen))
 
 
 @app.command()
@@ -267,30 +149,23 @@ def arch(
 
 
 @teachers_app.command("train")
+@taking(
+    ("base", "detector", "teacher_epochs", "size", "sizes", "region_proposals", "batch_size", "workers", "precision"),
+    base="Detector the teachers are for: r18, r50, r101 or x101.",
+    sizes="Canvases, one of which is drawn for each step.",
+)
 def teachers_train(
-    base: Annotated[str, typer.Option(help="Detector the teachers are for: r18, r50, r101 or x101.")],
     data: Annotated[Path, typer.Option(help="Folder of labelled images.")],
     out: Annotated[Path, typer.Option(help="Folder of teacher pools; the pool gets one of its own in it.")] = Path(
         "runs/teachers"
     ),
     preset: Annotated[str, typer.Option(help="smoke, quick or paper, as for a run.")] = "quick",
-    detector: Annotated[str | None, typer.Option(help="faster_rcnn (default) or retinanet.")] = None,
-    size: Annotated[str | None, typer.Option(help="Canvas of the base, WIDTHxHEIGHT.")] = None,
-    sizes: Annotated[str | None, typer.Option(help="Canvases, one of which is drawn for each step.")] = None,
-    region_proposals: Annotated[str | None, typer.Option(help="Of the base, then others to try: 200,100.")] = None,
-    teacher_epochs: Annotated[
-        str | None, typer.Option(help="Of the super-network, then two shrinking phases: 8,3,5.")
-    ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images a training step.")] = None,
-    precision: Annotated[str | None, typer.Option(help="Training arithmetic: auto, fp32, bf16 or fp16.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes that load images.")] = None,
+    **chosen: Any,
 ) -> None:
     """Train a pool, or go on with one; give the options of the run that will use it."""
-    changes: dict[str, Any] = {"base": base, "detector": detector, "workers": workers}
-    changes["pool.batch_size"] = batch_size
-    changes["base_train.precision"] = precision
-    changes |= _read_canvases(None, size, sizes, region_proposals)
-    config = _change_recipe(preset, data, changes, teacher_epochs)
+    if chosen["base"] is None:
+        raise typer.BadParameter("name the detector the teachers are for, such as --base r18")
+    config = _change_recipe(preset, data, chosen)
 
     from optimizer.run.run import train_teachers
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -173,13 +173,13 @@ class RunConfig(_Value):
         return replace(arch, head=arch.head.propose(self.region_proposals))
 
     def changed(self, changes: dict[str, object]) -> RunConfig:
-        """A copy with ``changes`` (names may be dotted: ``search.trials``), validated again."""
+        """A copy with ``changes``, validated again; names may be dotted: ``search.trials``, ``pool.train.0.epochs``."""
         values = self.model_dump(mode="python")
         for name, value in changes.items():
             *path, last = name.split(".")
-            inner = values
+            inner: Any = values
             for part in path:
-                inner = inner[part]
+                inner = inner[int(part) if part.isdigit() else part]
             assert last in inner, name
             inner[last] = value
         return parse_config(values)

@@ -1,0 +1,218 @@
+"""Options of the command line that change a configuration: one table, from each option to what it changes."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from optimizer.config import parse_duration, parse_size
+from optimizer.errors import InputError
+from optimizer.recipes import scaled_sizes
+
+__all__ = ["OPTIONS", "Option", "read_options", "taking"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option.
+
+    Attributes:
+        name: of the parameter; `--name` with hyphens is what a person writes.
+        kind: what typer reads: text, a number, a path, or whether a switch is on.
+        help: for people.
+        changes: what is made of the value for each part of `RunConfig`, by its dotted name.
+        switch: how a yes-or-no option is written.
+    """
+
+    name: str
+    kind: type
+    help: str
+    changes: Mapping[str, Callable[[Any], object]]
+    switch: str = ""
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+
+def _as_given(*names: str) -> dict[str, Callable[[Any], object]]:
+    """The value as it is, for each of these parts."""
+    return dict.fromkeys(names, lambda value: value)
+
+
+def _read_counts(flag: str, text: str) -> tuple[int, ...]:
+    counts = tuple(int(part) for part in text.split(",") if part.strip().isdigit())
+    if not counts or len(counts) != len(text.split(",")):
+        raise InputError(f"{flag} takes whole numbers such as 200,100; not {text!r}")
+    return counts
+
+
+def _read_proposals(text: str) -> tuple[int, ...]:
+    return _read_counts("--region-proposals", text)
+
+
+def _read_phase(phase: int) -> Callable[[str], int]:
+    """Epochs of one phase of a pool's training."""
+
+    def read(text: str) -> int:
+        epochs = [int(part) for part in text.split(",") if part.strip().isdigit()]
+        if len(epochs) != 3 or len(text.split(",")) != 3 or not all(epochs):
+            raise InputError(f"--teacher-epochs takes three numbers from 1 on, such as 8,3,5; not {text!r}")
+        return epochs[phase]
+
+    return read
+
+
+def _read_names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(","))
+
+
+def _unless_none(read: Callable[[str], tuple[Any, ...]]) -> Callable[[str], tuple[Any, ...]]:
+    """'none' is an empty list."""
+    return lambda text: () if text.strip() == "none" else read(text)
+
+
+# Those further down win where two change the same part.
+OPTIONS = (
+    Option("base", str, "Detector to start from: r18, r50, r101 or x101.", _as_given("base")),
+    Option("target", str, "Device the students are for: a name or a TOML file. Default: cpu.", _as_given("target")),
+    Option("host", str, "Board of a target behind ssh: user@board.", _as_given("host")),
+    Option("detector", str, "faster_rcnn (default) or retinanet.", _as_given("detector")),
+    Option(
+        "method",
+        str,
+        "joint: students and teachers together. etp: in the teacher pool. pipeline: search, then prune, then distil. "
+        "random: the baseline.",
+        _as_given("search.method"),
+    ),
+    Option(
+        "teacher",
+        str,
+        "dynamic: searched with the student (default); fixed: the largest; none.",
+        _as_given("search.teacher"),
+    ),
+    Option(
+        "teacher_pool",
+        Path,
+        "Folder of teacher pools, or one pool. Default: teachers/ beside the run.",
+        {"teacher_pool": Path.resolve},
+    ),
+    Option(
+        "teacher_epochs",
+        str,
+        "Epochs of the super-network, then of the two shrinking phases: 8,3,5.",
+        {f"pool.train.{phase}.epochs": _read_phase(phase) for phase in range(3)},
+    ),
+    Option(
+        "inherit",
+        bool,
+        "Whether children start from their parent's weights.",
+        _as_given("search.inherit"),
+        switch="--inherit/--no-inherit",
+    ),
+    Option(
+        "actions",
+        str,
+        "Kinds of action to search over, comma-separated; with 'none' students are only trained further.",
+        {"search.space.actions": _unless_none(_read_names)},
+    ),
+    Option("finetuned", int, "Students to train further after the search.", _as_given("search.finetuned")),
+    Option("finetune_epochs", int, "Fine-tuning epochs.", _as_given("finetune.epochs")),
+    Option("trials", int, "Students to try (quick: 12, on the generated images 4).", _as_given("search.trials")),
+    Option("budget", str, "Wall-clock limit of the whole run: 20m, 2h, 1h30m.", {"budget_s": parse_duration}),
+    Option(
+        "size",
+        str,
+        "Canvas of the base, WIDTHxHEIGHT.",
+        {"input_size": parse_size, "search.space.sizes": lambda text: scaled_sizes(parse_size(text))},
+    ),
+    Option(
+        "sizes",
+        str,
+        "Canvases to search over: 320x240,256x192.",
+        {"search.space.sizes": lambda text: tuple(parse_size(part) for part in text.split(","))},
+    ),
+    Option(
+        "region_proposals",
+        str,
+        "The base's number, then alternatives: 200,100.",
+        {"region_proposals": lambda text: _read_proposals(text)[0], "search.space.region_proposals": _read_proposals},
+    ),
+    Option("epochs", int, "Epochs the base is trained.", _as_given("base_train.epochs")),
+    Option("trial_epochs", int, "Epochs each student is trained.", _as_given("trial_train.epochs")),
+    Option("score", str, "Cost that is scored: latency (default) or macs.", _as_given("search.cost")),
+    Option("objective", str, "harmonic (default), geometric, product, arithmetic.", _as_given("search.objective")),
+    Option("batch_size", int, "Images per training step.", _as_given("batch_size", "pool.batch_size")),
+    Option("workers", int, "Processes that load images; 0 loads in the trainer.", _as_given("workers")),
+    Option("weights", Path, "Checkpoint the base starts from (.pth, .safetensors).", _as_given("weights")),
+    Option("base_run", Path, "A run whose trained base is taken over.", {"base_run": Path.resolve}),
+    Option(
+        "precision",
+        str,
+        "Training arithmetic: auto, fp32, bf16 or fp16.",
+        _as_given("base_train.precision", "trial_train.precision", "finetune.precision"),
+    ),
+    Option(
+        "precisions",
+        str,
+        "Precisions of the target to export in at the end: fp32,int8; FP32 always. Each model is tried in every "
+        "precision with every number of region proposals; one try costs about a minute of measuring (preset quick on "
+        "your data, and paper), and three passes over the validation images.",
+        {"variants.precisions": _read_names},
+    ),
+    Option(
+        "export_proposals",
+        str,
+        "Region proposals tried at the end, without training: 100,50; 'none': no others.",
+        {"variants.region_proposals": _unless_none(lambda text: _read_counts("--export-proposals", text))},
+    ),
+    Option(
+        "max_ap_drop",
+        float,
+        "Most AP such an export may lose compared with the plain one (default 0.01).",
+        _as_given("variants.max_ap_drop"),
+    ),
+    Option("seed", int, "Same seed, same trials.", _as_given("seed")),
+)
+
+
+def read_options(chosen: Mapping[str, Any]) -> dict[str, object]:
+    """The changes of a configuration that these values of options ask for; None asks for nothing.
+
+    Raises:
+        InputError: a value cannot be read; the text names the option.
+    """
+    return {
+        path: read(chosen[option.name])
+        for option in OPTIONS
+        if chosen.get(option.name) is not None
+        for path, read in option.changes.items()
+    }
+
+
+def taking(names: Iterable[str], **helps: str) -> Callable[[Function], Function]:
+    """Have a typer command take these options besides its own; `helps` says some of them in other words."""
+
+    def decorate(function: Function) -> Function:
+        signature = inspect.signature(function, eval_str=True)
+        own = [parameter for parameter in signature.parameters.values() if parameter.kind is not parameter.VAR_KEYWORD]
+        first = [parameter for parameter in own if parameter.annotation is typer.Context]
+        added = [_make_parameter(option, helps.get(option.name)) for option in OPTIONS if option.name in names]
+        rest = [parameter.replace(kind=parameter.KEYWORD_ONLY) for parameter in own if parameter not in first]
+        vars(function)["__signature__"] = signature.replace(parameters=[*first, *added, *rest])
+        return function
+
+    return decorate
+
+
+def _make_parameter(option: Option, help_text: str | None) -> inspect.Parameter:
+    shown = typer.Option(option.switch or option.flag, help=help_text or option.help)
+    annotation = Annotated[option.kind | None, shown]  # type: ignore[name-defined]
+    return inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)

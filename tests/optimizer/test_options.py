@@ -1,0 +1,109 @@
+"""The table of options against `RunConfig`: every part exists, takes what the option reads, and is changed by it."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from pydantic import BaseModel
+from typer.testing import CliRunner
+
+from optimizer.cli import app
+from optimizer.config import RunConfig
+from optimizer.errors import InputError
+from optimizer.options import OPTIONS, Option, read_options
+from optimizer.recipes import quick
+
+CONFIG = quick(Path("images"))
+VALUES: dict[str, Any] = {
+    "base": "r50", "target": "jetson", "host": "user@board", "detector": "retinanet", "method": "pipeline",
+    "teacher": "fixed", "teacher_pool": Path("pools").resolve(), "teacher_epochs": "4,2,1", "inherit": False,
+    "actions": "resize,prune_channels", "finetuned": 2, "finetune_epochs": 7, "trials": 9, "budget": "1h30m",
+    "size": "320x240", "sizes": "320x240,256x192", "region_proposals": "90,60", "epochs": 11, "trial_epochs": 3,
+    "score": "macs", "objective": "product", "batch_size": 6, "workers": 2, "weights": Path("weights.pth"),
+    "base_run": Path("other").resolve(), "precision": "bf16", "precisions": "fp32,int8", "export_proposals": "80,40",
+    "max_ap_drop": 0.05, "seed": 3,
+}  # fmt: skip
+PAIRS = [pytest.param(option, path, id=f"{option.flag} {path}") for option in OPTIONS for path in option.changes]
+
+
+def step_into(annotation: Any, part: str) -> Any:
+    """The type of a part of a type, whether that may be None or not."""
+    for choice in typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,):
+        if part.isdigit() and typing.get_origin(choice) is tuple:
+            return typing.get_args(choice)[0]
+        if isinstance(choice, type) and issubclass(choice, BaseModel):
+            return choice.model_fields[part].annotation
+        if dataclasses.is_dataclass(choice):
+            return typing.get_type_hints(choice)[part]
+    raise AssertionError(f"{annotation} has no part {part}")
+
+
+def find_type(path: str) -> Any:
+    annotation: Any = RunConfig
+    for part in path.split("."):
+        annotation = step_into(annotation, part)
+    return annotation
+
+
+def find_value(config: RunConfig, path: str) -> Any:
+    value: Any = config
+    for part in path.split("."):
+        value = value[int(part)] if part.isdigit() else getattr(value, part)
+    return value
+
+
+@pytest.mark.parametrize(("option", "path"), PAIRS)
+def test_an_option_changes_the_part_it_names(option: Option, path: str) -> None:
+    changes = read_options({option.name: VALUES[option.name]})
+    changed = CONFIG.changed(changes)
+    assert find_value(changed, path) == changes[path] != find_value(CONFIG, path)
+
+
+@pytest.mark.parametrize(("option", "path"), PAIRS)
+def test_what_an_option_reads_is_of_the_type_of_that_part(option: Option, path: str) -> None:
+    value, annotation = option.changes[path](VALUES[option.name]), find_type(path)
+    choices = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+    plain = [typing.get_origin(choice) or choice for choice in choices]
+    kinds = tuple(str if kind is Literal else kind for kind in plain)
+    assert isinstance(value, kinds), f"{value!r} is not of {annotation}"
+    assert isinstance(VALUES[option.name], option.kind)
+
+
+def test_what_is_not_given_changes_nothing_and_every_option_is_tried_here() -> None:
+    assert read_options(dict.fromkeys(VALUES)) == {}
+    assert CONFIG.changed({}) == CONFIG
+    assert {option.name for option in OPTIONS} == set(VALUES)
+
+
+def test_the_searched_canvases_follow_the_bases_unless_they_are_named() -> None:
+    assert read_options({"size": "320x240"})["search.space.sizes"][0] == (320, 240)  # type: ignore[index]
+    both = read_options({"size": "320x240", "sizes": "320x240,160x120"})
+    assert both["input_size"] == (320, 240) and both["search.space.sizes"] == ((320, 240), (160, 120))
+
+
+def test_none_is_an_empty_list_where_that_means_something() -> None:
+    assert read_options({"actions": "none", "export_proposals": "none"}) == {
+        "search.space.actions": (), "variants.region_proposals": (),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["8,3", "8,3,5,1", "8,3,0", "many"])
+def test_teacher_epochs_are_three(text: str) -> None:
+    with pytest.raises(
+        InputError, match=f"--teacher-epochs takes three numbers from 1 on, such as 8,3,5; not '{text}'"
+    ):
+        read_options({"teacher_epochs": text})
+
+
+def test_help_teaches_every_option() -> None:
+    text = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).output
+    for option in OPTIONS:
+        assert (option.switch.split("/")[0] or option.flag) in text and option.help.split()[0] in text
+    assert all(flag in text for flag in ("--data", "--preset", "--out"))
+    teachers = CliRunner().invoke(app, ["teachers", "train", "--help"], env={"COLUMNS": "200"}).output
+    assert "--teacher-epochs" in teachers and "Detector the teachers are for" in teachers and "--budget" not in teachers
