@@ -34,15 +34,15 @@ import numpy as np
 from deploy import MeasurementFailure
 from deploy.data import read_dataset
 from optimizer.config import RunConfig, VariantsConfig, parse_config, parse_size
-from optimizer.cost.base import Candidate, CostMeter, Measured
+from optimizer.cost.base import Candidate, CostMeter, RelativeCost
 from optimizer.recipes import PAPER_ACTIONS, quick, scaled_sizes
 from optimizer.run import run as run_module
 from optimizer.search.base import DoneTrial, FailedTrial, Trial, list_done
 from optimizer.search.objective import OBJECTIVES
 from optimizer.store.run_store import DATABASE, RunStore
 from optimizer.supernet.pool import evaluate_teacher, find_pool, open_pool
-from optimizer.trials.evaluation import build_meter
 from optimizer.trials.jobs import choose_device
+from optimizer.trials.judge import build_meter
 
 PRUNING = ("prune_channels", "prune_layer", "prune_fpn", "prune_rpn", "prune_box_head")
 ROWS: dict[str, dict[str, object]] = {
@@ -138,11 +138,11 @@ class QuietMeter:
     meter: CostMeter
     out: Path
 
-    def measure(self, student: Candidate, base: Candidate) -> Measured:
+    def measure(self, student: Candidate, base: Candidate) -> RelativeCost:
         with quiet(self.out):
             return self.meter.measure(student, base)
 
-    def measure_all(self, candidates: Mapping[int, Candidate]) -> dict[int, Measured | MeasurementFailure]:
+    def measure_all(self, candidates: Mapping[int, Candidate]) -> dict[int, RelativeCost | MeasurementFailure]:
         with quiet(self.out):
             return self.meter.measure_all(candidates)
 
@@ -298,19 +298,19 @@ def measure_together(
     config: RunConfig, students: Mapping[tuple[str, int], tuple[Path, DoneTrial]]
 ) -> tuple[dict[tuple[str, int], float], dict[str, Any]]:
     """Speed of every student by that of the first base, all in one lease, with the records."""
-    from deploy import Preprocess, get_target
+    from deploy import ModelSource, Preprocess, get_target
     from optimizer.arch.macs import count
 
     keys = sorted(students, key=lambda key: (key[0] != "base", key))
     candidates = {}
     for number, key in enumerate(keys):
         folder, trial = students[key]
-        candidates[number] = Candidate(
-            folder / "artefacts" / trial.files.model, Preprocess.imagenet(*trial.arch.input_size), count(trial.arch, 3)
-        )
+        model = folder / "artefacts" / trial.files.model
+        source = ModelSource(model, Preprocess.imagenet(*trial.arch.input_size))
+        candidates[number] = Candidate(source, count(trial.arch, 3))
     assert config.data is not None
     meter = build_meter(config, get_target(config.target), read_dataset(config.data, "val"), "screen", print)
-    measured: dict[tuple[str, int], Measured] = {}
+    measured: dict[tuple[str, int], RelativeCost] = {}
     for number, found in meter.measure_all(candidates).items():
         if isinstance(found, MeasurementFailure):
             raise SystemExit(f"no latency for {keys[number]}: {found.reason}")

@@ -16,18 +16,16 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from deploy import get_target
 from optimizer.config import parse_config
 from optimizer.cost.macs import MacsCost
 from optimizer.handover.front import find_front
 from optimizer.progress import RunProgress
 from optimizer.report.page import trace_lineage
-from optimizer.run.run import read_data
+from optimizer.run.images import read_data
 from optimizer.search.base import Proposal, list_done
 from optimizer.store.artefacts import ArtefactStore
 from optimizer.store.run_store import RunStore
-from optimizer.trials.evaluation import Evaluation
-from optimizer.trials.jobs import choose_device
+from optimizer.trials.evaluation import build_evaluation
 
 LESS_LATENCY = 0.15
 
@@ -48,10 +46,14 @@ def main() -> None:
         artefacts = ArtefactStore(Path(scratch) / "artefacts")
         for name in (trials[0].files.weights, trials[0].files.model):
             artefacts.put_file(store.artefacts.path(name))
-        evaluation = Evaluation(
-            config, train_data, val_data, artefacts, lambda: control, get_target(config.target), MacsCost(),
-            Path(scratch), choose_device(), RunProgress(),
-        )  # fmt: skip
+        evaluation = build_evaluation(config, store, (train_data, val_data), MacsCost(), RunProgress())
+        evaluation = replace(
+            evaluation,
+            builder=replace(evaluation.builder, artefacts=artefacts),
+            trainer=replace(evaluation.trainer, scratch=Path(scratch)),
+            exporter=replace(evaluation.exporter, artefacts=artefacts, scratch=Path(scratch)),
+            history=lambda: control,
+        )
         for number in range(1, rounds + 1):
             trained = evaluation(number, Proposal(parent=number - 1))
             control.append(replace(trained, number=number))

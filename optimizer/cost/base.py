@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
-from deploy import MeasurementFailure, Preprocess, Selection
+from deploy import MeasurementFailure, ModelSource
 from optimizer.arch.macs import Cost
 
 __all__ = ["Candidate", "CostMeter", "RelativeCost"]
@@ -15,13 +14,10 @@ __all__ = ["Candidate", "CostMeter", "RelativeCost"]
 
 @dataclass(frozen=True)
 class Candidate:
-    """An exported model, how images reach it and objects leave it, and its operation counts."""
+    """An exported model, how images reach it and objects leave it, and its parameters and operations."""
 
-    model: Path
-    preprocess: Preprocess
-    cost: Cost
-    head: str | None = "detections"
-    selection: Selection | None = None
+    source: ModelSource
+    counts: Cost
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy import LatencyRecord, MeasurementFailure, ModelSource, Target, compare
+from deploy import LatencyRecord, MeasurementFailure, Target, compare
 from deploy.errors import MeasurementError
 from optimizer.cost.base import Candidate, RelativeCost
 
@@ -35,7 +35,7 @@ class LatencyCost:
 
     def measure_all(self, candidates: Mapping[int, Candidate]) -> dict[int, RelativeCost | MeasurementFailure]:
         """All in one lease; number 0 is the base."""
-        subjects = {str(n): ModelSource(c.model, c.preprocess, c.head, c.selection) for n, c in candidates.items()}
+        subjects = {str(number): candidate.source for number, candidate in candidates.items()}
         answers = self.target.measure(subjects, self.images, self.level, report=self.report)
         base = answers["0"]
         if isinstance(base, MeasurementFailure):

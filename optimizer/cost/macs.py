@@ -16,7 +16,7 @@ class MacsCost:
     """Scores by `Cost.macs`; nothing is run."""
 
     def measure(self, student: Candidate, base: Candidate) -> RelativeCost:
-        return RelativeCost(ratio=base.cost.macs / student.cost.macs, latency=None)
+        return RelativeCost(ratio=base.counts.macs / student.counts.macs, latency=None)
 
     def measure_all(self, candidates: Mapping[int, Candidate]) -> dict[int, RelativeCost | MeasurementFailure]:
         return {number: self.measure(candidate, candidates[0]) for number, candidate in candidates.items()}

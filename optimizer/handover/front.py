@@ -12,7 +12,7 @@ from deploy.files import write_file
 from optimizer.arch.macs import Cost
 from optimizer.arch.spec import ArchSpec
 from optimizer.handover.state import HandOverState
-from optimizer.handover.variants import KEPT, PLAIN, Tried, Variant, name_export, summarise_tried
+from optimizer.handover.variants import KEPT, PLAIN, Variant, VariantResult, name_export, summarise_tried
 from optimizer.search.base import DoneTrial, list_done
 from optimizer.search.latency import LatencyFigures
 from optimizer.search.pareto import pareto_front
@@ -117,7 +117,7 @@ class Front:
     plain: Mapping[int, Export]
     others: tuple[Export, ...]
     best: tuple[Export, ...]
-    tried: tuple[Tried, ...]
+    tried: tuple[VariantResult, ...]
 
     @property
     def base(self) -> Export | None:
@@ -206,7 +206,7 @@ def _make_plain(trial: DoneTrial, state: HandOverState) -> Export:
     )
 
 
-def _make_other(plain: Export, item: Tried) -> Export:
+def _make_other(plain: Export, item: VariantResult) -> Export:
     assert item.ap is not None and item.ap50 is not None and item.ratio is not None and item.latency is not None
     assert item.macs is not None and item.flops_mmdet is not None
     return replace(

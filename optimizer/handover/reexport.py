@@ -5,36 +5,39 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from deploy import Bundle, BundleManifest, ModelSource, open_bundle, write_bundle
+from deploy import Bundle, ModelSource, open_bundle, write_bundle
 from deploy.convert import convert
 from deploy.errors import CompatibilityError, DeployError, EngineError, ExportError, PrecisionError
-from deploy.evaluate import evaluate_artefact
 from deploy.files import hash_file
 from optimizer.arch.macs import count
 from optimizer.cost.base import Candidate
-from optimizer.handover.variants import MADE, NOT_WRITTEN, PLAIN, TOO_INACCURATE, Tried, Variant, name_export
+from optimizer.handover.variants import MADE, NOT_WRITTEN, PLAIN, TOO_INACCURATE, Variant, VariantResult, name_export
 from optimizer.search.base import DoneTrial
-from optimizer.trials.evaluation import Evaluation
+from optimizer.trials.builder import Builder
 from optimizer.trials.export import export_model
+from optimizer.trials.exporter import Exporter
+from optimizer.trials.judge import Judge
 
-__all__ = ["Workshop", "is_whole"]
+__all__ = ["VariantBuilder", "is_whole"]
 
 
 @dataclass(frozen=True)
-class Workshop:
-    """Where variants wait for the lease: a folder of bundles that were not gated, removed when the run is done.
+class VariantBuilder:
+    """Makes variants in a folder of bundles that were not gated: there they wait for the lease.
 
     Attributes:
         data: folder of labelled images; ranges for INT8 and FP16 are found on its training images.
-        max_ap_drop: most AP that a variant may lose beside the plain export.
+        max_ap_drop: most AP that a variant may lose compared with the plain export.
     """
 
     folder: Path
-    evaluation: Evaluation
+    builder: Builder
+    exporter: Exporter
+    judge: Judge
     data: Path
     max_ap_drop: float
 
-    def make(self, trial: DoneTrial, variant: Variant) -> Tried:
+    def make(self, trial: DoneTrial, variant: Variant) -> VariantResult:
         """The variant exported, evaluated, and kept as a bundle of this folder if it loses no more than it may."""
         try:
             if variant.precision == "fp32":
@@ -46,43 +49,39 @@ class Workshop:
                     raise PrecisionError(f"with fp32 already {self._describe_loss(trial, lost)}")
                 bundle = self._convert(source, trial, variant, self.max_ap_drop - lost)
         except PrecisionError as error:
-            return Tried(trial.number, variant, TOO_INACCURATE, str(error))
+            return VariantResult(trial.number, variant, TOO_INACCURATE, str(error))
         except (ExportError, CompatibilityError, EngineError) as error:
-            return Tried(trial.number, variant, NOT_WRITTEN, str(error))
-        metrics, cost = bundle.manifest.metrics, self.make_candidate(trial, variant).cost
+            return VariantResult(trial.number, variant, NOT_WRITTEN, str(error))
+        metrics, counts = bundle.manifest.metrics, self.make_candidate(trial, variant).counts
         lost = trial.ap - metrics["ap"]
-        made = Tried(
-            trial.number, variant, MADE, ap=metrics["ap"], ap50=metrics["ap50"], macs=cost.macs,
-            flops_mmdet=cost.flops_mmdet, model=hash_file(bundle.model),
+        made = VariantResult(
+            trial.number, variant, MADE, ap=metrics["ap"], ap50=metrics["ap50"], macs=counts.macs,
+            flops_mmdet=counts.flops_mmdet, model=hash_file(bundle.model),
         )  # fmt: skip
         if lost > self.max_ap_drop:
             return replace(made, outcome=TOO_INACCURATE, reason=self._describe_loss(trial, lost))
         return made
 
-    def is_made(self, tried: Tried) -> bool:
+    def is_made(self, tried: VariantResult) -> bool:
         """Whether what was made is still there."""
         return tried.model is not None and is_whole(self.folder / tried.name)
 
-    def open(self, tried: Tried) -> Bundle:
+    def open(self, tried: VariantResult) -> Bundle:
         return open_bundle(self.folder / tried.name)
 
     def make_candidate(self, trial: DoneTrial, variant: Variant) -> Candidate:
         """A variant as a cost meter takes it."""
         bundle = open_bundle(self.folder / name_export(trial.number, variant))
-        cost = count(variant.change_arch(trial.arch), len(bundle.class_names))
-        return Candidate(bundle.model, bundle.preprocess, cost, bundle.head, bundle.selection)
+        counts = count(variant.change_arch(trial.arch), len(bundle.class_names))
+        return Candidate(bundle, counts)
 
     def _export(self, trial: DoneTrial, variant: Variant) -> Bundle:
         """Another graph of the trial's weights, evaluated by the engine."""
-        evaluation, arch = self.evaluation, variant.change_arch(trial.arch)
+        arch = variant.change_arch(trial.arch)
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "export.onnx"
-        detector = evaluation.load_detector(replace(trial, arch=arch))
-        source = export_model(detector, arch, path, evaluation.target.spec)
-        dataset = evaluation.val_data
-        precision, _ = evaluate_artefact(
-            source, dataset.class_names, dataset, evaluation.judge, evaluation.progress.note
-        )
+        source = export_model(self.builder.load(trial, arch), arch, path, self.exporter.target)
+        precision = self.judge.find_precision(source)
         bundle = self._write(trial, variant, source, precision.ap, precision.ap50)
         path.unlink()
         return bundle
@@ -94,37 +93,25 @@ class Workshop:
             return open_bundle(folder)
         if variant != PLAIN:
             return self._export(trial, variant)
-        plain = self.evaluation.candidate(trial)
-        source = ModelSource(plain.model, plain.preprocess, plain.head, plain.selection)
-        return self._write(trial, variant, source, trial.ap, trial.ap50)
+        return self._write(trial, variant, self.exporter.find(trial).source, trial.ap, trial.ap50)
 
     def _convert(self, source: Bundle, trial: DoneTrial, variant: Variant, max_ap_drop: float) -> Bundle:
-        evaluation = self.evaluation
         return convert(
             source,
             variant.precision,
             self.data,
             self.folder / name_export(trial.number, variant),
             max_ap_drop=max_ap_drop,
-            target=evaluation.judge,
-            report=evaluation.progress.note,
+            target=self.judge.engine,
+            report=self.judge.progress.note,
         )[0]
 
     def _write(self, trial: DoneTrial, variant: Variant, source: ModelSource, ap: float, ap50: float) -> Bundle:
         assert source.preprocess is not None and source.head is not None
         arch = variant.change_arch(trial.arch)
-        cost = count(arch, len(self.evaluation.val_data.class_names))
-        manifest = BundleManifest(
-            name=name_export(trial.number, variant),
-            arch_id=arch.arch_id,
-            arch=arch.to_json(),
-            class_names=self.evaluation.val_data.class_names,
-            preprocess=source.preprocess,
-            head=source.head,
-            selection=source.selection,
-            nms=self.evaluation.target.spec.nms,
-            metrics={"ap": ap, "ap50": ap50, "macs": cost.macs, "params": cost.params},
-        )
+        counts = count(arch, len(self.exporter.class_names))
+        metrics = {"ap": ap, "ap50": ap50, "macs": counts.macs, "params": counts.params}
+        manifest = self.exporter.describe(name_export(trial.number, variant), arch, source, metrics)
         return write_bundle(self.folder / manifest.name, source.model, manifest)
 
     def _describe_loss(self, trial: DoneTrial, lost: float) -> str:

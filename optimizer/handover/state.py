@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from optimizer.cost.base import RelativeCost
-from optimizer.handover.variants import Tried
+from optimizer.handover.variants import VariantResult
 
 __all__ = ["HandOverState"]
 
@@ -24,12 +24,12 @@ class HandOverState:
     """
 
     numbers: tuple[int, ...] = ()
-    tried: Mapping[str, Tried] = field(default_factory=dict)
+    tried: Mapping[str, VariantResult] = field(default_factory=dict)
     measured: Mapping[int, RelativeCost] | None = None
     bundles: Mapping[int, str] = field(default_factory=dict)
     refused: Mapping[int, str] = field(default_factory=dict)
 
-    def with_tried(self, item: Tried) -> HandOverState:
+    def with_tried(self, item: VariantResult) -> HandOverState:
         return replace(self, tried={**self.tried, item.name: item})
 
     def with_bundle(self, number: int, path: str) -> HandOverState:
@@ -57,7 +57,7 @@ class HandOverState:
         measured = value.get("measured")
         return HandOverState(
             numbers=tuple(value.get("numbers", ())),
-            tried={name: Tried.from_json(item) for name, item in value.get("tried", {}).items()},
+            tried={name: VariantResult.from_json(item) for name, item in value.get("tried", {}).items()},
             measured=None if measured is None else {int(n): RelativeCost(**cost) for n, cost in measured.items()},
             bundles={int(number): path for number, path in value.get("bundles", {}).items()},
             refused={int(number): reason for number, reason in value.get("refused", {}).items()},

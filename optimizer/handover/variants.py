@@ -13,7 +13,16 @@ from optimizer.config import RunConfig
 from optimizer.cost.base import RelativeCost
 from optimizer.errors import InputError
 
-__all__ = ["PLAIN", "Tried", "Variant", "choose_precisions", "judge", "list_variants", "name_export", "summarise_tried"]
+__all__ = [
+    "PLAIN",
+    "Variant",
+    "VariantResult",
+    "choose_precisions",
+    "judge",
+    "list_variants",
+    "name_export",
+    "summarise_tried",
+]
 
 MADE, KEPT, NOT_FASTER, TOO_INACCURATE = "made", "kept", "not faster", "too inaccurate"
 NOT_WRITTEN = "not written or measured"
@@ -44,7 +53,7 @@ PLAIN = Variant()
 
 
 @dataclass(frozen=True)
-class Tried:
+class VariantResult:
     """What became of one variant of one trial.
 
     Attributes:
@@ -79,8 +88,8 @@ class Tried:
         return asdict(self)
 
     @staticmethod
-    def from_json(value: Mapping[str, Any]) -> Tried:
-        return Tried(**{**value, "variant": Variant(**value["variant"])})
+    def from_json(value: Mapping[str, Any]) -> VariantResult:
+        return VariantResult(**{**value, "variant": Variant(**value["variant"])})
 
 
 def name_export(number: int, variant: Variant = PLAIN) -> str:
@@ -122,7 +131,7 @@ def list_variants(config: RunConfig, spec: TargetSpec, arch: ArchSpec) -> tuple[
     return tuple(Variant(precision, count) for precision in precisions for count in counts)[1:]
 
 
-def judge(tried: Tried, plain: Mapping[str, Any], measured: RelativeCost | MeasurementFailure) -> Tried:
+def judge(tried: VariantResult, plain: Mapping[str, Any], measured: RelativeCost | MeasurementFailure) -> VariantResult:
     """A variant after the final lease: kept if it is measurably faster than `plain`, its plain export's record."""
     if isinstance(measured, MeasurementFailure):
         return replace(tried, outcome=NOT_WRITTEN, reason=f"no latency: {measured.reason}")
@@ -139,7 +148,7 @@ def judge(tried: Tried, plain: Mapping[str, Any], measured: RelativeCost | Measu
     )
 
 
-def summarise_tried(tried: Iterable[Tried]) -> str:
+def summarise_tried(tried: Iterable[VariantResult]) -> str:
     """One line, such as "9 other exports tried: 3 kept, 4 not faster, 2 too inaccurate"; empty if there was none."""
     counts = Counter(item.outcome for item in tried)
     if not counts:

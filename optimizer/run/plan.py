@@ -7,16 +7,20 @@ from dataclasses import dataclass
 
 import torch
 
+from deploy import TargetSpec
 from deploy.measuring.protocols import PROTOCOLS
 from optimizer.config import RunConfig
 from optimizer.detectors import build_detector
 from optimizer.detectors.base import Truth
 from optimizer.errors import InputError
+from optimizer.handover.variants import list_variants
 from optimizer.progress import format_duration
+from optimizer.run.images import Splits
 from optimizer.search.base import History, list_done
 from optimizer.train.precision import autocast_dtype
+from optimizer.trials.jobs import choose_device
 
-__all__ = ["Plan", "make_plan"]
+__all__ = ["Plan", "make_plan", "plan_run"]
 
 HANDED_OVER = 4  # models a front is reckoned with before it is known
 SPARE = 1.1
@@ -82,6 +86,19 @@ class Plan:
         spent = [trial.work.seconds for trial in list_done(history) if trial.number > 0][-3:]
         trial_s = max(spent) if spent else self.trial_s
         return elapsed_s + SPARE * trial_s + self.handover_s <= self.budget_s
+
+
+def plan_run(
+    config: RunConfig, target: TargetSpec, splits: Splits | None, *, base_exists: bool, pool_exists: bool
+) -> Plan:
+    """`make_plan` for these images; None are images that are yet to be generated."""
+    shapes = config.shapes
+    images, val_images = (len(split.records) for split in splits) if splits else (shapes.train, shapes.val)
+    variants = len(list_variants(config, target, config.base_arch()))
+    return make_plan(
+        config, images, choose_device(), base_exists=base_exists, pool_exists=pool_exists, variants=variants,
+        val_images=val_images,
+    )  # fmt: skip
 
 
 def make_plan(

@@ -12,7 +12,9 @@ from optimizer.distill.step import check_pair
 from optimizer.errors import InputError
 from optimizer.progress import RunProgress
 from optimizer.search import StrategySettings
+from optimizer.search.base import get_done
 from optimizer.search.teachers import Teachers
+from optimizer.store.run_store import RunStore
 from optimizer.supernet.config import SupernetConfig
 from optimizer.supernet.manifest import Manifest, is_trained
 from optimizer.supernet.pool import TeacherPool, find_pool
@@ -20,7 +22,15 @@ from optimizer.supernet.training import train_pool
 from optimizer.trials.jobs import choose_device
 from optimizer.trials.team import tell_team
 
-__all__ = ["PoolChoice", "choose_pool", "default_pools", "make_settings", "prepare_pool", "warn_of_weak_teachers"]
+__all__ = [
+    "PoolChoice",
+    "choose_pool",
+    "default_pools",
+    "make_settings",
+    "open_teachers",
+    "prepare_pool",
+    "warn_of_weak_teachers",
+]
 
 
 @dataclass(frozen=True)
@@ -75,6 +85,29 @@ def prepare_pool(
         choice.folder, choice.config, splits, data, choose_device(), progress, config.workers, tell_team
     )  # fmt: skip
     progress.say(f"teachers: {pool.folder}, {pool.space.count()} sub-networks of {pool.config.name}")
+    return pool
+
+
+def open_teachers(
+    store: RunStore, config: RunConfig, splits: tuple[Dataset, Dataset], progress: RunProgress, moved_to: Path | None
+) -> TeacherPool:
+    """The run's teacher pool, trained first if need be; its place is remembered.
+
+    Raises:
+        InputError: students have been taught by a pool that is not there any more.
+    """
+    pools = moved_to or Path(store.teachers or default_pools(config, store.folder))
+    choice = choose_pool(config, pools, splits[0])
+    if not choice.trained and any(t.proposal.teacher or t.proposal.subnet for t in store.history()):
+        raise InputError(
+            f"the teacher pool of this run is not in {choice.folder} any more; if it was moved: "
+            f"optimize resume {store.folder} --teacher-pool FOLDER"
+        )
+    store.teachers = str(pools.resolve())
+    store.pool = f"{choice.config.space().count()} sub-networks of {choice.config.name}"
+    pool = prepare_pool(choice, config, splits, config.data or store.folder / "data", progress)
+    if config.search.teacher != "none":
+        warn_of_weak_teachers(pool.manifest, get_done(store.history(), 0).ap, progress)
     return pool
 
 

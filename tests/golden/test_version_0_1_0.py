@@ -80,7 +80,7 @@ def test_a_run_is_resumed_to_its_end(run: Path, pool: Path) -> None:
     resume_run(run, teacher_pool=pool)
     with RunStore.open(run, writable=False) as store:
         trials = store.history()
-        assert store.get_meta("status") == "finished"
+        assert store.status == "finished"
     for trial, expected in zip(list_done(trials), EXPECTED, strict=True):
         assert trial.arch.arch_id == expected["arch_id"]
         assert count_of(trial) == (expected["macs"], expected["flops_mmdet"], expected["params"])

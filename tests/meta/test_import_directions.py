@@ -17,16 +17,17 @@ ARROWS = {
     "optimizer": {
         "": {"run", "config", "recipes", "arch"},
         "__main__": {"cli"},
-        "cli": {"arch", "config", "errors", "recipes", "run", "supernet"},
+        "cli": {"arch", "config", "errors", "options", "recipes", "run", "supernet"},
         "run": {
             *("config", "data", "detectors", "distill", "environment", "errors", "handover", "progress", "report"),
             *("search", "store", "supernet", "train", "trials"),
         },
-        "handover": {"arch", "config", "cost", "errors", "search", "store", "trials"},
+        "handover": {"arch", "config", "cost", "errors", "progress", "search", "store", "trials"},
         "trials": {
             *("arch", "config", "cost", "data", "detectors", "distill", "errors", "morph", "progress", "search"),
             *("seeds", "store", "supernet", "train"),
         },
+        "options": {"config", "errors", "recipes"},
         "recipes": {"arch", "config", "distill", "supernet", "train"},
         "config": {"arch", "distill", "errors", "search", "supernet", "train"},
         "supernet": {"arch", "data", "detectors", "distill", "errors", "morph", "progress", "seeds", "store", "train"},

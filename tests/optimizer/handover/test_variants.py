@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from made_trials import make_done
 from rich.console import Console
 from safetensors.torch import save_file
@@ -18,6 +17,8 @@ from safetensors.torch import save_file
 from deploy import (
     LatencyRecord,
     MeasurementFailure,
+    ModelSource,
+    Preprocess,
     TargetSpec,
     compare,
     get_target,
@@ -33,6 +34,7 @@ from deploy.measuring.device import read_fingerprint
 from deploy.measuring.record import Canary, WarmUp
 from optimizer.arch import ArchSpec, BlockSpec, FasterRCNNHead, FpnSpec, ResNetSpec, StageSpec
 from optimizer.arch.families import base_arch
+from optimizer.arch.macs import Cost
 from optimizer.config import parse_config
 from optimizer.cost.base import Candidate, CostMeter, RelativeCost
 from optimizer.cost.latency import LatencyCost
@@ -44,8 +46,8 @@ from optimizer.handover.handover import hand_over
 from optimizer.handover.state import HandOverState
 from optimizer.handover.variants import (
     PLAIN,
-    Tried,
     Variant,
+    VariantResult,
     choose_precisions,
     judge,
     list_variants,
@@ -56,10 +58,11 @@ from optimizer.progress import RunProgress
 from optimizer.recipes import paper, quick, smoke
 from optimizer.search.base import DoneTrial, TrialFiles
 from optimizer.store.run_store import RunStore
-from optimizer.trials.evaluation import Evaluation
+from optimizer.trials.evaluation import build_evaluation
 from optimizer.trials.export import export_model
 
 SIZE = (128, 96)
+IMAGENET = Preprocess.imagenet(*SIZE)
 CPU = TargetSpec("cpu", precisions=("fp32", "int8"))
 ANY_DROP = 0.99
 DATA = Path("my_images")
@@ -93,7 +96,7 @@ class FixedMeter:
         for number, candidate in candidates.items():
             ms = self.find_ms(candidate)
             if ms is None:
-                found[number] = MeasurementFailure("final", str(candidate.model), "cpu", "the engine refused it")
+                found[number] = MeasurementFailure("final", str(candidate.source.model), "cpu", "the engine refused it")
                 continue
             record = make_record(ms)
             found[number] = RelativeCost(compare(base, record).ratio, record.to_json())
@@ -101,11 +104,11 @@ class FixedMeter:
 
 
 def by_macs(candidate: Candidate) -> float:
-    return candidate.cost.macs / 1e6
+    return candidate.counts.macs / 1e6
 
 
 def is_int8(candidate: Candidate) -> bool:
-    return "int8" in candidate.model.parent.name
+    return "int8" in candidate.source.model.parent.name
 
 
 def narrow_arch(region_proposals: int = 40) -> ArchSpec:
@@ -141,14 +144,13 @@ def store(tmp_path: Path, data: Path) -> Any:
         yield store
 
 
-def make_evaluation(store: RunStore, meter: CostMeter, **changes: Any) -> Evaluation:
+def finish(store: RunStore, meter: CostMeter, **changes: Any) -> None:
+    """Hand over the run, whose configuration is changed for it."""
     config = parse_config(store.config).changed(changes)
     assert config.data is not None
     train, val = read_dataset(config.data, "train"), read_dataset(config.data, "val")
-    return Evaluation(
-        config, train, val, store.artefacts, store.history, get_target("cpu"), meter, store.folder / "scratch",
-        torch.device("cpu"), RunProgress(Console(file=io.StringIO())),
-    )  # fmt: skip
+    progress = RunProgress(Console(file=io.StringIO()))
+    hand_over(store, config, build_evaluation(config, store, (train, val), meter, progress), meter)
 
 
 def read_front(store: RunStore) -> dict[str, Any]:
@@ -216,15 +218,15 @@ def test_names_say_the_export() -> None:
 )
 def test_only_what_is_measurably_faster_is_kept(ms: float, outcome: str) -> None:
     record = make_record(ms)
-    tried = Tried(1, Variant("int8"), "made", ap=0.5)
+    tried = VariantResult(1, Variant("int8"), "made", ap=0.5)
     judged = judge(tried, make_record(10.0).to_json(), RelativeCost(2.0, record.to_json()))
-    assert judged.outcome == outcome and judged.ratio == 2.0 and Tried.from_json(judged.to_json()) == judged
+    assert judged.outcome == outcome and judged.ratio == 2.0 and VariantResult.from_json(judged.to_json()) == judged
     assert (f"{10 / ms:.2f} times as fast" in judged.reason) == (outcome != "kept")
 
 
 def test_one_that_cannot_be_measured_is_said_and_not_kept() -> None:
     failure = MeasurementFailure("final", "m", "cpu", "no such layer")
-    judged = judge(Tried(1, Variant("int8"), "made"), make_record(1.0).to_json(), failure)
+    judged = judge(VariantResult(1, Variant("int8"), "made"), make_record(1.0).to_json(), failure)
     assert judged.outcome == "not written or measured" and judged.reason == "no latency: no such layer"
     assert summarise_tried([judged, replace(judged, outcome="kept")]) == (
         "2 other exports tried: 1 kept, 1 not written or measured"
@@ -235,7 +237,7 @@ def test_one_that_cannot_be_measured_is_said_and_not_kept() -> None:
 def test_a_hand_over_keeps_what_is_faster(store: RunStore) -> None:
     """Fewer proposals are faster by this meter, INT8 is not: a slower graph here, and one the engine refuses there."""
     meter = FixedMeter(lambda c: by_macs(c) * 1.5 if is_int8(c) else by_macs(c))
-    hand_over(store, make_evaluation(store, meter), meter)
+    finish(store, meter)
     assert list_outcomes(store) == {
         "base-p20": "kept", "base-int8": "not faster", "base-int8-p20": "not faster",
         "student-001-p20": "kept", "student-001-int8": "not faster", "student-001-int8-p20": "not faster",
@@ -266,7 +268,7 @@ def test_a_hand_over_keeps_what_is_faster(store: RunStore) -> None:
 
 def test_one_in_int8_that_is_faster_is_a_point_of_the_front(store: RunStore) -> None:
     meter = FixedMeter(lambda c: by_macs(c) / 3 if is_int8(c) else by_macs(c))
-    hand_over(store, make_evaluation(store, meter, **{"variants.region_proposals": ()}), meter)
+    finish(store, meter, **{"variants.region_proposals": ()})
     assert list_outcomes(store) == {"base-int8": "kept", "student-001-int8": "kept"}
     described = {item["name"]: item for item in read_front(store)["base_variants"]}
     entry = described["base-int8"]
@@ -285,7 +287,7 @@ def test_one_that_loses_too_much_is_not_even_measured(store: RunStore) -> None:
     base = store.history()[0]
     store.record(replace(base, ap=(base.ap or 0.0) + 0.3))  # what its exports are compared with
     meter = FixedMeter(by_macs)
-    hand_over(store, make_evaluation(store, meter, **{"variants.max_ap_drop": 0.25}), meter)
+    finish(store, meter, **{"variants.max_ap_drop": 0.25})
     outcomes = list_outcomes(store)
     assert outcomes["base-p20"] == outcomes["base-int8-p20"] == "too inaccurate"
     reasons = find_front(store).reasons
@@ -297,7 +299,7 @@ def test_one_that_loses_too_much_is_not_even_measured(store: RunStore) -> None:
 
 def test_a_variant_that_no_engine_takes_does_not_end_the_run(store: RunStore) -> None:
     meter = FixedMeter(lambda c: None if is_int8(c) else by_macs(c))
-    hand_over(store, make_evaluation(store, meter, **{"variants.region_proposals": ()}), meter)
+    finish(store, meter, **{"variants.region_proposals": ()})
     assert set(list_outcomes(store).values()) == {"not written or measured"}
     assert "the engine refused it" in find_front(store).reasons["base-int8"]
     assert {number for number, export in find_front(store).plain.items() if export.bundle} == {0, 1}
@@ -308,7 +310,7 @@ def test_a_real_lease_holds_plain_exports_and_variants(store: RunStore) -> None:
     assert data is not None
     images = tuple(record.path for record in read_dataset(data, "val").records)
     meter = LatencyCost(get_target("cpu"), images, "quick")
-    hand_over(store, make_evaluation(store, meter), meter)
+    finish(store, meter)
     tried = find_front(store).tried
     kept = [item.name for item in tried if item.outcome == "kept"]
     assert all(item.outcome in ("kept", "not faster") for item in tried), "which of them is the machine's to say"
@@ -323,13 +325,13 @@ def test_a_real_lease_holds_plain_exports_and_variants(store: RunStore) -> None:
 def test_a_run_that_was_handed_over_before_there_were_variants_stays_as_it_is(store: RunStore) -> None:
     meter = FixedMeter(by_macs)
     plain = {"variants.precisions": ("fp32",), "variants.region_proposals": ()}
-    hand_over(store, make_evaluation(store, meter, **plain), meter)
+    finish(store, meter, **plain)
     assert meter.leases == [2] and find_front(store).tried == ()
     assert store.handover is not None
     old = {key: value for key, value in store.handover.items() if key != "tried"}
     store.handover = old
     before = read_front(store)
-    hand_over(store, make_evaluation(store, meter), meter)
+    finish(store, meter)
     assert store.handover == old and read_front(store) == before and meter.leases == [2]
     assert before["base_variants"] == [] and before["variants"] == {"tried": "", "not_kept": {}}
 
@@ -342,35 +344,35 @@ def test_a_kill_loses_at_most_one_variant(store: RunStore, monkeypatch: pytest.M
     """Killed before the third is made, then in the lease, then at a bundle; what was done is not done again."""
     changes = {"variants.region_proposals": (20,)}
     made: list[str] = []
-    from optimizer.handover import handover as module
-    from optimizer.handover.reexport import Workshop
+    from optimizer.handover import bundles as module
+    from optimizer.handover.reexport import VariantBuilder
 
-    make, write = Workshop.make, module.write_student
+    make, write = VariantBuilder.make, module.write_student
 
-    def make_until_third(workshop: Workshop, trial: DoneTrial, variant: Variant) -> Tried:
+    def make_until_third(builder: VariantBuilder, trial: DoneTrial, variant: Variant) -> VariantResult:
         if len(made) == 2:
             raise Killed
         made.append(name_export(trial.number, variant))
-        return make(workshop, trial, variant)
+        return make(builder, trial, variant)
 
-    monkeypatch.setattr(Workshop, "make", make_until_third)
+    monkeypatch.setattr(VariantBuilder, "make", make_until_third)
     meter = FixedMeter(by_macs)
     with pytest.raises(Killed):
-        hand_over(store, make_evaluation(store, meter, **changes), meter)
+        finish(store, meter, **changes)
     assert made == ["base-p20", "base-int8"] and list_outcomes(store) == dict.fromkeys(made, "made")
     assert find_front(store).others == (), "nothing is kept before it is measured"
 
-    def make_all(workshop: Workshop, trial: DoneTrial, variant: Variant) -> Tried:
+    def make_all(builder: VariantBuilder, trial: DoneTrial, variant: Variant) -> VariantResult:
         made.append(name_export(trial.number, variant))
-        return make(workshop, trial, variant)
+        return make(builder, trial, variant)
 
-    monkeypatch.setattr(Workshop, "make", make_all)
+    monkeypatch.setattr(VariantBuilder, "make", make_all)
 
     def stop(candidate: Candidate) -> float:
         raise Killed
 
     with pytest.raises(Killed):
-        hand_over(store, make_evaluation(store, meter, **changes), FixedMeter(stop))
+        finish(store, FixedMeter(stop), **changes)
     assert len(made) == len(set(made)) == 6, "none was made twice"
 
     def write_until_variants(folder: Path, *rest: Any) -> Any:
@@ -380,14 +382,14 @@ def test_a_kill_loses_at_most_one_variant(store: RunStore, monkeypatch: pytest.M
 
     monkeypatch.setattr(module, "write_student", write_until_variants)
     with pytest.raises(Killed):
-        hand_over(store, make_evaluation(store, meter, **changes), meter)
+        finish(store, meter, **changes)
     monkeypatch.setattr(module, "write_student", write)
-    hand_over(store, make_evaluation(store, meter, **changes), meter)
+    finish(store, meter, **changes)
     assert meter.leases == [8] and len(made) == 6
     assert all(open_bundle(store.folder / item.bundle) for item in find_front(store).others if item.bundle)
     assert all(item.bundle for item in find_front(store).others)
     before = read_front(store)
-    hand_over(store, make_evaluation(store, meter, **changes), meter)
+    finish(store, meter, **changes)
     assert read_front(store) == before and meter.leases == [8], "a finished one is left alone"
 
 
@@ -402,7 +404,7 @@ def test_a_student_without_a_latency_is_an_error_and_a_base_too(data: Path) -> N
             failure = MeasurementFailure("final", "m", "cpu", "it broke")
             return {name: failure if name == self.refused else make_record(1.0) for name in subjects}
 
-    one, other = (Candidate(Path(name), None, None) for name in "ab")  # type: ignore[arg-type]
+    one, other = (Candidate(ModelSource(Path(name), IMAGENET), Cost()) for name in "ab")
     for refused, named in (("0", "the base"), ("1", "the student")):
         with pytest.raises(MeasurementError, match=f"no latency for {named}: it broke"):
             LatencyCost(Refusing(refused), (), "final").measure(one, other)  # type: ignore[arg-type]

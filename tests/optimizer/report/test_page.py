@@ -19,7 +19,7 @@ from optimizer.arch import PruneChannels, Resize
 from optimizer.arch.macs import Cost
 from optimizer.handover.front import make_front
 from optimizer.handover.state import HandOverState
-from optimizer.handover.variants import Tried, Variant
+from optimizer.handover.variants import Variant, VariantResult
 from optimizer.report.console import front_table
 from optimizer.report.page import Picture, ReportData, trace_lineage, write_report
 from optimizer.search.base import FailedTrial, PendingTrial, Proposal, Trial, Work, list_done
@@ -44,7 +44,7 @@ PENDING = PendingTrial(4, Proposal(2))
 
 NOT_BEGUN = HandOverState()
 FAST = {**RECORD, "median_ms": 10.2, "ci95_ms": [10.0, 10.4]}
-EXPORT = Tried(
+EXPORT = VariantResult(
     1, Variant("int8", 50), "kept", ap=0.415, ap50=0.69, macs=2 * 10**9, flops_mmdet=4 * 10**9, ratio=2.0, latency=FAST,
     score=1.1, bundle="bundles/student-001-int8-p50",
 )  # fmt: skip
@@ -134,7 +134,7 @@ def test_a_finished_run(tmp_path: Path) -> None:
 
 
 def test_other_exports_are_listed_with_what_became_of_the_rest(tmp_path: Path) -> None:
-    slower = Tried(0, Variant("int8"), "not faster", "0.9 times as fast", ap=0.4, ap50=0.7)
+    slower = VariantResult(0, Variant("int8"), "not faster", "0.9 times as fast", ap=0.4, ap50=0.7)
     of_base = replace(EXPORT, trial=0, variant=Variant("fp32", 50), ap=0.39, ratio=1.5)
     tried = {item.name: item for item in (EXPORT, slower, of_base)}
     content = page(tmp_path, make_data([BASE, PRUNED], HandOverState((0, 1), tried)))

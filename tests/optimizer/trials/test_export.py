@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 from made_trials import make_done
 from safetensors.torch import save_file
 
@@ -26,7 +25,7 @@ from optimizer.recipes import smoke
 from optimizer.run.run import start_run
 from optimizer.search.base import TrialFiles
 from optimizer.store.run_store import RunStore
-from optimizer.trials.evaluation import Evaluation
+from optimizer.trials.evaluation import build_evaluation
 from optimizer.trials.export import check_export, export_model
 
 SIZE = (128, 96)
@@ -56,11 +55,8 @@ def test_the_variant_of_a_target_reaches_the_bundle_and_its_detector(nms: str, i
         weights, model = map(store.artefacts.put_file, (tmp_path / "weights", source.model))
         files = TrialFiles(weights, model, source.head, source.selection.to_json() if source.selection else None)
         store.record(make_done(arch=arch, ap=precision.ap, ap50=precision.ap50, files=files))
-        evaluation = Evaluation(
-            config, images, images, store.artefacts, store.history, target, MacsCost(), tmp_path / "run" / "scratch",
-            torch.device("cpu"), RunProgress(),
-        )  # fmt: skip
-        hand_over(store, evaluation, MacsCost())
+        evaluation = build_evaluation(config, store, (images, images), MacsCost(), RunProgress())
+        hand_over(store, config, evaluation, MacsCost())
     bundle = open_bundle(tmp_path / "run" / "bundles" / "base")
     assert bundle.manifest.nms == nms and bundle.head == source.head and bundle.selection == source.selection
     assert (bundle.selection is not None) == (nms == "raw")

@@ -1,0 +1,50 @@
+"""What is looked at before a run begins: nothing has been started when one of these complains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from deploy import Target, get_target
+from deploy.targets import require_working
+from optimizer.config import RunConfig
+from optimizer.data.shapes import CLASS_NAMES
+from optimizer.errors import InputError
+from optimizer.handover.variants import choose_precisions
+from optimizer.run.base_run import check_base
+from optimizer.run.images import Splits, describe_data, read_splits
+from optimizer.run.plan import Plan, plan_run
+from optimizer.run.teachers import choose_pool, default_pools
+from optimizer.trials.export import check_export
+
+__all__ = ["check_run", "check_target"]
+
+
+def check_run(config: RunConfig, folder: Path) -> tuple[Splits | None, Plan]:
+    """The images of a run (None where they are yet to be generated), and how long it will take.
+
+    Raises:
+        InputError: something is wrong with the request.
+    """
+    target = check_target(config)
+    if config.weights is not None and not config.weights.is_file():
+        raise InputError(f"there is no weights file {config.weights}")
+    splits = read_splits(config.data) if config.data is not None else None
+    if config.base_run is not None:
+        check_base(config.base_run, config, describe_data(splits) if splits else None)
+    pool_exists = False
+    if config.needs_pool:
+        pool_exists = choose_pool(config, default_pools(config, folder), splits[0] if splits else None).trained
+    class_names = splits[0].class_names if splits else CLASS_NAMES
+    check_export(config.base_arch(), len(class_names), target.spec)
+    plan = plan_run(config, target.spec, splits, base_exists=config.base_run is not None, pool_exists=pool_exists)
+    plan.check()
+    return splits, plan
+
+
+def check_target(config: RunConfig) -> Target:
+    """The run's target; `InputError` where latency could not be measured, before hours are spent on what would be."""
+    target = get_target(config.target, config.host)
+    choose_precisions(config, target.spec)
+    if config.search.cost == "latency":
+        require_working(config.target, target.check())
+    return target

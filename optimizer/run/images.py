@@ -1,0 +1,77 @@
+"""The images of a run: read once, checked, and remembered, so that a resumed run notices when they change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeAlias
+
+from deploy.data import (
+    Dataset,
+    describe_splits,
+    keep_fitting,
+    read_dataset,
+    summarise_problems,
+    warn_of_problems,
+)
+from optimizer.config import RunConfig
+from optimizer.data.shapes import write_shapes
+from optimizer.errors import InputError
+from optimizer.progress import RunProgress
+from optimizer.store import DataSummary
+from optimizer.store.run_store import RunStore
+
+__all__ = ["Splits", "describe_data", "read_data", "read_splits", "say_images"]
+
+Splits: TypeAlias = tuple[Dataset, Dataset]  # training, validation
+
+
+def read_splits(folder: Path) -> Splits:
+    """Training and validation images of a folder.
+
+    Raises:
+        InputError: they are of different classes, or cannot be read.
+    """
+    train_data, val_data = read_dataset(folder, "train"), keep_fitting(read_dataset(folder, "val"))
+    if train_data.class_names != val_data.class_names:
+        raise InputError(
+            f"{folder}: training and validation list different classes: {', '.join(train_data.class_names)} and "
+            f"{', '.join(val_data.class_names)}"
+        )
+    return train_data, val_data
+
+
+def read_data(store: RunStore, config: RunConfig, splits: Splits | None = None) -> Splits:
+    """The images of a run, generated first if need be, unless they are read already.
+
+    Raises:
+        InputError: they changed since the run began.
+    """
+    folder = config.data
+    if folder is None:
+        shapes = config.shapes
+        folder = write_shapes(
+            store.folder / "data", train=shapes.train, val=shapes.val, size=shapes.size, seed=config.seed
+        )
+    splits = splits or read_splits(folder)
+    found, known = describe_data(splits), store.data
+    if known is None:
+        store.data = found
+    elif known != found:
+        raise InputError(f"the data in {folder} changed since this run began: was {known}; is {found}")
+    return splits
+
+
+def describe_data(splits: Splits) -> DataSummary:
+    """Class names, and how many images there are to train and to validate on."""
+    train_data, val_data = splits
+    return DataSummary(tuple(train_data.class_names), len(train_data.records), len(val_data.records))
+
+
+def say_images(splits: Splits, progress: RunProgress) -> None:
+    """Tell the person what there is, what is doubtful, and what training will skip or clip."""
+    progress.say(describe_splits(*splits))
+    for dataset, name in zip(splits, ("training", "validation")):
+        for warning in warn_of_problems(dataset):
+            progress.say(f"warning: {name} data: {warning}")
+        if dataset.problems:
+            progress.say(f"{name} data: {summarise_problems(dataset.problems)} (see: optimize data check)")

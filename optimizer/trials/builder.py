@@ -1,0 +1,114 @@
+"""Networks to be trained: the base, a child of an earlier student, or a member of the teacher pool."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from optimizer.arch.spec import ArchSpec
+from optimizer.arch.subnets import Subnet
+from optimizer.config import RunConfig
+from optimizer.detectors import build_detector
+from optimizer.detectors.base import Detector
+from optimizer.detectors.weights import load_weights
+from optimizer.morph import morph
+from optimizer.progress import RunProgress
+from optimizer.search.base import DoneTrial, Proposal
+from optimizer.seeds import derive_seed
+from optimizer.store.artefacts import ArtefactStore
+from optimizer.supernet.pool import TeacherPool
+
+__all__ = ["Builder", "Student"]
+
+
+@dataclass(frozen=True)
+class Student:
+    """A network about to be trained, and how it came to be."""
+
+    detector: Detector
+    arch: ArchSpec
+    changes: tuple[str, ...]
+    epochs_before: float
+
+
+@dataclass(frozen=True)
+class Builder:
+    """Makes the network of a proposal.
+
+    Attributes:
+        artefacts: where the weights of earlier students are.
+        pool: where members are taken from; None in runs without one.
+    """
+
+    config: RunConfig
+    num_classes: int
+    artefacts: ArtefactStore
+    device: torch.device
+    progress: RunProgress
+    pool: TeacherPool | None = None
+
+    def build(self, number: int, proposal: Proposal, parent: DoneTrial | None) -> Student:
+        """The network, untrained or with the weights it inherits.
+
+        Raises:
+            IllegalAction: an action of the proposal is not possible on its parent.
+        """
+        if parent is not None:
+            return self._build_child(number, proposal, parent)
+        return self._build_base() if proposal.subnet is None else self._build_member(proposal.subnet)
+
+    def load(self, trial: DoneTrial, arch: ArchSpec | None = None) -> Detector:
+        """The trained detector of a finished trial, ready to detect; `arch` is another one that takes its weights."""
+        detector = build_detector(arch or trial.arch, self.num_classes)
+        detector.load_state_dict(load_file(self.artefacts.path(trial.files.weights, verify=True)))
+        return detector.eval()
+
+    def _build_base(self) -> Student:
+        arch = self.config.base_arch()
+        detector = build_detector(arch, self.num_classes, seed=self.config.seed)
+        changes: tuple[str, ...] = ()
+        if self.config.weights is not None:
+            report = load_weights(detector, self.config.weights)
+            changes = (f"weights from {self.config.weights.name}: {report}",)
+            self.progress.say(changes[0])
+        return Student(detector, arch, changes, 0.0)
+
+    def _build_member(self, subnet: Subnet) -> Student:
+        assert self.pool is not None, "a student from the pool in a run without one"
+        detector = self.pool.extract(subnet, self.device)
+        changes = (f"member {subnet} of the teacher pool",)
+        return Student(detector, detector.arch, changes, float(self.pool.config.epochs))
+
+    def _build_child(self, number: int, proposal: Proposal, parent: DoneTrial) -> Student:
+        weights: dict[str, Tensor] = load_file(self.artefacts.path(parent.files.weights, verify=True))
+        child = morph(weights, parent.arch, proposal.actions)
+        changes = _describe_changes(parent.arch, child.arch)
+        if not self.config.search.inherit and proposal.actions:  # one that is only trained further is the same student
+            seed = derive_seed(self.config.seed, "fresh", number)
+            detector = build_detector(child.arch, self.num_classes, seed=seed)
+            return Student(detector, child.arch, (*changes, "weights not inherited"), 0.0)
+        detector = build_detector(child.arch, self.num_classes)
+        detector.load_state_dict(child.weights)
+        return Student(detector, child.arch, changes, parent.work.epochs_total)
+
+
+def _describe_changes(parent: ArchSpec, child: ArchSpec) -> tuple[str, ...]:
+    """What a morph did, in words a person reads in the lineage."""
+    changes = []
+    if parent.input_size != child.input_size:
+        changes.append("canvas {}x{} to {}x{}".format(*parent.input_size, *child.input_size))
+    if parent.body.depths != child.body.depths:
+        changes.append(f"depths {list(parent.body.depths)} to {list(child.body.depths)}")
+    before, after = (sum(sum(block.widths) for _, _, block in arch.body.blocks()) for arch in (parent, child))
+    if parent.body.depths == child.body.depths and before != after:
+        changes.append(f"backbone channels {before} to {after}")
+    for name, width in parent.outer_widths.items():
+        if child.outer_widths[name] != width:
+            changes.append(f"{name} width {width} to {child.outer_widths[name]}")
+    proposals = parent.head.region_proposals, child.head.region_proposals
+    if proposals[0] != proposals[1]:
+        changes.append(f"region proposals {proposals[0]} to {proposals[1]}")
+    return tuple(changes)

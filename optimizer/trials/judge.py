@@ -1,0 +1,69 @@
+"""What a model is worth: its precision by the engine it will run in, its cost compared with the base, and a score."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from deploy import ModelSource, get_target
+from deploy.data import Dataset
+from deploy.evaluate import AveragePrecision, evaluate_artefact
+from deploy.targets import Target
+from optimizer.config import RunConfig
+from optimizer.cost.base import Candidate, CostMeter, RelativeCost
+from optimizer.cost.latency import LatencyCost
+from optimizer.cost.macs import MacsCost
+from optimizer.progress import RunProgress
+from optimizer.search.objective import OBJECTIVES
+
+__all__ = ["Judge", "build_meter", "choose_engine"]
+
+MEASURING_IMAGES = 64
+
+
+def build_meter(
+    config: RunConfig, target: Target, images: Dataset, level: str, report: Callable[[str], None]
+) -> CostMeter:
+    """What students are scored by: latency on the target at a level of rigour, or operations."""
+    if config.search.cost == "macs":
+        return MacsCost()
+    return LatencyCost(target, tuple(record.path for record in images.records[:MEASURING_IMAGES]), level, report)
+
+
+def choose_engine(config: RunConfig, target: Target) -> Target:
+    """Where precision is found: on the target; a search by operations asks nothing of it."""
+    return target if config.search.cost == "latency" else get_target("cpu")
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Says how good a model is.
+
+    Attributes:
+        images: the validation images.
+        engine: the target whose engine executes models for their precision.
+    """
+
+    config: RunConfig
+    images: Dataset
+    engine: Target
+    meter: CostMeter
+    progress: RunProgress
+
+    def find_precision(self, model: ModelSource) -> AveragePrecision:
+        """Average precision on the validation images."""
+        return evaluate_artefact(model, self.images.class_names, self.images, self.engine, self.progress.note)[0]
+
+    def compare(self, model: Candidate, base: Candidate) -> RelativeCost:
+        """The model's cost compared with the base's.
+
+        Raises:
+            MeasurementError: it cannot be established.
+        """
+        return self.meter.measure(model, base)
+
+    def score(self, ap: float, base_ap: float, cost_ratio: float) -> float:
+        """What the search maximises; 0 where the base detects nothing."""
+        search = self.config.search
+        objective = OBJECTIVES[search.objective]
+        return objective(ap / base_ap, cost_ratio, self.config.alpha, search.beta) if base_ap else 0.0

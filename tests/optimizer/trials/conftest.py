@@ -1,0 +1,51 @@
+"""One small run whose base is there: an untrained detector, exported and stored as an evaluation does it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from made_trials import make_done
+from rich.console import Console
+
+from deploy.data import Dataset, read_dataset
+from optimizer.config import RunConfig
+from optimizer.cost.macs import MacsCost
+from optimizer.data.shapes import write_shapes
+from optimizer.detectors import build_detector
+from optimizer.progress import RunProgress
+from optimizer.recipes import smoke
+from optimizer.store import RunStore
+from optimizer.trials.evaluation import Evaluation, build_evaluation
+
+
+@dataclass(frozen=True)
+class SmallRun:
+    config: RunConfig
+    store: RunStore
+    splits: tuple[Dataset, Dataset]
+    said: io.StringIO
+
+    def build_evaluation(self, config: RunConfig | None = None) -> Evaluation:
+        progress = RunProgress(Console(file=self.said, width=200))
+        return build_evaluation(config or self.config, self.store, self.splits, MacsCost(), progress)
+
+
+@pytest.fixture(scope="module")
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallRun]:
+    folder = tmp_path_factory.mktemp("small")
+    config = smoke().changed(
+        {"search.cost": "macs", "search.teacher": "none", "data": write_shapes(
+            folder / "shapes", train=4, val=4, size=(96, 96), seed=0)}
+    )  # fmt: skip
+    assert config.data is not None
+    splits = (read_dataset(config.data, "train"), read_dataset(config.data, "val"))
+    with RunStore.create(folder / "run", config.model_dump(mode="json")) as store:
+        run = SmallRun(config, store, splits, io.StringIO())
+        arch = config.base_arch()
+        detector = build_detector(arch, len(splits[0].class_names), seed=config.seed)
+        files = run.build_evaluation().exporter.store(0, arch, detector)
+        store.record(make_done(arch=arch, files=files))
+        yield run

@@ -1,0 +1,120 @@
+"""Builder, trainer, exporter and judge, each alone, and the evaluation that they make up."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+from deploy import Detector, Preprocess, get_target
+from deploy.data import read_image
+from optimizer.arch.actions import PruneLayer, Resize
+from optimizer.arch.macs import count
+from optimizer.errors import RunFailed
+from optimizer.search.base import Proposal, TrialFailed, get_done
+from optimizer.search.objective import harmonic
+from optimizer.trials.judge import choose_engine
+
+if TYPE_CHECKING:
+    from conftest import SmallRun
+
+RESIZE = Proposal(0, (Resize((80, 80)),))
+
+
+def test_a_child_inherits_and_says_what_changed(small_run: SmallRun) -> None:
+    builder, base = small_run.build_evaluation().builder, get_done(small_run.store.history(), 0)
+    child = builder.build(1, RESIZE, base)
+    assert child.arch.input_size == (80, 80) and child.changes == ("canvas 96x96 to 80x80",)
+    assert child.epochs_before == base.work.epochs_total
+    inherited = builder.load(base).state_dict()
+    assert all(torch.equal(value, inherited[name]) for name, value in child.detector.state_dict().items())
+
+
+def test_without_inheritance_a_child_is_drawn_anew_unless_it_is_only_trained_further(small_run: SmallRun) -> None:
+    config = small_run.config.changed({"search.inherit": False})
+    builder, base = small_run.build_evaluation(config).builder, get_done(small_run.store.history(), 0)
+    anew = builder.build(1, RESIZE, base)
+    assert anew.epochs_before == 0 and anew.changes[-1] == "weights not inherited"
+    assert not torch.equal(next(anew.detector.parameters()), next(builder.load(base).parameters()))
+    further = builder.build(1, Proposal(0), base)
+    assert further.epochs_before == base.work.epochs_total and further.changes == ()
+
+
+def test_the_base_is_the_same_for_the_same_seed(small_run: SmallRun) -> None:
+    builder = small_run.build_evaluation().builder
+    one, other = (builder.build(0, Proposal(None), None).detector.state_dict() for _ in range(2))
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_each_kind_of_proposal_has_its_recipe(small_run: SmallRun) -> None:
+    config, trainer = small_run.config, small_run.build_evaluation().trainer
+    assert trainer.choose_recipe(0, Proposal(None)) == config.base_train
+    assert trainer.choose_recipe(3, RESIZE) == config.trial_train
+    assert trainer.choose_recipe(3, Proposal(2, finetune=True)) == config.finetune
+
+
+def test_a_training_changes_the_detector_and_its_checkpoint_is_forgotten_afterwards(small_run: SmallRun) -> None:
+    evaluation, base = small_run.build_evaluation(), get_done(small_run.store.history(), 0)
+    student = evaluation.builder.build(1, RESIZE, base)
+    before = {name: value.clone() for name, value in student.detector.state_dict().items()}
+    trained = evaluation.trainer.train(1, RESIZE, student)
+    assert trained.epochs == small_run.config.trial_train.epochs and trained.curve
+    assert any(not torch.equal(value.cpu(), before[name]) for name, value in student.detector.state_dict().items())
+    assert (evaluation.trainer.scratch / "trial-1.ckpt").exists()
+    evaluation.trainer.forget(1)
+    evaluation.trainer.forget(1)
+    assert not list(evaluation.trainer.scratch.iterdir())
+
+
+def test_what_is_exported_is_found_again_and_detects(small_run: SmallRun) -> None:
+    exporter, base = small_run.build_evaluation().exporter, get_done(small_run.store.history(), 0)
+    found = exporter.find(base)
+    assert found.counts == count(base.arch, len(exporter.class_names))
+    assert found.source.preprocess == Preprocess.imagenet(96, 96) and found.source.head == base.files.head
+    assert not list(exporter.scratch.iterdir()), "nothing is left beside the store"
+    with Detector(found.source) as detector:
+        detector(read_image(small_run.splits[1].records[0].path))
+    manifest = exporter.describe("base", base.arch, found.source, {"ap": 0.4})
+    assert manifest.arch_id == base.arch.arch_id and manifest.class_names == small_run.splits[0].class_names
+
+
+def test_precision_is_the_targets_where_latency_counts_and_this_machines_otherwise(small_run: SmallRun) -> None:
+    target = get_target("cpu")
+    assert choose_engine(small_run.config.changed({"search.cost": "latency"}), target) is target
+    assert choose_engine(small_run.config, SimpleNamespace(spec=None)).spec.name == "cpu"  # type: ignore[arg-type]
+
+
+def test_a_score_is_the_objective_of_both_ratios(small_run: SmallRun) -> None:
+    judge = small_run.build_evaluation().judge
+    assert judge.score(0.2, 0.4, 2.0) == harmonic(0.5, 2.0, small_run.config.alpha, small_run.config.search.beta)
+    assert judge.score(0.4, 0.4, 1.0) == 1.0
+    assert judge.score(0.0, 0.0, 1.0) == 0.0, "a base that detects nothing"
+
+
+def test_an_evaluation_is_built_trained_exported_and_judged(small_run: SmallRun) -> None:
+    evaluation, base = small_run.build_evaluation(), get_done(small_run.store.history(), 0)
+    trial = evaluation(1, RESIZE)
+    assert (trial.number, trial.proposal, trial.arch.input_size) == (1, RESIZE, (80, 80))
+    assert trial.cost_ratio == evaluation.exporter.find(base).counts.macs / trial.counts.macs > 1
+    assert trial.work.epochs_total == base.work.epochs_total + small_run.config.trial_train.epochs
+    assert trial.latency is None and set(trial.work.seconds_by_part) == {
+        "build", "train", "export", "evaluate", "measure",
+    }  # fmt: skip
+    assert trial.ap == evaluation.judge.find_precision(evaluation.exporter.find(trial).source).ap
+
+
+def test_a_student_that_cannot_be_made_fails_alone_and_a_full_disk_ends_the_run(
+    small_run: SmallRun, tmp_path: Path
+) -> None:
+    evaluation = small_run.build_evaluation()
+    with pytest.raises(TrialFailed):
+        evaluation(1, Proposal(0, (PruneLayer(),) * 30))
+    (tmp_path / "file").write_text("in the way of a folder")
+    gone = replace(evaluation.exporter, scratch=tmp_path / "file")
+    with pytest.raises(RunFailed, match=r"cannot write in .*file: .*free some space"):
+        replace(evaluation, exporter=gone)(1, RESIZE)
+    evaluation.trainer.forget(1)
