@@ -35,8 +35,8 @@ class SupernetConfig(FrozenModel, ABC):
     Attributes:
         phases: trained one after the other; the last one's space is that of the pool.
         sizes: canvases (width, height) in pixels, the super-network's own first; one is drawn for every step.
-        region_proposals: of every subnet with a Faster R-CNN head.
-        detector: "faster_rcnn" or "retinanet".
+        region_proposals: of every subnet whose head has them.
+        detector: a key of `HEADS`.
         distill: what a phase that has a teacher is taught; the teacher always looks at the canvas of the batch.
         batch_size: images per training step.
         calibration_images: from which an extracted subnet's BatchNorm statistics are measured anew.

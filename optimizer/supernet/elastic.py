@@ -6,6 +6,7 @@ A slice is a view: what is learned through it, the super-network has learned.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,6 @@ from optimizer.arch.pool import ElasticSpace, ElasticSubnet
 from optimizer.arch.spec import ArchSpec
 from optimizer.detectors import build_detector
 from optimizer.detectors.base import Detector, RegionView, Truth
-from optimizer.detectors.bodies import ResNetBody
 from optimizer.morph.importance import measure_channels
 from optimizer.morph.laterals import name_laterals
 from optimizer.morph.layers import BODY, name_block, take_channels, take_layer
@@ -104,8 +104,7 @@ def run_slice(
     caller = _Caller(detector, with_view)
     own = {**dict(detector.named_parameters()), **dict(detector.named_buffers())}
     sliced = {f"detector.{name}": tensor for name, tensor in slice_weights(own, arch).items()}
-    body = detector.get_submodule(BODY)
-    assert isinstance(body, ResNetBody)
+    body: Any = detector.get_submodule(BODY)  # of a sliceable body
     with body.shortened(arch.body.depths):
         result: tuple[dict[str, Tensor], list[Tensor], RegionView | None] = functional_call(
             caller, sliced, (images, truths)

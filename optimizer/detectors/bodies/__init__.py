@@ -1,6 +1,7 @@
 """Modules of bodies, by the kind of the spec they are built from. One file per kind, and a line here.
 
-A module gives its maps by the names "0", "1", ..., in the order of the spec's `maps`.
+A module gives its maps by the names "0", "1", ..., in the order of the spec's `maps`. That of a sliceable body has
+`shortened(depths)`, within which only the first blocks of each stage run.
 """
 
 from collections.abc import Callable, Mapping
