@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from optimizer.arch.actions import ACTIONS, uniform_importance
 from optimizer.arch.bounds import Bounds
@@ -47,6 +48,11 @@ def legal_actions(arch: ArchSpec, space: Space) -> list[Action]:
 
     No stage grows past its greatest depth; one that is deeper already may still shrink.
     """
+    return list(_find_legal(arch, space))
+
+
+@lru_cache(maxsize=256)  # strategies ask for the same few architectures again and again
+def _find_legal(arch: ArchSpec, space: Space) -> tuple[Action, ...]:
     importance = uniform_importance(arch)
     legal = []
     for action in _list_candidates(space):
@@ -56,7 +62,7 @@ def legal_actions(arch: ArchSpec, space: Space) -> list[Action]:
             continue
         if all(depth <= max(before, most) for depth, before, most in zip(depths, arch.body.depths, space.max_depths)):
             legal.append(action)
-    return legal
+    return tuple(legal)
 
 
 def _list_candidates(space: Space) -> list[Action]:
