@@ -44,7 +44,8 @@ class Case:
 def prepare(kind: str, size: tuple[int, int], day: Day, device: torch.device, region_proposals: int = 1000) -> Case:
     """The case, made once for all parts: weights and exports are kept beside the parts' own scratch folders.
 
-    Exported is what the target `cuda` takes (NMS by matrix rounds), and at 640x480 and below the operator's NMS too.
+    Exported is what the target `cuda` takes (NMS by matrix rounds); at 640x480 and below also the operator's NMS, and
+    RoIAlign by GridSample.
     """
     name = f"{kind} {size[0]}x{size[1]}"
     canvas = draw_canvas(size, day.data)
@@ -59,12 +60,16 @@ def prepare(kind: str, size: tuple[int, int], day: Day, device: torch.device, re
         folder.mkdir(parents=True, exist_ok=True)
         torch.save(ours.state_dict(), weights.with_suffix(".new"))
         weights.with_suffix(".new").replace(weights)
+    variants = [("matrix", "op"), ("op", "op")] if size[0] <= 640 else [("matrix", "op")]
+    if size[0] <= 640 and kind == "faster_rcnn":
+        variants.append(("matrix", "grid"))
     exports = {}
-    for nms in ("matrix", "op") if size[0] <= 640 else ("matrix",):
-        path = folder / f"{nms}.onnx"
+    for nms, roi_align in variants:
+        variant = nms if roi_align == "op" else f"{nms}, {roi_align}"
+        path = folder / f"{variant.replace(', ', '-')}.onnx"
         if not path.exists():
-            export_onnx(ours, size, path, nms=nms)
-        exports[f"ours {nms}"] = path
+            export_onnx(ours, size, path, nms=nms, roi_align=roi_align)
+        exports[f"ours {variant}"] = path
     return Case(name, size, canvas, ours, theirs, exports)
 
 

@@ -81,6 +81,13 @@ def _check_roi_align(facts: GraphFacts, node: onnx.NodeProto, release: Release) 
         yield Problem(level, reason, "write sampling_ratio into the node")
 
 
+def _check_grid_sample(facts: GraphFacts, node: onnx.NodeProto, release: Release) -> Iterator[Problem]:
+    sides = facts.shapes.get(node.input[0])
+    if sides is not None and len(sides) != 4:
+        reason = f"samples from {len(sides)} dimensions; its layer takes 4, images and channels of maps"
+        yield Problem("refused", reason, "sample from maps (N, C, H, W)")
+
+
 def _check_resize(facts: GraphFacts, node: onnx.NodeProto, release: Release) -> Iterator[Problem]:
     mode = attribute_of(node, "mode", "nearest")
     for name, default, known in RESIZE_ATTRIBUTES:
@@ -138,6 +145,7 @@ RULES: dict[str, Rule] = {
     "AveragePool": _check_pool,
     "BatchNormalization": _check_training,
     "DequantizeLinear": _check_quantisation,
+    "GridSample": _check_grid_sample,
     "LpPool": _check_pool,
     "MaxPool": _check_pool,
     "NonMaxSuppression": _check_nms,

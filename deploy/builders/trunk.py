@@ -1,7 +1,7 @@
 """The part of a detection graph that may compute in another precision: convolutions, linears, what lies between.
 
 Everything after the last layer of a path (softmax, box decoding, TopK, NMS) is no part of it, and neither is RoIAlign,
-whose boxes need FP32: the network continues behind it.
+as operator or as GridSample, whose boxes need FP32: the network continues behind it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ ONE_INPUT = frozenset(
      "MaxPool", "Pad", "PRelu", "Relu", "Reshape", "Resize", "Sigmoid", "Slice", "Split", "Tanh", "Transpose")
 )  # fmt: skip
 ALL_INPUTS = frozenset(("Add", "Concat", "Max", "Mul", "Sum"))
-STAYS_FP32 = frozenset(("RoiAlign",))  # hands features on, by its first input, and computes in FP32 all the same
+STAYS_FP32 = frozenset(
+    ("GridSample", "RoiAlign")
+)  # hands features on, by its first input, and computes in FP32 all the same
 
 
 @dataclass(frozen=True)

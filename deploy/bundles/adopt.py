@@ -105,6 +105,7 @@ def adopt_model(
             head=head,
             precision="as adopted",
             nms="as adopted",
+            roi_align="as adopted",
             max_detections=max_detections or (kind.selection.max_detections if kind.selection else 100),
             selection=selection,
         )

@@ -34,7 +34,8 @@ class BundleManifest:
         arch_id, arch: the architecture's identity and its description, as JSON.
         head: how the outputs are read, a name in `deploy.pipeline.decode.HEADS`. selection: which of them are objects,
             for a head that leaves it to the host; None is the head's usual one.
-        precision: of the arithmetic written into the graph. nms: the variant written into it.
+        precision: of the arithmetic written into the graph. nms, roi_align: the variants
+            written into it.
         metrics: what was found out about the model, as JSON: average precision, latency records.
         files: SHA-256 of every file beside `bundle.json`, by name; filled in by `write_bundle`.
     """
@@ -52,6 +53,7 @@ class BundleManifest:
     files: Mapping[str, str] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
     selection: Selection | None = None
+    roi_align: str = "op"
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -65,6 +67,7 @@ class BundleManifest:
             "selection": None if self.selection is None else self.selection.to_json(),
             "precision": self.precision,
             "nms": self.nms,
+            "roi_align": self.roi_align,
             "max_detections": self.max_detections,
             "metrics": dict(self.metrics),
             "files": dict(self.files),
@@ -91,6 +94,7 @@ class BundleManifest:
                 selection=parse_selection(value.get("selection")),  # bundles had none before there was a choice
                 precision=str(value["precision"]),
                 nms=str(value["nms"]),
+                roi_align=str(value.get("roi_align", "op")),  # there was no other before the key
                 max_detections=int(value["max_detections"]),
                 metrics=dict(value["metrics"]),
                 files={str(name): str(digest) for name, digest in dict(value["files"]).items()},

@@ -6,9 +6,11 @@ from deploy.export.graph_ops import OnnxGraphOps
 from deploy.export.matrix_nms import MatrixGraphOps, RawGraphOps
 from deploy.export.onnx import NMS, GraphReport, check_graph, export_onnx
 from deploy.export.parity import ParityReport, Tolerance, check_parity
+from deploy.export.roi_align import ROI_ALIGN
 
 __all__ = [
     "NMS",
+    "ROI_ALIGN",
     "GraphReport",
     "MatrixGraphOps",
     "OnnxGraphOps",

@@ -11,7 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from deploy.export.graph_ops import PADDING_SCORE, OnnxGraphOps, _largest, _size
+from deploy.export.graph_ops import PADDING_SCORE, OnnxGraphOps, _largest
+from deploy.export.roi_align import size_of
 from deploy.pipeline.nms import Selection
 
 __all__ = ["CANDIDATES", "ROUNDS", "MatrixGraphOps", "RawGraphOps", "keep_by_rounds"]
@@ -35,7 +36,8 @@ class MatrixGraphOps(OnnxGraphOps):
 
     outputs = (*OnnxGraphOps.outputs, "unsettled")
 
-    def __init__(self, rounds: int = ROUNDS, candidates: int = CANDIDATES) -> None:
+    def __init__(self, roi_align: str = "op", rounds: int = ROUNDS, candidates: int = CANDIDATES) -> None:
+        super().__init__(roi_align)
         self.rounds, self.candidates = rounds, candidates
         self.unsettled: list[Tensor] = []
 
@@ -50,7 +52,7 @@ class MatrixGraphOps(OnnxGraphOps):
     def nms(self, boxes: Tensor, scores: Tensor, iou_threshold: float, keep: int) -> tuple[Tensor, Tensor]:
         """Greedy NMS of (N, 4) by (N,), padded with score -1: boxes (keep, 4), scores (keep,), descending."""
         keep = int(keep)
-        ordered, order = _order(scores, _size(scores, 0))
+        ordered, order = _order(scores, size_of(scores, 0))
         boxes = boxes[order]
         kept, changed = keep_by_rounds(_overlaps(boxes, iou_threshold), ordered >= 0, self.rounds)
         self.unsettled.append(changed)
@@ -132,7 +134,7 @@ def _apply_rule(overlaps: Tensor, valid: Tensor, kept: Tensor) -> Tensor:
 
 def _overlaps(boxes: Tensor, iou_threshold: float) -> Tensor:
     """(N, N) float: 1 where i < j and the IoU of boxes i and j is above the threshold, else 0."""
-    count = _size(boxes, 0)
+    count = size_of(boxes, 0)
     left, top, right, bottom = (boxes[:, side] for side in range(4))
     width = (torch.minimum(right[:, None], right[None]) - torch.maximum(left[:, None], left[None])).clamp(min=0)
     height = (torch.minimum(bottom[:, None], bottom[None]) - torch.maximum(top[:, None], top[None])).clamp(min=0)
@@ -145,7 +147,7 @@ def _overlaps(boxes: Tensor, iou_threshold: float) -> Tensor:
 
 def _choose_candidates(boxes: Tensor, scores: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """All scores (C * R,), in order of class as ties are broken; of the best K: boxes (K, 4), scores, labels (K,)."""
-    rows, classes, own_boxes = _size(scores, 0), _size(scores, 1), _size(boxes, 1) != 1
+    rows, classes, own_boxes = size_of(scores, 0), size_of(scores, 1), size_of(boxes, 1) != 1
     by_class = scores.t().reshape(-1)
     best, cell = _order(by_class, min(most, rows * classes))
     label = torch.div(cell, rows, rounding_mode="trunc")
@@ -155,7 +157,7 @@ def _choose_candidates(boxes: Tensor, scores: Tensor, most: int) -> tuple[Tensor
 
 def _take(boxes: Tensor, scores: Tensor, keep: int) -> tuple[Tensor, Tensor]:
     """The best ``keep`` of boxes by scores, filled up with padding where there are fewer."""
-    count = _size(scores, 0)
+    count = size_of(scores, 0)
     best, order = _order(scores, min(keep, count))
     if count >= keep:
         return boxes[order], best

@@ -20,6 +20,7 @@ from torch.jit._trace import TracerWarning
 from deploy.errors import ExportError
 from deploy.export.graph_ops import MAX_TOPK, OnnxGraphOps
 from deploy.export.matrix_nms import MatrixGraphOps, RawGraphOps
+from deploy.export.roi_align import ROI_ALIGN
 from deploy.files import write_file
 from deploy.pipeline.nms import Selection
 
@@ -33,11 +34,12 @@ NMS: Mapping[str, type[OnnxGraphOps]] = {"op": OnnxGraphOps, "matrix": MatrixGra
 # because one that was not folded into its convolution is a mistake of the export.
 # fmt: off
 OPERATORS = frozenset({
-    "Add", "And", "AveragePool", "Cast", "Ceil", "Clip", "Concat", "Constant", "Conv", "Div", "Equal", "Exp", "Expand",
-    "Flatten", "Floor", "Gather", "GatherElements", "Gemm", "Greater", "GreaterOrEqual", "Identity", "Less",
-    "LessOrEqual", "Log", "MatMul", "Max", "MaxPool", "Min", "Mul", "Neg", "NonMaxSuppression", "Not", "Or", "Pad",
-    "Pow", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "Relu", "Reshape", "Resize", "RoiAlign", "Sigmoid",
-    "Slice", "Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Tile", "TopK", "Transpose", "Unsqueeze", "Where",
+    "Add", "And", "AveragePool", "Cast", "Ceil", "Clip", "Concat", "Constant", "Conv", "Div", "Equal", "Exp",
+    "Expand", "Flatten", "Floor", "Gather", "GatherElements", "Gemm", "Greater", "GreaterOrEqual", "GridSample",
+    "Identity", "Less", "LessOrEqual", "Log", "MatMul", "Max", "MaxPool", "Min", "Mul", "Neg", "NonMaxSuppression",
+    "Not", "Or", "Pad", "Pow", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "Relu", "Reshape", "Resize",
+    "RoiAlign", "Sigmoid", "Slice", "Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Tile", "TopK", "Transpose",
+    "Unsqueeze", "Where",
 })
 # fmt: on
 
@@ -67,6 +69,7 @@ def export_onnx(
     nms: str = "op",
     max_detections: int = 100,
     images: int = 1,
+    roi_align: str = "op",
 ) -> GraphReport:
     """Writes the detection graph of a detector (its ``raw``) for a canvas of (width, height), and says what it holds.
 
@@ -75,11 +78,13 @@ def export_onnx(
     With the NMS "matrix" also "unsettled" (1,) int64: how many of the image's sets may differ from greedy NMS's.
     With "raw" K is the number of candidates, best first, there is no "count", and the report's selection is what the
     host has to do; "unsettled" is there if the graph has sets of region proposals.
+    Regions are pooled by RoiAlign ("op") or by GridSample ("grid"); a RetinaNet has none.
     The detector is left as it was. `ExportError` where the graph is not one that every engine takes, or where more than
     one of ``images`` at once is asked for; then no file is written, nor is one replaced.
     """
-    if nms not in NMS:
-        raise ExportError(f"no NMS variant is called {nms!r}; there are: {', '.join(sorted(NMS))}")
+    for what, name, known in (("NMS", nms, set(NMS)), ("RoIAlign", roi_align, set(ROI_ALIGN))):
+        if name not in known:
+            raise ExportError(f"no {what} variant is called {name!r}; there are: {', '.join(sorted(known))}")
     if images != 1:
         raise ExportError(
             f"a graph of {images} images at once was asked for; proposals and detections are selected for one image in "
@@ -88,7 +93,7 @@ def export_onnx(
     path = Path(path)
     with tempfile.TemporaryDirectory(prefix="export-") as folder:
         traced, simple = Path(folder) / "traced.onnx", Path(folder) / "simple.onnx"
-        ops = NMS[nms]()
+        ops = NMS[nms](roi_align)
         _trace(detector, ops, input_size, max_detections, traced)
         _simplify(traced, simple)
         model = _tidy(onnx.load(simple))

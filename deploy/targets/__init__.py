@@ -9,7 +9,7 @@ from typing import Any, Callable
 
 from deploy.engines import ENGINES
 from deploy.errors import InputError
-from deploy.targets.base import NMS_VARIANTS, Target, TargetSpec, make_target, parse_target
+from deploy.targets.base import NMS_VARIANTS, ROI_ALIGN_VARIANTS, Target, TargetSpec, make_target, parse_target
 from deploy.targets.examine import Condition, describe_conditions, require_working
 from deploy.targets.hosts import apply_host
 from deploy.targets.local import LocalTarget
@@ -36,14 +36,15 @@ def get_target(name: str, host: str = "") -> Target:
     """A known target by its name, or the one a TOML file describes; ``host`` says which board it is.
 
     Raises:
-        InputError: neither exists, a board has no host, or the target asks for a link, an engine or an NMS that this
-            release does not have, or for a precision that its engine does not take.
+        InputError: neither exists, a board has no host, or the target asks for a link, an engine, an NMS or a RoIAlign
+            that this release does not have, or for a precision that its engine does not take.
     """
     spec = apply_host(read_target(name), host)
     for what, value, known in (
         ("link", spec.link, set(LINKS)),
         ("engine", spec.engine, set(ENGINES)),
         ("nms", spec.nms, set(NMS_VARIANTS)),
+        ("roi_align", spec.roi_align, set(ROI_ALIGN_VARIANTS)),
     ):
         if value not in known:
             raise InputError(

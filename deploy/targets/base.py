@@ -18,9 +18,13 @@ from deploy.pipeline.model import ModelSource
 from deploy.targets.examine import Condition
 from deploy.toml import load_toml
 
-__all__ = ["NMS_VARIANTS", "Target", "TargetSpec", "make_target", "parse_target"]
+__all__ = ["NMS_VARIANTS", "ROI_ALIGN_VARIANTS", "Target", "TargetSpec", "make_target", "parse_target"]
 
-NMS_VARIANTS = ("matrix", "op", "raw")  # those of deploy.export, which a device cannot import
+NMS_VARIANTS = ("matrix", "op", "raw")  # these and the next: of deploy.export, which a device cannot import
+ROI_ALIGN_VARIANTS = ("op", "grid")
+TEXTS = (
+    "link", "engine", "nms", "roi_align", "description", "tensorrt", "host", "python", "cache", "ssh_config", "key",
+)  # fmt: skip
 PRECISIONS = ("fp32", "fp16", "int8")
 
 
@@ -31,7 +35,7 @@ class TargetSpec:
     Attributes:
         link: how it is reached. engine: the runtime that executes models there.
         threads: CPU threads of the runtime; None is the number of physical cores.
-        nms: the variant to export for it. precisions: those of `PRECISIONS` its engine runs, the
+        nms, roi_align: the variants to export for it. precisions: those of `PRECISIONS` its engine runs, the
             preferred first; students of a run are tried in each.
         tensorrt: the release there, one that `deploy check` knows, which every export is checked against; None where
             there is no TensorRT, or where the engine is "trt" and an export has to suit all of them.
@@ -47,6 +51,7 @@ class TargetSpec:
     engine: str = "ort"
     threads: int | None = None
     nms: str = "op"
+    roi_align: str = "op"
     precisions: tuple[str, ...] = ("fp32",)
     description: str = ""
     tensorrt: str | None = None
@@ -111,7 +116,7 @@ def make_target(values: Mapping[str, Any], origin: str) -> TargetSpec:
     if unknown or not isinstance(values.get("name"), str):
         found = "unknown: " + ", ".join(unknown) if unknown else "it has no name"
         raise InputError("{} does not describe a target: {}; its keys are {}".format(origin, found, ", ".join(known)))
-    for key in ("link", "engine", "nms", "description", "tensorrt", "host", "python", "cache", "ssh_config", "key"):
+    for key in TEXTS:
         if not isinstance(values.get(key, ""), str):
             raise InputError(f"{origin}: {key} is a text, not {values[key]!r}")
     threads, precisions = values.get("threads"), values.get("precisions", ["fp32"])

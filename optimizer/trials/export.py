@@ -29,14 +29,15 @@ GATE_AP = 0.001
 
 
 def export_model(detector: TorchDetector, arch: ArchSpec, path: Path, target: TargetSpec) -> ModelSource:
-    """Write the detector's fixed-shape ONNX graph as the target wants it: its NMS, and what its TensorRT takes.
+    """Write the detector's fixed-shape ONNX graph as the target wants it: NMS, RoIAlign, what its TensorRT takes.
 
     Returns how it is fed and read.
 
     Raises:
         ExportError: no such graph can be written, or a TensorRT release of the target does not take it.
     """
-    report = export_onnx(detector.to("cpu"), arch.input_size, path, nms=target.nms)
+    detector = detector.to("cpu")
+    report = export_onnx(detector, arch.input_size, path, nms=target.nms, roi_align=target.roi_align)
     model = read_model(path) if target.releases else None
     findings = [finding for version in target.releases for finding in check_model(model or path, version)]
     in_the_way = summarise_blocking(findings)

@@ -74,6 +74,7 @@ class Exporter:
             head=source.head,
             selection=source.selection,
             nms=self.target.nms,
+            roi_align=self.target.roi_align,
             metrics=dict(metrics),
         )
 

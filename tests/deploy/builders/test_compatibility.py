@@ -196,6 +196,15 @@ def roi_align(opset_version: int = 17, **attributes: object) -> Callable[..., ob
     )
 
 
+def grid_sample(*sides: int) -> Callable[..., object]:
+    return lambda make_model: make_model(
+        [node("GridSample", ["x", "grid"], ["y"], "n")],
+        {"x": (F32, [1, 8, *sides]), "grid": (F32, [1, *sides, len(sides)])},
+        {"y": (F32, [1, 8, *sides])},
+        opset=20,
+    )
+
+
 def resize(opset_version: int = 17, **attributes: object) -> Callable[..., object]:
     return lambda make_model: make_model(
         [node("Resize", ["x", "", "", "sizes"], ["y"], "n", **attributes)],
@@ -364,6 +373,7 @@ CASES = [
          ("10.16",)),
     Case("RoiAlign without a ratio elsewhere", roi_align(sampling_ratio=None), roi_align(), "the parser reads 1",
          ("8.6", "10.3", "11.4"), "unknown"),
+    Case("GridSample of volumes", grid_sample(4, 5, 6), grid_sample(5, 6), "samples from 5 dimensions; its layer"),
     Case("Resize in other coordinates", resize(coordinate_transformation_mode="tf_crop_and_resize"),
          resize(coordinate_transformation_mode="asymmetric"), "coordinate_transformation_mode tf_crop_and_resize"),
     Case("Resize cubic", resize(mode="cubic"), resize(mode="linear"), "cubic: the parser reads it", VERSIONS,

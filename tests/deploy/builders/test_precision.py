@@ -20,7 +20,7 @@ from deploy.builders.trunk import find_trunk
 from deploy.errors import InputError, PrecisionError
 
 HALF, FULL = TensorProto.FLOAT16, TensorProto.FLOAT
-FP32_OPS = ("NonMaxSuppression", "TopK", "Softmax", "RoiAlign", "Exp", "Div", "Where")
+FP32_OPS = ("NonMaxSuppression", "TopK", "Softmax", "RoiAlign", "GridSample", "Exp", "Div", "Where")
 
 
 def types_of(model: onnx.ModelProto) -> dict[str, int]:

@@ -36,10 +36,11 @@ def test_a_selection_travels_with_the_bundle(tmp_path: Path, tiny_model: Path, m
     assert opened.selection == opened.manifest.selection == selection and opened.selection == selection
 
 
-def test_a_bundle_from_before_there_were_selections_opens(manifest: BundleManifest) -> None:
+@pytest.mark.parametrize(("key", "then"), [("selection", None), ("roi_align", "op")])
+def test_a_bundle_from_before_there_was_a_choice_opens(manifest: BundleManifest, key: str, then: object) -> None:
     value = manifest.to_json()
-    del value["selection"]
-    assert BundleManifest.from_json(value) == manifest and manifest.selection is None
+    del value[key]
+    assert BundleManifest.from_json(value) == manifest and getattr(manifest, key) == then
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torchvision.ops import MultiScaleRoIAlign, batched_nms, nms
 
 from deploy.errors import ExportError
-from deploy.export import NMS
-from deploy.export.graph_ops import OnnxGraphOps, lay_atlas, level_of
+from deploy.export import NMS, ROI_ALIGN
+from deploy.export.graph_ops import OnnxGraphOps
+from deploy.export.roi_align import lay_atlas, level_of
 
 OPS = OnnxGraphOps()
 Runner = Callable[..., list[Tensor]]
@@ -203,30 +204,44 @@ def expected_features(maps: list[Tensor], rois: Tensor, width: int, height: int)
     return pool(OrderedDict(zip("0123", maps)), [rois], [(height, width)])
 
 
+@pytest.mark.parametrize("variant", sorted(ROI_ALIGN))
 @pytest.mark.parametrize(
     "width, height", [(64, 64), (320, 320), (333, 200), (200, 333), (65, 700), (641, 75), (1333, 800)]
 )
-def test_roi_align_on_the_atlas_equals_torchvision_on_the_pyramid(width: int, height: int) -> None:
+def test_roi_align_on_the_atlas_equals_torchvision_on_the_pyramid(variant: str, width: int, height: int) -> None:
     maps = [level.double() for level in pyramid(width, height)]
     rois = torch.cat([border_boxes(width, height), random_boxes(200, width, height)]).double()
     expected = expected_features(maps, rois, width, height)
-    torch.testing.assert_close(OPS.roi_align(maps, rois), expected, rtol=0, atol=1e-9)
+    torch.testing.assert_close(OnnxGraphOps(variant).roi_align(maps, rois), expected, rtol=0, atol=1e-9)
 
 
-def test_roi_align_in_single_precision_is_off_by_rounding_alone() -> None:
+@pytest.mark.parametrize("variant, rounding", [("op", 1e-5), ("grid", 1e-4)])
+def test_roi_align_in_single_precision_is_off_by_rounding_alone(variant: str, rounding: float) -> None:
     maps = [nn.functional.avg_pool2d(level, 5, 1, 2) for level in pyramid(333, 200)]
     rois = torch.cat([border_boxes(333, 200), random_boxes(200, 333, 200)])
-    torch.testing.assert_close(OPS.roi_align(maps, rois), expected_features(maps, rois, 333, 200), rtol=0, atol=1e-5)
+    found = OnnxGraphOps(variant).roi_align(maps, rois)
+    torch.testing.assert_close(found, expected_features(maps, rois, 333, 200), rtol=0, atol=rounding)
 
 
+def test_by_samples_a_canvas_may_be_of_any_size() -> None:
+    """Where boxes on P3 to P5 are thinner than a cell, which begins at 1,568 pixels a side."""
+    maps = [level.double() for level in pyramid(2600, 1700, channels=1)]
+    rois = border_boxes(2600, 1700).double()
+    thin = torch.tensor([[2599.9, 0.0, 2600.0, 1700.0], [0.0, 1699.9, 2600.0, 1700.0]]).double()
+    rois = torch.cat([rois, thin])
+    expected = expected_features(maps, rois, 2600, 1700)
+    torch.testing.assert_close(OnnxGraphOps("grid").roi_align(maps, rois), expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("variant, rounding", [("op", 1e-5), ("grid", 1e-4)])
 @pytest.mark.parametrize("width, height", [(333, 200), (96, 320)])
-def test_exported_roi_align_equals_torchvision(width: int, height: int) -> None:
+def test_exported_roi_align_equals_torchvision(variant: str, rounding: float, width: int, height: int) -> None:
     maps = [nn.functional.avg_pool2d(level, 5, 1, 2) for level in pyramid(width, height)]
     rois = border_boxes(width, height)
-    pool = lambda *inputs: OPS.roi_align(list(inputs[:4]), inputs[4])  # noqa: E731
+    pool = lambda *inputs: OnnxGraphOps(variant).roi_align(list(inputs[:4]), inputs[4])  # noqa: E731
     traced_on = (*(level.roll(1, 3) for level in maps), random_boxes(len(rois), width, height))
     exported = run_as_onnx(pool, (*maps, rois), traced_on)
-    torch.testing.assert_close(exported[0], expected_features(maps, rois, width, height), rtol=0, atol=1e-5)
+    torch.testing.assert_close(exported[0], expected_features(maps, rois, width, height), rtol=0, atol=rounding)
 
 
 def test_levels_follow_torchvisions_rule_at_and_round_the_thresholds() -> None:

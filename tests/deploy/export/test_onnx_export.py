@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from deploy.engines import open_engine
 from deploy.errors import ExportError
-from deploy.export import OnnxGraphOps, check_graph, check_parity, export_onnx
+from deploy.export import NMS, ROI_ALIGN, OnnxGraphOps, check_graph, check_parity, export_onnx
+from deploy.targets.base import ROI_ALIGN_VARIANTS
 from optimizer.arch.families import base_arch
 from optimizer.detectors import Detector, build_detector
 
@@ -133,6 +134,24 @@ def test_an_operator_not_every_engine_takes_is_named_and_no_file_is_touched(tmp_
 def test_an_unknown_nms_variant_is_refused_with_those_that_exist(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="no NMS variant is called 'fast'; there are: matrix, op"):
         export_onnx(Unfixed(), (64, 64), tmp_path / "model.onnx", nms="fast")
+
+
+def test_an_unknown_roi_align_variant_is_refused_with_those_that_exist(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="no RoIAlign variant is called 'fast'; there are: grid, op"):
+        export_onnx(Unfixed(), (64, 64), tmp_path / "model.onnx", roi_align="fast")
+    assert sorted(ROI_ALIGN_VARIANTS) == sorted(ROI_ALIGN)
+
+
+@pytest.mark.parametrize("nms", sorted(NMS))
+def test_a_graph_that_samples_needs_no_roi_align_and_is_its_source(
+    make_detector: Callable[[str], Detector], nms: str, tmp_path: Path
+) -> None:
+    detector = make_detector("faster_rcnn")
+    report = export_onnx(detector, SIZE, tmp_path / "model.onnx", nms=nms, roi_align="grid")
+    assert report.operators["GridSample"] == 1 and "RoiAlign" not in report.operators
+    canvases = [np.random.default_rng(seed).standard_normal((1, 3, 130, 170), np.float32) for seed in (1, 2)]
+    gate = check_parity(detector, report.path, canvases, head=report.head, selection=report.selection)
+    assert gate.detections > 50
 
 
 def test_more_than_one_image_at_once_is_refused(tmp_path: Path) -> None:

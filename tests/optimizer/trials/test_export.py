@@ -42,9 +42,11 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return read_dataset(write_shapes(tmp_path_factory.mktemp("shapes"), train=1, val=4, size=SIZE, seed=0), "val")
 
 
-@pytest.mark.parametrize("nms", NMS_VARIANTS)
-def test_the_variant_of_a_target_reaches_the_bundle_and_its_detector(nms: str, images: Dataset, tmp_path: Path) -> None:
-    (tmp_path / "mine.toml").write_text(f'name = "mine"\nthreads = 1\nnms = "{nms}"\n')
+@pytest.mark.parametrize(("nms", "roi_align"), [*((nms, "op") for nms in NMS_VARIANTS), ("matrix", "grid")])
+def test_the_variant_of_a_target_reaches_the_bundle_and_its_detector(
+    nms: str, roi_align: str, images: Dataset, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.toml").write_text(f'name = "mine"\nthreads = 1\nnms = "{nms}"\nroi_align = "{roi_align}"\n')
     target, arch = get_target(str(tmp_path / "mine.toml")), narrow_arch()
     detector = build_detector(arch, len(CLASS_NAMES), seed=0)
     source = export_model(detector, arch, tmp_path / "model.onnx", target.spec)
@@ -58,7 +60,11 @@ def test_the_variant_of_a_target_reaches_the_bundle_and_its_detector(nms: str, i
         evaluation = build_evaluation(config, store, (images, images), MacsCost(), RunProgress())
         hand_over(store, config, evaluation, MacsCost())
     bundle = open_bundle(tmp_path / "run" / "bundles" / "base")
-    assert bundle.manifest.nms == nms and bundle.head == source.head and bundle.selection == source.selection
+    assert (
+        (bundle.manifest.nms, bundle.manifest.roi_align) == (nms, roi_align)
+        and bundle.head == source.head
+        and bundle.selection == source.selection
+    )
     assert (bundle.selection is not None) == (nms == "raw")
     gate = bundle.manifest.metrics["gate"]
     assert (
