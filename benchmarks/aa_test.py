@@ -26,6 +26,7 @@ from deploy.files import hash_file
 from deploy.measuring.canary import write_canary
 from deploy.measuring.device import read_fingerprint
 from deploy.measuring.record import PROTOCOL_VERSION
+from deploy.measuring.request import Setup
 
 REPORTS = Path(__file__).parent / "reports"
 WANTED = 0.05
@@ -66,10 +67,8 @@ def try_once(
     try:
         records = measure_models(
             {"first": ModelSource(model), "second": ModelSource(model)},
-            level=level,
-            target=target,
-            engine=engine,
-            threads=threads,
+            protocol=level,
+            setup=Setup(engine, threads, target=target),
             seed=seed,
         )
     except MeasurementError as error:

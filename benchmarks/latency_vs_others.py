@@ -30,6 +30,7 @@ from deploy.files import hash_file
 from deploy.measuring.canary import write_canary
 from deploy.measuring.device import read_fingerprint
 from deploy.measuring.intervals import find_median_interval
+from deploy.measuring.request import Setup
 from deploy.measuring.timing import NOISE_SEED, Runner, make_noise
 from deploy.pipeline.model import ModelSource
 from deploy.sensors.machine import count_physical_cores
@@ -47,7 +48,7 @@ def main() -> None:
         sys.exit(f"this needs polygraphy ({error}): pip install 'detopt[bench]'")
     with tempfile.TemporaryDirectory() as folder:
         model = arguments.model or write_canary(Path(folder) / "canary.onnx")
-        ours = Runner(ModelSource(model), (), "ort", arguments.threads)
+        ours = Runner(ModelSource(model), (), Setup("ort", arguments.threads))
         feeds = make_noise(ours.engine.inputs, NOISE_SEED, model.name)
         plain = open_session(model, arguments.threads)
         with OnnxrtRunner(open_session(model, arguments.threads)) as theirs:

@@ -13,7 +13,7 @@ from deploy.bundles.adopt import adopt_model
 from deploy.bundles.bundle import Bundle, BundleManifest, open_bundle, write_bundle
 from deploy.detections import Detections
 from deploy.engines import Engine, TensorSpec, open_engine
-from deploy.measuring.measure import Measured, measure_models
+from deploy.measuring.measure import Measured, Setup, measure_models
 from deploy.measuring.protocols import PROTOCOLS, MeasuringProtocol
 from deploy.measuring.record import Comparison, LatencyRecord, MeasurementFailure, compare
 from deploy.pipeline.detector import Detector, Timings
@@ -38,6 +38,7 @@ __all__ = [
     "Placement",
     "Preprocess",
     "Selection",
+    "Setup",
     "Subject",
     "Target",
     "TargetSpec",

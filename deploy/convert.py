@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Sequence
 
@@ -11,10 +11,10 @@ import numpy as np
 
 from deploy.builders.calibration import calibrate_once, key_calibration
 from deploy.builders.compatibility import VERSIONS, check_model, fits_release, opset_of, read_model
-from deploy.builders.precision import PRECISIONS, Conversion, convert_model
+from deploy.builders.precision import PRECISIONS, Calibration, Conversion, convert_model
 from deploy.builders.trunk import find_trunk
 from deploy.bundles.bundle import MODEL_FILE, Bundle, write_bundle
-from deploy.engines import ENGINES
+from deploy.engines import get_engine
 from deploy.errors import CompatibilityError, InputError
 from deploy.pipeline.model import ModelSource
 from deploy.targets.base import Target, TargetSpec
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from deploy.data.records import Dataset, Record
 
-__all__ = ["convert", "list_calibration_images"]
+__all__ = ["ConversionLimits", "convert", "list_calibration_images"]
 
 RANKING_IMAGES = 4
 LEAST_OPSET = 13  # a scale a channel came with it
@@ -36,17 +36,27 @@ CACHE = ".calibration"
 Report = Callable[[str], None]
 
 
+@dataclass(frozen=True)
+class ConversionLimits:
+    """What a conversion may lose of average precision, and on how many training images its ranges are found."""
+
+    max_ap_drop: float = 0.01
+    images: int = 64
+
+
+LIMITS = ConversionLimits()
+
+
 def convert(
     bundle: Bundle,
     precision: str,
     data: Path,
     out: Path,
-    max_ap_drop: float = 0.01,
-    images: int = 64,
     target: Target = CPU,
+    limits: ConversionLimits = LIMITS,
     report: Report = lambda line: None,
 ) -> tuple[Bundle, Conversion]:
-    """Write the bundle of a bundle's model in another precision, unless it loses more than `max_ap_drop`.
+    """Write the bundle of a bundle's model in another precision, unless it loses too much.
 
     Ranges are found on the training images, average precision on the validation images of `data`, on the target. Ranges
     are kept beside the new bundle, under a hash of all they depend on.
@@ -62,14 +72,14 @@ def convert(
     from deploy.evaluate import AveragePrecision, evaluate_artefact, match_classes
 
     model = _read_convertible(bundle, precision)
-    can = ENGINES[target.spec.engine].precisions
+    can = get_engine(target.spec.engine).precisions
     if precision not in can:
         raise InputError("target {}: its engine takes {}, not {}".format(target.spec.name, ", ".join(can), precision))
     if out.resolve() == bundle.folder.resolve():
         raise InputError(f"{out} is the bundle that is converted; choose another folder with --out")
     validation: Dataset = keep_fitting(read_dataset(data, "val"))
     match_classes(bundle.class_names, validation)
-    records = list_calibration_images(read_dataset(data, "train").records, images)
+    records = list_calibration_images(read_dataset(data, "train").records, limits.images)
     key = key_calibration(bundle.model, [record.path for record in records], bundle.preprocess.to_json())
     report(f"calibrating on {len(records)} images")
     canvases = _iterate_canvases(bundle, records, report)
@@ -85,10 +95,11 @@ def convert(
             found.append(precise)
             return precise.ap
 
+        calibration = Calibration(ranges, few, len(records))
         converted, conversion = convert_model(
-            model, precision, ranges, few, evaluate, max_ap_drop, len(records), report, target.spec.engine
+            model, precision, calibration, evaluate, limits.max_ap_drop, report, target.spec.engine
         )
-        if target.spec.engine == "trt":
+        if get_engine(target.spec.engine).takes_tensorrt:
             _check_converted(model, converted, precision)
         assert path.read_bytes() == converted.SerializeToString(deterministic=True), "the artefact that was evaluated"
         metrics: dict[str, Any] = {

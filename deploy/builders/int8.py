@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Mapping, Sequence
+from typing import TYPE_CHECKING, Mapping, Sequence
 
 import numpy as np
+
+from deploy.engines import get_engine
 
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["STYLES", "quantise_to_int8"]
-
-# What an engine runs fast, by its name. TensorRT reads zero points of 0 alone, and no int32. On x86 ONNX Runtime has
-# integer kernels for uint8 features: it takes 33 of an r18's 43 convolutions of the one style, 10 of the other.
-STYLES: Mapping[str, Mapping[str, Any]] = {
-    "trt": {"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False},
-    "ort": {"ActivationSymmetric": False, "WeightSymmetric": True, "QuantizeBias": True},
-}
-UNSIGNED = ("ort",)  # engines whose features are uint8
+__all__ = ["quantise_to_int8"]
 
 
 def quantise_to_int8(
@@ -27,12 +21,13 @@ def quantise_to_int8(
 
     Args:
         ranges: least and greatest value of each tensor that they read or write, as `calibrate` finds them.
-        engine: what it is for, a key of `STYLES`; both styles run on ONNX Runtime, one of them fast.
+        engine: what it is for; every style runs on ONNX Runtime, one of them fast.
     """
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType
     from onnxruntime.quantization.calibrate import TensorsData
 
+    style = get_engine(engine).int8
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     if not nodes:
@@ -44,12 +39,12 @@ def quantise_to_int8(
         True,
         False,
         QuantType.QInt8,
-        QuantType.QUInt8 if engine in UNSIGNED else QuantType.QInt8,
+        QuantType.QUInt8 if style.unsigned else QuantType.QInt8,
         TensorsData(CalibrationMethod.MinMax, limits),
         list(nodes),
         [],
         kinds,
-        dict(STYLES[engine]),
+        {"ActivationSymmetric": not style.unsigned, "WeightSymmetric": True, "QuantizeBias": style.biases},
     )
     quantiser.quantize_model()
     quantiser.model.topological_sort()

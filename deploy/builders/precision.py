@@ -11,12 +11,13 @@ from deploy.builders.calibration import METHOD, Ranges, load_session
 from deploy.builders.fp16 import cast_to_fp16, find_wide_nodes
 from deploy.builders.int8 import quantise_to_int8
 from deploy.builders.trunk import Trunk, find_trunk
+from deploy.engines import get_engine
 from deploy.errors import PrecisionError
 
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["PRECISIONS", "Conversion", "convert_model", "rank_groups"]
+__all__ = ["PRECISIONS", "Calibration", "Conversion", "convert_model", "rank_groups"]
 
 FIXED_ROIS = "fixed_rois"
 
@@ -51,6 +52,20 @@ class Conversion:
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "drop": self.drop}
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What is known of a model's features on real images.
+
+    Attributes:
+        ranges: least and greatest value of each, found on so many ``images`` by `calibrate`.
+        canvases: a few network inputs to rank layers with.
+    """
+
+    ranges: Ranges
+    canvases: Sequence[np.ndarray]
+    images: int
 
 
 @dataclass(frozen=True)
@@ -97,17 +112,14 @@ PRECISIONS: Mapping[str, tuple[Callable[[_Source, Sequence[str]], onnx.ModelProt
     "fp16": (_build_fp16, True),
     "int8": (_build_int8, False),
 }
-REST = {("int8", "trt"): "fp16"}  # of the layers that are not converted, by precision and engine; elsewhere FP32
 
 
 def convert_model(
     model: onnx.ModelProto,
     precision: str,
-    ranges: Ranges,
-    canvases: Sequence[np.ndarray],
+    calibration: Calibration,
     evaluate: Callable[[onnx.ModelProto], float],
     max_ap_drop: float,
-    images: int,
     report: Callable[[str], None] = lambda line: None,
     engine: str = "trt",
 ) -> tuple[onnx.ModelProto, Conversion]:
@@ -118,15 +130,14 @@ def convert_model(
     layers are FP16; elsewhere FP32, because ONNX Runtime has no FP16 arithmetic on a CPU.
 
     Args:
-        ranges: of the model's features, found on so many images by `calibrate`.
-        canvases: a few network inputs to rank with.
-        evaluate: average precision of a model. engine: what INT8 is written for, a key of `int8.STYLES`.
+        evaluate: average precision of a model. engine: what INT8 is written for.
 
     Raises:
         PrecisionError: the loss stays above the bound with all but one group put back; it says the least loss found.
     """
     build, with_last = PRECISIONS[precision]
-    source = _Source(model, find_trunk(model), ranges, engine, REST.get((precision, engine), "fp32"))
+    rest = get_engine(engine).int8.rest if precision == "int8" else "fp32"
+    source = _Source(model, find_trunk(model), calibration.ranges, engine, rest)
     groups = source.trunk.groups(with_last)
     if not groups:
         raise PrecisionError(f"the model has no layer that could be {precision}: no convolution or linear")
@@ -143,7 +154,15 @@ def convert_model(
         if before - after <= max_ap_drop:
             kept = tuple(ranked[:count])
             return converted, Conversion(
-                precision, after, before, len(groups) - count, kept, source.rest, tuple(tried), METHOD, images
+                precision,
+                after,
+                before,
+                len(groups) - count,
+                kept,
+                source.rest,
+                tuple(tried),
+                METHOD,
+                calibration.images,
             )
         if count >= len(groups) - 1:
             raise PrecisionError(
@@ -153,12 +172,12 @@ def convert_model(
             )
         if not ranked:
             report(f"ranking {len(groups)} groups of layers")
-            ranked = [group for group, _ in rank_groups(model, precision, ranges, canvases, engine)]
+            ranked = [group for group, _ in rank_groups(model, precision, calibration, engine)]
         count = min(max(1, 2 * count), len(groups) - 1)
 
 
 def rank_groups(
-    model: onnx.ModelProto, precision: str, ranges: Ranges, canvases: Sequence[np.ndarray], engine: str = "trt"
+    model: onnx.ModelProto, precision: str, calibration: Calibration, engine: str = "trt"
 ) -> list[tuple[str, float]]:
     """Groups of layers, worst first, each with how far it alone in that precision moves the outputs of the last layers.
 
@@ -168,8 +187,8 @@ def rank_groups(
     build, with_last = PRECISIONS[precision]
     trunk = find_trunk(model)
     probe, rois = _fix_rois(model, trunk)
-    feeds = _feed(model, rois, canvases)
-    source = _Source(probe, trunk, ranges, engine)
+    feeds = _feed(model, rois, calibration.canvases)
+    source = _Source(probe, trunk, calibration.ranges, engine)
     reference = _run(probe, feeds)
     errors = []
     for group in trunk.groups(with_last):

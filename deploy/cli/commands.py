@@ -160,13 +160,15 @@ def evaluate_bundle(options: argparse.Namespace) -> None:
 
 def convert_bundle(options: argparse.Namespace) -> None:
     """A bundle in another precision, with the average precision of that very artefact."""
-    from deploy.convert import convert
+    from deploy.convert import ConversionLimits, convert
 
     bundle = _open_runnable(options.bundle)
     out = options.out or bundle.folder.resolve().parent / f"{bundle.folder.resolve().name}-{options.precision}"
-    choices = (options.precision, options.data, out, options.max_ap_drop, options.images, _choose_target(options))
+    limits = ConversionLimits(options.max_ap_drop, options.images)
     try:
-        written, conversion = convert(bundle, *choices, show_steps)
+        written, conversion = convert(
+            bundle, options.precision, options.data, out, _choose_target(options), limits, show_steps
+        )
     except ImportError as error:
         raise InputError(
             f"converting needs onnx, onnxruntime and pycocotools ({error}): python3 -m pip install them"

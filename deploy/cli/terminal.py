@@ -94,8 +94,8 @@ def print_record(path: str, record: LatencyRecord) -> None:
         lines.append(f"preprocessing {record.pre_ms:.3f} ms, in all {record.total_ms:.3f} ms")
     if record.gpu_ms is not None:
         lines.append(f"of it the GPU {record.gpu_ms:.3f} ms")
-    lines.append("{} in {} after {} of warm-up; level {}, ended by: {}".format(
-        plural(len(record.samples_ms), "run"), plural(len(record.windows_ms), "window"), warm_up, record.level,
+    lines.append("{} in {} after {} of warm-up; protocol {}, ended by: {}".format(
+        plural(len(record.samples_ms), "run"), plural(len(record.windows_ms), "window"), warm_up, record.protocol,
         record.bound))  # fmt: skip
     lines.append("fed with {}; {}, {}; {}".format(
         record.feeds, device.runtime, plural(device.threads, "thread"), device.cpu))  # fmt: skip

@@ -11,7 +11,7 @@ import numpy as np
 from deploy.engines.plan import Platform
 from deploy.errors import EngineError, InputError
 
-__all__ = ["Engine", "TensorSpec"]
+__all__ = ["Engine", "Int8Style", "TensorSpec"]
 
 
 class TensorSpec(NamedTuple):
@@ -26,6 +26,19 @@ class TensorSpec(NamedTuple):
         return f"{self.name!r} [{sides}] {self.dtype}"
 
 
+class Int8Style(NamedTuple):
+    """How INT8 is written for an engine, so that it is taken and runs fast.
+
+    Attributes:
+        unsigned: whether features are uint8 with a zero point of their own; else they are int8 around 0.
+        biases: whether biases are quantised, to int32. rest: the precision of layers that stay out of INT8.
+    """
+
+    unsigned: bool
+    biases: bool
+    rest: str
+
+
 class Engine(ABC):
     """A loaded model. Made by `open_engine`, closed by `close` or by leaving a with block.
 
@@ -37,7 +50,9 @@ class Engine(ABC):
         threads: CPU threads the runtime computes with.
         notes: what a measurement's record is to say besides, as that an engine was built short of memory.
         last_gpu_ms: milliseconds that the GPU worked on the last `infer`, without copies; None if that is not known.
-        precisions: that models for it may be in.
+        precisions: that models for it may be in. int8: how INT8 is written for it.
+        uses_gpu: whether it computes on a GPU. package: the Python module that it needs; install: how to get it.
+        takes_tensorrt: whether its models have to suit TensorRT.
         name: of the model, in messages.
     """
 
@@ -48,6 +63,11 @@ class Engine(ABC):
     notes: tuple[str, ...] = ()
     last_gpu_ms: float | None = None
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "int8")
+    int8: ClassVar[Int8Style]
+    uses_gpu: ClassVar[bool] = False
+    package: ClassVar[str]
+    install: ClassVar[str]
+    takes_tensorrt: ClassVar[bool] = False
 
     def __init__(self, path: Path) -> None:
         self.path = path

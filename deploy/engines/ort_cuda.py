@@ -35,6 +35,7 @@ class OrtCudaEngine(OrtEngine):
         "both write the same folder"
     )
     precisions = ("fp32", "fp16")
+    uses_gpu = True
 
     def __init__(self, path: str | Path, threads: int | None = None) -> None:
         super().__init__(path, threads)

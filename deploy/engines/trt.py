@@ -8,7 +8,7 @@ from typing import Any, Mapping, NamedTuple
 
 import numpy as np
 
-from deploy.engines.base import Engine, TensorSpec, check_model_file, check_threads
+from deploy.engines.base import Engine, Int8Style, TensorSpec, check_model_file, check_threads
 from deploy.engines.cuda import open_cuda
 from deploy.engines.cuda_base import Cuda
 from deploy.engines.plan import Plan, Platform, find_difference, read_plan
@@ -43,6 +43,12 @@ class TrtEngine(Engine):
         InputError: the file is missing, or is not a plan.
         EngineError: TensorRT or CUDA is not installed, there is no GPU, or the plan is of another one or was altered.
     """
+
+    package = "tensorrt"
+    install = "on a Jetson: sudo apt install python3-libnvinfer; a virtual environment needs --system-site-packages"
+    int8 = Int8Style(unsigned=False, biases=False, rest="fp16")  # it reads zero points of 0 alone, and no int32
+    uses_gpu = True
+    takes_tensorrt = True
 
     def __init__(self, path: str | Path, threads: int | None = None) -> None:
         super().__init__(check_model_file(path, "plan"))

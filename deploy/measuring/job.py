@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Callable, Mapping, Optional, Sequence, Union
+from typing import Any, Callable, Mapping, Sequence, Union
 
 import numpy as np
 
@@ -15,10 +15,11 @@ from deploy.errors import MeasurementError
 from deploy.files import hash_file
 from deploy.measuring.clocks import cool_down
 from deploy.measuring.device import DeviceFingerprint, read_fingerprint
-from deploy.measuring.protocols import MeasuringProtocol, get_protocol
+from deploy.measuring.protocols import MeasuringProtocol
 from deploy.measuring.record import LatencyRecord, MeasurementFailure
-from deploy.measuring.timing import NOISE_SEED, Lease, Timed
-from deploy.measuring.watching import Stay, uses_gpu, watch_lease
+from deploy.measuring.request import MeasuringRequest
+from deploy.measuring.timing import NOISE_SEED, At, Timed, TimedLease
+from deploy.measuring.watching import WatchedLease, watch_lease
 from deploy.pipeline.model import ModelSource
 from deploy.pipeline.sources import iterate_images
 from deploy.sensors import find_slowdown
@@ -28,44 +29,29 @@ __all__ = ["Job", "Measured", "answer_job", "do_job", "find_median", "parse_meas
 IMAGES_LIMIT_BYTES = 256 << 20
 Measured = Union[LatencyRecord, MeasurementFailure]
 Report = Callable[[str], None]
-At = Callable[[Optional[str]], None]  # takes the model that runs from now on
 
 
 @dataclass(frozen=True)
 class Job:
-    """One process's part of a measurement; it travels to a child as JSON."""
+    """One process's part of a measurement; it travels to a child as JSON.
 
-    subjects: Mapping[str, ModelSource]
-    images: tuple[Path, ...]
-    level: str
-    target: str
-    engine: str
-    threads: int | None
-    seed: int
+    Attributes:
+        lease: identity of the measurement. flags: what its records say besides. start_c: the device's temperature.
+    """
+
+    request: MeasuringRequest
     lease: str
     flags: tuple[str, ...]
-    mode: str = "sustained"
     clocks_locked: bool = False
     start_c: float | None = None
 
-    @property
-    def protocol(self) -> MeasuringProtocol:
-        return get_protocol(self.level, self.mode)
-
-    @property
-    def on_gpu(self) -> bool:
-        return uses_gpu(self.engine)
-
     def to_json(self) -> dict[str, Any]:
-        value = {item.name: getattr(self, item.name) for item in fields(self)}
-        subjects = {name: source.to_json() for name, source in self.subjects.items()}
-        return {**value, "subjects": subjects, "images": [str(path) for path in self.images]}
+        return {**vars(self), "request": self.request.to_json(), "flags": list(self.flags)}
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Job:
-        subjects = {name: ModelSource.from_json(item) for name, item in value["subjects"].items()}
-        images, flags = tuple(map(Path, value["images"])), tuple(value["flags"])
-        return Job(**{**value, "subjects": subjects, "images": images, "flags": flags})
+        request, flags = MeasuringRequest.from_json(value["request"]), tuple(value["flags"])
+        return Job(**{**value, "request": request, "flags": flags})
 
 
 def answer_job(request: Mapping[str, Any], say: Say) -> dict[str, Any]:
@@ -83,43 +69,50 @@ def parse_measured(value: Mapping[str, Any]) -> Measured:
 
 def do_job(job: Job, report: Report = lambda line: None, at: At = lambda name: None) -> dict[str, Measured]:
     """Time, and time again where the canary drifted or the device slowed down; the steadier lease of two counts."""
-    protocol = job.protocol
-    images, digest = _load_images(job.images, protocol, report)
+    request, rules = job.request, job.request.rules
+    images, digest = _load_images(request.images, rules, report)
     measured_at = datetime.now(timezone.utc).isoformat(timespec="seconds")
     device = replace(read_fingerprint("", 0), clocks_locked=job.clocks_locked)  # now, for the load; the engine later
-    best: Stay | None = None
+    best: WatchedLease | None = None
     slowdown: str | None = None
-    for index in range(1 + protocol.retries):
+    for index in range(1 + rules.retries):
         if index:
-            cool_down(job.start_c, job.on_gpu, report)
-        stay = watch_lease(job.subjects, images, job.protocol, job.engine, job.threads, job.seed, report, at)
-        slowdown = find_slowdown(stay.conditions)
+            cool_down(job.start_c, request.setup.uses_gpu, report)
+        watched = watch_lease(request, images, report, at)
+        slowdown = find_slowdown(watched.conditions)
         if slowdown:
             report(slowdown)
             continue
-        if best is None or stay.lease.canary.drift < best.lease.canary.drift:
-            best = stay
-        if best.lease.canary.drift <= protocol.drift_limit:
+        if best is None or watched.lease.canary.drift < best.lease.canary.drift:
+            best = watched
+        if best.lease.canary.drift <= rules.drift_limit:
             break
-        report(f"the canary drifted by {stay.lease.canary.drift:.1%}")
+        report(f"the canary drifted by {watched.lease.canary.drift:.1%}")
     if best is None:
         raise MeasurementError(
             f"{slowdown}; no latency comes of that: cool the device, or give it the power it needs, and measure again"
         )
-    return {name: _make_record(job, name, best, device, measured_at, len(images), digest) for name in job.subjects}
+    return {name: _make_record(job, name, best, device, measured_at, len(images), digest) for name in request.subjects}
 
 
 def _make_record(
-    job: Job, name: str, stay: Stay, device: DeviceFingerprint, measured_at: str, images: int, digest: str | None
+    job: Job,
+    name: str,
+    watched: WatchedLease,
+    device: DeviceFingerprint,
+    measured_at: str,
+    images: int,
+    digest: str | None,
 ) -> Measured:
-    lease, source = stay.lease, job.subjects[name]
+    lease, request = watched.lease, job.request
+    source = request.subjects[name]
     timed = lease.timed[name]
     if timed.error is not None:
-        return MeasurementFailure(job.level, str(source.model), job.target, timed.error)
+        return MeasurementFailure(request.protocol, str(source.model), request.setup.target, timed.error)
     return LatencyRecord(
-        level=job.level,
+        protocol=request.protocol,
         model_sha256=hash_file(source.model),
-        target=job.target,
+        target=request.setup.target,
         device=replace(device, runtime=timed.runtime, threads=timed.threads),
         lease=job.lease,
         measured_at=measured_at,
@@ -130,11 +123,11 @@ def _make_record(
         feeds=_describe_feeds(source, images),
         images_sha256=digest if source.preprocess is not None else None,
         canaries=(lease.canary,),
-        flags=job.flags + _list_flags(lease, timed, job.protocol) + stay.notes,
-        mode=job.mode,
+        flags=job.flags + _list_flags(lease, timed, request.rules) + watched.notes,
+        mode=request.setup.mode,
         gpu_ms=find_median(timed.gpu_ms),
-        conditions=(stay.conditions,),
-        energy=stay.energies[name],
+        conditions=(watched.conditions,),
+        energy=watched.energies[name],
     )
 
 
@@ -142,12 +135,12 @@ def find_median(values: Sequence[float]) -> float | None:
     return round(float(np.median(values)), 4) if values else None
 
 
-def _list_flags(lease: Lease, timed: Timed, protocol: MeasuringProtocol) -> tuple[str, ...]:
+def _list_flags(lease: TimedLease, timed: Timed, rules: MeasuringProtocol) -> tuple[str, ...]:
     flags = []
     if not timed.warm_up.converged:
-        flags.append(f"latency still moved by more than {protocol.settled:.0%} when warm-up ended")
-    if lease.canary.drift > protocol.drift_limit:
-        flags.append(f"the canary drifted by more than {protocol.drift_limit:.0%}: only ratios within this lease count")
+        flags.append(f"latency still moved by more than {rules.settled:.0%} when warm-up ended")
+    if lease.canary.drift > rules.drift_limit:
+        flags.append(f"the canary drifted by more than {rules.drift_limit:.0%}: only ratios within this lease count")
     return (*flags, *timed.notes)
 
 
@@ -159,9 +152,9 @@ def _describe_feeds(source: ModelSource, images: int) -> str:
 
 
 def _load_images(
-    files: Sequence[Path], protocol: MeasuringProtocol, report: Report
+    files: Sequence[Path], rules: MeasuringProtocol, report: Report
 ) -> tuple[list[np.ndarray], str | None]:
-    """Decoded images, as many as the protocol takes and memory allows, and a hash of their contents."""
+    """Decoded images, as many as the rules take and memory allows, and a hash of their contents."""
     images: list[np.ndarray] = []
     if not files:
         return images, None

@@ -1,4 +1,4 @@
-"""Measuring latencies: a lease on the device, the levels' processes, and one record a model."""
+"""Measuring latencies: a lease on the device, the protocol's processes, and a record for each model."""
 
 from __future__ import annotations
 
@@ -16,68 +16,63 @@ from deploy.measuring.job import Job, Measured, find_median, parse_measured
 from deploy.measuring.lease import lease_device
 from deploy.measuring.protocols import get_protocol
 from deploy.measuring.record import LatencyRecord, MeasurementFailure
-from deploy.measuring.watching import note_company, uses_gpu
+from deploy.measuring.request import MeasuringRequest, Setup
+from deploy.measuring.watching import warn_if_busy
 from deploy.pipeline.model import ModelSource
 from deploy.pipeline.sources import list_images
 from deploy.sensors import merge_energies, read_now
 
-__all__ = ["Measured", "measure_models"]
+__all__ = ["Measured", "Setup", "measure_models"]
 
 TASK = "deploy.measuring.job:answer_job"
+ON_CPU = Setup()
 Report = Callable[[str], None]
 
 
 def measure_models(
     subjects: Mapping[str, ModelSource],
     images: Sequence[Path] = (),
-    level: str = "screen",
-    target: str = "cpu",
-    engine: str = "ort",
-    threads: int | None = None,
+    protocol: str = "screen",
+    setup: Setup = ON_CPU,
     seed: int = 0,
     report: Report = lambda line: None,
-    lease_timeout_s: float = 600.0,
-    mode: str = "sustained",
-    lock_clocks: str = "never",
 ) -> dict[str, Measured]:
     """A latency record for each model by name, or the reason why there is none; all timed in turns in one lease.
 
     Args:
         images: files and folders the models are fed with, through their own preprocessing; none: seeded noise.
-        level: "quick", "screen" or "final" (`deploy.measuring.protocols`).
+        protocol: "quick", "screen" or "final" (`deploy.measuring.protocols`).
         seed: of the order of turns.
         report: takes a line of text at each step.
-        mode: "sustained" or "burst" (`deploy.measuring.protocols`).
-        lock_clocks: "never", "auto" or "require" (`deploy.measuring.clocks`).
 
     Raises:
-        InputError: the level is unknown, a model file or every image is missing, or clocks are required to be locked
+        InputError: the protocol is unknown, a model file or every image is missing, or clocks are required to be locked
             and cannot be; before any work.
-        MeasurementError: another process keeps the device for longer than `lease_timeout_s`, the device's hardware
-            slowed itself down in each try, or the engine ended its process before it ran any of the models.
+        MeasurementError: another process keeps the device for too long, the device's hardware slowed itself down in
+            each try, or the engine ended its process before it ran any of the models.
     """
-    protocol = get_protocol(level, mode)
-    check_clocks(lock_clocks)
+    rules = get_protocol(protocol, setup.mode)
+    check_clocks(setup.lock_clocks)
     if not subjects:
         raise InputError("there is no model to measure")
-    for subject in subjects.values():
-        if not subject.model.is_file():
-            raise InputError(f"there is no model {subject.model}")
-    files = tuple(list_images(images))[: protocol.images] if images else ()
-    on_gpu = uses_gpu(engine)
-    with lease_device(target, lease_timeout_s, report) as lock, hold_clocks(lock_clocks, report) as clocks:
+    for source in subjects.values():
+        if not source.model.is_file():
+            raise InputError(f"there is no model {source.model}")
+    files = tuple(list_images(images))[: rules.images] if images else ()
+    request, gpu = MeasuringRequest(subjects, files, protocol, setup, seed), setup.uses_gpu
+    patience_s, policy = setup.lease_timeout_s, setup.lock_clocks
+    with lease_device(setup.target, patience_s, report) as lock, hold_clocks(policy, report) as clocks:
         lease = hashlib.sha256(f"{os.getpid()}-{time.time_ns()}".encode()).hexdigest()[:12]
-        flags = tuple(flag for flag in (protocol.caveat, clocks.note, *note_company(engine)) if flag)
-        start_c = read_now(on_gpu).temperature_c
-        job = Job(subjects, files, level, target, engine, threads, seed, lease, flags, mode, clocks.locked, start_c)
+        flags = tuple(flag for flag in (rules.caveat, clocks.note, *warn_if_busy(gpu)) if flag)
+        job = Job(request, lease, flags, clocks.locked, read_now(gpu).temperature_c)
         parts: list[dict[str, Measured]] = []
         failed: dict[str, Measured] = {}
-        for index in range(protocol.processes):
-            if protocol.processes > 1:
-                report(f"process {index + 1} of {protocol.processes}")
+        for index in range(rules.processes):
+            if rules.processes > 1:
+                report(f"process {index + 1} of {rules.processes}")
             if index:
-                cool_down(start_c, on_gpu, report)
-            _measure_in_child(replace(job, seed=seed + index), lock, parts, failed, report)
+                cool_down(job.start_c, gpu, report)
+            _measure_in_child(replace(job, request=replace(request, seed=seed + index)), lock, parts, failed, report)
     return {**failed, **{name: _merge([part[name] for part in parts]) for name in subjects if name not in failed}}
 
 
@@ -88,8 +83,8 @@ def _measure_in_child(
 
     The others are measured again without it.
     """
-    while len(failed) < len(job.subjects):
-        going = {name: subject for name, subject in job.subjects.items() if name not in failed}
+    request = job.request
+    while len(failed) < len(request.subjects):
         running: str | None = None
 
         def hear(message: Mapping[str, Any]) -> None:
@@ -100,14 +95,14 @@ def _measure_in_child(
                 running = message["runs"]
 
         try:
-            answer = ask_child(TASK, replace(job, subjects=going).to_json(), hear, (lock,))
+            answer = ask_child(TASK, replace(job, request=request.without(failed)).to_json(), hear, (lock,))
         except ChildError as error:
             if running is None:
                 raise MeasurementError(f"no model was running, and {error}") from error
             report(f"{running}: {error}")
-            model = str(job.subjects[running].model)
-            failed[running] = MeasurementFailure(job.level, model, job.target, str(error))
-            cool_down(job.start_c, job.on_gpu, report)
+            model = str(request.subjects[running].model)
+            failed[running] = MeasurementFailure(request.protocol, model, request.setup.target, str(error))
+            cool_down(job.start_c, request.setup.uses_gpu, report)
         else:
             parts.append({name: parse_measured(value) for name, value in answer.items()})
             return

@@ -1,4 +1,4 @@
-"""How long, how often and how a latency is timed: the levels of rigour, as data."""
+"""How long, how often and how a latency is timed: the protocols, as data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MODES: dict[str, float] = {"sustained": 0.0, "burst": 0.2}  # seconds of rest be
 
 @dataclass(frozen=True)
 class MeasuringProtocol:
-    """Rules of one level; all seconds and runs are for one model in one process.
+    """Rules of one protocol; all seconds and runs are for one model in one process.
 
     Warm-up goes on until `warm_up_runs` and `warm_up_s` are reached and the medians of three successive windows differ
     by less than `settled`, at most `warm_up_cap_s`. Then models are timed in windows, in turns, until each has `runs`
@@ -26,8 +26,8 @@ class MeasuringProtocol:
         gap: relative difference below which two models are never called different.
         canary_s: how long the canary is timed before and after; drift_limit: how far it may move.
         retries: how often a lease is repeated when it moved further; then the steadier one is kept and flagged.
-        builder_level: effort of an engine that has a builder, one of `deploy.builders.plans.LEVELS`.
-        caveat: a flag every record of this level carries.
+        effort: effort of an engine that has a builder, one of `deploy.builders.plans.LEVELS`.
+        caveat: a flag every record of this protocol carries.
         mode: "sustained" runs back to back; "burst" rests for `gap_s` before every run, so that nothing throttles.
         energy_s: how long each model runs back to back for its energy, after the timing, and idle_s: how long the
             device is watched at rest, before it; both only where power can be read.
@@ -50,7 +50,7 @@ class MeasuringProtocol:
     drift_limit: float = 0.02
     settled: float = 0.01
     caveat: str | None = None
-    builder_level: int = 3
+    effort: int = 3
     mode: str = "sustained"
     gap_s: float = 0.0
     energy_s: float = 0.0
@@ -70,17 +70,17 @@ PROTOCOLS: dict[str, MeasuringProtocol] = {
     "final": MeasuringProtocol(
         warm_up_runs=50, warm_up_s=0.5, warm_up_cap_s=10.0, runs=342, seconds=10.0, cap_s=12.0,
         window_runs=30, window_s=1.0, window_min_runs=5, processes=3, images=64, gap=0.01, canary_s=0.5, retries=1,
-        energy_s=10.0, idle_s=3.0, builder_level=5,
+        energy_s=10.0, idle_s=3.0, effort=5,
     ),
 }  # fmt: skip
 
 
-def get_protocol(level: str, mode: str = "sustained") -> MeasuringProtocol:
-    """The rules of a level in a mode, whose rests prolong every limit; an `InputError` lists what there is."""
-    for what, value, known in (("level", level, PROTOCOLS), ("mode", mode, MODES)):
+def get_protocol(name: str, mode: str = "sustained") -> MeasuringProtocol:
+    """The rules of a protocol in a mode, whose rests prolong every limit; an `InputError` lists what there is."""
+    for what, value, known in (("protocol", name, PROTOCOLS), ("mode", mode, MODES)):
         if value not in known:
             raise InputError("unknown {} {!r}; there are: {}".format(what, value, ", ".join(known)))
-    protocol, gap_s = PROTOCOLS[level], MODES[mode]
+    protocol, gap_s = PROTOCOLS[name], MODES[mode]
     return replace(
         protocol,
         mode=mode,

@@ -16,7 +16,7 @@ from deploy.sensors import Conditions, Energy
 
 __all__ = ["PROTOCOL_VERSION", "Canary", "Comparison", "LatencyRecord", "MeasurementFailure", "WarmUp", "compare"]
 
-PROTOCOL_VERSION = 3  # 2: a session of its own for every window; 3: a process of its own for every level
+PROTOCOL_VERSION = 3  # 2: a session of its own for every window; 3: a process of its own for every measurement
 Windows = Tuple[Tuple[float, ...], ...]
 
 
@@ -43,7 +43,7 @@ class LatencyRecord:
     """One model's latency at batch 1, with what is needed to judge and to repeat it.
 
     Attributes:
-        level: the protocol, a name in `deploy.measuring.protocols.PROTOCOLS`; bound: which of its rules ended the
+        protocol: a name in `deploy.measuring.protocols.PROTOCOLS`, "level" in JSON; bound: which of its rules ended the
             timing.
         lease: identity of the measurement; records of one lease were timed in turns and share their windows' order.
         windows_ms: every sample, clipped nowhere, by window in the order of time: engine and decoding (`infer_ms`).
@@ -53,10 +53,10 @@ class LatencyRecord:
         canaries, conditions: one a process. flags: what a reader has to know before trusting the number.
         mode: "sustained", run after run, or "burst", with a rest before each.
         gpu_ms: median time that the GPU worked, a part of `infer_ms`; None without one.
-        energy: None where it cannot be read, or the level does not meter it.
+        energy: None where it cannot be read, or the protocol does not meter it.
     """
 
-    level: str
+    protocol: str
     model_sha256: str
     target: str
     device: DeviceFingerprint
@@ -124,7 +124,7 @@ class LatencyRecord:
         """Plain JSON; the statistics are written for readers, and computed anew by `from_json`."""
         return {
             "protocol_version": self.protocol_version,
-            "level": self.level,
+            "level": self.protocol,
             "mode": self.mode,
             "median_ms": round(self.median_ms, 4),
             "ci95_ms": [round(value, 4) for value in self.ci95_ms],
@@ -164,7 +164,7 @@ class LatencyRecord:
         """The inverse of `to_json`; an `InputError` says what is missing."""
         try:
             return LatencyRecord(
-                level=value["level"],
+                protocol=value["level"],
                 model_sha256=value["model_sha256"],
                 target=value["target"],
                 device=DeviceFingerprint.from_json(value["device"]),
@@ -192,13 +192,13 @@ class LatencyRecord:
 class MeasurementFailure:
     """A latency that could not be established, and why; it is kept as a record and never read as a number."""
 
-    level: str
+    protocol: str
     model: str
     target: str
     reason: str
 
     def to_json(self) -> dict[str, Any]:
-        return {"level": self.level, "model": self.model, "target": self.target, "error": self.reason}
+        return {"level": self.protocol, "model": self.model, "target": self.target, "error": self.reason}
 
 
 class Comparison(NamedTuple):
@@ -213,9 +213,9 @@ def compare(first: LatencyRecord, second: LatencyRecord) -> Comparison:
     """How much slower (above 1) or faster (below 1) the first model is.
 
     Within one lease windows are compared pair by pair, so that what slows both cancels. The two are called different
-    only if they are further apart than their level's gap (final 1 %, screen 3 %) and their intervals do not overlap; in
-    one lease, if the interval of their ratio does not hold 1, which is the same question asked of the pairs. With fewer
-    than six windows nothing is called different.
+    only if they are further apart than their protocol's gap (final 1 %, screen 3 %) and their intervals do not overlap;
+    in one lease, if the interval of their ratio does not hold 1, which is the same question asked of the pairs. With
+    fewer than six windows nothing is called different.
 
     Raises:
         InputError: the records are not of one protocol version, mode, target and device.
@@ -237,6 +237,6 @@ def compare(first: LatencyRecord, second: LatencyRecord) -> Comparison:
         ratio = first.median_ms / second.median_ms
         interval = cut_tails(resample_medians(first.windows_ms) / resample_medians(second.windows_ms, seed=1))
         apart = first.ci95_ms[0] > second.ci95_ms[1] or first.ci95_ms[1] < second.ci95_ms[0]
-    gap = max(get_protocol(first.level).gap, get_protocol(second.level).gap)
+    gap = max(get_protocol(first.protocol).gap, get_protocol(second.protocol).gap)
     enough = min(len(first.windows_ms), len(second.windows_ms)) >= FEWEST_VALUES
     return Comparison(ratio, interval, bool(apart and enough and abs(ratio - 1) > gap))

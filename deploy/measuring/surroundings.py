@@ -12,7 +12,7 @@ TOO_BRIEF = "timed too briefly to be read"
 
 
 def describe_surroundings(record: LatencyRecord) -> list[str]:
-    """Lines on temperature and clocks over all processes, power mode, and energy where the level meters it."""
+    """Lines on temperature and clocks over all processes, power mode, and energy where the protocol meters it."""
     conditions = record.conditions
     if not conditions:
         return []
@@ -27,7 +27,7 @@ def describe_surroundings(record: LatencyRecord) -> list[str]:
     ]
     if record.device.power_mode is not None:
         lines.append(f"power mode {record.device.power_mode}")
-    if get_protocol(record.level).energy_s:
+    if get_protocol(record.protocol).energy_s:
         lines.append(f"energy a frame {_describe_energy(record)}")
     return lines
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, perf_counter_ns, sleep
-from typing import Callable, Iterator, Mapping, Sequence
+from typing import Callable, Iterator, Optional, Sequence
 
 import numpy as np
 
@@ -19,16 +19,18 @@ from deploy.errors import DeployError, InputError
 from deploy.measuring.canary import write_canary
 from deploy.measuring.protocols import MeasuringProtocol
 from deploy.measuring.record import Canary, WarmUp
+from deploy.measuring.request import MeasuringRequest, Setup
 from deploy.pipeline.detector import Detector, Timings
 from deploy.pipeline.model import ModelSource
 from deploy.sensors import Span
 
-__all__ = ["NOISE_SEED", "Lease", "Runner", "Timed", "make_noise", "time_models"]
+__all__ = ["NOISE_SEED", "At", "Runner", "Timed", "TimedLease", "make_noise", "time_models"]
 
 NOT_WARM = WarmUp(0, False)
 NOISE_SEED = 0
 FRESH_RUNS = 3
 BOTH_REACHED, CAPPED = "runs and seconds reached", "time cap"
+At = Callable[[Optional[str]], None]  # takes the name of the model that runs from now on, None between two
 
 
 @dataclass
@@ -52,7 +54,7 @@ class Timed:
 
 
 @dataclass(frozen=True)
-class Lease:
+class TimedLease:
     """All models' samples from one stay on a device, window by window in step, and the canary around them.
 
     `span` is when they were timed, `idle` when the device was at rest before; `Timed.work` when a model's energy was
@@ -72,15 +74,14 @@ class Runner:
         self,
         source: ModelSource,
         images: Sequence[np.ndarray],
-        engine: str,
-        threads: int | None,
-        level: int | None = None,
+        setup: Setup,
+        effort: int | None = None,
     ) -> None:
         self._images = images
         self._count = 0
         self._detector: Detector | None = None
         self._preprocess = source.preprocess if len(images) else None
-        self._opening = (ModelSource.of(source, prepare_model(source.model, engine, level)), engine, threads)
+        self._opening = (ModelSource.of(source, prepare_model(source.model, setup.engine, effort)), setup)
         self.open()
         if source.preprocess is None or not source.detects:
             self._noise = make_noise(self.engine.inputs, NOISE_SEED, source.model.name)
@@ -90,12 +91,12 @@ class Runner:
 
     def open(self) -> None:
         """Load the model, in memory and threads of its own."""
-        source, engine, threads = self._opening
+        source, setup = self._opening
         if source.detects:
-            self._detector = Detector(source, threads, engine)
+            self._detector = Detector(source, setup.threads, setup.engine)
             self.engine = self._detector.engine
         else:
-            self.engine = open_engine(source.model, threads, engine)
+            self.engine = open_engine(source.model, setup.threads, setup.engine)
 
     def close(self) -> None:
         self.engine.close()
@@ -128,33 +129,30 @@ def make_noise(inputs: Sequence[TensorSpec], seed: int, model: str) -> dict[str,
 
 
 def time_models(
-    subjects: Mapping[str, ModelSource],
+    request: MeasuringRequest,
     images: Sequence[np.ndarray],
-    protocol: MeasuringProtocol,
-    engine: str,
-    threads: int | None,
-    seed: int,
     report: Callable[[str], None],
-    at: Callable[[str | None], None],
+    at: At,
     metered: bool = False,
-) -> Lease:
+) -> TimedLease:
     """Time models in turns, in a new random order each round, so that a drifting machine treats them alike.
 
     Every model takes part in every round, hence window i of one belongs to window i of the others, and is opened anew
     for it. A model that cannot be run has its reason in `Timed.error`; the others go on. `at` takes the name of the
     model that runs from now on, None after it: should this process end, it was that one. Where power is ``metered``,
-    the device rests before, and each model runs alone afterwards, for as long as the protocol says.
+    the device rests before, and each model runs alone afterwards, for as long as the rules say.
     """
-    timed = {name: Timed() for name in subjects}
-    order = random.Random(seed)
+    rules, setup = request.rules, request.setup
+    timed = {name: Timed() for name in request.subjects}
+    order = random.Random(request.seed)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="canary-")))
-        canary = Runner(ModelSource(write_canary(folder / "canary.onnx")), (), engine, threads, protocol.builder_level)
+        canary = Runner(ModelSource(write_canary(folder / "canary.onnx")), (), setup, rules.effort)
         stack.callback(canary.close)
         runners: dict[str, Runner] = {}
-        for name, subject in subjects.items():
+        for name, source in request.subjects.items():
             with _running(name, timed[name], at):
-                runners[name] = Runner(subject, images, engine, threads, protocol.builder_level)
+                runners[name] = Runner(source, images, setup, rules.effort)
                 stack.callback(runners[name].close)
                 opened = runners[name].engine
                 timed[name].runtime, timed[name].threads, timed[name].notes = (
@@ -162,74 +160,74 @@ def time_models(
                     opened.threads,
                     opened.notes,
                 )
-        idle = _rest(protocol.idle_s) if metered and protocol.energy_s else None
-        before = _time_canary(canary, protocol)
+        idle = _rest(rules.idle_s) if metered and rules.energy_s else None
+        before = _time_canary(canary, rules)
         for name, runner in runners.items():
             report(f"warming up {name}")
             with _running(name, timed[name], at):
-                timed[name].warm_up = _warm_up(runner, protocol)
+                timed[name].warm_up = _warm_up(runner, rules)
         started = monotonic()
         going = [name for name in runners if timed[name].error is None]
-        while going and not all(timed[name].reached(protocol) for name in going):
-            if monotonic() - started > protocol.cap_s * len(going) and timed[going[0]].windows_ms:
+        while going and not all(timed[name].reached(rules) for name in going):
+            if monotonic() - started > rules.cap_s * len(going) and timed[going[0]].windows_ms:
                 break
             order.shuffle(going)
             report("timing {}: round {}".format(", ".join(sorted(going)), len(timed[going[0]].windows_ms) + 1))
             for name in going:
                 with _running(name, timed[name], at):
-                    _add_window(timed[name], runners[name], protocol)
+                    _add_window(timed[name], runners[name], rules)
             going = [name for name in going if timed[name].error is None]
         span = Span(started, monotonic())
         for item in timed.values():
-            item.bound = BOTH_REACHED if item.reached(protocol) else CAPPED
-        after = _time_canary(canary, protocol) if going else before
+            item.bound = BOTH_REACHED if item.reached(rules) else CAPPED
+        after = _time_canary(canary, rules) if going else before
         for name in going if idle else ():
             report(f"metering the energy of {name}")
             with _running(name, timed[name], at):
-                timed[name].work = _run_for(runners[name], protocol.energy_s)
-    return Lease(timed, Canary(round(before, 4), round(after, 4)), span, idle)
+                timed[name].work = _run_for(runners[name], rules.energy_s)
+    return TimedLease(timed, Canary(round(before, 4), round(after, 4)), span, idle)
 
 
-def _warm_up(runner: Runner, protocol: MeasuringProtocol) -> WarmUp:
+def _warm_up(runner: Runner, rules: MeasuringProtocol) -> WarmUp:
     started, runs = monotonic(), 0
     medians: list[float] = []
     while True:
-        window = _run_window(runner, protocol)
+        window = _run_window(runner, rules)
         runs += len(window)
         medians.append(float(np.median([item.infer_ms for item in window])))
         last = medians[-3:]
-        settled = len(last) == 3 and max(last) / min(last) - 1 < protocol.settled
+        settled = len(last) == 3 and max(last) / min(last) - 1 < rules.settled
         seconds = monotonic() - started
-        enough = runs >= protocol.warm_up_runs and seconds >= protocol.warm_up_s
-        if (enough and settled) or seconds >= protocol.warm_up_cap_s:
+        enough = runs >= rules.warm_up_runs and seconds >= rules.warm_up_s
+        if (enough and settled) or seconds >= rules.warm_up_cap_s:
             return WarmUp(runs, settled)
 
 
-def _add_window(timed: Timed, runner: Runner, protocol: MeasuringProtocol) -> None:
+def _add_window(timed: Timed, runner: Runner, rules: MeasuringProtocol) -> None:
     if timed.windows_ms:  # what a session got of the machine it keeps, good or bad: windows of one are not independent
         runner.close()
         runner.open()
     for _ in range(FRESH_RUNS):  # the first in a session takes memory; the model before it has emptied the caches
         runner.run()
     started = monotonic()
-    window = _run_window(runner, protocol)
+    window = _run_window(runner, rules)
     timed.seconds += monotonic() - started
     timed.windows_ms.append(tuple(round(item.infer_ms, 4) for item in window))
     timed.pre_ms += [item.pre_ms for item in window]
     timed.gpu_ms += [item.gpu_ms for item in window if item.gpu_ms is not None]
 
 
-def _run_window(runner: Runner, protocol: MeasuringProtocol) -> list[Timings]:
+def _run_window(runner: Runner, rules: MeasuringProtocol) -> list[Timings]:
     samples: list[Timings] = []
     collecting = gc.isenabled()
     gc.disable()
     try:
         started = monotonic()
-        while len(samples) < protocol.window_runs:
-            if protocol.gap_s:
-                sleep(protocol.gap_s)
+        while len(samples) < rules.window_runs:
+            if rules.gap_s:
+                sleep(rules.gap_s)
             samples.append(runner.run())
-            if monotonic() - started >= protocol.window_s and len(samples) >= protocol.window_min_runs:
+            if monotonic() - started >= rules.window_s and len(samples) >= rules.window_min_runs:
                 break
     finally:
         if collecting:
@@ -237,13 +235,13 @@ def _run_window(runner: Runner, protocol: MeasuringProtocol) -> list[Timings]:
     return samples
 
 
-def _time_canary(canary: Runner, protocol: MeasuringProtocol) -> float:
+def _time_canary(canary: Runner, rules: MeasuringProtocol) -> float:
     """Median milliseconds; the first third of the time warms it up."""
     samples: list[float] = []
     started = monotonic()
-    while monotonic() - started < protocol.canary_s or len(samples) < 5:
+    while monotonic() - started < rules.canary_s or len(samples) < 5:
         timing = canary.run()
-        if monotonic() - started >= protocol.canary_s / 3:
+        if monotonic() - started >= rules.canary_s / 3:
             samples.append(timing.infer_ms)
     return float(np.median(samples))
 
@@ -263,7 +261,7 @@ def _run_for(runner: Runner, seconds: float) -> Span:
 
 
 @contextmanager
-def _running(name: str, timed: Timed, at: Callable[[str | None], None]) -> Iterator[None]:
+def _running(name: str, timed: Timed, at: At) -> Iterator[None]:
     """Says which model runs; its errors are noted."""
     at(name)
     try:

@@ -23,7 +23,7 @@ from deploy.engines import ENGINES
 from deploy.errors import DeployError, EngineError, InputError
 from deploy.files import hash_file
 from deploy.measuring.clocks import LOCK_CLOCKS
-from deploy.measuring.measure import measure_models
+from deploy.measuring.measure import Setup, measure_models
 from deploy.measuring.protocols import MODES, PROTOCOLS
 from deploy.pipeline.detector import Detector
 from deploy.pipeline.model import ModelSource
@@ -77,26 +77,21 @@ def _examine(request: Mapping[str, Any], cache: Path, say: Say) -> list[Conditio
 
 
 def _measure(request: Mapping[str, Any], cache: Path, say: Say) -> dict[str, Any]:
-    subjects = {}
     stated = request.get("subjects")
     if not isinstance(stated, dict) or not 0 < len(stated) <= MODELS_LIMIT:
         raise InputError(f"subjects names 1 to {MODELS_LIMIT} models")
+    subjects = {}
     for name, item in stated.items():
         if not NAME.match(name):
-            raise InputError(f"{name!r} is no model's name")
+            raise InputError(f"{name!r} cannot be a model's name")
         subjects[name] = _find_source(cache, item)
     measured = measure_models(
         subjects,
         _find_images(request, cache),
-        _take_choice(request, "level", PROTOCOLS),
-        target=BOARD_LEASE,
-        engine=_take_choice(request, "engine", ENGINES),
-        threads=_take_threads(request),
-        seed=int(_take_number(request, "seed", 2.0**53, least=0)),
-        report=lambda line: say({"note": line[:500]}),
-        lease_timeout_s=_take_number(request, "lease_s", TIME_LIMIT_S, least=0),
-        mode=_take_choice(request, "mode", MODES),
-        lock_clocks=_take_choice(request, "lock_clocks", dict.fromkeys(LOCK_CLOCKS)),
+        _take_choice(request, "protocol", PROTOCOLS),
+        _take_setup(request),
+        int(_take_number(request, "seed", 2.0**53, least=0)),
+        lambda line: say({"note": line[:500]}),
     )
     return {name: item.to_json() for name, item in measured.items()}
 
@@ -191,6 +186,21 @@ def _take_choice(request: Mapping[str, Any], key: str, known: Mapping[str, Any])
     if not isinstance(value, str) or value not in known:
         raise InputError("{} is one of {}, not {!r}".format(key, ", ".join(known), value))
     return value
+
+
+def _take_setup(request: Mapping[str, Any]) -> Setup:
+    """How to measure; the lock is this machine's own, whatever its client calls the target."""
+    setup = request.get("setup")
+    if not isinstance(setup, dict):
+        raise InputError(f"setup says how to measure, not {setup!r}")
+    return Setup(
+        engine=_take_choice(setup, "engine", ENGINES),
+        threads=_take_threads(setup),
+        mode=_take_choice(setup, "mode", MODES),
+        lock_clocks=_take_choice(setup, "lock_clocks", dict.fromkeys(LOCK_CLOCKS)),
+        target=BOARD_LEASE,
+        lease_timeout_s=_take_number(setup, "lease_timeout_s", TIME_LIMIT_S, least=0),
+    )
 
 
 def _take_number(request: Mapping[str, Any], key: str, most: float, least: float = 0.01) -> float:

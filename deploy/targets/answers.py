@@ -24,13 +24,13 @@ LATENCY_LIMIT_MS = 1e7
 CONDITIONS_LIMIT = 64
 
 
-def parse_measured(value: Any, digest: str, model: str, level: str, target: TargetSpec) -> Measured:
-    """A latency record of the model with this SHA-256 at this level, or the board's reason why there is none."""
+def parse_measured(value: Any, digest: str, model: str, protocol: str, target: TargetSpec) -> Measured:
+    """A latency record of the model with this SHA-256 at this protocol, or the board's reason why there is none."""
     if isinstance(value, dict) and isinstance(value.get("error"), str):
-        return MeasurementFailure(level, model, target.name, value["error"][:2000])
+        return MeasurementFailure(protocol, model, target.name, value["error"][:2000])
     try:
         record = LatencyRecord.from_json(value)
-        _check_record(record, digest, level, target.mode)
+        _check_record(record, digest, protocol, target.mode)
         json.dumps(record.to_json(), allow_nan=False)
     except (InputError, ArithmeticError, AssertionError, AttributeError, LookupError, TypeError) as error:
         raise ValueError(f"not a latency record: {error}") from error
@@ -62,26 +62,26 @@ def parse_conditions(answer: Any) -> list[Condition]:
     return conditions
 
 
-def _check_record(record: LatencyRecord, digest: str, level: str, mode: str) -> None:
-    if (record.model_sha256, record.target, record.level, record.mode) != (digest, BOARD_LEASE, level, mode):
-        raise ValueError("it is of another model, target, level or mode")
+def _check_record(record: LatencyRecord, digest: str, protocol: str, mode: str) -> None:
+    if (record.model_sha256, record.target, record.protocol, record.mode) != (digest, BOARD_LEASE, protocol, mode):
+        raise ValueError("it is of another model, target, protocol or mode")
     if record.protocol_version != PROTOCOL_VERSION:
         raise ValueError("it is of another protocol version")
-    protocol = get_protocol(level, mode)
+    rules = get_protocol(protocol, mode)
     canaries = [value for item in record.canaries for value in item]
     medians = [value for value in (record.pre_ms, record.gpu_ms) if value is not None]
     numbers = np.array([*record.samples_ms, *canaries, *medians], np.float64)
     if not np.all(np.isfinite(numbers)) or numbers.min() <= 0 or numbers.max() > LATENCY_LIMIT_MS:
         raise ValueError("its milliseconds are no latencies")
     counts: dict[str, tuple[int, int]] = {
-        "canaries": (len(record.canaries), protocol.processes),
-        "warm-ups": (len(record.warm_up), protocol.processes),
-        "windows": (len(record.windows_ms), protocol.processes),
-        "samples a window": (min(map(len, record.windows_ms)), protocol.window_min_runs),
+        "canaries": (len(record.canaries), rules.processes),
+        "warm-ups": (len(record.warm_up), rules.processes),
+        "windows": (len(record.windows_ms), rules.processes),
+        "samples a window": (min(map(len, record.windows_ms)), rules.window_min_runs),
     }
     for what, (found, least) in counts.items():
         if found < least:
-            raise ValueError(f"it holds {found} {what}, and {level} takes {least} at least")
+            raise ValueError(f"it holds {found} {what}, and {protocol} takes {least} at least")
     texts = (record.lease, record.measured_at, record.bound, record.feeds, record.device.cpu, record.device.runtime)
     if not all(isinstance(text, str) and len(text) < 1000 for text in (*texts, *record.flags)):
         raise ValueError("its texts are none")

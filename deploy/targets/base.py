@@ -9,6 +9,7 @@ from typing import Any, Callable, Iterator, Mapping, Protocol, Sequence
 from deploy.builders.releases import RELEASES
 from deploy.data.images import ImageFile
 from deploy.detections import Detections
+from deploy.engines import get_engine
 from deploy.errors import InputError
 from deploy.measuring.clocks import LOCK_CLOCKS
 from deploy.measuring.measure import Measured
@@ -69,7 +70,7 @@ class TargetSpec:
         """TensorRT releases that have to take an export for this target."""
         if self.tensorrt is not None:
             return (self.tensorrt,)
-        return tuple(RELEASES) if self.engine == "trt" else ()
+        return tuple(RELEASES) if get_engine(self.engine).takes_tensorrt else ()
 
 
 class Target(Protocol):
@@ -86,7 +87,7 @@ class Target(Protocol):
         self,
         subjects: Mapping[str, ModelSource],
         images: Sequence[Path] = (),
-        level: str = "screen",
+        protocol: str = "screen",
         seed: int = 0,
         report: Callable[[str], None] = lambda line: None,
     ) -> dict[str, Measured]:

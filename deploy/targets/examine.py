@@ -11,15 +11,12 @@ from typing import Any, Mapping, NamedTuple, Sequence
 
 from deploy.builders.build import prepare_model
 from deploy.child import Say, ask_child
-from deploy.engines import open_engine
+from deploy.engines import ENGINES, get_engine, open_engine
 from deploy.engines.cuda_driver import find_cuda_device
-from deploy.engines.ort import OrtEngine
-from deploy.engines.ort_cuda import OrtCudaEngine
 from deploy.errors import DeployError, EngineError, InputError
 from deploy.measuring.canary import write_canary
 from deploy.measuring.device import read_fingerprint
 from deploy.measuring.timing import make_noise
-from deploy.measuring.watching import uses_gpu
 from deploy.sensors import describe_reading, read_now
 from deploy.sensors.machine import read_governor
 from deploy.sensors.tegra import read_power_mode
@@ -27,15 +24,11 @@ from deploy.sensors.tegra import read_power_mode
 __all__ = ["STATES", "Condition", "describe_conditions", "examine_machine", "require_working", "run_canary"]
 
 STATES = ("works", "note", "missing")
-MODULES = {"ort": "onnxruntime", "ort-cuda": "onnxruntime", "trt": "tensorrt"}  # of each engine
 CANARY = "deploy.targets.examine:run_canary"
 LEAST_FREE_MIB = 512
 INSTALL = {
     "numpy": "sudo apt install python3-numpy, or in a virtual environment python3 -m pip install numpy",
     "PIL": "sudo apt install python3-pil, or in a virtual environment python3 -m pip install pillow",
-    "ort": OrtEngine.install,
-    "ort-cuda": OrtCudaEngine.install,
-    "trt": "on a Jetson: sudo apt install python3-libnvinfer; a virtual environment needs --system-site-packages",
     "Python 3.8": 'name a newer one in the hosts file, as python = "python3.8"',
 }
 
@@ -60,10 +53,11 @@ def examine_machine(engine: str, threads: int | None, folder: Path) -> list[Cond
         _find_module("numpy", True, INSTALL["numpy"]),
         _find_module("PIL", True, INSTALL["PIL"]),
     ]
-    for module in dict.fromkeys(MODULES.values()):
-        conditions.append(_find_module(module, MODULES[engine] == module, INSTALL[engine]))
-    conditions += [_find_cuda(uses_gpu(engine)), _run_canary(engine, threads), _find_disk(folder), _find_governor()]
-    sensors = describe_reading(read_now(uses_gpu(engine))).replace("sensors: ", "", 1)
+    kind = get_engine(engine)
+    for package in dict.fromkeys(known.package for known in ENGINES.values()):
+        conditions.append(_find_module(package, package == kind.package, kind.install))
+    conditions += [_find_cuda(kind.uses_gpu), _run_canary(engine, threads), _find_disk(folder), _find_governor()]
+    sensors = describe_reading(read_now(kind.uses_gpu)).replace("sensors: ", "", 1)
     return [*conditions, Condition("works", "sensors", sensors), *_find_power_mode()]
 
 

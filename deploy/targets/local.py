@@ -10,7 +10,7 @@ from typing import Callable, Iterator, Mapping, Sequence
 from deploy.builders.build import prepare_model
 from deploy.data.images import ImageFile
 from deploy.detections import Detections
-from deploy.measuring.measure import Measured, measure_models
+from deploy.measuring.measure import Measured, Setup, measure_models
 from deploy.pipeline.detector import Detector, Timings
 from deploy.pipeline.model import ModelSource
 from deploy.targets.base import TargetSpec
@@ -33,23 +33,14 @@ class LocalTarget:
         self,
         subjects: Mapping[str, ModelSource],
         images: Sequence[Path] = (),
-        level: str = "screen",
+        protocol: str = "screen",
         seed: int = 0,
         report: Callable[[str], None] = lambda line: None,
     ) -> dict[str, Measured]:
         """As `deploy.measuring.measure.measure_models`."""
-        return measure_models(
-            subjects,
-            images,
-            level,
-            target=self.spec.name,
-            engine=self.spec.engine,
-            threads=self.spec.threads,
-            seed=seed,
-            report=report,
-            mode=self.spec.mode,
-            lock_clocks=self.spec.lock_clocks,
-        )
+        spec = self.spec
+        setup = Setup(spec.engine, spec.threads, spec.mode, spec.lock_clocks, spec.name)
+        return measure_models(subjects, images, protocol, setup, seed, report)
 
     def detect(
         self, source: ModelSource, images: Sequence[ImageFile], report: Callable[[str], None] = lambda line: None

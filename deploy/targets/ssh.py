@@ -18,10 +18,11 @@ from deploy.errors import BoardError, InputError
 from deploy.files import hash_file
 from deploy.measuring.measure import Measured
 from deploy.measuring.protocols import get_protocol
+from deploy.measuring.request import MeasuringRequest, Setup
 from deploy.pipeline.detector import Timings
 from deploy.pipeline.model import ModelSource
 from deploy.pipeline.sources import list_images
-from deploy.targets.agent import AGENT_VERSION
+from deploy.targets.agent import AGENT_VERSION, BOARD_LEASE
 from deploy.targets.answers import parse_conditions, parse_detected, parse_measured
 from deploy.targets.base import TargetSpec
 from deploy.targets.channel import Channel, connect
@@ -92,44 +93,33 @@ class SshTarget:
         self,
         subjects: Mapping[str, ModelSource],
         images: Sequence[Path] = (),
-        level: str = "screen",
+        protocol: str = "screen",
         seed: int = 0,
         report: Report = lambda line: None,
     ) -> dict[str, Measured]:
         """As `deploy.measuring.measure.measure_models`, in a lease of the board; a `BoardError` where it fails."""
-        protocol = get_protocol(level, self.spec.mode)
+        setup = Setup(self.spec.engine, self.spec.threads, self.spec.mode, self.spec.lock_clocks, BOARD_LEASE, LEASE_S)
+        rules = get_protocol(protocol, setup.mode)
         if not subjects:
             raise InputError("there is no model to measure")
         for subject in subjects.values():
             if not subject.model.is_file():
                 raise InputError(f"there is no model {subject.model}")
         digests = {name: hash_file(subject.model) for name, subject in subjects.items()}
-        paths = list_images(images)[: protocol.images] if images else []
+        paths = list_images(images)[: rules.images] if images else []
         files = {digests[name]: subject.model for name, subject in subjects.items()}
         shown = [hash_file(path) for path in paths]
-        request = {
-            "op": "measure",
-            "subjects": {
-                name: ModelSource.of(subject, Path(digests[name])).to_json() for name, subject in subjects.items()
-            },
-            "images": shown,
-            "level": level,
-            "engine": self.spec.engine,
-            "threads": self.spec.threads,
-            "seed": seed,
-            "mode": self.spec.mode,
-            "lock_clocks": self.spec.lock_clocks,
-            "lease_s": LEASE_S,
-        }
-        passes = protocol.processes * (1 + protocol.retries) + 1  # one more without a model that ended its process
+        there = {name: ModelSource.of(subject, Path(digests[name])) for name, subject in subjects.items()}
+        asked = MeasuringRequest(there, tuple(map(Path, shown)), protocol, setup, seed)
+        passes = rules.processes * (1 + rules.retries) + 1  # one more without a model that ended its process
         limit_s = LEASE_S + passes * (SETUP_S + MODEL_S * len(subjects))
         with self._open_agent({**files, **dict(zip(shown, paths))}, report) as agent:
-            answer = agent.ask(request, limit_s, "measuring", report)
+            answer = agent.ask({"op": "measure", **asked.to_json()}, limit_s, "measuring", report)
             if not isinstance(answer, dict) or set(answer) != set(subjects):
                 raise agent.fail("it answered for other models than it was asked for")
             try:
                 return {
-                    name: parse_measured(value, digests[name], str(subjects[name].model), level, self.spec)
+                    name: parse_measured(value, digests[name], str(subjects[name].model), protocol, self.spec)
                     for name, value in answer.items()
                 }
             except ValueError as error:

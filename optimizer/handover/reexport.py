@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deploy import Bundle, ModelSource, open_bundle, write_bundle
-from deploy.convert import convert
+from deploy.convert import ConversionLimits, convert
 from deploy.errors import CompatibilityError, DeployError, EngineError, ExportError, PrecisionError
 from deploy.files import hash_file
 from optimizer.arch.macs import count
@@ -101,7 +101,7 @@ class VariantBuilder:
             variant.precision,
             self.data,
             self.folder / name_export(trial.number, variant),
-            max_ap_drop=max_ap_drop,
+            limits=ConversionLimits(max_ap_drop),
             target=self.judge.engine,
             report=self.judge.progress.note,
         )[0]

@@ -87,7 +87,7 @@ def test_it_is_measured_on_over_ssh(python: str, tiny_bundle: Bundle, tmp_path: 
     board = Board(tmp_path / "board", python)
     try:
         assert describe_conditions("loopback", board.target.check())[0] == "target loopback: works"
-        record = board.target.measure({"a": tiny_bundle}, level="quick")["a"]
+        record = board.target.measure({"a": tiny_bundle}, protocol="quick")["a"]
         assert isinstance(record, LatencyRecord) and f"Python {python_version(python)}" in record.device.system
     finally:
         board.stop()

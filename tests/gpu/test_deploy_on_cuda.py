@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from deploy import LatencyRecord, ModelSource, get_target, measure_models
+from deploy import LatencyRecord, ModelSource, Setup, get_target, measure_models
 from deploy.engines import open_engine
 from deploy.engines.cuda_driver import find_cuda_device
 from deploy.export import export_onnx
@@ -75,7 +75,7 @@ def test_a_measurement_on_the_gpu_has_its_clocks_and_its_name(
     cuda: torch.device, detector: Detector, tmp_path: Path
 ) -> None:
     model = export_onnx(detector, detector.arch.input_size, tmp_path / "m.onnx", nms="matrix").path
-    records = measure_models({"m": ModelSource(model)}, level="quick", target="cuda", engine="ort-cuda")
+    records = measure_models({"m": ModelSource(model)}, protocol="quick", setup=Setup("ort-cuda", target="cuda"))
     record = records["m"]
     assert isinstance(record, LatencyRecord), record
     assert record.median_ms > 0 and find_cuda_device().name in record.device.runtime

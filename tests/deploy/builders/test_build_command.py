@@ -84,7 +84,7 @@ def test_a_target_says_which_engine_is_built(
     target.write_text('name = "board"\nengine = "trt"\nnms = "matrix"\n')
     code, out, _ = deploy("build", bundle.folder, "--target", target)
     assert code == 0 and "fp32 by tensorrt" in out
-    record = get_target(str(target)).measure({"model": bundle}, level="quick")["model"]
+    record = get_target(str(target)).measure({"model": bundle}, protocol="quick")["model"]
     assert isinstance(record, LatencyRecord) and record.device.runtime.startswith("tensorrt 10.3.0, level 3, Orin")
     assert "CUDA graph" in record.flags and record.gpu_ms is not None
 

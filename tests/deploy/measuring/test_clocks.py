@@ -9,6 +9,7 @@ import pytest
 from deploy import ModelSource, measure_models
 from deploy.errors import InputError, MeasurementError
 from deploy.measuring.clocks import COOL_DOWN_S, check_clocks, cool_down, hold_clocks
+from deploy.measuring.request import Setup
 from deploy.sensors import Reading
 
 
@@ -85,8 +86,9 @@ def test_required_clocks_are_refused_before_any_work_without_root(
 ) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     reports: list[str] = []
+    required = Setup(lock_clocks="require")
     with pytest.raises(InputError, match=r'lock_clocks = "require".*needs root'):
-        measure_models({"tiny": ModelSource(tiny_model)}, level="quick", lock_clocks="require", report=reports.append)
+        measure_models({"tiny": ModelSource(tiny_model)}, protocol="quick", setup=required, report=reports.append)
     assert not reports and not diary.exists()
 
 

@@ -18,9 +18,9 @@ from deploy.sensors import Conditions, Energy
 DEVICE = DeviceFingerprint("a CPU (x86_64)", 2, 2, None, 0.1, "engine 1.0", "Linux 6, Python 3.11")
 
 
-def make_record(windows: np.ndarray, lease: str = "lease", level: str = "final") -> LatencyRecord:
+def make_record(windows: np.ndarray, lease: str = "lease", protocol: str = "final") -> LatencyRecord:
     return LatencyRecord(
-        level=level,
+        protocol=protocol,
         model_sha256="ab" * 32,
         target="cpu",
         device=DEVICE,
@@ -140,7 +140,7 @@ def test_in_one_lease_a_shared_drift_cancels() -> None:
 def test_a_real_difference_below_the_gap_is_not_claimed() -> None:
     base, student = make_windows(10, 0, noise=1e-4), make_windows(9.8, 1, noise=1e-4)
     assert compare(make_record(base), make_record(student)).different
-    assert not compare(make_record(base, level="screen"), make_record(student, level="screen")).different
+    assert not compare(make_record(base, protocol="screen"), make_record(student, protocol="screen")).different
 
 
 def test_the_ratio_is_the_first_over_the_second() -> None:

@@ -23,9 +23,10 @@ from deploy.measuring.job import Job, do_job
 from deploy.measuring.lease import lease_device
 from deploy.measuring.measure import _merge
 from deploy.measuring.protocols import MODES
+from deploy.measuring.request import MeasuringRequest, Setup
 from deploy.measuring.surroundings import describe_surroundings
 from deploy.measuring.timing import make_noise
-from deploy.measuring.watching import SENSOR_INTERVAL_S, note_company
+from deploy.measuring.watching import SENSOR_INTERVAL_S, warn_if_busy
 from deploy.pipeline.preprocess import Preprocess
 from deploy.sensors import Conditions
 
@@ -37,8 +38,11 @@ def own_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "locks"))
 
 
-def job(subjects: dict[str, ModelSource], engine: str = "ort") -> Job:
-    return Job(subjects, (), "quick", "cpu", engine, 1, 0, "lease", ("busy",))
+ONE = Setup(threads=1)
+
+
+def job(subjects: dict[str, ModelSource], engine: str = "ort", mode: str = "sustained") -> Job:
+    return Job(MeasuringRequest(subjects, (), "quick", Setup(engine, 1, mode)), "lease", ("busy",))
 
 
 def keep_quiet(line: str) -> None:
@@ -46,7 +50,7 @@ def keep_quiet(line: str) -> None:
 
 
 def test_a_bare_model_is_fed_noise_and_the_record_says_so(tiny_model: Path) -> None:
-    record = measure_models({"tiny": ModelSource(tiny_model)}, level="quick", threads=1)["tiny"]
+    record = measure_models({"tiny": ModelSource(tiny_model)}, protocol="quick", setup=ONE)["tiny"]
     assert isinstance(record, LatencyRecord)
     assert record.feeds == "noise, seed 0" and record.images_sha256 is None and record.pre_ms is None
     assert record.model_sha256 == hash_file(tiny_model)
@@ -60,11 +64,11 @@ def test_a_bundle_is_fed_images_through_its_own_preprocessing(
     tiny_bundle: Bundle, write_image: Callable[..., Path]
 ) -> None:
     images = [write_image("one.png"), write_image("two.png", (30, 90))]
-    record = measure_models({"tiny": tiny_bundle}, images, "quick", threads=1)["tiny"]
+    record = measure_models({"tiny": tiny_bundle}, images, "quick", setup=ONE)["tiny"]
     assert isinstance(record, LatencyRecord)
     assert record.feeds == "2 images, the bundle's preprocessing" and record.images_sha256 is not None
     assert record.pre_ms is not None and record.pre_ms > 0
-    again = measure_models({"tiny": tiny_bundle}, images[::-1], "quick", threads=1)["tiny"]
+    again = measure_models({"tiny": tiny_bundle}, images[::-1], "quick", setup=ONE)["tiny"]
     assert isinstance(again, LatencyRecord) and again.images_sha256 != record.images_sha256, "their order counts"
 
 
@@ -72,13 +76,13 @@ def test_a_bare_model_can_be_fed_images_and_the_record_says_how(
     tiny_model: Path, write_image: Callable[..., Path]
 ) -> None:
     subject = ModelSource(tiny_model, Preprocess(64, 48))
-    record = measure_models({"tiny": subject}, [write_image()], "quick", threads=1)["tiny"]
+    record = measure_models({"tiny": subject}, [write_image()], "quick", setup=ONE)["tiny"]
     assert isinstance(record, LatencyRecord)
     assert record.feeds == "1 images, values as given, not the model's own" and record.pre_ms is None
 
 
 def test_models_of_one_lease_have_their_windows_in_step(tiny_bundle: Bundle, tiny_model: Path) -> None:
-    records = measure_models({"a": tiny_bundle, "b": ModelSource(tiny_model)}, level="quick", threads=1)
+    records = measure_models({"a": tiny_bundle, "b": ModelSource(tiny_model)}, protocol="quick", setup=ONE)
     a, b = records["a"], records["b"]
     assert isinstance(a, LatencyRecord) and isinstance(b, LatencyRecord)
     assert a.lease == b.lease and a.canaries == b.canaries and len(a.windows_ms) == len(b.windows_ms)
@@ -88,7 +92,7 @@ def test_models_of_one_lease_have_their_windows_in_step(tiny_bundle: Bundle, tin
 def test_a_model_that_cannot_run_is_a_failure_and_the_others_go_on(tiny_model: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"not a model" * 20)
-    records = measure_models({"good": ModelSource(tiny_model), "bad": ModelSource(broken)}, level="quick", threads=1)
+    records = measure_models({"good": ModelSource(tiny_model), "bad": ModelSource(broken)}, protocol="quick", setup=ONE)
     assert isinstance(records["good"], LatencyRecord)
     failure = records["bad"]
     assert isinstance(failure, MeasurementFailure) and "broken.onnx" in failure.reason
@@ -98,16 +102,16 @@ def test_a_model_that_cannot_run_is_a_failure_and_the_others_go_on(tiny_model: P
 def test_one_model_alone_that_cannot_run_is_a_failure_too(tmp_path: Path) -> None:
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"not a model" * 20)
-    assert isinstance(measure_models({"bad": ModelSource(broken)}, level="quick")["bad"], MeasurementFailure)
+    assert isinstance(measure_models({"bad": ModelSource(broken)}, protocol="quick")["bad"], MeasurementFailure)
 
 
 @pytest.mark.parametrize(
     ("level", "name", "words"),
-    [("sloppy", "tiny.onnx", "unknown level 'sloppy'.*screen"), ("quick", "absent.onnx", "there is no model")],
+    [("sloppy", "tiny.onnx", "unknown protocol 'sloppy'.*screen"), ("quick", "absent.onnx", "there is no model")],
 )
 def test_wrong_requests_are_refused_before_any_work(tiny_model: Path, level: str, name: str, words: str) -> None:
     with pytest.raises(InputError, match=words):
-        measure_models({"tiny": ModelSource(tiny_model.with_name(name))}, level=level)
+        measure_models({"tiny": ModelSource(tiny_model.with_name(name))}, protocol=level)
 
 
 def test_nothing_to_measure_is_said() -> None:
@@ -117,7 +121,7 @@ def test_nothing_to_measure_is_said() -> None:
 
 def test_what_a_measurement_does_is_said(tiny_bundle: Bundle) -> None:
     said: list[str] = []
-    measure_models({"tiny": tiny_bundle}, level="quick", threads=1, report=said.append)
+    measure_models({"tiny": tiny_bundle}, protocol="quick", setup=ONE, report=said.append)
     assert said[:2] == ["warming up tiny", "timing tiny: round 1"]
 
 
@@ -126,7 +130,7 @@ def test_an_engine_that_ends_its_process_before_any_model_is_no_models_fault(
 ) -> None:
     monkeypatch.setattr("sys.executable", "/bin/false")
     with pytest.raises(MeasurementError, match="no model was running, and the process ended with 1: no message"):
-        measure_models({"tiny": ModelSource(tiny_model)}, level="quick")
+        measure_models({"tiny": ModelSource(tiny_model)}, protocol="quick")
 
 
 DEADLY = """
@@ -151,7 +155,7 @@ def test_a_model_that_ends_its_process_costs_no_other_its_latency(
     subjects = {name: ModelSource(model) for name, model in (("a", tiny_model), ("b", deadly), ("c", tiny_model))}
     said: list[str] = []
     monkeypatch.setitem(PROTOCOLS, "quick", replace(PROTOCOLS["quick"], processes=2))
-    records = measure_models(subjects, level="quick", threads=1, report=said.append)
+    records = measure_models(subjects, protocol="quick", setup=ONE, report=said.append)
     assert isinstance(records["a"], LatencyRecord) and isinstance(records["c"], LatencyRecord)
     failure = records["b"]
     assert isinstance(failure, MeasurementFailure) and "ended by SIGSEGV" in failure.reason
@@ -182,7 +186,7 @@ def test_the_collector_is_as_it_was_afterwards(tiny_model: Path) -> None:
 
 
 def test_every_record_says_its_mode_and_what_the_device_told(tiny_model: Path) -> None:
-    record = measure_models({"a": ModelSource(tiny_model)}, level="quick", threads=1)["a"]
+    record = measure_models({"a": ModelSource(tiny_model)}, protocol="quick", setup=ONE)["a"]
     assert isinstance(record, LatencyRecord)
     assert record.mode == "sustained" and len(record.conditions) == 1 and not record.device.clocks_locked
     assert record.gpu_ms is None and record.energy is None, "a CPU has none, and quick does not meter energy"
@@ -191,7 +195,7 @@ def test_every_record_says_its_mode_and_what_the_device_told(tiny_model: Path) -
 def test_burst_rests_before_every_run(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(MODES, "burst", 0.01)
     started = time.monotonic()
-    record = do_job(replace(job({"a": ModelSource(tiny_model)}), mode="burst"))["a"]
+    record = do_job(job({"a": ModelSource(tiny_model)}, mode="burst"))["a"]
     assert isinstance(record, LatencyRecord) and record.mode == "burst"
     runs = len(record.samples_ms) + record.warm_up[0].runs
     assert runs >= 18 and time.monotonic() - started >= 0.01 * runs
@@ -200,6 +204,8 @@ def test_burst_rests_before_every_run(tiny_model: Path, monkeypatch: pytest.Monk
 
 class GpuEngine(OrtEngine):
     """ONNX Runtime, with a GPU time as an engine on a GPU reports it."""
+
+    uses_gpu = True
 
     def _run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         self.last_gpu_ms = 0.25
@@ -218,7 +224,7 @@ def test_gpu_time_is_a_number_of_its_own(
 @pytest.fixture
 def on_gpu(fake_nvml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every engine counts as one of a GPU, which is the played one, and `quick` meters energy."""
-    monkeypatch.setattr("deploy.measuring.watching.CPU_ENGINES", ())
+    monkeypatch.setattr(OrtEngine, "uses_gpu", True)
     monkeypatch.setitem(SENSOR_INTERVAL_S, "gpu", 0.02)
     monkeypatch.setitem(PROTOCOLS, "quick", replace(PROTOCOLS["quick"], seconds=0.2, idle_s=0.3, energy_s=0.3))
 
@@ -229,7 +235,7 @@ def test_a_gpu_is_watched_and_its_energy_metered(
     monkeypatch.setenv("FAKE_PROCESSES", "1")
     monkeypatch.setenv("FAKE_REASONS", "0x4")
     subjects = {"a": tiny_bundle, "b": ModelSource(tiny_model)}
-    for record in do_job(replace(job(subjects), flags=tuple(note_company("ort")))).values():
+    for record in do_job(replace(job(subjects), flags=tuple(warn_if_busy(True)))).values():
         assert isinstance(record, LatencyRecord) and record.energy is not None
         (conditions,) = record.conditions
         assert conditions.gpu_mhz == (1410, 1410) and conditions.start_c == 61 and conditions.samples >= 2
@@ -261,7 +267,7 @@ def test_energy_that_cannot_be_read_is_absent_and_said(tiny_model: Path, monkeyp
 
 
 def test_clocks_of_a_timing_between_two_readings_are_not_called_unreadable(tiny_model: Path) -> None:
-    record = measure_models({"a": ModelSource(tiny_model)}, level="quick", threads=1)["a"]
+    record = measure_models({"a": ModelSource(tiny_model)}, protocol="quick", setup=ONE)["a"]
     assert isinstance(record, LatencyRecord)
     brief = replace(record, conditions=(Conditions(start_c=49.0, end_c=50.0),))
     assert "GPU clock timed too briefly to be read" in describe_surroundings(brief)[0]

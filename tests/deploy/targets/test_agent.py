@@ -19,7 +19,7 @@ from deploy.files import hash_file
 from deploy.measuring.lease import lease_device
 from deploy.targets.agent import AGENT_VERSION
 
-MODE = {"mode": "sustained", "lock_clocks": "never"}
+SETUP = {"engine": "ort", "threads": 1, "mode": "sustained", "lock_clocks": "never", "lease_timeout_s": 10}
 
 
 class Agent:
@@ -60,8 +60,8 @@ def agent(tmp_path: Path) -> Iterator[Agent]:
 
 def measuring(agent: Agent, bundle: Bundle, **changes: Any) -> dict[str, Any]:
     subject = {**bundle.to_json(), "model": agent.put(bundle.model)}
-    request = {"op": "measure", "limit_s": 60, "subjects": {"tiny": subject}, "images": [], "level": "quick"}
-    return {**request, "engine": "ort", "threads": 1, "seed": 0, "lease_s": 10, **MODE, **changes}
+    request = {"op": "measure", "limit_s": 60, "subjects": {"tiny": subject}, "images": [], "protocol": "quick"}
+    return {**request, "seed": 0, "setup": SETUP, **changes}
 
 
 def test_it_measures_what_was_pushed(agent: Agent, tiny_bundle: Bundle) -> None:
@@ -76,9 +76,9 @@ def test_it_measures_what_was_pushed(agent: Agent, tiny_bundle: Bundle) -> None:
     [
         ({"op": "shell"}, "unknown request"),
         ({"limit_s": -1}, "limit_s is a number"),
-        ({"level": "sh"}, "level is one of"),
-        ({"engine": "os"}, "engine is one of"),
-        ({"threads": "2"}, "threads is a number"),
+        ({"protocol": "sh"}, "protocol is one of"),
+        ({"setup": {**SETUP, "engine": "os"}}, "engine is one of"),
+        ({"setup": {**SETUP, "threads": "2"}}, "threads is a number"),
         ({"images": ["../../etc/passwd"]}, "no SHA-256"),
         ({"images": ["0" * 64]}, "was not pushed"),
         ({"subjects": {}}, "1 to 256 models"),
@@ -136,7 +136,7 @@ def test_it_ends_with_its_client_and_frees_the_board(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert agent.process.stdin is not None
-    agent.process.stdin.write(json.dumps(measuring(agent, tiny_bundle, level="final")) + "\n")
+    agent.process.stdin.write(json.dumps(measuring(agent, tiny_bundle, protocol="final")) + "\n")
     agent.process.stdin.flush()
     time.sleep(2)
     agent.process.stdin.close()

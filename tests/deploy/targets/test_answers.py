@@ -11,6 +11,7 @@ import pytest
 
 from deploy import Bundle, LatencyRecord, MeasurementFailure, TargetSpec, measure_models
 from deploy.files import hash_file
+from deploy.measuring.request import Setup
 from deploy.targets.answers import parse_conditions, parse_detected, parse_measured
 
 
@@ -18,7 +19,7 @@ from deploy.targets.answers import parse_conditions, parse_detected, parse_measu
 def record(tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """A true one, as it travels."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    measured = measure_models({"a": tiny_bundle}, level="quick", threads=1)["a"]
+    measured = measure_models({"a": tiny_bundle}, protocol="quick", setup=Setup(threads=1))["a"]
     assert isinstance(measured, LatencyRecord)
     return measured.to_json()
 
@@ -48,9 +49,9 @@ def spoil(change: Callable[[dict[str, Any]], object], record: dict[str, Any]) ->
     ("change", "words"),
     [
         (lambda r: r.update(model_sha256="0" * 64), "of another model"),
-        (lambda r: r.update(level="final"), "of another model, target, level or mode"),
-        (lambda r: r.update(target="jetson"), "of another model, target, level or mode"),
-        (lambda r: r.update(mode="burst"), "level or mode"),
+        (lambda r: r.update(level="final"), "of another model, target, protocol or mode"),
+        (lambda r: r.update(target="jetson"), "of another model, target, protocol or mode"),
+        (lambda r: r.update(mode="burst"), "protocol or mode"),
         (lambda r: r.update(gpu_ms=float("nan")), "no latencies"),
         (lambda r: r.update(protocol_version=99), "protocol version"),
         (lambda r: r["windows_ms"][0].__setitem__(0, float("nan")), "no latencies"),

@@ -107,7 +107,7 @@ def test_a_pushed_file_that_was_damaged_is_pushed_again(board: Board, tiny_bundl
     for content in (None, b"rubbish"):
         if content is not None:
             (board.cache / hash_file(tiny_bundle.model)).write_bytes(content)
-        board.target.measure({"a": tiny_bundle}, level="quick", report=said.append)
+        board.target.measure({"a": tiny_bundle}, protocol="quick", report=said.append)
     assert sum("pushing model.onnx" in line for line in said) == 2
 
 
@@ -159,7 +159,7 @@ def test_a_host_that_is_not_known_is_refused(board: Board, tiny_bundle: Bundle, 
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(board.folder / "other")], check=True)
         known.write_text(f"[127.0.0.1]:{board.port} {(board.folder / 'other.pub').read_text()}")
     with pytest.raises(BoardError, match=r"127\.0\.0\.1: connecting failed: .*[Vv]erification failed"):
-        board.target.measure({"a": tiny_bundle}, level="quick")
+        board.target.measure({"a": tiny_bundle}, protocol="quick")
     assert "log in once by hand and compare the key" in find_missing(board.target.check())
 
 
@@ -183,7 +183,7 @@ def test_a_check_says_what_to_do(board: Board, changes: dict[str, object], words
 def test_a_board_without_numpy_is_told_what_to_install(board: Board, tiny_bundle: Bundle) -> None:
     bare = board.replace_python('exec $PYTHON -S "$@"')  # without site-packages
     with pytest.raises(BoardError, match="numpy: the board's Python lacks it; sudo apt install python3-numpy"):
-        bare.measure({"a": tiny_bundle}, level="quick")
+        bare.measure({"a": tiny_bundle}, protocol="quick")
     assert [item.what for item in bare.check() if item.state == "missing"] == ["numpy", "PIL"]
 
 
@@ -197,7 +197,7 @@ def test_a_board_that_vanishes_in_the_middle_is_one_clear_error(board: Board, ti
     thread = threading.Thread(target=strike)
     thread.start()
     with pytest.raises(BoardError, match=r"127\.0\.0\.1: measuring failed: the connection ended"):
-        board.target.measure({"a": tiny_bundle}, level="final")
+        board.target.measure({"a": tiny_bundle}, protocol="final")
     thread.join()
     wait_for(lambda: not board.find_agents(), "the agent's end")
     assert board.target.check(), "the board is free again"
@@ -226,7 +226,7 @@ def test_a_board_that_answers_wrongly_is_one_clear_error(
 ) -> None:
     monkeypatch.setattr("deploy.targets.channel.REPLY_LIMIT", 1 << 20)
     with pytest.raises(BoardError, match=words):
-        board.replace_python(script).measure({"a": tiny_bundle}, level="quick")
+        board.replace_python(script).measure({"a": tiny_bundle}, protocol="quick")
 
 
 def test_a_full_disk_is_one_clear_error_and_leaves_nothing(board: Board, tiny_bundle: Bundle) -> None:
@@ -236,14 +236,14 @@ def test_a_full_disk_is_one_clear_error_and_leaves_nothing(board: Board, tiny_bu
         pytest.skip("needs a disk of its own: unshare and mount are refused here")
     full = board.replace_python(f"""exec unshare -rm sh -c '{disk}; exec "$0" "$@"' $PYTHON "$@" """)
     with pytest.raises(BoardError, match="the files cannot be stored: they are 0 MiB, and 0 MiB of"):
-        full.measure({"a": tiny_bundle}, level="quick")
+        full.measure({"a": tiny_bundle}, protocol="quick")
     assert "cannot be stored" in find_missing(full.check())
 
 
 def test_two_clients_take_turns(board: Board, tiny_bundle: Bundle) -> None:
     records: list[object] = []
     clients = [
-        threading.Thread(target=lambda: records.append(board.target.measure({"a": tiny_bundle}, level="quick")["a"]))
+        threading.Thread(target=lambda: records.append(board.target.measure({"a": tiny_bundle}, protocol="quick")["a"]))
         for _ in range(2)
     ]
     for client in clients:

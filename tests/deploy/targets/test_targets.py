@@ -163,11 +163,11 @@ def test_a_target_is_measured_in_its_mode_and_with_its_clocks(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))  # no jetson_clocks: nothing to lock, nothing to say
     subjects = {"tiny": tiny_bundle}
-    record = get_target(str(path)).measure(subjects, level="quick")["tiny"]
+    record = get_target(str(path)).measure(subjects, protocol="quick")["tiny"]
     assert isinstance(record, LatencyRecord) and record.mode == "burst" and not record.device.clocks_locked
     path.write_text('name = "mine"\nlock_clocks = "require"\n')
     with pytest.raises(InputError, match="no jetson_clocks"):
-        get_target(str(path)).measure(subjects, level="quick")
+        get_target(str(path)).measure(subjects, protocol="quick")
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_a_target_measures_and_detects(
     (tmp_path / "mine.toml").write_text('name = "mine"\nthreads = 1\n')
     target = get_target(str(tmp_path / "mine.toml"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    record = target.measure({"tiny": tiny_bundle}, level="quick")["tiny"]
+    record = target.measure({"tiny": tiny_bundle}, protocol="quick")["tiny"]
     assert record.target == "mine"
     image = write_image()
     assert [(place, len(found)) for place, found, _ in target.detect(tiny_bundle, [ImageFile(image)])] == [(0, 2)]
