@@ -1,0 +1,53 @@
+import pytest
+
+from optimizer.arch.heads import HEADS, FasterRCNNHead, RetinaNetHead
+from optimizer.errors import InputError
+
+
+@pytest.mark.parametrize("kind", HEADS)
+@pytest.mark.parametrize(("size", "scale"), [((600, 800), 8), ((1333, 599), 4)])
+def test_anchors_are_half_as_large_on_a_small_canvas(kind, size, scale):
+    assert HEADS[kind].for_canvas(size).anchor_scale == scale
+
+
+def test_a_faster_rcnn_names_the_widths_that_may_be_pruned():
+    head = FasterRCNNHead(rpn_width=24, box_width=48)
+
+    assert head.widths == {"RPN": 24, "box head": 48}
+    assert head.with_width("box head", 32) == FasterRCNNHead(rpn_width=24, box_width=32)
+
+
+def test_a_retinanet_has_no_width_of_its_own_and_no_region_proposals():
+    head = RetinaNetHead()
+
+    assert head.widths == {} and head.region_proposals is None and head.propose(100) == head
+
+
+def test_regions_are_boxes_in_a_faster_rcnn_and_anchors_in_a_retinanet():
+    assert FasterRCNNHead().region_anchor_scale is None
+    assert RetinaNetHead(anchor_scale=4).region_anchor_scale == 4
+
+
+@pytest.mark.parametrize("depth", range(5))
+def test_a_tower_is_a_chain_of_channel_sets_from_the_neck_to_its_last_layer(depth):
+    head = RetinaNetHead(tower_depth=depth)
+    sets = head.channel_sets(16)
+
+    assert len(sets) == 2 * depth and all(channels.width == 16 for channels in sets)
+    readers = {reader for channels in sets for reader in channels.readers} | {*head.name_readers()}
+    assert {"head.classification_head.cls_logits", "head.regression_head.bbox_reg"} <= readers
+
+
+@pytest.mark.parametrize(
+    ("head", "wrong"),
+    [
+        (FasterRCNNHead, {"rpn_width": 0}),
+        (FasterRCNNHead, {"region_proposals": 0}),
+        (FasterRCNNHead, {"anchor_scale": 0}),
+        (RetinaNetHead, {"tower_depth": 5}),
+        (RetinaNetHead, {"anchor_scale": -4}),
+    ],
+)
+def test_an_impossible_head_is_the_users_error(head, wrong):
+    with pytest.raises(InputError):
+        head(**wrong)
