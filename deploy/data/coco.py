@@ -7,6 +7,7 @@ of the id otherwise. The files are read piece by piece, so that memory holds the
 from __future__ import annotations
 
 import posixpath
+from array import array
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,8 @@ SECTIONS = ("images", "annotations", "categories")
 BROKEN = (KeyError, TypeError, ValueError, OverflowError, AttributeError)  # what a wrong entry raises when it is read
 OTHER_TASKS = ("captions", "person_keypoints", "panoptic", "stuff", "image_info")  # files beside COCO's instances
 NO_PARENT = (None, "", "none")
+PLAIN_TRUTH = {None: 0, 0: 0, 1: 1}  # also false and true
+BATCH = 4096  # objects that are taken apart together
 UNLISTED, MISSING = -1, -2  # instead of the row of an image
 PROBED = 20  # images that are looked for when their folder is
 
@@ -156,49 +159,68 @@ class _Content:
         )
 
     def _read(self) -> None:
+        batch: list[Any] = []
         image = annotation = 0
         for section, entry in iterate_json(self.labels, SECTIONS):
             if section == "annotations":
-                try:
-                    self._add_object(annotation, entry)
-                except BROKEN as error:
-                    self._skip(annotation, "broken annotation", f"a field is missing or not a number: {error!r}")
-                annotation += 1
+                batch.append(entry)
+                if len(batch) == BATCH:
+                    self._add_objects(annotation, batch)
+                    annotation += len(batch)
+                    batch = []
             elif section == "images":
                 try:
                     self._add_image(image, entry)
                 except BROKEN as error:
                     self._skip(image, "broken image entry", repr(error))
                 image += 1
+        self._add_objects(annotation, batch)
+
+    def _add_objects(self, first: int, entries: Sequence[Any]) -> None:
+        """All of these at once where they are as they should be, else one by one."""
+        try:
+            boxes = np.array([entry["bbox"] for entry in entries])
+            if boxes.shape != (len(entries), 4) or boxes.dtype.kind not in "fiu":
+                raise ValueError
+            crowd = [PLAIN_TRUTH[entry.get("iscrowd")] for entry in entries]
+            images = [self._image_keys.setdefault(entry["image_id"], len(self._image_keys)) for entry in entries]
+            keys = self._category_keys
+            labels = [keys.setdefault(entry["category_id"], len(keys)) for entry in entries]
+        except BROKEN:
+            for position, entry in enumerate(entries, start=first):
+                try:
+                    self._add_object(position, entry)
+                except BROKEN as error:
+                    self._skip(position, "broken annotation", f"a field is missing or not a number: {error!r}")
+            return
+        corners = boxes.astype(np.float64)
+        corners[:, 2:] += corners[:, :2]
+        self.objects.boxes.frombytes(corners.tobytes())
+        self.objects.images.extend(images)
+        self.objects.indices.extend(range(first, first + len(entries)))
+        self.objects.labels.extend(labels)
+        self.objects.crowd.extend(crowd)
+        self.objects.difficult.extend([0] * len(entries))
 
     def _add_object(self, position: int, entry: Any) -> None:
-        x, y, width, height = entry["bbox"]
-        image, category, crowd = entry["image_id"], entry["category_id"], entry.get("iscrowd")
-        if crowd and crowd is not True and crowd != 1:
-            crowd = as_truth(crowd)
+        x, y, width, height = map(as_number, entry["bbox"])
+        corners = array("d", (x, y, x + width, y + height))
+        crowd = as_truth(entry.get("iscrowd"))
+        image_key = self._image_keys.setdefault(entry["image_id"], len(self._image_keys))
+        category_key = self._category_keys.setdefault(entry["category_id"], len(self._category_keys))
         objects = self.objects
-        try:
-            corners = (x, y, x + width, y + height)
-            objects.boxes.extend(corners)
-        except TypeError:
-            del objects.boxes[4 * len(objects.images) :]
-            x, y, width, height = map(as_number, (x, y, width, height))
-            objects.boxes.extend((x, y, x + width, y + height))
-        try:
-            image_key = self._image_keys.setdefault(image, len(self._image_keys))
-            category_key = self._category_keys.setdefault(category, len(self._category_keys))
-        except TypeError:
-            del objects.boxes[4 * len(objects.images) :]
-            raise
+        objects.boxes.extend(corners)
         objects.images.append(image_key)
         objects.indices.append(position)
         objects.labels.append(category_key)
-        objects.crowd.append(1 if crowd else 0)
-        objects.difficult.append(0)
+        objects.crowd.append(crowd)
+        objects.difficult.append(False)
 
     def _add_image(self, position: int, entry: Any) -> None:
         key, name = entry["id"], entry["file_name"]
-        size = as_size(entry.get("width"), entry.get("height"))
+        width, height = entry.get("width"), entry.get("height")
+        plain = type(width) is int and type(height) is int and width > 0 and height > 0
+        size = (width, height) if plain else as_size(width, height)
         if not isinstance(name, str) or not isinstance(key, (int, float, str)):
             raise TypeError(f"id {key!r}, file_name {name!r}")
         if key in self.images:

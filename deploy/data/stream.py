@@ -126,14 +126,19 @@ class _Window:
             self._at += 1
             return
         while True:
-            yield self.take()
-            between = BETWEEN.match(self._text, self._at)
-            if between is None or between.end() == len(self._text):
+            try:
+                value, end = SCAN(self._text, self._at)
+                between = BETWEEN.match(self._text, end)
+            except (StopIteration, ValueError):
+                between = None
+            if between is None or between.end() == len(self._text):  # at the end of what was read, or not JSON
+                value = self.take()
                 if self.peek() not in (",", "]"):
                     raise ValueError(f"',' or ']' is wanted where {self._text[self._at : self._at + 20]!r} is")
                 between = BETWEEN.match(self._text, self._at)
                 assert between
             self._at = between.end()
+            yield value
             if between.group(1) == "]":
                 return
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,6 +59,16 @@ def test_run_passes_over_a_bad_image_and_says_so(
     assert code == 1 and "good.png: 2 objects" in out
     first, second = err.splitlines()
     assert "bad.png" in first and first.endswith("(skipped)") and "1 of 2 sources could not be read" in second
+
+
+def test_a_name_that_cannot_be_printed_is_escaped(tiny_bundle: Bundle, write_image: Callable[..., Path]) -> None:
+    path = write_image("a.png")
+    odd = path.with_name(os.fsdecode("安全".encode("gbk")) + ".png")
+    path.rename(odd)
+    command = [sys.executable, tiny_bundle.folder / "detect.pyz", "run", tiny_bundle.folder, odd]
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    result = subprocess.run(command, capture_output=True, env=environment, check=False)
+    assert result.returncode == 0 and b"\\udcb0\\udcb2" in result.stdout, result.stderr
 
 
 def test_an_image_that_is_none_is_exit_2(deploy: Command, tiny_bundle: Bundle, tmp_path: Path) -> None:

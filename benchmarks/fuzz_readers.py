@@ -1,0 +1,104 @@
+"""How label readers take damaged files: so many mutated copies of each layout, each read within a second or refused.
+
+    python benchmarks/fuzz_readers.py --inputs 100000 --out benchmarks/reports/fuzz_readers.json
+
+An input counts as failed if it raises anything but an `InputError` of one line, takes longer than a second, or leads to
+an image outside its folder. A failure is written down with its seed, which makes it again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "parts"))
+
+from mutations import SEEDS, mutate, plant, try_reading  # noqa: E402
+
+LIMIT_S = 1.0
+SHARE = 500  # inputs that a process takes at once
+
+
+class TooSlowError(Exception):
+    """An input took longer than the limit."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--inputs", type=int, default=1000, help="in all, shared evenly by the layouts")
+    parser.add_argument("--seed", type=int, default=0, help="of the first input")
+    parser.add_argument("--out", type=Path, help="write the counts as JSON")
+    options = parser.parse_args()
+    each = -(-options.inputs // len(SEEDS))
+    shares = [
+        (kind, options.seed + start, min(SHARE, each - start)) for kind in SEEDS for start in range(0, each, SHARE)
+    ]
+    counts: dict[str, Counter[str]] = {kind: Counter() for kind in SEEDS}
+    failures: list[dict[str, object]] = []
+    slowest_s = 0.0
+    started = time.perf_counter()
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        for number, (kind, found, failed, slow_s) in enumerate(pool.map(try_share, shares)):
+            counts[kind] += found
+            failures += failed
+            slowest_s = max(slowest_s, slow_s)
+            said = f"{number + 1} of {len(shares)} shares, {len(failures)} failures"
+            print(f"\r{said}", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    report = {
+        "inputs": sum(sum(count.values()) for count in counts.values()),
+        "failures": failures,
+        "slowest_s": round(slowest_s, 3),
+        "seconds": round(time.perf_counter() - started, 1),
+        "by_layout": {kind: dict(count) for kind, count in counts.items()},
+    }
+    print(json.dumps({**report, "failures": len(failures)}, indent=2))
+    for failure in failures[:20]:
+        print(failure)
+    if options.out:
+        options.out.write_text(json.dumps(report, indent=2) + "\n")
+    sys.exit(bool(failures))
+
+
+def try_share(share: tuple[str, int, int]) -> tuple[str, Counter[str], list[dict[str, object]], float]:
+    """Counts of inputs that were read and refused, the failures, and the longest time of one."""
+    kind, first, count = share
+    counts: Counter[str] = Counter()
+    failures: list[dict[str, object]] = []
+    slowest_s = 0.0
+    signal.signal(signal.SIGALRM, _stop)
+    folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
+    for seed in range(first, first + count):
+        rng = random.Random(f"{kind} {seed}")
+        plant(folder, kind, lambda content, rng=rng: mutate(content, rng))
+        began = time.perf_counter()
+        signal.setitimer(signal.ITIMER_REAL, LIMIT_S)
+        try:
+            counts["read" if try_reading(folder) else "refused"] += 1
+        except BaseException as error:
+            counts["failed"] += 1
+            failures.append({"layout": kind, "seed": seed, "error": f"{type(error).__name__}: {error}"[:300]})
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        slowest_s = max(slowest_s, time.perf_counter() - began)
+    shutil.rmtree(folder)
+    return kind, counts, failures, slowest_s
+
+
+def _stop(number: int, frame: object) -> None:
+    raise TooSlowError(f"longer than {LIMIT_S:g} s")
+
+
+if __name__ == "__main__":
+    main()
