@@ -20,10 +20,11 @@ from optimizer.search.base import History, list_done
 from optimizer.train.precision import autocast_dtype
 from optimizer.trials.jobs import choose_device
 
-__all__ = ["Plan", "make_plan", "plan_run"]
+__all__ = ["Plan", "find_step_s", "make_plan", "plan_run"]
 
 HANDED_OVER = 4  # models a front is reckoned with before it is known
 SPARE = 1.1
+SMOKE_STEP_S = 0.35
 TEACHER_SHARE = 1.4  # a step beside a teacher, in steps without
 VARIANT_S = 10.0  # making one other export, beside passing images through it
 EVALUATED = 3  # times the validation images pass through a model for it: the gate, its source, itself
@@ -96,29 +97,29 @@ def plan_run(
     images, val_images = (len(split.records) for split in splits) if splits else (shapes.train, shapes.val)
     variants = len(list_variants(config, target, config.base_arch()))
     return make_plan(
-        config, images, choose_device(), base_exists=base_exists, pool_exists=pool_exists, variants=variants,
-        val_images=val_images,
+        config, images, find_step_s(config, choose_device()), base_exists=base_exists, pool_exists=pool_exists,
+        variants=variants, val_images=val_images,
     )  # fmt: skip
 
 
 def make_plan(
     config: RunConfig,
     images: int,
-    device: torch.device,
+    step_s: float,
     *,
     base_exists: bool = False,
     pool_exists: bool = False,
     variants: int = 0,
     val_images: int = 0,
 ) -> Plan:
-    """Times two training steps of the base on made-up images; steps with a teacher or of a pool in proportion.
+    """Everything in proportion to a training step of the base, a step with a teacher or of a pool too.
 
     Args:
         images, val_images: how many there are to train and to validate on.
+        step_s: seconds of such a step (`find_step_s`).
         variants: other exports that are tried of each model at the end.
     """
     steps = max(images // config.batch_size, 1)
-    step_s = _time_step(config, device) if config.budget_s is not None or config.preset != "smoke" else 0.35
     protocol = PROTOCOLS[config.search_protocol]
     measure_s = 2 * (protocol.warm_up_cap_s / 2 + protocol.cap_s) if config.search.cost == "latency" else 0.0
     final = PROTOCOLS[config.final_protocol]
@@ -146,7 +147,10 @@ def make_plan(
     )
 
 
-def _time_step(config: RunConfig, device: torch.device) -> float:
+def find_step_s(config: RunConfig, device: torch.device) -> float:
+    """Seconds of a training step of the base; timed on made-up images, except for a smoke run without a budget."""
+    if config.budget_s is None and config.preset == "smoke":
+        return SMOKE_STEP_S
     width, height = config.input_size
     detector = build_detector(config.base_arch(), 3, seed=0).to(device).train()
     with torch.random.fork_rng():

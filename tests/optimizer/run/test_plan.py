@@ -9,18 +9,12 @@ from made_trials import make_done
 from optimizer.config import RunConfig
 from optimizer.errors import InputError
 from optimizer.recipes import smoke
-from optimizer.run import plan as module
-from optimizer.run.plan import Plan, make_plan
+from optimizer.run.plan import Plan, find_step_s, make_plan
 from optimizer.search.base import FailedTrial, PendingTrial, Proposal, Work
 
 CPU = torch.device("cpu")
 IMAGES = 16
 STEP_S = 0.5
-
-
-@pytest.fixture(autouse=True)
-def no_step_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_time_step", lambda config, device: STEP_S)
 
 
 @pytest.fixture
@@ -34,74 +28,74 @@ def total(plan: Plan) -> float:
 
 
 def test_every_training_is_charged_by_its_steps(config: RunConfig) -> None:
-    plan = make_plan(config, IMAGES, CPU)
+    plan = make_plan(config, IMAGES, STEP_S)
     steps = IMAGES // config.batch_size
     assert plan.base_s == pytest.approx(STEP_S * steps * config.base_train.epochs + 10)
     assert plan.trial_s == pytest.approx(1.4 * STEP_S * steps * config.trial_train.epochs + 10)
     assert plan.pool_s == pytest.approx(1.8 * STEP_S * steps * 3 + 10), "three phases of one epoch"
     assert config.finetune is not None
-    alone = make_plan(config.changed({"search.finetuned": 0}), IMAGES, CPU)
+    alone = make_plan(config.changed({"search.finetuned": 0}), IMAGES, STEP_S)
     finetuning = 1.4 * STEP_S * steps * config.finetune.epochs + 10
     assert plan.handover_s == pytest.approx(alone.handover_s + finetuning)
-    assert make_plan(config, 1, CPU).base_s > 10, "fewer images than a batch are a step"
+    assert make_plan(config, 1, STEP_S).base_s > 10, "fewer images than a batch are a step"
 
 
 def test_other_exports_are_charged_for_every_model_handed_over(config: RunConfig) -> None:
-    without, one, two = (make_plan(config, IMAGES, CPU, variants=count, val_images=10) for count in (0, 1, 2))
+    without, one, two = (make_plan(config, IMAGES, STEP_S, variants=count, val_images=10) for count in (0, 1, 2))
     passes = 3 * 10 + 64
     assert one.handover_s - without.handover_s == pytest.approx(4 * (10 + passes * 0.4 * STEP_S / config.batch_size))
     assert two.handover_s - one.handover_s == pytest.approx(one.handover_s - without.handover_s)
     timed = config.changed({"search.cost": "latency"})
-    with_lease, none = (make_plan(timed, IMAGES, CPU, variants=count).handover_s for count in (1, 0))
+    with_lease, none = (make_plan(timed, IMAGES, STEP_S, variants=count).handover_s for count in (1, 0))
     assert with_lease - none > 4 * (10 + 64 * 0.4 * STEP_S / config.batch_size), "the final lease is charged too"
     with pytest.raises(
         InputError, match=r"too short .*, or try no other exports \(--precisions fp32 --export-proposals"
     ):
-        make_plan(config.changed({"budget_s": 1.0}), IMAGES, CPU, variants=1).check()
+        make_plan(config.changed({"budget_s": 1.0}), IMAGES, STEP_S, variants=1).check()
     assert "in up to 2 other exports" in two.describe() and "exports" not in without.describe()
 
 
 def test_what_exists_already_is_not_charged(config: RunConfig) -> None:
-    whole = make_plan(config, IMAGES, CPU)
+    whole = make_plan(config, IMAGES, STEP_S)
     assert whole.base_s > 0 and whole.pool_s > 0
-    resumed = make_plan(config, IMAGES, CPU, base_exists=True, pool_exists=True)
+    resumed = make_plan(config, IMAGES, STEP_S, base_exists=True, pool_exists=True)
     assert (resumed.base_s, resumed.pool_s) == (0, 0)
     assert total(resumed) == pytest.approx(whole.trials * whole.trial_s + whole.handover_s)
     assert "teachers" in whole.describe() and "teachers" not in resumed.describe()
-    assert make_plan(config, IMAGES, CPU, base_exists=True).pool_s == whole.pool_s
-    assert make_plan(config, IMAGES, CPU, pool_exists=True).base_s == whole.base_s
+    assert make_plan(config, IMAGES, STEP_S, base_exists=True).pool_s == whole.pool_s
+    assert make_plan(config, IMAGES, STEP_S, pool_exists=True).base_s == whole.base_s
 
 
 def test_teachers_are_charged_only_to_a_run_that_draws_on_them(config: RunConfig) -> None:
-    untaught = make_plan(config.changed({"search.teacher": "none"}), IMAGES, CPU)
-    assert untaught.pool_s == 0 and untaught.trial_s < make_plan(config, IMAGES, CPU).trial_s
-    assert make_plan(config.changed({"search.trials": 0}), IMAGES, CPU).pool_s == 0
+    untaught = make_plan(config.changed({"search.teacher": "none"}), IMAGES, STEP_S)
+    assert untaught.pool_s == 0 and untaught.trial_s < make_plan(config, IMAGES, STEP_S).trial_s
+    assert make_plan(config.changed({"search.trials": 0}), IMAGES, STEP_S).pool_s == 0
     etp = config.changed({"search.teacher": "none", "search.method": "etp"})
-    assert make_plan(etp, IMAGES, CPU).pool_s > 0
+    assert make_plan(etp, IMAGES, STEP_S).pool_s > 0
 
 
 def test_a_pools_larger_batches_are_fewer_and_dearer(config: RunConfig) -> None:
-    whole, large = (make_plan(config.changed({"pool.batch_size": size}), IMAGES, CPU) for size in (2, 8))
+    whole, large = (make_plan(config.changed({"pool.batch_size": size}), IMAGES, STEP_S) for size in (2, 8))
     assert large.pool_s == pytest.approx(whole.pool_s)
 
 
 def test_a_plan_is_made_whatever_the_budget_and_refuses_it_when_it_is_asked(config: RunConfig) -> None:
-    short = make_plan(config.changed({"budget_s": 1.0}), IMAGES, CPU)
+    short = make_plan(config.changed({"budget_s": 1.0}), IMAGES, STEP_S)
     assert short.budget_s == 1
     with pytest.raises(InputError, match=r"a budget of 1 s is too short for one student: .* raise --budget"):
         short.check()
-    resumed = make_plan(config.changed({"budget_s": 1.0}), IMAGES, CPU, base_exists=True, pool_exists=True)
+    resumed = make_plan(config.changed({"budget_s": 1.0}), IMAGES, STEP_S, base_exists=True, pool_exists=True)
     assert not resumed.has_time_for_trial(0.0, []), "a run that goes on hands over what it has"
-    make_plan(config, IMAGES, CPU).check()
+    make_plan(config, IMAGES, STEP_S).check()
 
 
 def test_what_exists_already_need_not_fit_the_budget(config: RunConfig) -> None:
-    whole = make_plan(config, IMAGES, CPU)
+    whole = make_plan(config, IMAGES, STEP_S)
     enough = config.changed({"budget_s": whole.trial_s + whole.handover_s + 1})
-    make_plan(enough, IMAGES, CPU, base_exists=True, pool_exists=True).check()
+    make_plan(enough, IMAGES, STEP_S, base_exists=True, pool_exists=True).check()
     for exists in ({"base_exists": True}, {"pool_exists": True}, {}):
         with pytest.raises(InputError, match="too short for one student"):
-            make_plan(enough, IMAGES, CPU, **exists).check()
+            make_plan(enough, IMAGES, STEP_S, **exists).check()
 
 
 @pytest.mark.parametrize(
@@ -122,20 +116,10 @@ def test_without_a_budget_nothing_is_refused() -> None:
     assert "the budget" not in plan.describe()
 
 
-def test_a_step_is_timed_where_there_is_a_budget_to_hold_it_against(
-    config: RunConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    timed: list[RunConfig] = []
-
-    def time_step(config: RunConfig, device: torch.device) -> float:
-        timed.append(config)
-        return STEP_S
-
-    monkeypatch.setattr(module, "_time_step", time_step)
-    make_plan(config.changed({"budget_s": None}), IMAGES, CPU)
-    assert timed == []
-    make_plan(config, IMAGES, CPU)
-    assert timed == [config]
+def test_a_step_is_timed_where_there_is_a_budget_to_hold_it_against(config: RunConfig) -> None:
+    assumed = find_step_s(config.changed({"budget_s": None}), CPU)
+    assert assumed == find_step_s(config.changed({"budget_s": None}), CPU)
+    assert find_step_s(config, CPU) > 0 and find_step_s(config, CPU) != assumed
 
 
 def test_failed_and_pending_students_say_nothing_of_the_time(config: RunConfig) -> None:
