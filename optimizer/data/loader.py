@@ -33,7 +33,7 @@ class TrainLoader:
 
     With several `preprocess` each batch is on one of their canvases, drawn for that step.
 
-    Of `world` processes that train together each has a loader of its own `rank`: the batches are those of one process
+    Where several processes train together, `share` is (rank, how many they are): the batches are those of one process
     with the same `batch_size`, and the ranks divide the images of each among themselves.
     """
 
@@ -46,11 +46,11 @@ class TrainLoader:
         seed: int,
         augment: str = "none",
         workers: int = 0,
-        rank: int = 0,
-        world: int = 1,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         if augment not in AUGMENTATIONS:
             raise InputError(f"unknown augmentation {augment!r}; there are: {', '.join(AUGMENTATIONS)}")
+        rank, world = share
         assert dataset.records and batch_size > 0 and 0 <= rank < world
         if batch_size % world or len(dataset.records) < world:
             raise InputError(

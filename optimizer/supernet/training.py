@@ -106,8 +106,8 @@ def train_phase(job: PoolJob, dataset: Dataset, device: torch.device, progress: 
     step = _build_step(job, supernet, len(dataset.class_names), seed).to(device)
     loader = TrainLoader(
         dataset, [Preprocess.imagenet(*size) for size in config.sizes], batch_size=config.batch_size,
-        seed=derive_seed(config.seed, "pool", job.phase), augment="light", workers=job.workers, rank=world.rank,
-        world=world.size,
+        seed=derive_seed(config.seed, "pool", job.phase), augment="light", workers=job.workers,
+        share=(world.rank, world.size),
     )  # fmt: skip
     checkpoint = job.folder / f"phase-{job.phase}.ckpt"
     if progress is not None:

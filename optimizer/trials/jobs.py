@@ -113,7 +113,7 @@ def _build_loader(job: StudentJob, dataset: Dataset) -> TrainLoader:
     world = current_world()
     return TrainLoader(
         dataset, Preprocess.imagenet(*job.arch.input_size), batch_size=job.batches.size, seed=job.seed,
-        augment=job.batches.augment, workers=job.batches.workers, rank=world.rank, world=world.size,
+        augment=job.batches.augment, workers=job.batches.workers, share=(world.rank, world.size),
     )  # fmt: skip
 
 

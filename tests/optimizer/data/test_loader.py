@@ -108,7 +108,7 @@ def test_with_several_canvases_a_restart_gives_what_would_have_come(shapes: Data
 
 def test_ranks_draw_the_same_canvases_and_share_their_images(shapes: Dataset) -> None:
     whole = list(mixed(shapes, batch_size=4).epoch(1))
-    ranks = [list(mixed(shapes, batch_size=4, rank=rank, world=2).epoch(1)) for rank in range(2)]
+    ranks = [list(mixed(shapes, batch_size=4, share=(rank, 2)).epoch(1)) for rank in range(2)]
     assert sizes(ranks[0]) == sizes(ranks[1]) == sizes(whole)
     for (images, truths), first, second in zip(whole, *ranks):
         assert same([(images[0::2], truths[0::2])], [first]) and same([(images[1::2], truths[1::2])], [second])

@@ -240,7 +240,7 @@ def build_a_detector() -> Detector:
 def make_loader(world: World, folder: Path) -> TrainLoader:
     data = read_dataset(folder / "shapes", "train")
     return TrainLoader(
-        data, Preprocess.imagenet(*SIZE), batch_size=4, seed=1, augment="light", rank=world.rank, world=world.size
+        data, Preprocess.imagenet(*SIZE), batch_size=4, seed=1, augment="light", share=(world.rank, world.size)
     )
 
 

@@ -183,7 +183,7 @@ def test_the_ranks_of_a_loader_divide_the_batches_of_one(folder: Path, world: in
     data = read_dataset(folder / "shapes", "train").first(11)
     options = {"batch_size": 6, "seed": 1, "augment": "light"}
     whole = TrainLoader(data, Preprocess.imagenet(48, 40), **options)
-    ranks = [TrainLoader(data, Preprocess.imagenet(48, 40), **options, rank=r, world=world) for r in range(world)]
+    ranks = [TrainLoader(data, Preprocess.imagenet(48, 40), **options, share=(r, world)) for r in range(world)]
     assert {len(rank) for rank in ranks} == {len(whole)}
     assert len(list(ranks[-1].epoch(2, start_step=1))) == len(whole) - 1
     for (images, truths), *shares in zip(whole.epoch(2), *(rank.epoch(2) for rank in ranks)):
@@ -195,7 +195,7 @@ def test_the_ranks_of_a_loader_divide_the_batches_of_one(folder: Path, world: in
 
 def test_a_small_data_set_still_gives_each_rank_the_same_number(folder: Path) -> None:
     data = read_dataset(folder / "shapes", "train").first(5)
-    ranks = [TrainLoader(data, Preprocess.imagenet(48, 40), batch_size=8, seed=1, rank=r, world=2) for r in (0, 1)]
+    ranks = [TrainLoader(data, Preprocess.imagenet(48, 40), batch_size=8, seed=1, share=(r, 2)) for r in (0, 1)]
     assert [len(next(rank.epoch(0))[0]) for rank in ranks] == [2, 2]
 
 
@@ -203,7 +203,7 @@ def test_a_small_data_set_still_gives_each_rank_the_same_number(folder: Path) ->
 def test_a_batch_that_cannot_be_divided_is_refused(folder: Path, batch_size: int, images: int) -> None:
     data = read_dataset(folder / "shapes", "train").first(images)
     with pytest.raises(InputError, match=f"batch of {batch_size} of {images} images cannot be shared by 2 processes"):
-        TrainLoader(data, Preprocess.imagenet(48, 40), batch_size=batch_size, seed=1, rank=0, world=2)
+        TrainLoader(data, Preprocess.imagenet(48, 40), batch_size=batch_size, seed=1, share=(0, 2))
 
 
 def test_without_torchrun_nothing_is_joined_and_the_step_is_called_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
