@@ -15,6 +15,8 @@ from rich.table import Table
 
 from deploy.cli.terminal import escape_what_cannot_be_printed
 from deploy.errors import DeployError
+from optimizer.arch.families import FAMILIES
+from optimizer.arch.heads import HEADS
 from optimizer.config import RunConfig
 from optimizer.errors import DetoptError, InputError
 from optimizer.options import OPTIONS, read_options, taking
@@ -107,9 +109,9 @@ def report(run: Annotated[Path, typer.Argument(help="Folder of a run, finished o
 
 @app.command()
 def arch(
-    architecture: Annotated[str, typer.Argument(help="A name (r18, r50, r101, x101) or a text encoding.")],
+    architecture: Annotated[str, typer.Argument(help=f"A name ({', '.join(FAMILIES)}) or a text encoding.")],
     size: Annotated[str, typer.Option(help="Canvas, WIDTHxHEIGHT.")] = "1333x800",
-    detector: Annotated[str, typer.Option(help="faster_rcnn or retinanet.")] = "faster_rcnn",
+    detector: Annotated[str, typer.Option(help=f"Kind of detector: {', '.join(HEADS)}.")] = "faster_rcnn",
     group_widths: Annotated[
         str | None, typer.Option(help="Of an encoded ResNeXt: channels a group by original stage, 4,8,16,32.")
     ] = None,
@@ -118,7 +120,7 @@ def arch(
 ) -> None:
     """Count an architecture's parameters and operations."""
     from optimizer.arch.encoding import arch_from_encoding, encoding_from_arch
-    from optimizer.arch.families import FAMILIES, base_arch
+    from optimizer.arch.families import base_arch
     from optimizer.arch.macs import count
     from optimizer.config import parse_size
 

@@ -10,6 +10,8 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from optimizer.arch.families import FAMILIES
+from optimizer.arch.heads import HEADS
 from optimizer.config import parse_duration, parse_size
 from optimizer.errors import InputError
 from optimizer.recipes import scaled_sizes
@@ -81,10 +83,10 @@ def _unless_none(read: Callable[[str], tuple[Any, ...]]) -> Callable[[str], tupl
 
 # Those further down win where two change the same part.
 OPTIONS = (
-    Option("base", str, "Detector to start from: r18, r50, r101 or x101.", _as_given("base")),
+    Option("base", str, f"Detector to start from: {', '.join(FAMILIES)}.", _as_given("base")),
     Option("target", str, "Device the students are for: a name or a TOML file. Default: cpu.", _as_given("target")),
     Option("host", str, "Board of a target behind ssh: user@board.", _as_given("host")),
-    Option("detector", str, "faster_rcnn (default) or retinanet.", _as_given("detector")),
+    Option("detector", str, f"Kind of detector: {', '.join(HEADS)}. Default: faster_rcnn.", _as_given("detector")),
     Option(
         "method",
         str,

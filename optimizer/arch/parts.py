@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, TypeVar
@@ -18,7 +19,7 @@ class IllegalAction(DetoptError):
 
 
 @dataclass(frozen=True)
-class Part:
+class Part(ABC):
     """A body, a neck or a head; a frozen dataclass whose fields are its JSON.
 
     Attributes:

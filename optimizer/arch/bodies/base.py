@@ -6,7 +6,7 @@ to it; `morph` asks it for the layers whose weights a child takes over.
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -43,7 +43,7 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Block:
+class Block(ABC):
     """One block of a body.
 
     Attributes:
