@@ -142,7 +142,7 @@ def test_detections_are_streamed_from_the_gpu(
 ) -> None:
     train_data, val_data = shapes
     arch = make_arch(kind)
-    detector = build_detector(arch, CLASSES, seed=0)
+    detector = build_detector(arch, len(train_data.class_names), seed=0)
     preprocess = Preprocess.imagenet(*arch.input_size)
     loader = TrainLoader(train_data, preprocess, batch_size=8, seed=0, workers=2)
     result = train(detector, loader, DetectionStep(), TrainConfig(epochs=8, lr=3e-4), device=cuda, seed=0)
