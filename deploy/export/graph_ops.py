@@ -56,6 +56,25 @@ class OnnxGraphOps:
         kept_scores = torch.cat([scores[selected], torch.full((keep,), PADDING_SCORE)])[first]
         return boxes[rows], kept_scores
 
+    def best_pairs(self, scores: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The ``count`` best pairs of anchor and class of scores (A, C, cells), or all: scores (K,) descending,
+        numbers of the anchors (cell by cell, so that A of them share a cell), and of the classes.
+        """
+        kinds, classes, cells = (size_of(scores, side) for side in range(3))
+        best, index = self.topk(scores.permute(2, 0, 1).reshape(-1), min(int(count), kinds * classes * cells))
+        number = torch.div(index, classes, rounding_mode="trunc")
+        return best, number, index - number * classes
+
+    def nms_of_levels(
+        self, boxes: list[Tensor], scores: list[Tensor], iou_threshold: float, keep: int
+    ) -> tuple[Tensor, Tensor]:
+        """Greedy NMS within each list of boxes (N, 4) by (N,), whose scores descend where they are not negative.
+
+        Of each list the best ``keep``, or as many as it has, padded with score -1: boxes (M, 4), scores (M,).
+        """
+        kept = [self.nms(*level, iou_threshold, min(int(keep), size_of(level[1], 0))) for level in zip(boxes, scores)]
+        return torch.cat([level[0] for level in kept]), torch.cat([level[1] for level in kept])
+
     def roi_align(self, maps: list[Tensor], rois: Tensor) -> Tensor:
         """(R, C, 7, 7) features of (R, 4) boxes inside the canvas on P2 to P5, as `ROI_ALIGN` has it.
 
@@ -92,6 +111,20 @@ class OnnxGraphOps:
             torch.where(real, torch.cat([label, nothing])[order], torch.zeros((), dtype=torch.int64)),
             real.to(torch.int64).sum(0, keepdim=True),
         )
+
+    def label_nms(
+        self,
+        boxes: Tensor,
+        scores: Tensor,
+        labels: Tensor,
+        classes: int,
+        score_threshold: float,
+        iou_threshold: float,
+        max_detections: int,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """`class_nms` of boxes (R, 4) that have one score (R,) and one label (R,) of so many classes each."""
+        one_hot = (labels[:, None] == torch.arange(classes)).to(scores.dtype)
+        return self.class_nms(boxes[:, None], scores[:, None] * one_hot, score_threshold, iou_threshold, max_detections)
 
 
 def select_boxes(

@@ -19,6 +19,8 @@ __all__ = ["CANDIDATES", "ROUNDS", "MatrixGraphOps", "RawGraphOps", "keep_by_rou
 
 ROUNDS = 24
 CANDIDATES = 2000  # of all classes that enter the class NMS: a matrix of 16 MB, or that leave the graph
+LONG = 32_768  # scores from which on TopK goes by parts
+MOST_PARTS = 16
 
 
 class MatrixGraphOps(OnnxGraphOps):
@@ -30,7 +32,7 @@ class MatrixGraphOps(OnnxGraphOps):
     more.
 
     Attributes:
-        unsettled: of each NMS since the last `reset`, (1,) int64: 1 where the result may not be greedy NMS's, because
+        unsettled: of each NMS since the last `reset`, (1,) int64: how many of its sets may not be greedy NMS's, because
             the rounds did not suffice or candidates were cut off that might have been kept.
     """
 
@@ -49,14 +51,44 @@ class MatrixGraphOps(OnnxGraphOps):
         """How many sets since the last `reset` may differ from greedy NMS's, (1,) int64."""
         return torch.stack([torch.zeros(1, dtype=torch.int64), *self.unsettled]).sum(0)
 
+    def topk(self, scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """The ``count`` largest of (N,), descending, with their indices; of a long list by way of the best of parts."""
+        return _largest_by_parts(scores, min(int(count), size_of(scores, 0)))
+
+    def best_pairs(self, scores: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The ``count`` best pairs of anchor and class of scores (A, C, cells), or all: scores, anchors, classes (K,).
+
+        The best K pairs are of the K anchors whose best class is best, so that only these anchors' scores are sorted,
+        and the large array is neither transposed nor copied.
+        """
+        kinds, classes, cells = (size_of(scores, side) for side in range(3))
+        _, numbers = self.topk(scores.amax(1).t().reshape(-1), min(int(count), kinds * cells))
+        cell = torch.div(numbers, kinds, rounding_mode="trunc")
+        first = (numbers - cell * kinds) * (classes * cells) + cell
+        pairs = scores.reshape(-1)[first[:, None] + torch.arange(classes) * cells]
+        best, index = self.topk(pairs.reshape(-1), min(int(count), kinds * classes * cells))
+        row = torch.div(index, classes, rounding_mode="trunc")
+        return best, numbers[row], index - row * classes
+
     def nms(self, boxes: Tensor, scores: Tensor, iou_threshold: float, keep: int) -> tuple[Tensor, Tensor]:
         """Greedy NMS of (N, 4) by (N,), padded with score -1: boxes (keep, 4), scores (keep,), descending."""
-        keep = int(keep)
         ordered, order = _order(scores, size_of(scores, 0))
-        boxes = boxes[order]
-        kept, changed = keep_by_rounds(_overlaps(boxes, iou_threshold), ordered >= 0, self.rounds)
+        return _take(*self.nms_of_levels([boxes[order]], [ordered], iou_threshold, keep), int(keep))
+
+    def nms_of_levels(
+        self, boxes: list[Tensor], scores: list[Tensor], iou_threshold: float, keep: int
+    ) -> tuple[Tensor, Tensor]:
+        """Greedy NMS within each list of boxes (N, 4) by (N,), whose scores descend where they are not negative.
+
+        All lists take part in the same rounds, filled up to the longest: boxes (M, 4), scores (M,), -1 if not kept.
+        """
+        longest = max(size_of(level, 0) for level in scores)
+        all_boxes = torch.stack([_fill(level, longest, 0.0) for level in boxes])
+        all_scores = torch.stack([_fill(level, longest, PADDING_SCORE) for level in scores])
+        kept, changed = keep_by_rounds(_overlaps(all_boxes, iou_threshold), all_scores >= 0, self.rounds)
         self.unsettled.append(changed)
-        return _take(boxes, torch.where(kept, ordered, torch.full((), PADDING_SCORE)), keep)
+        kept_scores = torch.where(kept, all_scores, torch.full((), PADDING_SCORE))
+        return all_boxes.reshape(-1, 4), kept_scores.reshape(-1)
 
     def class_nms(
         self, boxes: Tensor, scores: Tensor, score_threshold: float, iou_threshold: float, max_detections: int
@@ -65,14 +97,42 @@ class MatrixGraphOps(OnnxGraphOps):
 
         Returns boxes (K, 4), scores (K,), labels (K,) int64, count (1,) int64, with K = max_detections, best first.
         """
-        by_class, boxes, best, label = _choose_candidates(boxes, scores, self.candidates)
-        valid = best > score_threshold
-        overlaps = _overlaps(boxes, iou_threshold) * (label[:, None] == label[None]).to(boxes.dtype)
-        kept, changed = keep_by_rounds(overlaps, valid, self.rounds)
-        found = kept.to(torch.int64).sum(0, keepdim=True)
-        cut = (by_class > score_threshold).to(torch.int64).sum(0, keepdim=True) > self.candidates
-        self.unsettled.append(torch.maximum(changed, (cut & (found < max_detections)).to(torch.int64)))
-        kept_scores = torch.where(kept, best, torch.full((), PADDING_SCORE))
+        above = _count_above(scores, score_threshold)
+        candidates = _choose_cells(boxes, scores, self.candidates)
+        return self._suppress(*candidates, above, score_threshold, iou_threshold, max_detections)
+
+    def label_nms(
+        self,
+        boxes: Tensor,
+        scores: Tensor,
+        labels: Tensor,
+        classes: int,
+        score_threshold: float,
+        iou_threshold: float,
+        max_detections: int,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """`class_nms` of boxes (R, 4) that have one score (R,) and one label (R,) of so many classes each."""
+        above = _count_above(scores, score_threshold)
+        best, order = _order(scores, min(self.candidates, size_of(scores, 0)))
+        return self._suppress(boxes[order], best, labels[order], above, score_threshold, iou_threshold, max_detections)
+
+    def _suppress(
+        self,
+        boxes: Tensor,
+        scores: Tensor,
+        labels: Tensor,
+        above: Tensor,
+        score_threshold: float,
+        iou_threshold: float,
+        max_detections: int,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """NMS within each label of the candidates (K, 4), best first, of so many above the threshold."""
+        overlaps = _overlaps(boxes, iou_threshold) * (labels[:, None] == labels[None]).to(boxes.dtype)
+        kept, changed = keep_by_rounds(overlaps[None], (scores > score_threshold)[None], self.rounds)
+        found = kept[0].to(torch.int64).sum(0, keepdim=True)
+        cut = (above > self.candidates) & (found < max_detections)
+        self.unsettled.append(torch.maximum(changed, cut.to(torch.int64)))
+        kept_scores = torch.where(kept[0], scores, torch.full((), PADDING_SCORE))
         kept_scores = torch.cat([kept_scores, torch.full((max_detections,), PADDING_SCORE)])
         top_scores, order = _order(kept_scores, max_detections)
         real = top_scores > PADDING_SCORE
@@ -81,7 +141,7 @@ class MatrixGraphOps(OnnxGraphOps):
         return (
             torch.where(real[:, None], best_boxes, torch.zeros(())),
             torch.where(real, top_scores, torch.zeros(())),
-            torch.where(real, torch.cat([label, nothing])[order], torch.zeros((), dtype=torch.int64)),
+            torch.where(real, torch.cat([labels, nothing])[order], torch.zeros((), dtype=torch.int64)),
             real.to(torch.int64).sum(0, keepdim=True),
         )
 
@@ -107,52 +167,93 @@ class RawGraphOps(MatrixGraphOps):
         Returns boxes (K, 4), scores (K,), labels (K,) int64, and how many are above the threshold (1,) int64, best
         first; the thresholds are in `selection` from then on.
         """
+        candidates = _choose_cells(boxes, scores, self.candidates)
+        return self._leave(*candidates, score_threshold, iou_threshold, max_detections)
+
+    def label_nms(
+        self,
+        boxes: Tensor,
+        scores: Tensor,
+        labels: Tensor,
+        classes: int,
+        score_threshold: float,
+        iou_threshold: float,
+        max_detections: int,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """`class_nms` of boxes (R, 4) that have one score (R,) and one label (R,) of so many classes each."""
+        best, order = _order(scores, min(self.candidates, size_of(scores, 0)))
+        return self._leave(boxes[order], best, labels[order], score_threshold, iou_threshold, max_detections)
+
+    def _leave(
+        self,
+        boxes: Tensor,
+        scores: Tensor,
+        labels: Tensor,
+        score_threshold: float,
+        iou_threshold: float,
+        max_detections: int,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         self.selection = Selection(score_threshold, iou_threshold, max_detections)
-        _, boxes, best, label = _choose_candidates(boxes, scores, self.candidates)
-        return boxes, best, label, (best > score_threshold).to(torch.int64).sum(0, keepdim=True)
+        return boxes, scores, labels, _count_above(scores, score_threshold)
 
 
 def keep_by_rounds(overlaps: Tensor, valid: Tensor, rounds: int) -> tuple[Tensor, Tensor]:
-    """Which of N boxes, best first, greedy NMS keeps (N,), and whether a further round would change it (1,) int64.
+    """Which of N boxes of B sets, best first, greedy NMS keeps (B, N), and how many sets a further round would change.
+
+    In a round a box stays 1 if it is valid and no box that stayed overlaps it: max(valid - overlapping, 0), in floats,
+    because that is three operators where logic takes six, and a GPU's time goes into starting them.
 
     Args:
-        overlaps: (N, N), 1 in row i and column j where box i suppresses box j if it is kept, else 0; 0 unless i < j.
-        valid: (N,) bool; others are never kept and suppress nothing.
+        overlaps: (B, N, N), 1 in row i and column j where box i suppresses box j if it is kept, else 0; 0 unless i < j.
+        valid: (B, N) bool; others are never kept and suppress nothing.
+
+    Returns:
+        kept (B, N) bool and the number of sets (1,) int64.
     """
-    kept = valid
+    able = valid.to(overlaps.dtype)[:, None]
+    kept = able
     for _ in range(rounds):
-        kept = _apply_rule(overlaps, valid, kept)
-    again = _apply_rule(overlaps, valid, kept)
-    difference = kept.to(torch.int64) - again.to(torch.int64)
-    return kept, ((difference * difference).sum(0, keepdim=True) > 0).to(torch.int64)
-
-
-def _apply_rule(overlaps: Tensor, valid: Tensor, kept: Tensor) -> Tensor:
-    suppressors = torch.matmul(kept.to(overlaps.dtype)[None], overlaps)[0]
-    return valid & (suppressors < 0.5)
+        kept = torch.relu(able - torch.matmul(kept, overlaps))
+    again = torch.relu(able - torch.matmul(kept, overlaps))
+    changed = ((kept - again) * (kept - again)).sum((1, 2)) > 0.5
+    return kept[:, 0] > 0.5, changed.to(torch.int64).sum(0, keepdim=True)
 
 
 def _overlaps(boxes: Tensor, iou_threshold: float) -> Tensor:
-    """(N, N) float: 1 where i < j and the IoU of boxes i and j is above the threshold, else 0."""
-    count = size_of(boxes, 0)
-    left, top, right, bottom = (boxes[:, side] for side in range(4))
-    width = (torch.minimum(right[:, None], right[None]) - torch.maximum(left[:, None], left[None])).clamp(min=0)
-    height = (torch.minimum(bottom[:, None], bottom[None]) - torch.maximum(top[:, None], top[None])).clamp(min=0)
+    """(..., N, N) float of boxes (..., N, 4): 1 where i < j and the IoU of i and j is above the threshold, else 0."""
+    count = size_of(boxes, -2)
+    left, top, right, bottom = (boxes[..., side] for side in range(4))
+    width = (
+        torch.minimum(right[..., None], right[..., None, :]) - torch.maximum(left[..., None], left[..., None, :])
+    ).clamp(min=0)
+    height = (
+        torch.minimum(bottom[..., None], bottom[..., None, :]) - torch.maximum(top[..., None], top[..., None, :])
+    ).clamp(min=0)
     shared, area = width * height, (right - left) * (bottom - top)
-    union = area[:, None] + area[None] - shared
+    union = area[..., None] + area[..., None, :] - shared
     place = torch.arange(count)
     overlap = (shared / union.clamp(min=1e-30) > iou_threshold) & (place[:, None] < place[None])
     return overlap.to(boxes.dtype)
 
 
-def _choose_candidates(boxes: Tensor, scores: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """All scores (C * R,), in order of class as ties are broken; of the best K: boxes (K, 4), scores, labels (K,)."""
+def _count_above(scores: Tensor, score_threshold: float) -> Tensor:
+    """How many of all scores are above the threshold, (1,) int64."""
+    return (scores.reshape(-1) > score_threshold).to(torch.int64).sum(0, keepdim=True)
+
+
+def _fill(values: Tensor, count: int, value: float) -> Tensor:
+    """(count, ...), filled up with the value."""
+    missing = count - size_of(values, 0)
+    return torch.cat([values, torch.full((missing, *values.shape[1:]), value)]) if missing else values
+
+
+def _choose_cells(boxes: Tensor, scores: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Of the best K cells of scores (R, C): boxes (K, 4), scores, labels (K,); ties are broken in order of class."""
     rows, classes, own_boxes = size_of(scores, 0), size_of(scores, 1), size_of(boxes, 1) != 1
-    by_class = scores.t().reshape(-1)
-    best, cell = _order(by_class, min(most, rows * classes))
+    best, cell = _order(scores.t().reshape(-1), min(most, rows * classes))
     label = torch.div(cell, rows, rounding_mode="trunc")
     boxes = boxes.permute(1, 0, 2).reshape(-1, 4)[cell if own_boxes else cell - label * rows]
-    return by_class, boxes, best, label
+    return boxes, best, label
 
 
 def _take(boxes: Tensor, scores: Tensor, keep: int) -> tuple[Tensor, Tensor]:
@@ -168,6 +269,22 @@ def _take(boxes: Tensor, scores: Tensor, keep: int) -> tuple[Tensor, Tensor]:
 def _order(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The ``count`` largest and their indices; of equal ones the first comes first, as TopK of ONNX says."""
     if torch.jit.is_tracing():  # type: ignore[no-untyped-call]
-        return _largest(scores, count)
+        return _largest_by_parts(scores, count)
     ordered = torch.sort(scores, descending=True, stable=True)
     return ordered.values[:count], ordered.indices[:count]
+
+
+def _largest_by_parts(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The ``count`` largest of (N,), descending, with their indices; equal ones in the order they have.
+
+    A GPU's TopK gives a whole list to one of its processors (ONNX Runtime's does), so a long list is cut in parts of
+    equal size, whose best are found at once; the best of all are among them.
+    """
+    length = size_of(scores, 0)
+    parts = max(n for n in range(1, MOST_PARTS + 1) if length % n == 0 and (n == 1 or length >= 4 * n * count))
+    if length < LONG or parts == 1:
+        return _largest(scores, count)
+    best, index = _largest(scores.reshape(parts, -1), count)
+    index = index + torch.arange(parts)[:, None] * (length // parts)
+    values, place = _largest(best.reshape(-1), count)
+    return values, index.reshape(-1)[place]

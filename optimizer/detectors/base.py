@@ -52,10 +52,19 @@ class GraphOps(Protocol):
         """The ``count`` largest of (N,), descending, with their indices; fewer where N is smaller."""
         ...
 
-    def nms(self, boxes: Tensor, scores: Tensor, iou_threshold: float, keep: int) -> tuple[Tensor, Tensor]:
-        """Greedy NMS of (N, 4) by (N,), padded: the best ``keep`` boxes (keep, 4) and scores (keep,), descending.
+    def best_pairs(self, scores: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The ``count`` best pairs of anchor and class of scores (A, C, cells), or all: scores (K,) descending,
+        numbers of the anchors (cell by cell, so that A of them share a cell), and of the classes.
+        """
+        ...
 
-        Padding has score -1 and an arbitrary box. Boxes whose score is negative on arrival are never kept.
+    def nms_of_levels(
+        self, boxes: list[Tensor], scores: list[Tensor], iou_threshold: float, keep: int
+    ) -> tuple[Tensor, Tensor]:
+        """Greedy NMS within each list of boxes (N, 4) by (N,), whose scores descend where they are not negative.
+
+        Returns all lists' boxes (M, 4) and scores (M,), list by list, among them at least the best ``keep`` of those
+        each list keeps; all other rows have score -1 and an arbitrary box. A negative score is never kept.
         """
         ...
 
@@ -74,6 +83,19 @@ class GraphOps(Protocol):
         Returns boxes (K, 4), scores (K,), labels (K,) int64, count (1,) int64, with K = max_detections, best first;
         rows from ``count`` on are zeros.
         """
+        ...
+
+    def label_nms(
+        self,
+        boxes: Tensor,
+        scores: Tensor,
+        labels: Tensor,
+        classes: int,
+        score_threshold: float,
+        iou_threshold: float,
+        max_detections: int,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """`class_nms` of boxes (R, 4) that have one score (R,) and one label (R,) of so many classes each."""
         ...
 
 

@@ -151,11 +151,7 @@ class FasterRCNN(Detector):
         boxes = clip_boxes(decode_boxes(torch.cat(chosen_deltas), torch.cat(chosen_anchors)), width, height)
         good = big_enough(boxes, MIN_SIDE)
         scores = torch.cat(chosen).sigmoid() * good - (1 - good)
-        kept = [
-            ops.nms(level_boxes, level_scores, RPN_NMS, min(count, size))
-            for level_boxes, level_scores, size in zip(boxes.split(sizes), scores.split(sizes), sizes)
-        ]
-        boxes, scores = torch.cat([level[0] for level in kept]), torch.cat([level[1] for level in kept])
+        boxes, scores = ops.nms_of_levels(list(boxes.split(sizes)), list(scores.split(sizes)), RPN_NMS, count)
         best, index = ops.topk(scores, min(count, sum(min(count, size) for size in sizes)))
         return boxes[index], (best >= 0).to(best.dtype)
 

@@ -99,21 +99,22 @@ class RetinaNet(Detector):
         maps = list(self.backbone(images).values())
         anchors = self.anchor_generator(list_canvases(images), maps)[0]
         per_level = [map_.shape[-2] * map_.shape[-1] * len(RATIOS) * len(OCTAVES) for map_ in maps]
-        out = self.head(maps)
+        classifier, regressor = self.head.classification_head, self.head.regression_head
         chosen, labels, chosen_deltas, chosen_anchors = [], [], [], []
-        for logits, deltas, anchor in zip(
-            out["cls_logits"][0].split(per_level), out["bbox_regression"][0].split(per_level), anchors.split(per_level)
-        ):
-            best, index = ops.topk(logits.flatten(), min(PRE_NMS, int(logits.numel())))
-            cell = torch.div(index, self.num_classes, rounding_mode="trunc")
+        for map_, anchor in zip(maps, anchors.split(per_level)):
+            logits = classifier.cls_logits(classifier.conv(map_))[0].reshape(
+                len(RATIOS) * len(OCTAVES), self.num_classes, -1
+            )
+            deltas = regressor.bbox_reg(regressor.conv(map_))[0].reshape(len(RATIOS) * len(OCTAVES), 4, -1)
+            best, number, label = ops.best_pairs(logits, PRE_NMS)
             chosen.append(best)
-            labels.append(index - cell * self.num_classes)
-            chosen_deltas.append(deltas[cell])
-            chosen_anchors.append(anchor[cell])
+            labels.append(label)
+            chosen_deltas.append(deltas.permute(2, 0, 1).reshape(-1, 4)[number])
+            chosen_anchors.append(anchor[number])
         boxes = clip_boxes(decode_boxes(torch.cat(chosen_deltas), torch.cat(chosen_anchors)), width, height)
-        one_hot = torch.cat(labels)[:, None] == torch.arange(self.num_classes, device=boxes.device)
-        scores = torch.cat(chosen).sigmoid()[:, None] * one_hot.to(boxes.dtype)
-        return ops.class_nms(boxes[:, None], scores, MIN_SCORE, BOX_NMS, max_detections)
+        return ops.label_nms(
+            boxes, torch.cat(chosen).sigmoid(), torch.cat(labels), self.num_classes, MIN_SCORE, BOX_NMS, max_detections
+        )
 
     def _match(self, anchors: Tensor, truth: Truth) -> Tensor:
         if len(truth.labels) == 0:

@@ -122,6 +122,45 @@ def test_candidates_cut_off_are_counted_only_where_they_might_have_been_kept() -
     assert few.count_unsettled().tolist() == [0], "none above the threshold"
 
 
+@pytest.mark.parametrize("length, count", [(40_000, 1000), (57_600, 1000), (32_771, 1000), (80_000, 2000), (90, 7)])
+def test_the_largest_of_a_long_list_are_found_by_parts(length: int, count: int) -> None:
+    scores = torch.randperm(length, generator=torch.Generator().manual_seed(1)).float()
+    expected = scores.topk(count)
+    values, indices = MatrixGraphOps().topk(scores, count)
+    assert torch.equal(values, expected.values) and torch.equal(indices, expected.indices)
+
+
+@pytest.mark.parametrize("kinds, classes, cells, count", [(9, 80, 12, 100), (3, 5, 50, 40), (2, 3, 4, 500)])
+def test_the_best_pairs_are_of_the_anchors_with_the_best_class(
+    kinds: int, classes: int, cells: int, count: int
+) -> None:
+    scores = torch.randn(kinds, classes, cells, generator=torch.Generator().manual_seed(2))
+    expected = OnnxGraphOps().best_pairs(scores, count)
+    assert all(torch.equal(one, other) for one, other in zip(expected, MatrixGraphOps().best_pairs(scores, count)))
+    best, number, label = expected
+    assert torch.equal(scores[number % kinds, label, number // kinds], best) and len(best) == min(count, scores.numel())
+
+
+def test_levels_of_any_length_share_their_rounds() -> None:
+    ops, levels = MatrixGraphOps(), [(make_boxes(count, count), torch.rand(count)) for count in (90, 40, 1)]
+    levels = [(boxes, scores.sort(descending=True).values) for boxes, scores in levels]
+    levels[0][1][10:20] = -1
+    _, found = ops.nms_of_levels([level[0] for level in levels], [level[1] for level in levels], 0.5, 90)
+    expected = [OnnxGraphOps().nms(boxes, scores, 0.5, len(scores))[1] for boxes, scores in levels]
+    kept = torch.cat([scores[scores >= 0] for scores in expected])
+    assert torch.equal(found[found >= 0], kept) and ops.count_unsettled().tolist() == [0]
+
+
+@pytest.mark.parametrize("make", [OnnxGraphOps, MatrixGraphOps])
+def test_boxes_of_one_label_each_go_as_in_a_table_of_all_labels(make: type[OnnxGraphOps]) -> None:
+    boxes, scores = make_boxes(200, 8), torch.rand(200, generator=torch.Generator().manual_seed(8))
+    labels = torch.randint(3, (200,), generator=torch.Generator().manual_seed(9))
+    table = scores[:, None] * (labels[:, None] == torch.arange(3))
+    expected = MatrixGraphOps().class_nms(boxes[:, None], table, 0.05, 0.5, 50)
+    found = make().label_nms(boxes, scores, labels, 3, 0.05, 0.5, 50)
+    assert all(torch.equal(one, other) for one, other in zip(expected, found)) and int(found[3]) > 5
+
+
 def test_a_target_can_name_every_variant() -> None:
     assert sorted(NMS_VARIANTS) == sorted(NMS)
 
