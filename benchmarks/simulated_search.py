@@ -41,6 +41,7 @@ import numpy as np
 
 from optimizer.arch import ArchSpec, IllegalAction, Space, base_arch, count, count_parts, uniform_importance
 from optimizer.arch.pool import ElasticSpace
+from optimizer.arch.subnets import SubnetSpace
 from optimizer.search import STRATEGIES, StrategySettings, build_strategy, search
 from optimizer.search.base import DoneTrial, Proposal, Trial, TrialFailed, TrialFiles, Work, list_done
 from optimizer.search.objective import harmonic
@@ -198,7 +199,7 @@ class Simulation:
 
     formula: Formula
     base: ArchSpec
-    pool: ElasticSpace
+    pool: SubnetSpace
     seed: int
     history: list[Trial] = field(default_factory=list)
     true: dict[int, tuple[float, float]] = field(default_factory=dict)
@@ -209,7 +210,7 @@ class Simulation:
 
     def __call__(self, number: int, proposal: Proposal) -> DoneTrial:
         if proposal.subnet is not None:
-            arch = self.pool.arch(proposal.subnet)  # type: ignore[arg-type]
+            arch = self.pool.arch(proposal.subnet)
             return self._finish(number, proposal, arch, POOL_EPOCHS + TRIAL_EPOCHS, 0.0)
         parent = next(trial for trial in list_done(self.history) if trial.number == proposal.parent)
         arch, damage = parent.arch, self.damage[parent.number]
@@ -267,7 +268,7 @@ class Setting:
 
     base: ArchSpec
     space: Space
-    pool: ElasticSpace
+    pool: SubnetSpace
     trials: int
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Super-networks: the elastic teacher pool of Joint-DetNAS, trained by progressive shrinking.
+"""Super-networks: many subnets on one set of weights, their training, and pools of them on disk.
 
-No imports here: `optimizer.supernet.config` is read by the command line, which wakes no torch.
+No imports here: `config`, `elastic_config` and `catalogue` are read by the command line, which wakes no torch.
 """
