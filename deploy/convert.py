@@ -149,9 +149,10 @@ def _read_convertible(bundle: Bundle, precision: str) -> onnx.ModelProto:
 def _iterate_canvases(bundle: Bundle, records: Sequence[Record], report: Report) -> Iterator[np.ndarray]:
     """Network inputs of images, those that cannot be read left out."""
     from deploy.data import read_image
+    from deploy.evaluate import Progress
 
     for index, record in enumerate(records):
-        report(f"image {index + 1} of {len(records)}")
+        report(Progress(f"image {index + 1} of {len(records)}"))
         try:
             image = read_image(record.path, (record.width, record.height))
         except InputError as error:

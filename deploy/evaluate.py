@@ -19,9 +19,13 @@ from deploy.pipeline.decode import check_labels
 from deploy.pipeline.model import ModelSource
 from deploy.targets.base import Target
 
-__all__ = ["AveragePrecision", "evaluate_artefact", "evaluate_detections", "match_classes"]
+__all__ = ["AveragePrecision", "Progress", "evaluate_artefact", "evaluate_detections", "match_classes"]
 
 MAX_DETECTIONS = 100  # of an image and class, as in COCO's protocol
+
+
+class Progress(str):
+    """A report of how far a step has come; the next one takes its place."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,7 @@ def evaluate_artefact(
 
     def detect_all() -> Iterator[tuple[ImageId, Detections]]:
         for position, found, _ in target.detect(source, images, report):
-            report(f"image {position + 1} of {len(images)}")
+            report(Progress(f"image {position + 1} of {len(images)}"))
             del unread[position]
             check_labels(found, class_names)
             labels, image_id = label_of[found.labels], dataset.records[position].image_id

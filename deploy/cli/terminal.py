@@ -9,6 +9,7 @@ from typing import Any
 
 from deploy.bundles.bundle import Bundle
 from deploy.detections import Detections
+from deploy.evaluate import Progress
 from deploy.measuring.record import Comparison, LatencyRecord
 from deploy.measuring.surroundings import describe_surroundings
 from deploy.pipeline.detector import Timings
@@ -41,8 +42,8 @@ def show_progress(line: str) -> None:
 
 
 def show_steps(line: str) -> None:
-    """A line for each step on stderr; images within a step only on a terminal, in place."""
-    if line.startswith("image "):
+    """A line for each step on stderr; progress within a step only on a terminal, in place."""
+    if isinstance(line, Progress):
         show_progress(line)
         return
     show_progress("")

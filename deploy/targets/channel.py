@@ -10,17 +10,28 @@ import subprocess
 import tempfile
 import time
 from contextlib import contextmanager
+from enum import Enum
 from pathlib import Path
 from typing import IO, Any, Callable, Iterator, Mapping, Sequence
 
 from deploy.errors import BoardError, EngineError
 from deploy.targets.base import TargetSpec
 
-__all__ = ["Channel", "connect"]
+__all__ = ["Channel", "Fault", "connect"]
 
 REPLY_LIMIT = 64 << 20
 CONNECT_S = 15
 Report = Callable[[str], None]
+
+
+class Fault(Enum):
+    """What often keeps a connection from working, by the words that OpenSSH, Python or `receive` have for it."""
+
+    UNKNOWN_KEY = "verification failed"
+    NO_LOGIN = "Permission denied"
+    UNKNOWN_HOST = "resolve hostname"
+    OLD_PYTHON = "SyntaxError"
+    DISK_FULL = "cannot be stored"
 
 
 @contextmanager
@@ -55,7 +66,7 @@ class Channel:
 
     Attributes:
         step: what is being done, for errors.
-        exit_code: of `ssh`, once it ended: 255 is its own, any other the board's.
+        exit_code: of `ssh`, once it ended: 255 is its own, any other the board's. fault: why, where that is known.
     """
 
     def __init__(self, host: str, process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
@@ -66,6 +77,7 @@ class Channel:
         self._rest = b""
         self.step = "connecting"
         self.exit_code: int | None = None
+        self.fault: Fault | None = None
 
     def ask(self, request: Mapping[str, Any], limit_s: float, step: str, report: Report = lambda line: None) -> Any:
         """The result of a request; `report` takes what the board says meanwhile."""
@@ -134,4 +146,5 @@ class Channel:
         self._errors.seek(0)
         lines = [line for line in self._errors.read(1 << 16).decode(errors="replace").splitlines() if line.strip()]
         words = "".join(char for char in (lines or ["no message"])[-1] if char.isprintable())[:500]
+        self.fault = next((fault for fault in Fault if fault.value in words), None)
         return f"the connection ended with {self.exit_code}: {words}"

@@ -25,7 +25,7 @@ from deploy.pipeline.sources import list_images
 from deploy.targets.agent import AGENT_VERSION, BOARD_LEASE
 from deploy.targets.answers import parse_conditions, parse_detected, parse_measured
 from deploy.targets.base import TargetSpec
-from deploy.targets.channel import Channel, connect
+from deploy.targets.channel import Channel, Fault, connect
 from deploy.targets.examine import INSTALL, Condition
 
 __all__ = ["SshTarget"]
@@ -36,12 +36,12 @@ DETECT_IMAGES = 256  # in one request
 SETUP_S, MODEL_S = 120.0, 180.0  # bounds on one process of a measurement, far above what the protocols take
 HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,254}\Z")
 WORD = re.compile(r"[A-Za-z0-9_~/][A-Za-z0-9_./~+-]{0,254}\Z")
-ADVICE = {  # by what OpenSSH or the board says
-    "verification failed": "log in once by hand and compare the key of the host: ssh {}",
-    "Permission denied": "let your key in: ssh-copy-id {}",
-    "resolve hostname": "is the name right? ssh takes a name of ~/.ssh/config, or user@board; asked for {}",
-    "SyntaxError": "the Python of {} is too old; " + INSTALL["Python 3.8"],
-    "cannot be stored": "free some space in the cache folder of {}",
+ADVICE: Mapping[Fault | None, str] = {
+    Fault.UNKNOWN_KEY: "log in once by hand and compare the key of the host: ssh {}",
+    Fault.NO_LOGIN: "let your key in: ssh-copy-id {}",
+    Fault.UNKNOWN_HOST: "is the name right? ssh takes a name of ~/.ssh/config, or user@board; asked for {}",
+    Fault.OLD_PYTHON: "the Python of {} is too old; " + INSTALL["Python 3.8"],
+    Fault.DISK_FULL: "free some space in the cache folder of {}",
 }
 Report = Callable[[str], None]
 
@@ -83,9 +83,11 @@ class SshTarget:
                 return conditions + parse_conditions(channel.ask(request, EXAMINE_S, "examining it"))
             except BoardError as error:
                 where = "agent" if conditions else "ssh" if channel.exit_code in (None, 255) else "Python or disk"
-                advice = [text for words, text in ADVICE.items() if words in str(error)]
                 usual = "is it on, and does this work? ssh {} " + spec.python + " --version"
-                return [*conditions, Condition("missing", where, str(error), (advice or [usual])[0].format(spec.host))]
+                return [
+                    *conditions,
+                    Condition("missing", where, str(error), ADVICE.get(channel.fault, usual).format(spec.host)),
+                ]
             except ValueError as error:
                 return [*conditions, Condition("missing", "agent", str(error), "its answers cannot be relied on")]
 
