@@ -21,7 +21,7 @@ import numpy as np
 from export_vs_torchvision import CORES, NUM_CLASSES, describe_machine, read_canvas, spread_outputs
 from torch import from_numpy, no_grad
 
-from deploy import LatencyRecord, Preprocess, Subject, compare, measure_models
+from deploy import LatencyRecord, ModelSource, Preprocess, Setup, compare, measure_models
 from deploy.export import ROI_ALIGN, check_parity, export_onnx
 from optimizer.arch.families import base_arch
 from optimizer.config import parse_size
@@ -53,12 +53,12 @@ def measure_case(size: tuple[int, int], region_proposals: int, arguments: argpar
         for variant in ROI_ALIGN:
             report = export_onnx(detector, size, Path(folder) / f"{variant}.onnx", roi_align=variant)
             gate = check_parity(detector, report.path, [canvas])
-            subjects[variant] = Subject(report.path, Preprocess.imagenet(*size), report.head)
+            subjects[variant] = ModelSource(report.path, Preprocess.imagenet(*size), report.head)
             case["variants"][variant] = {
                 "nodes": report.nodes, "detections": gate.detections, "box_px": gate.box_px, "score": gate.score,
             }  # fmt: skip
         images = [arguments.image] if arguments.image else []
-        records = measure_models(subjects, images, arguments.level, threads=arguments.threads, report=print)
+        records = measure_models(subjects, images, arguments.level, Setup(threads=arguments.threads), report=print)
     found: dict[str, LatencyRecord] = {}
     for variant, record in records.items():
         assert isinstance(record, LatencyRecord), f"no latency of {variant}: {record}"

@@ -6,20 +6,13 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Column
+from typing import TYPE_CHECKING
 
 from optimizer.search.base import DoneTrial, FailedTrial
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
 
 __all__ = ["RunProgress", "format_duration"]
 
@@ -43,17 +36,10 @@ class RunProgress:
     """
 
     def __init__(self, console: Console | None = None) -> None:
+        from rich.console import Console  # here, so that what only hands a progress on needs no rich
+
         self.console = console or Console()
-        self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=18),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
-            console=self.console,
-            disable=not self.console.is_terminal,
-        )
+        self._bars = _lay_out_bars(self.console)
         self._run: TaskID | None = None
         self._step: TaskID | None = None
         self._text, self._total, self._started, self._last_line = "", 0, 0.0, 0.0
@@ -103,6 +89,29 @@ class RunProgress:
         if self._run is not None:
             self._bars.update(self._run, completed=trial.number)
         self.say(describe_trial(trial, total))
+
+
+def _lay_out_bars(console: Console) -> Progress:
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.table import Column
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=18),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
+        console=console,
+        disable=not console.is_terminal,
+    )
 
 
 def describe_trial(trial: DoneTrial | FailedTrial, total: int) -> str:
