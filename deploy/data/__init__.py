@@ -6,6 +6,7 @@
 | `find` | the files of a folder, and which of them a name from another machine means |
 | `splits`, `classes` | what is train, val or test; class names that are each there once and the same in all splits |
 | `coco`, `voc`, `yolo`, `cvat` | a layout each: `find_...(tree)` gives its name and a reader of each split |
+| `coco_content`, `yolo_labels` | what a COCO file and YOLO's label files say |
 | `clean` | what label files state becomes records, or problems; all objects at once |
 | `images`, `exif` | image files to pixels |
 | `check` | what only shows in the pixels |

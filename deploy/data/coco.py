@@ -7,32 +7,25 @@ of the id otherwise. The files are read piece by piece, so that memory holds the
 from __future__ import annotations
 
 import posixpath
-from array import array
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from deploy.data.classes import agree_on_classes, require_unique
-from deploy.data.clean import RawImage, RawObjects, clean_records
+from deploy.data.clean import RawImage, clean_records
+from deploy.data.coco_content import BROKEN, MISSING, CocoContent
 from deploy.data.find import Tree, describe_moved, loosen
 from deploy.data.records import Dataset, ImageId, Problem
 from deploy.data.splits import SPLITS, split_of, split_of_parts
 from deploy.data.stream import find_arrays, iterate_json
-from deploy.data.values import as_number, as_size, as_truth
+from deploy.data.values import as_number
 from deploy.errors import InputError
 
 __all__ = ["find_coco", "find_other_coco", "name_coco"]
 
-SECTIONS = ("images", "annotations", "categories")
-BROKEN = (KeyError, TypeError, ValueError, OverflowError, AttributeError)  # what a wrong entry raises when it is read
 OTHER_TASKS = ("captions", "person_keypoints", "panoptic", "stuff", "image_info")  # files beside COCO's instances
 NO_PARENT = (None, "", "none")
-PLAIN_TRUTH = {None: 0, 0: 0, 1: 1}  # also false and true
-BATCH = 4096  # objects that are taken apart together
-UNLISTED, MISSING = -1, -2  # instead of the row of an image
 PROBED = 20  # images that are looked for when their folder is
 
 
@@ -97,7 +90,7 @@ def _readers(tree: Tree, files: Mapping[str, str]) -> dict[str, Callable[[], Dat
 def _read_split(tree: Tree, files: Mapping[str, str], split: str) -> Dataset:
     """All records of one label file; its classes are those of all the splits' files."""
     labels = tree.path(files[split])
-    content = _Content(labels)
+    content = CocoContent(labels)
     categories = {tree.path(name): _list_categories(tree.path(name)) for name in files.values()}
     problems = content.problems
     dropped = _find_unused(categories, labels, content)
@@ -114,135 +107,7 @@ def _read_split(tree: Tree, files: Mapping[str, str], split: str) -> Dataset:
     return Dataset(names, records, (*problems, *found))
 
 
-class _Content:
-    """What a label file lists, taken apart: images by key, and objects in columns."""
-
-    def __init__(self, labels: Path) -> None:
-        self.labels = labels
-        self.problems: list[Problem] = []
-        self.images: dict[Hashable, tuple[str, tuple[int, int] | None]] = {}
-        self.positions: list[int] = []  # of each image, in the file's list
-        self.rows: dict[Hashable, int] = {}  # of each image that there is, or MISSING
-        self.objects = RawObjects()
-        self._image_keys: dict[Hashable, int] = {}  # in the order that objects name them
-        self._category_keys: dict[Hashable, int] = {}
-        self._read()
-
-    def uses(self, key: Hashable) -> bool:
-        """Whether an object is of this category."""
-        return key in self._category_keys
-
-    def join(self, index: Mapping[Hashable, int]) -> RawObjects:
-        """The objects, each with the row of its image and the label of its category."""
-        objects = self.objects
-        image_of = np.array([_look_up(self.rows, key) for key in self._image_keys], np.int64)
-        label_of = np.array([_look_up(index, key) for key in self._category_keys], np.int64)
-        images = image_of[np.array(objects.images, np.int64)]
-        categories = np.array(objects.labels, np.int64)
-        labels = label_of[categories]
-        keys = list(self._category_keys)
-        objects.names = {int(row): str(keys[categories[row]]) for row in np.flatnonzero(labels < 0)}
-        for row in np.flatnonzero(images == UNLISTED):
-            self._skip(objects.indices[row], "broken annotation", "it is of no image that is listed")
-        kept = images >= 0
-        if not kept.all():
-            numbers = {row: position for position, row in enumerate(np.flatnonzero(kept).tolist())}
-            objects.names = {numbers[row]: name for row, name in objects.names.items() if row in numbers}
-        return RawObjects(
-            images[kept],
-            np.array(objects.indices, np.int64)[kept],
-            np.array(objects.boxes, np.float64).reshape(-1, 4)[kept],
-            labels[kept],
-            np.array(objects.crowd, bool)[kept],
-            np.array(objects.difficult, bool)[kept],
-            objects.names,
-        )
-
-    def _read(self) -> None:
-        batch: list[Any] = []
-        image = annotation = 0
-        for section, entry in iterate_json(self.labels, SECTIONS):
-            if section == "annotations":
-                batch.append(entry)
-                if len(batch) == BATCH:
-                    self._add_objects(annotation, batch)
-                    annotation += len(batch)
-                    batch = []
-            elif section == "images":
-                try:
-                    self._add_image(image, entry)
-                except BROKEN as error:
-                    self._skip(image, "broken image entry", repr(error))
-                image += 1
-        self._add_objects(annotation, batch)
-
-    def _add_objects(self, first: int, entries: Sequence[Any]) -> None:
-        """All of these at once where they are as they should be, else one by one."""
-        try:
-            boxes = np.array([entry["bbox"] for entry in entries])
-            if boxes.shape != (len(entries), 4) or boxes.dtype.kind not in "fiu":
-                raise ValueError
-            crowd = [PLAIN_TRUTH[entry.get("iscrowd")] for entry in entries]
-            images = [self._image_keys.setdefault(entry["image_id"], len(self._image_keys)) for entry in entries]
-            keys = self._category_keys
-            labels = [keys.setdefault(entry["category_id"], len(keys)) for entry in entries]
-        except BROKEN:
-            for position, entry in enumerate(entries, start=first):
-                try:
-                    self._add_object(position, entry)
-                except BROKEN as error:
-                    self._skip(position, "broken annotation", f"a field is missing or not a number: {error!r}")
-            return
-        corners = boxes.astype(np.float64)
-        corners[:, 2:] += corners[:, :2]
-        self.objects.boxes.frombytes(corners.tobytes())
-        self.objects.images.extend(images)
-        self.objects.indices.extend(range(first, first + len(entries)))
-        self.objects.labels.extend(labels)
-        self.objects.crowd.extend(crowd)
-        self.objects.difficult.extend([0] * len(entries))
-
-    def _add_object(self, position: int, entry: Any) -> None:
-        x, y, width, height = map(as_number, entry["bbox"])
-        corners = array("d", (x, y, x + width, y + height))
-        crowd = as_truth(entry.get("iscrowd"))
-        image_key = self._image_keys.setdefault(entry["image_id"], len(self._image_keys))
-        category_key = self._category_keys.setdefault(entry["category_id"], len(self._category_keys))
-        objects = self.objects
-        objects.boxes.extend(corners)
-        objects.images.append(image_key)
-        objects.indices.append(position)
-        objects.labels.append(category_key)
-        objects.crowd.append(crowd)
-        objects.difficult.append(False)
-
-    def _add_image(self, position: int, entry: Any) -> None:
-        key, name = entry["id"], entry["file_name"]
-        width, height = entry.get("width"), entry.get("height")
-        plain = type(width) is int and type(height) is int and width > 0 and height > 0
-        size = (width, height) if plain else as_size(width, height)
-        if not isinstance(name, str) or not isinstance(key, (int, float, str)):
-            raise TypeError(f"id {key!r}, file_name {name!r}")
-        if key in self.images:
-            self._skip(position, "duplicate image", f"there is another image of id {key}")
-            return
-        self.images[key] = (name, size)
-        self.positions.append(position)
-
-    def _skip(self, position: int, kind: str, text: str) -> None:
-        self.problems.append(Problem(self.labels, position, kind, text, "skipped"))
-
-
-def _look_up(rows: Mapping[Hashable, int], key: Hashable) -> int:
-    """The row of a key, also where one file has it as text and as a number; -1 without any."""
-    if key in rows:
-        return rows[key]
-    if isinstance(key, str) and key.lstrip("-").isdigit() and str(int(key)) == key:
-        return rows.get(int(key), UNLISTED)
-    return rows.get(str(key), UNLISTED) if isinstance(key, int) and not isinstance(key, bool) else UNLISTED
-
-
-def _place_images(tree: Tree, labels: str, split: str, content: _Content) -> list[RawImage]:
+def _place_images(tree: Tree, labels: str, split: str, content: CocoContent) -> list[RawImage]:
     """Where each image is; of those that are not there the objects are left out too, without another word."""
     stated = [name for name, _ in content.images.values()]
     found = tree.resolve(stated, _find_folder(tree, labels, split, stated))
@@ -300,7 +165,7 @@ def _parse_categories(entries: Sequence[Any]) -> list[Category] | None:
         return sorted(found, key=lambda category: str(category.key))
 
 
-def _find_unused(categories: Mapping[Path, Sequence[Category]], labels: Path, content: _Content) -> list[Category]:
+def _find_unused(categories: Mapping[Path, Sequence[Category]], labels: Path, content: CocoContent) -> list[Category]:
     """Categories without an object in any split that stand above all the others, or have the name of another one."""
     found: list[Category] = []
     for listed in categories.values():
@@ -315,7 +180,7 @@ def _find_unused(categories: Mapping[Path, Sequence[Category]], labels: Path, co
 
 
 def _is_used(
-    category: Category, categories: Mapping[Path, Sequence[Category]], labels: Path, content: _Content
+    category: Category, categories: Mapping[Path, Sequence[Category]], labels: Path, content: CocoContent
 ) -> bool:
     """Whether an object of any split is of it."""
     for place, listed in categories.items():

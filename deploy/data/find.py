@@ -14,7 +14,7 @@ from deploy.data.images import image_endings
 from deploy.data.records import Problem
 from deploy.errors import InputError
 
-__all__ = ["Found", "Tree", "describe_moved", "leads_out", "loosen", "stem_of"]
+__all__ = ["Found", "Tree", "describe_moved", "find_alike", "leads_out", "loosen", "stem_of"]
 
 MOST = 5_000_000  # files and folders
 NOT_DATA = ("__MACOSX", "@eaDir")  # what unpacking and network disks leave behind
@@ -148,6 +148,24 @@ def describe_moved(labels: Path, stated: Sequence[str], found: Sequence[Found]) 
         return []
     text = f"{len(moved)} of {len(stated)} images have another path here, as {moved[0][1]!r} for {moved[0][0]!r}"
     return [Problem(labels, None, "path of another machine", text, "found by its end")]
+
+
+def find_alike(path: Path) -> Path:
+    """The path itself if it is there, else the only one whose parts are nearly called so; itself again without one."""
+    if path.exists() or "\0" in str(path):
+        return path
+    found = Path(path.anchor or ".")
+    for part in path.parts[1:] if path.anchor else path.parts:
+        if not (found / part).exists():
+            try:
+                alike = [item.name for item in found.iterdir() if loosen(item.name) == loosen(part)]
+            except OSError:
+                return path
+            if len(alike) != 1:
+                return path
+            part = alike[0]
+        found = found / part
+    return found
 
 
 def loosen(name: str) -> str:

@@ -14,10 +14,14 @@ TRUE = ("1", "1.0", "true", "yes", "y", "t")
 def as_number(value: Any) -> float:
     """A number, also one that is written as text ("96.0", " 12 ", "1,5"). Raises `ValueError` or `TypeError`."""
     if isinstance(value, str):
-        text = value.strip()
-        if "_" in text:  # which Python takes and nobody means
+        if "_" in value:  # which Python takes and nobody means
             raise ValueError(f"{value!r} is not a number")
-        return float(text.replace(",", ".") if text.count(",") == 1 and "." not in text else text)
+        try:
+            return float(value)
+        except ValueError:
+            if value.count(",") != 1 or "." in value:
+                raise
+            return float(value.replace(",", "."))
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{value!r} is not a number")
     return float(value)

@@ -249,15 +249,15 @@ def _read_size(root: ElementTree.Element) -> tuple[int, int] | None:
 
 def _read_objects(root: ElementTree.Element) -> Iterator[tuple[str, tuple[float, ...], bool]]:
     for item in root.iter("object"):
-        box = item.find("bndbox")
-        corners = tuple(_read_number(box, side) for side in ("xmin", "ymin", "xmax", "ymax"))
+        sides = {side.tag: side.text for side in item.iterfind("bndbox/*")}
+        corners = tuple([_read_number(sides.get(side)) for side in ("xmin", "ymin", "xmax", "ymax")])
         yield (item.findtext("name") or "").strip(), corners, _read_truth(item.findtext("difficult"))
 
 
-def _read_number(box: ElementTree.Element | None, side: str) -> float:
-    """The number in a tag; not a number where there is none, which `clean_records` reports."""
+def _read_number(text: str | None) -> float:
+    """The number; not a number where there is none, which `clean_records` reports."""
     try:
-        return as_number((box.findtext(side) if box is not None else None) or "nan")
+        return as_number(text or "nan")
     except ValueError:
         return float("nan")
 

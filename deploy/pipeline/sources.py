@@ -8,7 +8,7 @@ from typing import Callable, Generator, Iterator, NamedTuple, Sequence
 
 import numpy as np
 
-from deploy.data.find import Tree
+from deploy.data.find import Tree, find_alike
 from deploy.data.images import image_endings, read_image
 from deploy.errors import InputError
 from deploy.video import find_library
@@ -72,7 +72,8 @@ def list_sources(names: Sequence[str | Path]) -> list[Source]:
     if not names:
         raise InputError("no image was named")
     found: list[Source] = []
-    for name in map(str, names):
+    for stated in map(str, names):
+        name = stated if URL.match(stated) or stated.isdigit() else str(find_alike(Path(stated)))
         if URL.match(name):
             found.append(Source(LOGIN.sub("//", name), "stream", name))
         elif name.isdigit() or Path(name).parent == DEVICES:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from deploy.errors import InputError
 from deploy.pipeline.sources import iterate_images, list_images, list_sources
@@ -77,3 +78,12 @@ def test_what_is_not_there_is_said_before_anything_is_read(tmp_path: Path) -> No
         list_sources([tmp_path / "absent.mp4"])
     with pytest.raises(InputError, match="no camera /dev/video77"):
         list_sources(["77"])
+
+
+def test_a_name_that_differs_in_case_or_form_alone_is_found(tmp_path: Path) -> None:
+    (tmp_path / "Fotos").mkdir()
+    Image.new("RGB", (4, 3)).save(tmp_path / "Fotos" / "IMG é.PNG", format="PNG")
+    (source,) = list_sources([tmp_path / "fotos" / "img%20e\u0301.png"])
+    assert source.address == str(tmp_path / "Fotos" / "IMG é.PNG")
+    with pytest.raises(InputError, match="there is no"):
+        list_sources([tmp_path / "fotos" / "other.png"])

@@ -1,0 +1,128 @@
+"""Label files of YOLO: where that of an image is, and what its lines say."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from deploy.data.clean import RawImage, RawObjects, clean_records
+from deploy.data.find import Tree, stem_of
+from deploy.data.images import image_size
+from deploy.data.records import Dataset, Problem
+from deploy.data.text import read_lines
+from deploy.errors import InputError
+
+__all__ = ["CLASS_LISTS", "YoloNames", "read_images"]
+
+CLASS_LISTS = ("classes.txt", "obj.names", "names.txt", "labels.txt", "predefined_classes.txt")
+NOT_LABELS = (*CLASS_LISTS, "train.txt", "val.txt", "valid.txt", "test.txt", "readme.txt", "license.txt")
+
+
+class YoloNames(NamedTuple):
+    """Class names by number, and how many keypoints an object has, of how many values each; (0, 0) without any."""
+
+    by_number: dict[int, str]
+    keypoints: tuple[int, int] = (0, 0)
+
+
+def read_images(tree: Tree, names_of: Sequence[str], before: Sequence[Problem], names: YoloNames) -> Dataset:
+    """The records of these images, and the problems `before` them; classes are ordered by their numbers."""
+    index = {number: position for position, number in enumerate(sorted(names.by_number))}
+    texts: dict[str, str] = {}
+    for name in tree.files_of(".txt"):
+        texts.setdefault(stem_of(name), name)
+    problems = list(before)
+    images: list[RawImage] = []
+    objects = RawObjects()
+    used: set[str] = set()
+    for name in names_of:
+        path = tree.path(name)
+        try:
+            size = image_size(path)
+        except InputError as error:
+            problems.append(Problem(path, None, "unreadable image", str(error), "skipped"))
+            continue
+        labels = next((texts[stem] for stem in _label_stems(stem_of(name)) if stem in texts), None)
+        if labels is None:
+            problems.append(Problem(path, None, "no labels", "it has no label file", "taken as background"))
+            images.append(RawImage(len(images), path, path, size))
+            continue
+        used.add(labels)
+        file = tree.path(labels)
+        for number, line in _read_label_lines(file, problems):
+            item = _parse_line(line, names.keypoints)
+            if isinstance(item, str):
+                problems.append(Problem(file, number, "broken line", item, "skipped"))
+                continue
+            label, x1, y1, x2, y2 = item
+            known = int(label) if label == int(label) else -1
+            corners = (x1 * size[0], y1 * size[1], x2 * size[0], y2 * size[1])
+            objects.add(len(images), number, corners, index.get(known), names.by_number.get(known, f"{label:g}"))
+        images.append(RawImage(len(images), path, file, size))
+    problems += _find_orphans(tree, used)
+    class_names = tuple(names.by_number[number] for number in sorted(names.by_number))
+    records, found = clean_records(images, objects, class_names)
+    return Dataset(class_names, records, (*problems, *found))
+
+
+def _read_label_lines(file: Path, problems: list[Problem]) -> Iterator[tuple[int, str]]:
+    try:
+        lines = read_lines(file)
+    except InputError as error:
+        problems.append(Problem(file, None, "broken labels", str(error), "skipped"))
+        return
+    for number, line in enumerate(lines):
+        if line.strip():
+            yield number, line
+
+
+def _parse_line(line: str, keypoints: tuple[int, int]) -> tuple[float, float, float, float, float] | str:
+    """Class and corners in shares of the image; what is wrong with the line where it is not as it should be.
+
+    That is "class cx cy w h", with keypoints after it where there are any, or "class x y x y x y ..." round an outline.
+    """
+    wanted = "'class cx cy w h' or an outline"
+    count, each = keypoints
+    if count:
+        wanted = f"'class cx cy w h' and {count} keypoints of {each} values"
+    try:
+        label, *values = (float(value) for value in line.split())
+        if "_" in line:
+            raise ValueError
+        int(label)
+    except (ValueError, OverflowError):
+        return f"{line[:60]!r} is not {wanted}"
+    if len(values) == 4 or (count and len(values) == 4 + count * each):
+        cx, cy, width, height = values[:4]
+        return label, cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2
+    if not count and len(values) >= 6 and len(values) % 2 == 0:
+        return label, min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2])
+    return f"{line[:60]!r} is not {wanted}"
+
+
+def _label_stems(image: str) -> Iterator[str]:
+    """Where the label file of an image may be, the likeliest first; loosened paths without endings."""
+    parts = image.split("/")
+    for position in reversed(range(len(parts) - 1)):
+        if parts[position] == "images":
+            yield "/".join([*parts[:position], "labels", *parts[position + 1 :]])
+    yield image
+    yield "/".join([*parts[:-1], "labels", parts[-1]])
+    if len(parts) > 1:
+        yield "/".join([*parts[:-2], "labels", parts[-1]])
+        yield "/".join(["labels", *parts])
+    for position in reversed(range(len(parts) - 1)):  # images/train/1.jpg beside images/train/labels
+        if parts[position] == "images":
+            yield "/".join([*parts[:position], *parts[position + 1 :]])
+
+
+def _find_orphans(tree: Tree, used: set[str]) -> Iterator[Problem]:
+    """Label files without an image anywhere, in the folders where label files were found."""
+    folders = {posixpath.dirname(name) for name in used}
+    stems = {stem_of(posixpath.basename(name)) for name in tree.images}
+    for name in tree.files_of(".txt"):
+        folder, base = posixpath.split(name)
+        if folder in folders and base.lower() not in NOT_LABELS and stem_of(base) not in stems:
+            yield Problem(tree.path(name), None, "labels without image", "there is no image of its name", "not taken")
