@@ -10,12 +10,12 @@ from gpu_parts.day import Day
 from optimizer import optimize
 from optimizer.config import RunConfig
 from optimizer.recipes import quick, scaled_sizes
+from optimizer.search.base import DoneTrial, FailedTrial, Trial
 from optimizer.store.run_store import RunStore
 
 __all__ = ["describe", "make_config", "run"]
 
 SIZE = (320, 240)
-KEPT = ("number", "status", "ap", "ap50", "cost_ratio", "score", "seconds", "error")
 
 
 def make_config(day: Day, target: str = "cuda", workers: int = 8) -> RunConfig:
@@ -45,8 +45,18 @@ def run(day: Day) -> dict[str, Any]:
 def list_trials(folder: Any) -> list[dict[str, Any]]:
     """What the run's database has of each trial."""
     with RunStore.open(folder, writable=False) as store:
-        history = store.history()
-    return [{name: getattr(trial, name) for name in KEPT} for trial in history]
+        return [describe_trial(trial) for trial in store.history()]
+
+
+def describe_trial(trial: Trial) -> dict[str, Any]:
+    """A trial's outcome, and how long each part of a finished one took."""
+    found: dict[str, Any] = {"number": trial.number, "status": trial.status}
+    if isinstance(trial, DoneTrial):
+        found.update({name: getattr(trial, name) for name in ("ap", "ap50", "cost_ratio", "score")})
+        found.update(seconds=trial.work.seconds, seconds_by_part=dict(trial.work.seconds_by_part))
+    elif isinstance(trial, FailedTrial):
+        found["error"] = trial.error
+    return found
 
 
 def describe(result: dict[str, Any]) -> Iterator[str]:

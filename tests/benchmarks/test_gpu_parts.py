@@ -14,6 +14,9 @@ from gpu_parts.cases import prepare
 from gpu_parts.compiled import compile_model
 from gpu_parts.day import Day
 from gpu_parts.pairs import KINDS, Found, match
+from made_trials import make_done
+
+from optimizer.search.base import FailedTrial, PendingTrial, Proposal
 
 CPU = torch.device("cpu")
 SIZE = (96, 64)
@@ -118,6 +121,15 @@ def test_the_short_search_is_a_valid_run(tmp_path: Path, day: Day) -> None:
     config = short_search.make_config(day)
     assert (config.target, config.batch_size, config.search.trials) == ("cuda", 16, 3)
     assert not config.needs_pool
+
+
+def test_what_a_short_search_found_is_told() -> None:
+    trials = [make_done(), FailedTrial(1, Proposal(0), "it diverged"), PendingTrial(2, Proposal(0))]
+    told = json.loads(json.dumps([short_search.describe_trial(trial) for trial in trials]))
+    assert [trial["status"] for trial in told] == ["done", "failed", "pending"]
+    assert told[0]["ap"] == 0.4 and told[0]["seconds"] == trials[0].work.seconds and told[1]["error"] == "it diverged"
+    lines = list(short_search.describe({"data": "shapes", "trials": told}))
+    assert lines[0] == "On shapes: did not end." and lines[2] == "- trial 1: number 1, status failed, error it diverged"
 
 
 def test_a_report_of_tests_is_read(tmp_path: Path) -> None:
