@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 
 BOARD_PYTHONS := .venv-3.8 .venv-3.10
 
-.PHONY: demo test test-slow test-ssh test-all check format golden clean
+.PHONY: demo test test-slow test-rtx test-ssh test-all check format golden clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -21,12 +21,16 @@ test: $(STAMP)            ## the default tests (under 10 minutes on 2 idle cores
 	$(BIN)/python -m pytest
 
 test-slow: $(STAMP)       ## what takes minutes: one training in several processes, whole runs of every base
-	$(BIN)/python -m pytest -m 'slow and not gpu and not tensorrt and not ssh'
+	$(BIN)/python -m pytest -m 'slow and not gpu and not tensorrt and not rtx and not ssh'
 
-test-all: test test-slow test-ssh   ## all that this machine can run
+test-all: test test-slow test-rtx test-ssh   ## all that this machine can run
 
 test-ssh: $(STAMP)        ## boards behind a local sshd; skipped where there is none
 	$(BIN)/python -m pytest -m 'ssh and not slow' tests/deploy tests/smoke
+
+test-rtx: $(STAMP)        ## NVIDIA's own builder on every variant of the exports; no GPU needed (x86-64, 230 MB)
+	$(BIN)/python -m pip install --quiet --editable '.[rtx]'
+	$(BIN)/python -m pytest -m 'rtx and not slow' tests/deploy/builders/test_rtx.py
 
 $(BOARD_PYTHONS): .venv-%: ## the Pythons of JetPack 5 and 6, where they are installed: tests then run board-side code in them
 	PYENV_VERSION=$* python$* -m venv $@

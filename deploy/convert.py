@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Callable, Iterator, Sequence
 import numpy as np
 
 from deploy.builders.calibration import calibrate_once, key_calibration
-from deploy.builders.compatibility import VERSIONS, check_model, fits_release, opset_of, read_model
+from deploy.builders.compatibility import check_model, fits_release, opset_of, read_model
 from deploy.builders.precision import PRECISIONS, Calibration, Conversion, convert_model
 from deploy.builders.trunk import find_trunk
 from deploy.bundles.bundle import MODEL_FILE, Bundle, write_bundle
@@ -99,8 +99,7 @@ def convert(
         converted, conversion = convert_model(
             model, precision, calibration, evaluate, limits.max_ap_drop, report, target.spec.engine
         )
-        if get_engine(target.spec.engine).takes_tensorrt:
-            _check_converted(model, converted, precision)
+        _check_converted(model, converted, precision, target.spec.releases)
         assert path.read_bytes() == converted.SerializeToString(deterministic=True), "the artefact that was evaluated"
         metrics: dict[str, Any] = {
             **{name: bundle.manifest.metrics[name] for name in KEPT_METRICS if name in bundle.manifest.metrics},
@@ -161,9 +160,11 @@ def _iterate_canvases(bundle: Bundle, records: Sequence[Record], report: Report)
         yield bundle.preprocess(image)[0]
 
 
-def _check_converted(source: onnx.ModelProto, converted: onnx.ModelProto, precision: str) -> None:
+def _check_converted(
+    source: onnx.ModelProto, converted: onnx.ModelProto, precision: str, releases: Sequence[str]
+) -> None:
     """Raises `CompatibilityError` where the conversion closed the way to a release that was open."""
-    for version in VERSIONS:
+    for version in releases:
         if fits_release(check_model(source, version)):
             findings = check_model(converted, version)
             if not fits_release(findings):

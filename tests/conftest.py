@@ -18,7 +18,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 
 DOUBLES = Path(__file__).parent / "doubles"
-DOUBLED = ("tensorrt", "pycuda")
+DOUBLED = ("tensorrt", "tensorrt_rtx", "pycuda")
 CUDA_OPTIONS = ("device", "capability", "version", "capture")
 
 

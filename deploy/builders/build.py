@@ -16,6 +16,7 @@ from deploy.child import ask_child
 from deploy.engines import get_engine
 from deploy.engines.base import check_model_file
 from deploy.engines.plan import BuildSettings, Plan, PlanKey, Platform
+from deploy.engines.tensorrt_library import RTX, TENSORRT
 from deploy.errors import BuildError, ChildError, EngineError
 from deploy.files import hash_file
 from deploy.sensors.machine import read_available_bytes
@@ -26,7 +27,7 @@ __all__ = ["BuildLimits", "build_plan", "open_plan", "prepare_model"]
 MIB = 1 << 20
 LOWER_BY = 2  # levels, for the second try
 PLAN, LOG = "model.plan", "build.log"
-BUILDING = "deploy.builders.trt:answer_build"
+BUILDERS = {TENSORRT.name: "deploy.builders.trt:answer_build", RTX.name: "deploy.builders.rtx:answer_build"}
 logger = logging.getLogger(__name__)
 
 
@@ -44,18 +45,25 @@ class BuildLimits:
     reserve_bytes: int = 256 * MIB
 
 
-def prepare_model(model: str | Path, engine: str, level: int | None = None, folder: str | Path | None = None) -> Path:
+def prepare_model(
+    model: str | Path,
+    engine: str,
+    level: int | None = None,
+    folder: str | Path | None = None,
+    gpu: str | None = None,
+) -> Path:
     """The file that `open_engine` opens: a model's plan, found or built, for an engine of plans; else the model itself.
 
     Args:
         level, folder: of a plan, as of `open_plan`.
+        gpu: what a plan is built for ahead of time, as "sm86"; None is the GPU of this machine.
 
     Raises:
         InputError: no such engine or file, or TensorRT does not take the model.
         EngineError: the engine's library is missing, there is no GPU, or no plan could be built.
     """
     path = check_model_file(model, "ONNX model")
-    platform = get_engine(engine).read_platform()
+    platform = get_engine(engine).read_platform(gpu)
     return path if platform is None else open_plan(path, platform, level, folder).path
 
 
@@ -153,13 +161,16 @@ def _try_build(
     request = {
         "model": str(model.resolve()),
         "plan": str(scratch / PLAN),
+        "compute_capabilities": [key.platform.compute_capability],
         "timing_cache": str(folder / name_timing_cache(key.platform, read_power_mode())),
         **asdict(key.settings),
     }
     built, outcome, guard = None, "built", _Guard(limits)
     try:
         with (scratch / LOG).open("w+b") as log:
-            built = ask_child(BUILDING, request, lambda message: None, watch=guard, complaints=log)
+            built = ask_child(
+                BUILDERS[key.platform.library], request, lambda message: None, watch=guard, complaints=log
+            )
     except (BuildError, ChildError) as error:
         outcome = str(error)
     except Exception as error:

@@ -10,7 +10,7 @@ import numpy as np
 
 from deploy.builders.graph_facts import CONTROL_FLOW, GraphFacts, bodies_of, label_of
 from deploy.builders.operator_rules import RULES, Problem
-from deploy.builders.releases import ANY_TYPE, RELEASES, TYPE_NAMES, Release
+from deploy.builders.releases import ANY_TYPE, RELEASES, RTX, TYPE_NAMES, Release, find_release
 from deploy.engines.base import check_model_file
 from deploy.errors import InputError
 
@@ -63,9 +63,10 @@ def check_model(model: str | Path | onnx.ModelProto, version: str) -> list[Findi
     Raises:
         InputError: no such release, or no ONNX model there; also where the `onnx` package is missing.
     """
-    if version not in RELEASES:
-        raise InputError("no TensorRT {!r} to check against; there are: {}".format(version, ", ".join(VERSIONS)))
-    release = RELEASES[version]
+    release = find_release(version)
+    if release is None:
+        known = ", ".join((*VERSIONS, RTX.version))
+        raise InputError(f"no TensorRT {version!r} to check against; there are: {known}")
     if isinstance(model, (str, Path)):
         model = read_model(model)
     problems = [("", "model", problem) for problem in _check_opset(model, release)]

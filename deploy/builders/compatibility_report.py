@@ -8,11 +8,12 @@ from dataclasses import asdict
 from typing import Any, Mapping, Sequence
 
 from deploy.builders.compatibility import BLOCKING, LEVELS, Finding, fits_release
-from deploy.builders.releases import RELEASES
+from deploy.builders.releases import RELEASES, RTX, find_release
 
 __all__ = ["describe_findings", "findings_json", "summarise_blocking"]
 
 COLUMNS = 80
+ORDER = (*RELEASES, RTX.version)
 NAMED = 3  # nodes of one kind in a summary
 CLOSING = "Compared with what is documented of each release; no TensorRT was run."
 
@@ -23,7 +24,9 @@ def describe_findings(title: str, findings: Mapping[str, Sequence[Finding]]) -> 
     for version, found in findings.items():
         counts = Counter(finding.level for finding in found)
         numbers = [str(counts[level]) for level in LEVELS]
-        lines.append(_row(version, RELEASES[version].runs_on, *numbers, "yes" if fits_release(found) else "no"))
+        release = find_release(version)
+        assert release is not None
+        lines.append(_row(version, release.runs_on, *numbers, "yes" if fits_release(found) else "no"))
     blocks: dict[tuple[str, str, str, str], dict[str, list[str]]] = {}
     for found in findings.values():
         for finding in found:
@@ -56,7 +59,7 @@ def summarise_blocking(findings: Sequence[Finding]) -> str:
             nodes.setdefault(finding.node, []).append(finding.version)
     parts = []
     for (op, reason, advice), nodes in blocks.items():
-        versions = [version for version in RELEASES if any(version in found for found in nodes.values())]
+        versions = [version for version in ORDER if any(version in found for found in nodes.values())]
         names = [name for name in nodes if name]
         shown = ", ".join(names[:NAMED])
         if len(names) > NAMED:
@@ -73,7 +76,7 @@ def _row(version: str, runs_on: str, *cells: str) -> str:
 
 def _describe_block(key: tuple[str, str, str, str], nodes: Mapping[str, Sequence[str]]) -> list[str]:
     level, op, reason, advice = key
-    versions = [version for version in RELEASES if any(version in found for found in nodes.values())]
+    versions = [version for version in ORDER if any(version in found for found in nodes.values())]
     count = "" if len(nodes) == 1 else f" ({len(nodes)} nodes)"
     head = "{:<8} {}{}, on {}".format(level, op, count, ", ".join(versions))
     lines = ["", head]

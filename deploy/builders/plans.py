@@ -111,6 +111,10 @@ def lock_plans(folder: Path) -> Iterator[None]:
 
 
 def _place_of(folder: Path, key: PlanKey) -> Path:
-    """A folder for each model and settings; another device or TensorRT takes its place, and rebuilds."""
+    """A folder for each model and settings; another device or TensorRT takes its place, and rebuilds.
+
+    A plan that fits no single device, but a compute capability, has a folder for each of these.
+    """
     tf32 = "" if key.settings.allow_tf32 else "-notf32"
-    return folder / f"{key.onnx_sha256[:24]}-level{key.settings.level}{tf32}"
+    sort = "" if key.platform.device else "-sm" + key.platform.compute_capability.replace(".", "")
+    return folder / f"{key.onnx_sha256[:24]}-level{key.settings.level}{tf32}{sort}"

@@ -10,7 +10,7 @@ import numpy as np
 from deploy.builders.calibration import METHOD, Ranges, load_session
 from deploy.builders.fp16 import cast_to_fp16, find_wide_nodes
 from deploy.builders.int8 import quantise_to_int8
-from deploy.builders.trunk import Trunk, find_trunk
+from deploy.builders.trunk import STAYS_FP32, Trunk, find_trunk
 from deploy.engines import get_engine
 from deploy.errors import PrecisionError
 
@@ -215,11 +215,11 @@ def _fix_rois(model: onnx.ModelProto, trunk: Trunk) -> tuple[onnx.ModelProto, Ma
     last = {layer.node for layer in trunk.layers if layer.is_last}
     del probe.graph.output[:]
     for node in probe.graph.node:
-        if node.op_type == "RoiAlign":
+        if node.op_type in STAYS_FP32:
             name = f"{FIXED_ROIS}_{len(rois)}"
             rois[name] = node.input[1]
             node.input[1] = name
-            probe.graph.input.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None, 4]))
+            probe.graph.input.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
         if node.name in last:
             probe.graph.output.append(onnx.helper.make_tensor_value_info(node.output[0], onnx.TensorProto.FLOAT, None))
     return probe, rois

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Mapping
 
-__all__ = ["ANY_TYPE", "RELEASES", "TYPE_NAMES", "Release"]
+__all__ = ["ANY_TYPE", "RELEASES", "RTX", "TYPE_NAMES", "Release", "find_release", "releases_of"]
 
 # One letter a type, by the number ONNX gives it (TensorProto.DataType).
 # fmt: off
@@ -146,3 +146,19 @@ RELEASES: Mapping[str, Release] = {
         _ONNX_NMS_PLUGIN,
     ),
 }  # fmt: skip
+
+# What the ahead-of-time builder said of our graphs (tests marked rtx); the rest is as of TensorRT 11.4.
+RTX = Release(
+    "rtx-1.7", "NVIDIA RTX GPUs", 9, 25, {**_operators("11.4"), "NonMaxSuppression": "", "RoiAlign": ""}, True,
+    "fhbqilou", frozenset(),
+)  # fmt: skip
+
+
+def find_release(version: str) -> Release | None:
+    """The release of this name, of TensorRT or of TensorRT for RTX."""
+    return RTX if version == RTX.version else RELEASES.get(version)
+
+
+def releases_of(parser: str) -> tuple[str, ...]:
+    """All releases of "tensorrt" or "tensorrt-rtx"; none of anything else."""
+    return {"tensorrt": tuple(RELEASES), "tensorrt-rtx": (RTX.version,)}.get(parser, ())

@@ -17,7 +17,7 @@ from deploy.builders.known_bad import find_known_bad
 from deploy.builders.plans import PRIVATE
 from deploy.child import Say
 from deploy.engines.cuda import open_cuda
-from deploy.engines.tensorrt_library import MessageLog, import_tensorrt, make_logger
+from deploy.engines.tensorrt_library import TENSORRT, Library, MessageLog, import_library, make_logger
 from deploy.errors import BuildError, EngineError, InputError
 from deploy.files import write_file
 from deploy.sensors.machine import read_available_bytes
@@ -46,7 +46,7 @@ def build_engine(request: Mapping[str, Any]) -> dict[str, Any]:
         EngineError: TensorRT is missing, is known not to build this, or built another precision than the graph's.
         BuildError: TensorRT failed to build.
     """
-    tensorrt = import_tensorrt()
+    tensorrt = import_library(TENSORRT)
     cuda = open_cuda()
     device, (free_bytes, _) = cuda.read_device(), cuda.read_memory()
     if device.integrated:  # the system's memory, of which CUDA counts only what is not a cache
@@ -56,7 +56,7 @@ def build_engine(request: Mapping[str, Any]) -> dict[str, Any]:
     tensorrt.init_libnvinfer_plugins(logger, "")
     builder = tensorrt.Builder(logger)
     network = builder.create_network(choose_network_flags(tensorrt))
-    parse_model(tensorrt, network, logger, Path(request["model"]))
+    parse_model(tensorrt, network, logger, Path(request["model"]), TENSORRT)
     holds = list_contents(tensorrt, network)
     bad = find_known_bad(tensorrt.__version__, device.cuda, holds)
     if bad is not None:
@@ -116,12 +116,13 @@ def choose_network_flags(tensorrt: Any) -> int:
     return 1 << int(getattr(flags, name))
 
 
-def parse_model(tensorrt: Any, network: Any, logger: Any, model: Path) -> None:
+def parse_model(tensorrt: Any, network: Any, logger: Any, model: Path, library: Library) -> None:
     """Read an ONNX file into a network of fixed shapes; an `InputError` where it is not one."""
     parser = tensorrt.OnnxParser(network, logger)
     if not parser.parse_from_file(str(model)):
         reasons = [" ".join(parser.get_error(place).desc().split()) for place in range(parser.num_errors)]
-        raise InputError(f"{model} is not a model that TensorRT {tensorrt.__version__} takes: {_last(reasons)}")
+        version = f"{library.title} {tensorrt.__version__}"
+        raise InputError(f"{model} is not a model that {version} takes: {_last(reasons)}")
     for place in range(network.num_inputs):
         shape = tuple(network.get_input(place).shape)
         if any(side < 0 for side in shape):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Mapping, Sequence
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["Layer", "Trunk", "find_trunk"]
+__all__ = ["STAYS_FP32", "Layer", "Trunk", "find_trunk"]
 
 LAYERS = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul"))
 # What hands features on from one layer to the next: by their first input, or by all of them.

@@ -14,6 +14,7 @@ from typing import Any, Sequence
 from deploy.builders.build import prepare_model
 from deploy.builders.compatibility import VERSIONS, check_model, fits_release, opset_of, read_model
 from deploy.builders.compatibility_report import describe_findings, findings_json
+from deploy.builders.offline import GPUS, describe_verdict, try_builds
 from deploy.builders.plans import LEVELS
 from deploy.bundles.adopt import adopt_model, find_canvas_size, read_class_names, require_trust
 from deploy.bundles.bundle import Bundle, open_bundle
@@ -29,7 +30,7 @@ from deploy.cli.terminal import (
 )
 from deploy.engines import get_engine, open_engine
 from deploy.engines.base import check_model_file
-from deploy.engines.plan import read_plan
+from deploy.engines.plan import Plan, read_plan
 from deploy.errors import CompatibilityError, DeployError, InputError, MeasurementError, OutputError, SourceError
 from deploy.measuring.record import LatencyRecord, compare
 from deploy.pipeline.annotate import AnnotatedFolder
@@ -231,6 +232,9 @@ def compare_bundles(options: argparse.Namespace) -> None:
 
 def check_compatibility(options: argparse.Namespace) -> None:
     """What TensorRT releases are documented not to take of a model; `CompatibilityError` where something is."""
+    if options.build:
+        check_build(options)
+        return
     path = Path(options.model)
     is_bundle = path.is_dir() or path.name == "bundle.json"
     model = read_model(open_bundle(path).model if is_bundle else path)
@@ -248,28 +252,47 @@ def check_compatibility(options: argparse.Namespace) -> None:
         raise CompatibilityError("{} does not fit TensorRT {}".format(options.model, ", ".join(refusing)))
 
 
+def check_build(options: argparse.Namespace) -> None:
+    """What TensorRT for RTX builds of a model for GPUs that need not be here; `CompatibilityError` if it refuses."""
+    verdicts = []
+    for verdict in try_builds(_find_model(options), options.gpus or GPUS):
+        verdicts.append(verdict)
+        if not options.json:
+            print(describe_verdict(verdict), flush=True)
+    if options.json:
+        print(json.dumps({"model": options.model, "builds": [verdict._asdict() for verdict in verdicts]}, indent=2))
+    refused = [verdict.gpu for verdict in verdicts if verdict.record is None]
+    if refused:
+        raise CompatibilityError("{}: TensorRT for RTX builds nothing for {}".format(options.model, ", ".join(refused)))
+
+
 def build_plan(options: argparse.Namespace) -> None:
-    """The TensorRT plan of a model for this machine, built or found, and what is known of it; it is opened once."""
+    """The plan of a model for this machine, which is opened once, or for named GPUs; what is known of each."""
     engine_name = options.engine
     if options.target is not None:
         spec = get_target(options.target).spec
         engine_name = spec.engine
         if spec.link != "local":
             raise InputError(f"target {options.target!r} is another machine: run deploy build there")
-    if get_engine(engine_name).read_platform() is None:
+    gpus: list[str | None] = list(options.gpus or (None,))
+    if get_engine(engine_name).read_platform(gpus[0]) is None:
         raise InputError(f"engine {engine_name!r} executes the ONNX file itself; there is nothing to build")
-    path = Path(options.model)
-    if path.is_dir() or path.name == "bundle.json":
-        model = open_bundle(path).model
-    else:
-        model = check_model_file(path, "ONNX model")
-        require_trust(model, options.trust)
-    plan = read_plan(prepare_model(model, engine_name, LEVELS[options.level], options.out))
-    with open_engine(plan.path, engine=engine_name) as engine:
-        runtime, notes, record = engine.runtime, engine.notes, plan.record
-    if options.json:
-        print(json.dumps({"plan": str(plan.path), "runtime": runtime, "notes": notes, **record}, indent=2))
-        return
+    model = _find_model(options)
+    for gpu in gpus:
+        plan = read_plan(prepare_model(model, engine_name, LEVELS[options.level], options.out, gpu))
+        runtime, notes = f"{plan.key.platform.library} {plan.key.platform.tensorrt}", plan.record["labels"]
+        if gpu is None:
+            with open_engine(plan.path, engine=engine_name) as engine:
+                runtime, notes = engine.runtime, engine.notes
+        if options.json:
+            about = {"plan": str(plan.path), "runtime": runtime, "notes": notes, **({"gpu": gpu} if gpu else {})}
+            print(json.dumps({**about, **plan.record}, indent=2))
+        else:
+            _print_plan(plan, runtime if gpu is None else f"{runtime} for {gpu}", notes)
+
+
+def _print_plan(plan: Plan, runtime: str, notes: Sequence[str]) -> None:
+    record = plan.record
     print("{}: {} by {}".format(plan.path, record["precision"], runtime))
     layers = ", ".join(f"{count} {name}" for name, count in record["layers_by_precision"].items())
     print("  {:.1f} MB, built in {:.0f} s; layers: {}".format(
@@ -360,6 +383,15 @@ def _read_subject(path: str, with_images: bool, trust: bool) -> ModelSource:
             )
         )
     return ModelSource(Path(path), Preprocess(*size))
+
+
+def _find_model(options: argparse.Namespace) -> Path:
+    """The model of a bundle, or a file that the user vouches for."""
+    path = Path(options.model)
+    if path.is_dir() or path.name == "bundle.json":
+        return open_bundle(path).model
+    require_trust(check_model_file(path, "ONNX model"), options.trust)
+    return path
 
 
 def _open_runnable(path: str) -> Bundle:

@@ -11,9 +11,10 @@ from typing import Any, Callable, NoReturn, Sequence
 
 from deploy.builders.compatibility import LEVELS as FINDINGS
 from deploy.builders.compatibility import VERSIONS
+from deploy.builders.offline import GPUS
 from deploy.builders.plans import LEVELS
 from deploy.builders.precision import PRECISIONS
-from deploy.builders.releases import RELEASES
+from deploy.builders.releases import RELEASES, RTX
 from deploy.cli import commands
 from deploy.cli.terminal import escape_what_cannot_be_printed, show_progress
 from deploy.engines import ENGINES
@@ -54,6 +55,7 @@ examples:
   deploy check any_model.onnx
   deploy check runs/demo/bundles/student-003 --tensorrt 10.3
   deploy check any_model.onnx --json > findings.json
+  deploy check runs/demo/bundles/student-003 --build --for sm86,sm120
 
 exit codes: 0 nothing is in the way, 1 something is refused or dynamic,
 2 the input is wrong""".format(
@@ -226,8 +228,12 @@ def build_parser() -> argparse.ArgumentParser:
         known, "check", commands.check_compatibility, "what TensorRT releases do not take of a model, offline"
     )
     check.add_argument("model", metavar="BUNDLE|MODEL.onnx", help="what to check")
-    check.add_argument("--tensorrt", choices=VERSIONS, metavar="VERSION", help="one of {} (default: all)".format(
-        ", ".join(VERSIONS)))  # fmt: skip
+    releases = ", ".join((*VERSIONS, RTX.version))
+    check.add_argument("--tensorrt", choices=(*VERSIONS, RTX.version), metavar="VERSION",
+        help=f"one of {releases} (default: all of TensorRT, not of TensorRT for RTX)")  # fmt: skip
+    check.add_argument("--build", action="store_true", help="have TensorRT for RTX build it; this needs no GPU")
+    _add_gpus(check, "--build for these GPUs (default: {})".format(",".join(GPUS)))
+    _add_trust(check)
     _add_json(check, "print JSON")
     check.epilog, check.formatter_class = CHECK_HELP, argparse.RawDescriptionHelpFormatter
 
@@ -237,6 +243,7 @@ def build_parser() -> argparse.ArgumentParser:
     which.add_argument("--engine", choices=list(ENGINES), default="trt", help="default: trt, the one that is built")
     which.add_argument("--target", metavar="NAME", help="a known target, or a TOML file; its engine is built")
     build.add_argument("--level", default="search", choices=list(LEVELS), help="effort (default: search; final: more)")
+    _add_gpus(build, "ahead of time for these GPUs, by trt-rtx (default: the GPU of this machine)")
     build.add_argument("--out", type=Path, metavar="DIR", help="keep the plan there (default: the user's cache)")
     _add_trust(build)
     _add_json(build, "print the build's record as JSON")
@@ -298,6 +305,10 @@ def _add_measuring(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=Path, nargs="+", metavar="PATH", help="feed these images (default: noise)")
     parser.add_argument("--level", default="screen", choices=list(PROTOCOLS), help="how thorough (default: screen)")
     _add_json(parser, "print the whole records as JSON")
+
+
+def _add_gpus(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument("--for", dest="gpus", type=lambda names: names.split(","), metavar="sm86,sm89", help=text)
 
 
 def _add_host(parser: argparse.ArgumentParser) -> None:

@@ -8,6 +8,7 @@ from deploy.engines.base import Engine, TensorSpec
 from deploy.engines.ort import OrtEngine
 from deploy.engines.ort_cuda import OrtCudaEngine
 from deploy.engines.trt import TrtEngine
+from deploy.engines.trt_rtx import TrtRtxEngine
 from deploy.errors import InputError
 
 __all__ = ["ENGINES", "Engine", "TensorSpec", "get_engine", "open_engine"]
@@ -16,6 +17,7 @@ ENGINES: dict[str, type[OrtEngine] | type[TrtEngine]] = {
     "ort": OrtEngine,
     "ort-cuda": OrtCudaEngine,
     "trt": TrtEngine,
+    "trt-rtx": TrtRtxEngine,
 }
 
 

@@ -51,8 +51,8 @@ class Engine(ABC):
         notes: what a measurement's record is to say besides, as that an engine was built short of memory.
         last_gpu_ms: milliseconds that the GPU worked on the last `infer`, without copies; None if that is not known.
         precisions: that models for it may be in. int8: how INT8 is written for it.
-        uses_gpu: whether it computes on a GPU. package: the Python module that it needs; install: how to get it.
-        takes_tensorrt: whether its models have to suit TensorRT.
+        uses_gpu: whether it computes on a GPU. packages: Python modules, of which it needs one; install: how to get it.
+        parser: what has to take its models, "tensorrt" or "tensorrt-rtx"; empty where neither reads them.
         name: of the model, in messages.
     """
 
@@ -65,9 +65,9 @@ class Engine(ABC):
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "int8")
     int8: ClassVar[Int8Style]
     uses_gpu: ClassVar[bool] = False
-    package: ClassVar[str]
+    packages: ClassVar[tuple[str, ...]]
     install: ClassVar[str]
-    takes_tensorrt: ClassVar[bool] = False
+    parser: ClassVar[str] = ""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -75,10 +75,15 @@ class Engine(ABC):
         self._closed = False
 
     @classmethod
-    def read_platform(cls) -> Platform | None:
-        """What a plan that this engine executes is bound to on this machine; None where it executes ONNX files.
+    def read_platform(cls, gpu: str | None = None) -> Platform | None:
+        """What a plan that this engine executes is bound to; None where it executes ONNX files.
 
-        Raises `EngineError` where its library or its device is missing.
+        Args:
+            gpu: what it is to be built for ahead of time, as "sm86"; None is the GPU of this machine.
+
+        Raises:
+            InputError: nothing can be built for that GPU from here.
+            EngineError: its library or its device is missing.
         """
         return None
 

@@ -56,7 +56,7 @@ class OrtEngine(Engine):
 
     provider = "CPUExecutionProvider"
     messages = ERRORS_ONLY
-    package = "onnxruntime"
+    packages = ("onnxruntime",)
     install = "python3 -m pip install onnxruntime"
     int8 = Int8Style(unsigned=True, biases=True, rest="fp32")  # on x86, 33 of an r18's 43 convolutions: else 10
 

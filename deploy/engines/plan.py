@@ -33,12 +33,18 @@ MANIFEST_FILE = "plan.json"
 
 @dataclass(frozen=True)
 class Platform:
-    """What a plan is bound to, besides the model."""
+    """What a plan is bound to, besides the model.
+
+    Attributes:
+        tensorrt: the version of the library, and library which of NVIDIA's two it is.
+        device, cuda: empty for TensorRT for RTX, whose plans fit every GPU of a compute capability.
+    """
 
     tensorrt: str
     device: str
     compute_capability: str
     cuda: str
+    library: str = "tensorrt"
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,15 @@
-"""TensorRT's Python module: found or explained, and a logger of it that counts instead of printing."""
+"""Python's module of TensorRT, or of TensorRT for RTX: found or explained; a logger that counts and prints nothing."""
 
 from __future__ import annotations
 
 import importlib
 import re
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
-from deploy.engines.cuda_base import CudaDevice
-from deploy.engines.plan import Platform
 from deploy.errors import EngineError
 
-__all__ = ["NUMPY_NAMES", "MessageLog", "describe_platform", "import_tensorrt", "make_logger", "numpy_name"]
+__all__ = ["NUMPY_NAMES", "RTX", "TENSORRT", "Library", "MessageLog", "import_library", "make_logger", "numpy_name"]
 
 # numpy's names of the types that all releases have; others are asked for by name.
 NUMPY_NAMES = {"FLOAT": "float32", "HALF": "float16", "INT8": "int8", "INT32": "int32", "INT64": "int64",
@@ -23,20 +21,47 @@ SKIPPED = re.compile(r"[Ss]kipping tactic.*insuff?icient memory")
 REQUESTED = re.compile(r"[Dd]evice memory is insufficient to use tactic")
 
 
-def import_tensorrt() -> Any:
-    """The module `tensorrt`; an `EngineError` says what to install where it is not there."""
-    try:
-        return importlib.import_module("tensorrt")
-    except (ImportError, OSError) as error:  # OSError: one of its libraries is missing
-        if is_jetson():
-            advice = (
-                "on a Jetson it is the system's: sudo apt-get install python3-libnvinfer, and run the system's "
-                "python3, or a virtual environment made with --system-site-packages; what pip offers is not for Jetsons"
-            )
-        else:
-            advice = "python3 -m pip install tensorrt (it needs an NVIDIA GPU and its driver)"
-        reason = " ".join(str(error).split())
-        raise EngineError(f"TensorRT is not installed ({reason}): {advice}") from error
+class Library(NamedTuple):
+    """One of NVIDIA's two libraries that build plans and execute them; the same classes in both.
+
+    Attributes:
+        name: in records. title: in messages. modules: of Python's; the first that is found is taken.
+    """
+
+    name: str
+    title: str
+    modules: tuple[str, ...]
+    install: str
+
+
+TENSORRT = Library(
+    "tensorrt",
+    "TensorRT",
+    ("tensorrt",),
+    "python3 -m pip install tensorrt (it needs an NVIDIA GPU and its driver)",
+)
+RTX = Library(
+    "tensorrt-rtx",
+    "TensorRT for RTX",
+    ("tensorrt_rtx", "tensorrt_rtx_bindings"),  # the whole package, or its bindings and libraries alone
+    "python3 -m pip install tensorrt-rtx-cu13-bindings tensorrt-rtx-cu13-libs (it builds without a GPU)",
+)
+ON_JETSON = (
+    "on a Jetson it is the system's: sudo apt-get install python3-libnvinfer, and run the system's python3, or a "
+    "virtual environment made with --system-site-packages; what pip offers is not for Jetsons"
+)
+
+
+def import_library(library: Library) -> Any:
+    """The module of a library; an `EngineError` says what to install where it is not there."""
+    reasons: list[str] = []
+    for name in library.modules:
+        try:
+            return importlib.import_module(name)
+        except (ImportError, OSError) as error:  # OSError: one of its libraries is missing
+            reasons.append(" ".join(str(error).split()))
+    advice = ON_JETSON if library is TENSORRT and is_jetson() else library.install
+    raise EngineError("{} is not installed ({}): {}".format(library.title, "; ".join(reasons), advice))
 
 
 def is_jetson() -> bool:
@@ -49,11 +74,6 @@ def is_jetson() -> bool:
         if path.name != "model" or "jetson" in text.lower():
             return True
     return False
-
-
-def describe_platform(tensorrt: Any, device: CudaDevice) -> Platform:
-    """What plans are bound to here."""
-    return Platform(str(tensorrt.__version__), device.name, device.compute_capability, device.cuda)
 
 
 def numpy_name(tensorrt: Any, dtype: Any) -> str:

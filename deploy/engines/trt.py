@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Mapping, NamedTuple
+from typing import Any, ClassVar, Mapping, NamedTuple
 
 import numpy as np
 
 from deploy.engines.base import Engine, Int8Style, TensorSpec, check_model_file, check_threads
 from deploy.engines.cuda import open_cuda
-from deploy.engines.cuda_base import Cuda
+from deploy.engines.cuda_base import Cuda, CudaDevice
 from deploy.engines.plan import Plan, Platform, find_difference, read_plan
-from deploy.engines.tensorrt_library import MessageLog, describe_platform, import_tensorrt, make_logger, numpy_name
-from deploy.errors import EngineError
+from deploy.engines.tensorrt_library import TENSORRT, Library, MessageLog, import_library, make_logger, numpy_name
+from deploy.errors import EngineError, InputError
 
 __all__ = ["TrtEngine"]
 
@@ -36,6 +36,7 @@ class TrtEngine(Engine):
         threads: of the CPU, checked as for any engine; TensorRT computes on the GPU, and one thread launches.
 
     Attributes:
+        library: that executes it.
         plan: what is executed, and the record of its build.
         notes: "CUDA graph" or why there is none, then what is doubtful about the plan.
 
@@ -44,11 +45,12 @@ class TrtEngine(Engine):
         EngineError: TensorRT or CUDA is not installed, there is no GPU, or the plan is of another one or was altered.
     """
 
-    package = "tensorrt"
+    library: ClassVar[Library] = TENSORRT
+    parser = TENSORRT.name
+    packages = TENSORRT.modules
     install = "on a Jetson: sudo apt install python3-libnvinfer; a virtual environment needs --system-site-packages"
     int8 = Int8Style(unsigned=False, biases=False, rest="fp16")  # it reads zero points of 0 alone, and no int32
     uses_gpu = True
-    takes_tensorrt = True
 
     def __init__(self, path: str | Path, threads: int | None = None) -> None:
         super().__init__(check_model_file(path, "plan"))
@@ -56,23 +58,24 @@ class TrtEngine(Engine):
         self.threads = 1
         self.plan: Plan = read_plan(self.path)
         self.name = str(self.plan.record.get("model", self.name))
-        tensorrt = import_tensorrt()
+        tensorrt = import_library(self.library)
         with ExitStack() as stack:
             self._cuda: Cuda = open_cuda()
             stack.callback(self._cuda.close)
-            platform = describe_platform(tensorrt, self._cuda.read_device())
+            device = self._cuda.read_device()
+            platform = self.platform_of(tensorrt, device)
             difference = find_difference(self.plan.key.platform, platform)
             if difference is not None:
                 raise EngineError(f"{self.path} is not for this machine: {difference}; build it here")
             self._log = MessageLog()
             self._logger: Any = make_logger(tensorrt, self._log)
-            tensorrt.init_libnvinfer_plugins(self._logger, "")
+            self._load_plugins(tensorrt)
             self._runtime: Any = tensorrt.Runtime(self._logger)
             stack.callback(self._forget)
             self._engine: Any = self._runtime.deserialize_cuda_engine(self.plan.content)
             if self._engine is None:
                 raise EngineError(f"TensorRT does not load the plan {self.plan.path}: {_last(self._log)}")
-            self._context: Any = self._engine.create_execution_context()
+            self._context: Any = self._make_context()
             if self._context is None:
                 raise EngineError(f"{self.name}: no room to execute it: {_last(self._log)}")
             self._stream: Any = self._cuda.create_stream()
@@ -83,18 +86,26 @@ class TrtEngine(Engine):
             self.outputs = tuple(buffer.spec for buffer in self._outputs)
             self._graph, graph_note = self._capture(stack)
             self.notes = (graph_note, *self.plan.record["labels"])
-            self.runtime = "tensorrt {}, level {}, {}, {}".format(
-                platform.tensorrt, self.plan.record["level"], platform.device, self._cuda.library
+            self.runtime = "{} {}, level {}, {}, {}".format(
+                self.library.name, platform.tensorrt, self.plan.record["level"], device.name, self._cuda.library
             )
             self._stack = stack.pop_all()
 
     @classmethod
-    def read_platform(cls) -> Platform:
-        tensorrt, cuda = import_tensorrt(), open_cuda()
+    def read_platform(cls, gpu: str | None = None) -> Platform:
+        if gpu is not None:
+            raise InputError(f"{cls.library.title} builds for the GPU that it is on, not for {gpu}: build there")
+        tensorrt, cuda = import_library(cls.library), open_cuda()
         try:
-            return describe_platform(tensorrt, cuda.read_device())
+            return cls.platform_of(tensorrt, cuda.read_device())
         finally:
             cuda.close()
+
+    @classmethod
+    def platform_of(cls, tensorrt: Any, device: CudaDevice) -> Platform:
+        """What plans are bound to on a device."""
+        version = str(tensorrt.__version__)
+        return Platform(version, device.name, device.compute_capability, device.cuda, cls.library.name)
 
     def _run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         for buffer in self._inputs:
@@ -114,6 +125,12 @@ class TrtEngine(Engine):
 
     def _release(self) -> None:
         self._stack.close()
+
+    def _load_plugins(self, tensorrt: Any) -> None:
+        tensorrt.init_libnvinfer_plugins(self._logger, "")
+
+    def _make_context(self) -> Any:
+        return self._engine.create_execution_context()
 
     def _enqueue(self) -> None:
         if not self._context.execute_async_v3(self._cuda.handle_of(self._stream)):

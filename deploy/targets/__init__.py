@@ -28,7 +28,7 @@ __all__ = [
     "require_working",
 ]
 
-TARGETS: dict[str, str] = {name: f"known/{name}.toml" for name in ("cpu", "cuda", "tensorrt", "jetson")}
+TARGETS: dict[str, str] = {name: f"known/{name}.toml" for name in ("cpu", "cuda", "tensorrt", "rtx", "jetson")}
 LINKS: dict[str, Callable[[TargetSpec], Target]] = {"local": LocalTarget, "ssh": SshTarget}
 
 

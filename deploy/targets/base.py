@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Callable, Iterator, Mapping, Protocol, Sequence
 
-from deploy.builders.releases import RELEASES
+from deploy.builders.releases import RELEASES, releases_of
 from deploy.data.images import ImageFile
 from deploy.detections import Detections
 from deploy.engines import get_engine
@@ -70,7 +70,7 @@ class TargetSpec:
         """TensorRT releases that have to take an export for this target."""
         if self.tensorrt is not None:
             return (self.tensorrt,)
-        return tuple(RELEASES) if get_engine(self.engine).takes_tensorrt else ()
+        return releases_of(get_engine(self.engine).parser)
 
 
 class Target(Protocol):

@@ -50,12 +50,12 @@ def examine_machine(engine: str, threads: int | None, folder: Path) -> list[Cond
     conditions = [
         Condition("works", "machine", f"{platform.system()} {platform.machine()}"),
         Condition("works", "Python", platform.python_version()),
-        _find_module("numpy", True, INSTALL["numpy"]),
-        _find_module("PIL", True, INSTALL["PIL"]),
+        _find_module(("numpy",), True, INSTALL["numpy"]),
+        _find_module(("PIL",), True, INSTALL["PIL"]),
     ]
     kind = get_engine(engine)
-    for package in dict.fromkeys(known.package for known in ENGINES.values()):
-        conditions.append(_find_module(package, package == kind.package, kind.install))
+    for packages in dict.fromkeys(known.packages for known in ENGINES.values()):
+        conditions.append(_find_module(packages, packages == kind.packages, kind.install))
     conditions += [_find_cuda(kind.uses_gpu), _run_canary(engine, threads), _find_disk(folder), _find_governor()]
     sensors = describe_reading(read_now(kind.uses_gpu)).replace("sensors: ", "", 1)
     return [*conditions, Condition("works", "sensors", sensors), *_find_power_mode()]
@@ -79,13 +79,17 @@ def require_working(name: str, conditions: Sequence[Condition]) -> None:
             )
 
 
-def _find_module(name: str, needed: bool, install: str) -> Condition:
-    try:
-        return Condition("works", name, str(getattr(import_module(name), "__version__", "of unknown version")))
-    except ImportError as error:
-        if not needed:
-            return Condition("note", name, "not found, and not needed by this target")
-        return Condition("missing", name, str(error), install)
+def _find_module(names: Sequence[str], needed: bool, install: str) -> Condition:
+    """The first of these modules that is there."""
+    reasons = []
+    for name in names:
+        try:
+            return Condition("works", name, str(getattr(import_module(name), "__version__", "of unknown version")))
+        except ImportError as error:
+            reasons.append(str(error))
+    if not needed:
+        return Condition("note", names[0], "not found, and not needed by this target")
+    return Condition("missing", names[0], "; ".join(reasons), install)
 
 
 def _run_canary(engine: str, threads: int | None) -> Condition:

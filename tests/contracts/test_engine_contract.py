@@ -35,7 +35,7 @@ def write_sums(path: Path, length: int | str) -> Path:
 @pytest.fixture(params=sorted(ENGINES))
 def name(request: pytest.FixtureRequest) -> str:
     """Each engine; those of a GPU over doubles of their libraries, as there is none where this runs."""
-    if request.param == "trt":
+    if request.param in ("trt", "trt-rtx"):
         request.getfixturevalue("pretend_tensorrt")()
     if request.param == "ort-cuda":
         pretend_ort_cuda(request.getfixturevalue("monkeypatch"))

@@ -38,7 +38,14 @@ def enum_of(name: str, base: type = enum.IntEnum) -> Any:
 
 
 DataType = enum_of("DataType", enum.Enum)
-LayerType = enum.Enum("LayerType", ["OTHER", *(name.split(".")[1] for name in NAMES if name.startswith("LayerType."))])
+LayerType = enum.Enum(
+    "LayerType",
+    [
+        "OTHER",
+        *("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY", "CONSTANT", "SHUFFLE", "CAST"),  # all releases have them
+        *(name.split(".")[1] for name in NAMES if name.startswith("LayerType.")),
+    ],
+)
 BuilderFlag = enum_of("BuilderFlag")
 MemoryPoolType = enum_of("MemoryPoolType")
 ProfilingVerbosity = enum_of("ProfilingVerbosity")
@@ -76,8 +83,13 @@ class Network:
         node = self.model.graph.node[index]
         types = [type_of(self.types.get(name, 1)) for name in node.output]
         kind = LayerType[LAYERS.get(node.op_type, "OTHER")]
+        read = [self.types.get(name, 1) for name in node.input]
         return SimpleNamespace(
-            type=kind, num_outputs=len(types), get_output=lambda place: SimpleNamespace(dtype=types[place])
+            type=kind,
+            num_outputs=len(types),
+            get_output=lambda place: SimpleNamespace(name=node.output[place], dtype=types[place]),
+            num_inputs=len(read),
+            get_input=lambda place: SimpleNamespace(name=node.input[place], dtype=type_of(read[place])),
         )
 
     @property

@@ -51,7 +51,9 @@ def test_what_is_missing_is_said_with_what_to_do() -> None:
 
 @pytest.mark.parametrize("name", ["toaster", ""])
 def test_an_unknown_target_says_what_there_is(name: str) -> None:
-    with pytest.raises(InputError, match=f"unknown target '{name}'; there are: cpu, cuda, jetson, tensorrt; .*TOML"):
+    with pytest.raises(
+        InputError, match=f"unknown target '{name}'; there are: cpu, cuda, jetson, rtx, tensorrt; .*TOML"
+    ):
         get_target(name)
 
 
