@@ -80,11 +80,11 @@ def require_working(name: str, conditions: Sequence[Condition]) -> None:
 
 
 def _find_module(names: Sequence[str], needed: bool, install: str) -> Condition:
-    """The first of these modules that is there."""
+    """The first of these modules that is there; it is called by the first name."""
     reasons = []
     for name in names:
         try:
-            return Condition("works", name, str(getattr(import_module(name), "__version__", "of unknown version")))
+            return Condition("works", names[0], str(getattr(import_module(name), "__version__", "of unknown version")))
         except ImportError as error:
             reasons.append(str(error))
     if not needed:
