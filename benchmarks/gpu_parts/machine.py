@@ -13,7 +13,7 @@ from typing import Any
 from deploy.engines.cuda_driver import find_cuda_device
 from deploy.errors import EngineError
 from deploy.measuring.device import read_fingerprint
-from deploy.sensors.nvml import LIBRARY, NvmlSensor
+from deploy.sensors.nvml import NvmlSensor
 from gpu_parts.day import Day
 
 __all__ = ["describe", "read_gpu", "run"]
@@ -66,7 +66,7 @@ def read_gpu() -> dict[str, Any] | None:
     """Temperature, clocks, power and limits of the GPU now; None where no driver tells."""
     try:
         sensor = NvmlSensor()
-    except (OSError, AttributeError):
+    except OSError:
         return None
     try:
         return sensor.read()._asdict()
@@ -77,7 +77,7 @@ def read_gpu() -> dict[str, Any] | None:
 def read_driver() -> str | None:
     """The version of NVIDIA's driver; None where there is none."""
     try:
-        nvml = ctypes.CDLL(LIBRARY)
+        nvml = ctypes.CDLL("libnvidia-ml.so.1")  # without nvidia-ml-py too
         text = ctypes.create_string_buffer(96)
         if nvml.nvmlInit_v2() or nvml.nvmlSystemGetDriverVersion(text, ctypes.c_uint(len(text))):
             return None

@@ -13,6 +13,7 @@ from typing import IO
 from deploy.child import describe_child, describe_environment
 from deploy.sensors.base import Reading, Sample, merge_readings
 from deploy.sensors.catalogue import open_sensors
+from deploy.sensors.nvml import find_nvml
 
 __all__ = ["Watch", "parse_samples", "read_now"]
 
@@ -31,6 +32,8 @@ class Watch:
         self.start = read_now(gpu)
         self.samples: list[Sample] = []
         self.note: str | None = None
+        if gpu and self.start.gpu_mhz is None:
+            self.note = _explain_missing_gpu()
         self._child: subprocess.Popen[bytes] | None = None
         self._output: IO[bytes] | None = None
         self._errors: IO[bytes] | None = None
@@ -69,6 +72,15 @@ class Watch:
             self.note = f"the sensors stopped early: {last}"
         self._output.close()
         self._errors.close()
+
+
+def _explain_missing_gpu() -> str | None:
+    """Why the clocks of the GPU are not among what is read, if it is for want of a package."""
+    try:
+        find_nvml()
+    except OSError as error:
+        return f"the GPU's sensors were not read: {error}"
+    return None
 
 
 def read_now(gpu: bool) -> Reading:

@@ -19,6 +19,7 @@ from deploy.measuring.device import read_fingerprint
 from deploy.measuring.timing import make_noise
 from deploy.sensors import describe_reading, read_now
 from deploy.sensors.machine import read_governor
+from deploy.sensors.nvml import find_nvml
 from deploy.sensors.tegra import read_power_mode
 
 __all__ = ["STATES", "Condition", "describe_conditions", "examine_machine", "require_working", "run_canary"]
@@ -57,8 +58,11 @@ def examine_machine(engine: str, threads: int | None, folder: Path) -> list[Cond
     for packages in dict.fromkeys(known.packages for known in ENGINES.values()):
         conditions.append(_find_module(packages, packages == kind.packages, kind.install))
     conditions += [_find_cuda(kind.uses_gpu), _run_canary(engine, threads), _find_disk(folder), _find_governor()]
-    sensors = describe_reading(read_now(kind.uses_gpu)).replace("sensors: ", "", 1)
-    return [*conditions, Condition("works", "sensors", sensors), *_find_power_mode()]
+    reading = read_now(kind.uses_gpu)
+    conditions.append(Condition("works", "sensors", describe_reading(reading).replace("sensors: ", "", 1)))
+    if kind.uses_gpu and reading.gpu_mhz is None:
+        conditions += _find_nvml()
+    return [*conditions, *_find_power_mode()]
 
 
 def describe_conditions(name: str, conditions: Sequence[Condition]) -> list[str]:
@@ -141,6 +145,15 @@ def _find_governor() -> Condition:
     return Condition(
         "note", "CPU clocks", f"governor {governor}", "steadier: sudo cpupower frequency-set -g performance"
     )
+
+
+def _find_nvml() -> list[Condition]:
+    """The package that would ask the driver, where it is missing."""
+    try:
+        find_nvml()
+    except OSError as error:
+        return [Condition("note", "GPU sensors", str(error), "a Jetson needs it not")]
+    return []
 
 
 def _find_power_mode() -> list[Condition]:

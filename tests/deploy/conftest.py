@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -87,7 +88,8 @@ def write_image(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def built_nvml(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """NVML played by a C library with its signatures, so that calls go through ctypes as they would on a GPU."""
+    """NVML played by a C library with its signatures, so that nvidia-ml-py calls it as it would on a GPU."""
+    pytest.importorskip("pynvml", reason="nvidia-ml-py is not installed")
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         pytest.skip("needs a C compiler (cc or gcc)")
@@ -100,7 +102,8 @@ def built_nvml(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def fake_nvml(built_nvml: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Found by this process and, through the loader's path, by its children; a GPU of 5 W that nothing slows down."""
-    monkeypatch.setattr("deploy.sensors.nvml.LIBRARY", str(built_nvml))
+    monkeypatch.setattr("pynvml.nvmlLib", ctypes.CDLL(str(built_nvml)))  # as if it had been found
+    monkeypatch.setattr("pynvml._nvmlGetFunctionPointer_cache", {})
     monkeypatch.setenv("LD_LIBRARY_PATH", str(built_nvml.parent))
     monkeypatch.setenv("FAKE_WATTS", "5")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)

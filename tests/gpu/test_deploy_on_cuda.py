@@ -90,6 +90,7 @@ def test_the_target_cuda_works(cuda: torch.device) -> None:
 
 
 def test_nvml_reads_the_gpu(cuda: torch.device) -> None:
+    pytest.importorskip("pynvml", reason="nvidia-ml-py is not installed")
     sensor = NvmlSensor()
     torch.randn(4096, 4096, device=cuda).matmul(torch.randn(4096, 4096, device=cuda)).sum().item()
     try:
@@ -105,11 +106,13 @@ def test_nvml_reads_the_gpu(cuda: torch.device) -> None:
 
 def test_processes_on_the_gpu_are_counted(cuda: torch.device) -> None:
     """This one is there at least, unless a container hides who is; then the driver says none."""
+    pytest.importorskip("pynvml", reason="nvidia-ml-py is not installed")
     torch.zeros(1, device=cuda)
     assert count_gpu_processes() is not None
 
 
 def test_nvml_is_among_the_sensors_of_a_gpus_measurement(cuda: torch.device) -> None:
+    pytest.importorskip("pynvml", reason="nvidia-ml-py is not installed")
     sensors = open_sensors(gpu=True, interval_s=0.1)
     assert any(isinstance(sensor, NvmlSensor) for sensor in sensors)
     for sensor in sensors:

@@ -1,5 +1,6 @@
 /* The part of NVML that is used, for a GPU that draws FAKE_WATTS and has FAKE_REASONS; its header's signatures. */
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 static unsigned long long number(const char *name) {
@@ -7,7 +8,7 @@ static unsigned long long number(const char *name) {
     return text ? strtoull(text, 0, 0) : 0;
 }
 
-int nvmlInit_v2(void) { return 0; }
+int nvmlInitWithFlags(unsigned int flags) { return flags; }
 int nvmlShutdown(void) { return 0; }
 int nvmlDeviceGetHandleByIndex_v2(unsigned int index, void **device) {
     *device = (void *)0x7f0011223344;
@@ -36,6 +37,9 @@ int nvmlDeviceGetCurrentClocksThrottleReasons(void *device, unsigned long long *
     return 0;
 }
 int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned int *count, void *infos) {
+    unsigned int room = *count;
     *count = number("FAKE_PROCESSES");
-    return *count ? 7 : 0;
+    if (*count > room || (*count && !infos)) return 7;
+    for (unsigned int place = 0; place < *count; place++) memset((char *)infos + 24 * place, 0, 24);
+    return 0;
 }

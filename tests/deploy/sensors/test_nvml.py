@@ -1,14 +1,17 @@
-"""Every call through ctypes, into a C library with NVML's signatures; a GPU itself is not needed, nor claimed."""
+"""Every call by nvidia-ml-py, into a C library with NVML's signatures; a GPU itself is not needed, nor claimed."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
+from deploy.sensors import Watch
 from deploy.sensors.base import REJECTING
 from deploy.sensors.catalogue import count_gpu_processes, open_sensors
 from deploy.sensors.nvml import REASONS, NvmlSensor, name_reasons
+from deploy.targets.examine import examine_machine
 
 
 @pytest.mark.parametrize(
@@ -59,10 +62,28 @@ def test_the_gpu_is_the_one_that_cuda_sees(fake_nvml: Path, monkeypatch: pytest.
     assert NvmlSensor().read().gpu_mhz == 1410
 
 
-def test_without_a_driver_there_is_no_sensor_and_no_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deploy.sensors.nvml.LIBRARY", "libnvidia-ml-that-is-not-here.so.1")
+def test_without_a_driver_there_is_no_sensor_and_no_count(fake_nvml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(name: str) -> None:
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr("pynvml.nvmlLib", None)
+    monkeypatch.setattr("pynvml.CDLL", load)
     assert count_gpu_processes() is None
     assert not any(isinstance(sensor, NvmlSensor) for sensor in open_sensors(gpu=True, interval_s=0.1))
+    with pytest.raises(OSError, match=r"does not answer NVML: .*Library Not Found"):
+        NvmlSensor()
+
+
+def test_without_the_package_it_is_said_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    monkeypatch.setattr("deploy.sensors.catalogue.SYSFS", tmp_path)
+    assert count_gpu_processes() is None
+    with Watch(gpu=True, interval_s=0.1) as watch:
+        assert watch.note is not None and "nvidia-ml-py is not installed: python3 -m pip install" in watch.note
+    with Watch(gpu=False, interval_s=0.1) as watch:
+        assert watch.note is None
+    (condition,) = [item for item in examine_machine("ort-cuda", 1, tmp_path) if item.what == "GPU sensors"]
+    assert condition.state == "note" and "nvidia-ml-py" in condition.found
 
 
 def test_a_measurement_on_a_cpu_does_not_ask_the_gpu(fake_nvml: Path) -> None:
