@@ -44,8 +44,8 @@ class Case:
 def prepare(kind: str, size: tuple[int, int], day: Day, device: torch.device, region_proposals: int = 1000) -> Case:
     """The case, made once for all parts: weights and exports are kept beside the parts' own scratch folders.
 
-    Exported is what the target `cuda` takes (NMS by matrix rounds); at 640x480 and below also the operator's NMS, and
-    RoIAlign by GridSample.
+    Exported is what the target `cuda` takes (NMS by matrix rounds); at 640x480 and below also RoIAlign by GridSample,
+    and at 320x240 and below the operator's NMS, which is far slower on a GPU.
     """
     name = f"{kind} {size[0]}x{size[1]}"
     canvas = draw_canvas(size, day.data)
@@ -60,10 +60,10 @@ def prepare(kind: str, size: tuple[int, int], day: Day, device: torch.device, re
         folder.mkdir(parents=True, exist_ok=True)
         torch.save(ours.state_dict(), weights.with_suffix(".new"))
         weights.with_suffix(".new").replace(weights)
-    variants = [("matrix", "op"), ("op", "op")] if size[0] <= 640 else [("matrix", "op")]
+    exports = {}
+    variants = [("matrix", "op"), ("op", "op")] if size[0] <= 320 else [("matrix", "op")]
     if size[0] <= 640 and kind == "faster_rcnn":
         variants.append(("matrix", "grid"))
-    exports = {}
     for nms, roi_align in variants:
         variant = nms if roi_align == "op" else f"{nms}, {roi_align}"
         path = folder / f"{variant.replace(', ', '-')}.onnx"

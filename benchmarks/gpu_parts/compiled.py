@@ -29,7 +29,7 @@ def run(day: Day) -> dict[str, Any]:
         case = prepare(kind, size, day, device)
         torch._dynamo.reset()
         model, seconds, what = compile_model(case.theirs, case.canvas, device)
-        timing_s = min(6.0, 0.5 * max(day.left_s(), 1.0))
+        timing_s = min(latency.TIMING_S, 0.5 * max(day.left_s(), 1.0))
         found = latency.time_case(case, {latency.EAGER: case.theirs, COMPILED: model}, "ort-cuda", device, timing_s)
         result[case.name] = {**found, "compile_s": round(seconds, 1), "compiled": what}
         day.keep(result)

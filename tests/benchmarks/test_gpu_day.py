@@ -117,6 +117,10 @@ def test_limits_are_minutes_or_seconds(text: str, seconds: float) -> None:
     assert gpu_day.parse_arguments(["--limit", text]).limit == seconds
 
 
+def test_parts_run_in_the_order_asked_for() -> None:
+    assert gpu_day.parse_arguments(["--parts", "training, machine,training"]).parts == ["training", "machine"]
+
+
 @pytest.mark.parametrize(
     "wrong", [["--limit", "soon"], ["--limit", "0s"], ["--parts", "latency,dance"], ["--data", "/no"]]
 )
