@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from itertools import count
 from typing import NamedTuple
 
 import torch
@@ -29,7 +30,7 @@ class TrainLoader:
 
     A sample depends on (seed, epoch, image) alone, so the number of workers and a restart in the middle change nothing.
     An image that cannot be read is replaced by the next one in the data set that can; one warning says so, and
-    `unreadable` counts them. No pixels are kept between batches.
+    `unreadable` counts them. Workers live from epoch to epoch: while one ends they load the next one's first batches.
 
     With several `preprocess` each batch is on one of their canvases, drawn for that step.
 
@@ -63,6 +64,7 @@ class TrainLoader:
         self._rank, self._world = rank, world
         self._seed, self._augmentation, self._workers = seed, augment, workers
         self._unreadable: set[int] = set()
+        self._ahead: tuple[tuple[int, int], Iterator[_Batch]] | None = None  # batches opened, and the next one's place
 
     def __len__(self) -> int:
         """Steps an epoch; the images that do not fill a last batch wait for another epoch."""
@@ -79,33 +81,78 @@ class TrainLoader:
         Raises:
             InputError: not one image of the data set can be read.
         """
-        generator = torch.Generator().manual_seed(derive_seed(self._seed, "order", number))
-        order = torch.randperm(len(self._dataset.records), generator=generator).tolist()
-        batches = []
-        for step in range(start_step, len(self)):
-            share = order[step * self._batch_size + self._rank : (step + 1) * self._batch_size : self._world]
-            canvas = derive_seed(self._seed, "canvas", number, step) % len(self._canvases)
-            batches.append([(index, canvas) for index in share])
-        seed = derive_seed(self._seed, "augment", number)
+        if start_step >= len(self):
+            return
+        position, stream = self._ahead or (None, None)
+        self._ahead = None
+        if stream is None or position != (number, start_step):
+            stream = self._open(number, start_step)
+        for _ in range(start_step, len(self)):
+            batch = next(stream)
+            self._count_unreadable(set(batch.unreadable))
+            if batch.images is None:
+                first = self._dataset.records[0].path
+                raise InputError(f"not one of {len(self._dataset.records)} images can be read (the first is {first})")
+            yield batch.images, batch.truths
+        self._ahead = (number + 1, 0), stream
+
+    def _open(self, number: int, start_step: int) -> Iterator[_Batch]:
+        """The batches of this epoch from this step on, and of all later ones: workers go on over the border."""
         loader = DataLoader(
-            _Samples(self._dataset, self._canvases, self._augmentation, seed),
-            batch_sampler=batches,
-            collate_fn=list,
+            _Samples(self._dataset, self._canvases, self._augmentation),
+            batch_sampler=_Schedule(self, number, start_step),
+            collate_fn=_collate,
             num_workers=self._workers,
+            pin_memory=self._workers > 0 and torch.cuda.is_available(),
             generator=torch.Generator(),  # without one the loader would draw from the global generator
         )
-        for batch in loader:
-            self._count_unreadable({index for sample in batch for index in sample.unreadable})
-            if any(sample.image is None for sample in batch):
-                first = self._dataset.records[0].path
-                raise InputError(f"not one of {len(order)} images can be read (the first is {first})")
-            yield torch.stack([sample.image for sample in batch]), [sample.truth for sample in batch]
+        return iter(loader)
+
+    def _list_keys(self, number: int) -> list[list[_Key]]:
+        """Of each batch of an epoch the samples that are this rank's."""
+        generator = torch.Generator().manual_seed(derive_seed(self._seed, "order", number))
+        order = torch.randperm(len(self._dataset.records), generator=generator).tolist()
+        seed = derive_seed(self._seed, "augment", number)
+        batches = []
+        for step in range(len(self)):
+            share = order[step * self._batch_size + self._rank : (step + 1) * self._batch_size : self._world]
+            canvas = derive_seed(self._seed, "canvas", number, step) % len(self._canvases)
+            batches.append([_Key(index, canvas, seed) for index in share])
+        return batches
 
     def _count_unreadable(self, indices: set[int]) -> None:
         if indices and not self._unreadable:
             path = self._dataset.records[min(indices)].path
             log.warning("%s and perhaps more images cannot be read; others take their place", path)
         self._unreadable |= indices
+
+
+class _Key(NamedTuple):
+    """What a sample depends on: image, canvas (their numbers) and the seed of the epoch's augmentation."""
+
+    image: int
+    canvas: int
+    seed: int
+
+
+class _Schedule:
+    """The keys of all batches from a step of an epoch on, without end."""
+
+    def __init__(self, loader: TrainLoader, number: int, start_step: int) -> None:
+        self._loader, self._number, self._start_step = loader, number, start_step
+
+    def __iter__(self) -> Iterator[list[_Key]]:
+        yield from self._loader._list_keys(self._number)[self._start_step :]
+        for number in count(self._number + 1):
+            yield from self._loader._list_keys(number)
+
+
+class _Batch(NamedTuple):
+    """Images (B, 3, H, W), None where no image of the data set can be read; `unreadable` were met on the way."""
+
+    images: Tensor | None
+    truths: list[Truth]
+    unreadable: tuple[int, ...]
 
 
 class _Sample(NamedTuple):
@@ -117,18 +164,18 @@ class _Sample(NamedTuple):
 
 
 class _Samples(TorchDataset[_Sample]):
-    """One epoch's samples by the index of the image and the number of the canvas."""
+    """Samples by their keys."""
 
-    def __init__(self, dataset: Dataset, canvases: Sequence[Preprocess], augmentation: str, seed: int) -> None:
-        self._records, self._canvases, self._seed = dataset.records, canvases, seed
+    def __init__(self, dataset: Dataset, canvases: Sequence[Preprocess], augmentation: str) -> None:
+        self._records, self._canvases = dataset.records, canvases
         make = AUGMENTATIONS[augmentation]
         self._transforms = [make(preprocess) if make is not None else None for preprocess in canvases]
 
     def __len__(self) -> int:
         return len(self._records)
 
-    def __getitem__(self, key: tuple[int, int]) -> _Sample:
-        index, number = key
+    def __getitem__(self, key: _Key) -> _Sample:
+        index, number, seed = key
         preprocess, transform = self._canvases[number], self._transforms[number]
         unreadable: list[int] = []
         for offset in range(len(self._records)):
@@ -139,6 +186,17 @@ class _Samples(TorchDataset[_Sample]):
                 unreadable.append(candidate)
                 continue
             if transform is not None:
-                canvas, truth = augment(canvas, truth, transform, derive_seed(self._seed, index))
+                canvas, truth = augment(canvas, truth, transform, derive_seed(seed, index))
             return _Sample(normalise_canvas(canvas, preprocess), truth, tuple(unreadable))
         return _Sample(None, Truth(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)), tuple(unreadable))
+
+
+def _collate(samples: list[_Sample]) -> _Batch:
+    """One tensor of a batch's images, made where they are loaded."""
+    images = [sample.image for sample in samples if sample.image is not None]
+    unreadable = {index for sample in samples for index in sample.unreadable}
+    return _Batch(
+        torch.stack(images) if len(images) == len(samples) else None,
+        [sample.truth for sample in samples],
+        tuple(sorted(unreadable)),
+    )

@@ -168,3 +168,14 @@ def test_a_data_set_of_unreadable_images_is_one_clear_line(shapes: Dataset, work
 def test_an_unknown_augmentation_is_refused_with_the_known_ones(shapes: Dataset) -> None:
     with pytest.raises(InputError, match=r"'wild'.*none, light, strong"):
         loader(shapes, augment="wild")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_epochs_in_a_row_are_one_stream_and_the_same_as_each_alone(shapes: Dataset, workers: int) -> None:
+    one, expected = loader(shapes, workers=workers), [list(loader(shapes).epoch(number)) for number in range(4)]
+    assert same(list(one.epoch(0)), expected[0])
+    assert same(list(one.epoch(1)), expected[1]), "goes on in the stream"
+    assert same(list(one.epoch(3)), expected[3]), "is opened anew"
+    begun = one.epoch(0)
+    next(begun)
+    assert same(list(one.epoch(1)), expected[1]) and same(list(begun), expected[0][1:])
