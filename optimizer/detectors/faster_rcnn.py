@@ -9,7 +9,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
-from torchvision.ops import MultiScaleRoIAlign
+from torchvision.ops import MultiScaleRoIAlign, nms
 
 from optimizer.arch.heads import FasterRCNNHead
 from optimizer.arch.spec import ArchSpec
@@ -41,6 +41,49 @@ class WideRPNHead(RPNHead):
             nn.init.zeros_(layer.bias)
 
 
+class ProposalNetwork(RegionProposalNetwork):
+    """torchvision's, which on a GPU suppresses all levels of an image at once.
+
+    torchvision goes level by level where there are many boxes, as in training, and waits for the GPU a dozen times an
+    image. Moved apart by level, the boxes of an image are one set: the same proposals but for rounding of the IoU.
+    """
+
+    def filter_proposals(
+        self,
+        proposals: Tensor,
+        objectness: Tensor,
+        image_shapes: list[tuple[int, int]],
+        num_anchors_per_level: list[int],
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        if proposals.device.type == "cpu":
+            return super().filter_proposals(proposals, objectness, image_shapes, num_anchors_per_level)
+        return self.filter_at_once(proposals, objectness, image_shapes[0], num_anchors_per_level)
+
+    def filter_at_once(
+        self, proposals: Tensor, objectness: Tensor, canvas: tuple[int, int], per_level: list[int]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Of each image at most `post_nms_top_n` boxes (N, 4) and scores (N,), best first.
+
+        Args:
+            proposals: (B, A, 4); objectness: logits (B * A, 1), level by level; canvas: (height, width) of all images.
+        """
+        objectness = objectness.detach().reshape(len(proposals), -1)
+        best = self._get_top_n_idx(objectness, per_level)
+        scores = objectness.gather(1, best).sigmoid().float()
+        boxes = proposals.float().gather(1, best[..., None].expand(-1, -1, 4))
+        boxes = clip_boxes(boxes, canvas[1], canvas[0])
+        counts = [min(self.pre_nms_top_n(), count) for count in per_level]
+        shifts = [torch.full((count, 1), level * (max(canvas) + 1.0)) for level, count in enumerate(counts)]
+        apart = boxes + torch.cat(shifts).to(boxes.device)
+        good = (boxes[..., 2:] - boxes[..., :2] >= self.min_size).all(-1) & (scores >= self.score_thresh)
+        found = []
+        for box, moved, score, is_good in zip(boxes, apart, torch.where(good, scores, -1.0), good):
+            kept = nms(moved, score, self.nms_thresh)  # those that are not good are last, and suppress no good one
+            kept = kept[is_good[kept]][: self.post_nms_top_n()]
+            found.append((box[kept], score[kept]))
+        return [box for box, _ in found], [score for _, score in found]
+
+
 class FasterRCNN(Detector):
     """Two stages: region proposals on P2 to P6, then a box head on RoI features of P2 to P5.
 
@@ -57,7 +100,7 @@ class FasterRCNN(Detector):
         self.backbone = Backbone(arch)
         sizes = tuple((head.anchor_scale * stride,) for stride in head.levels.strides)
         anchors = AnchorGenerator(sizes, (RATIOS,) * len(sizes))
-        self.rpn = RegionProposalNetwork(
+        self.rpn = ProposalNetwork(
             anchors,
             WideRPNHead(width, head.rpn_width, len(RATIOS)),
             fg_iou_thresh=0.7,

@@ -152,7 +152,7 @@ def _train(
             if world.size > 1:  # each step and rank has its own random numbers, of which a checkpoint need not know
                 torch.manual_seed(seed + position.step * world.size + world.rank)
             images = images.to(device, non_blocking=True)
-            truths = [Truth(truth.boxes_xyxy.to(device), truth.labels.to(device)) for truth in truths]
+            truths = _move(truths, device)
             with torch.autocast(device.type, dtype, enabled=dtype is not None):
                 losses = losses_of(images, truths)
             loss = torch.stack(list(losses.values())).sum()
@@ -259,6 +259,14 @@ def _clip(optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, clip_n
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     norm = torch.nn.utils.clip_grad_norm_(parameters, clip_norm or math.inf)
     return bool(torch.isfinite(norm))
+
+
+def _move(truths: list[Truth], device: torch.device) -> list[Truth]:
+    """The same on the device, by two copies whatever the number of images."""
+    counts = [len(truth.labels) for truth in truths]
+    boxes = torch.cat([truth.boxes_xyxy for truth in truths]).to(device)
+    labels = torch.cat([truth.labels for truth in truths]).to(device)
+    return [Truth(*both) for both in zip(boxes.split(counts), labels.split(counts))]
 
 
 def _count(position: _Position, value: float, good: bool, losses: dict[str, Tensor], config: TrainConfig) -> None:
