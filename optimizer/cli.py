@@ -223,10 +223,11 @@ def data_check(
             objects = sum(len(record.labels) for record in dataset.records)
             names = ", ".join(dataset.class_names)
             typer.echo(f"{split}: {len(dataset.records)} images, {objects} objects, classes {names}")
-            for warning in warn_of_problems(dataset):
-                typer.echo(f"warning: {split}: {warning}")
         typer.echo(describe_splits(train, val))
         typer.echo(f"{len(problems)} problem(s)")
+        for split, dataset in (("train", train), ("val", val)):
+            for warning in warn_of_problems(dataset):
+                typer.echo(f"warning: {split}: {warning}")
 
 
 @targets_app.callback()

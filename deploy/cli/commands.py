@@ -134,7 +134,7 @@ def evaluate_bundle(options: argparse.Namespace) -> None:
 
     bundle = _open_runnable(options.bundle)
     dataset = keep_fitting(read_dataset(options.data, options.split))
-    for warning in warn_of_problems(dataset):
+    for warning in warn_of_problems(dataset, options.max_detections):
         report_line(f"warning: {warning}")
     if dataset.problems:
         report_line(f"{dataset.layout}: {summarise_problems(dataset.problems)}")

@@ -73,7 +73,7 @@ def summarise_problems(problems: Iterable[Problem]) -> str:
     return ", ".join(f"{count} {kind} ({action})" for (kind, action), count in counts.most_common()) or "none"
 
 
-def warn_of_problems(dataset: Dataset) -> list[str]:
+def warn_of_problems(dataset: Dataset, max_detections: int = MOST_OBJECTS) -> list[str]:
     """A sentence for what most likely is a mistake: a tenth of the images or more, or more objects than AP looks at."""
     counts = Counter(problem.kind for problem in dataset.problems if problem.kind in OF_IMAGES)
     skipped = sum(count for kind, count in counts.items() if kind not in ("no labels", "labels without image"))
@@ -83,12 +83,12 @@ def warn_of_problems(dataset: Dataset) -> list[str]:
         if count > MANY * total:
             example = next(problem for problem in dataset.problems if problem.kind == kind)
             warnings.append(f"{count} of {total} images: {kind} ({example.action}), as {example.file}")
-    crowded = [record for record in dataset.records if record.counted.sum() > MOST_OBJECTS]
+    crowded = [record for record in dataset.records if record.counted.sum() > max_detections]
     if crowded:
         most = max(int(record.counted.sum()) for record in crowded)
         warnings.append(
-            f"{len(crowded)} images have more than {MOST_OBJECTS} objects, up to {most}: a model gives the best "
-            f"{MOST_OBJECTS}, and AP counts the rest as missed"
+            f"{len(crowded)} images have more than {max_detections} objects, up to {most}: AP looks at the best "
+            f"{max_detections}, and counts the rest as missed (--max-detections of deploy evaluate and adopt)"
         )
     return warnings
 

@@ -13,6 +13,8 @@ from deploy.errors import EngineError, InputError
 
 __all__ = ["Engine", "Int8Style", "TensorSpec"]
 
+LFS_POINTER = b"version https://git-lfs"
+
 
 class TensorSpec(NamedTuple):
     """An input or output: its shape holds None where a dimension is free; dtype is numpy's name ("float32")."""
@@ -149,4 +151,7 @@ def check_model_file(path: str | Path, kind: str) -> Path:
         raise InputError(f"there is no {kind} {path}")
     if path.stat().st_size == 0:
         raise InputError(f"{path} is empty; a {kind} was wanted")
+    with path.open("rb") as file:
+        if file.read(len(LFS_POINTER)) == LFS_POINTER:
+            raise InputError(f"{path} only points to a {kind} in Git LFS: git lfs pull")
     return path

@@ -17,7 +17,6 @@ __all__ = ["OrtEngine"]
 ERRORS_ONLY = 3
 SOURCE_PLACE = re.compile(r"\S+\.(?:cc|h|cpp|cu):\d+ ")
 SIGNATURE_END = re.compile(r"^(?: const)?(?: \[with [^]]*\])?")
-LFS_POINTER = b"version https://git-lfs"
 ADVICE = {  # by words of the runtime's reason
     "Unsupported model IR version": " (a newer onnxruntime reads it, or export it for an older one)",
     "opset": " (a newer onnxruntime may read it, or export it with opset 17)",
@@ -100,7 +99,7 @@ class OrtEngine(Engine):
         try:
             return runtime.InferenceSession(str(self.path), options, providers=[self.provider], enable_fallback=0)
         except Exception as error:  # as in `_run`
-            reason = _shorten(error) + _advise(self.path, str(error))
+            reason = _shorten(error) + next((advice for words, advice in ADVICE.items() if words in str(error)), "")
             raise InputError(f"{self.path} is not a model that ONNX Runtime can load: {reason}") from error
 
 
@@ -138,11 +137,3 @@ def _after_signature(text: str) -> str:
             rest = SIGNATURE_END.sub("", text[position + 1 :]).strip()
             return rest or text
     return text
-
-
-def _advise(path: Path, reason: str) -> str:
-    """What to do about a file that cannot be loaded, as far as its cause is known."""
-    with path.open("rb") as file:
-        if file.read(len(LFS_POINTER)) == LFS_POINTER:
-            return " (the file only points to one in Git LFS: git lfs pull)"
-    return next((advice for words, advice in ADVICE.items() if words in reason), "")
