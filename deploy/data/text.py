@@ -90,7 +90,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
         InputError: as `read_text`; it is not a mapping, or repeats lists or mappings by aliases, by which a small file
             becomes a large one.
     """
-    import yaml
+    try:
+        import yaml
+    except ImportError as error:
+        raise InputError(f"reading {path} needs PyYAML ({error}): python3 -m pip install pyyaml") from error
 
     class Loader(yaml.BaseLoader):
         def compose_node(self, parent: Any, index: Any) -> Any:

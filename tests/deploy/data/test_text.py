@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,10 @@ def test_numbers_with_underscores_are_none() -> None:
     assert as_number("1,5") == 1.5
     with pytest.raises(ValueError, match="2008_11"):
         as_number("2008_11")
+
+
+def test_a_missing_library_is_said_with_how_to_get_it(yolo, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = yolo(["0 0.5 0.5 0.5 0.4\n"])
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    with pytest.raises(InputError, match=r"data\.yaml needs PyYAML.*pip install pyyaml"):
+        read_dataset(folder, "all")
