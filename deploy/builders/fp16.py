@@ -1,7 +1,7 @@
 """FP16 by casts: features and weights of chosen nodes become float16, and a Cast stands at each border.
 
-All but a named trunk stays FP32 here, what passes between two such nodes included. One library's
-converter does not serve, another writes the same once it is told the trunk: benchmarks/reports/fp16-casts_cpu2_2026-11.md.
+All but a named trunk stays FP32 here, what passes between two such nodes included. Of two libraries' converters one
+does not serve, and one writes the same once it is told the trunk (benchmarks/reports/fp16-casts_cpu2_2026-11.md).
 """
 
 from __future__ import annotations
