@@ -81,9 +81,10 @@ def real_data() -> Path:
 
 
 @pytest.fixture
-def board(tmp_path: Path) -> Iterator[Board]:
+def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Board]:
     """A board behind a local sshd."""
     board = Board(tmp_path / "board")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(board.config_home))
     try:
         yield board
     finally:

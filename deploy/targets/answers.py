@@ -10,6 +10,7 @@ import numpy as np
 
 from deploy.detections import Detections
 from deploy.errors import InputError
+from deploy.foreign import make_printable
 from deploy.measuring.measure import Measured
 from deploy.measuring.protocols import get_protocol
 from deploy.measuring.record import PROTOCOL_VERSION, LatencyRecord, MeasurementFailure
@@ -58,7 +59,7 @@ def parse_conditions(answer: Any) -> list[Condition]:
         whole = isinstance(item, list) and len(item) == len(Condition._fields)
         if not whole or not all(isinstance(part, str) for part in item) or item[0] not in STATES:
             raise ValueError("not a list of conditions")
-        conditions.append(Condition(*("".join(char for char in part if char.isprintable())[:300] for part in item)))
+        conditions.append(Condition(*(make_printable(part, 300) for part in item)))
     return conditions
 
 

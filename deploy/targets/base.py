@@ -27,6 +27,7 @@ TEXTS = (
     "link", "engine", "nms", "roi_align", "description", "tensorrt", "host", "python", "cache", "ssh_config", "key",
 )  # fmt: skip
 PRECISIONS = ("fp32", "fp16", "int8")
+OF_THE_USER = ("ssh_config", "port", "key")  # what runs here, and what is shown to whom: no file of others says it
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ class TargetSpec:
             there is no TensorRT, or where the engine is "trt" and an export has to suit all of them.
         host: of the link "ssh", as `ssh` takes it: a name of the user's configuration, or ``user@board``.
         python, cache: the board's interpreter, and the folder there for pushed files.
-        ssh_config, port, key: given to `ssh` as -F, -p and -i; None leaves them to the user's configuration.
+        ssh_config, port, key: given to `ssh` as -F, -p and -i; None leaves them to the user's configuration. Only the
+            user's own hosts file says them: an ssh configuration may name commands that run here.
         mode: "sustained" or "burst" (`deploy.measuring.protocols`). lock_clocks: "never", "auto" (where it can be
             done) or "require" (`deploy.measuring.clocks`); it needs root on the device.
     """
@@ -105,9 +107,16 @@ def parse_target(text: str, origin: str) -> TargetSpec:
     """The spec in the text of a TOML file; ``origin`` names the file in errors.
 
     Raises:
-        InputError: it is no TOML, a key is unknown, or a value is of the wrong kind.
+        InputError: it is no TOML, a key is unknown or for the user's own hosts file, or a value is of the wrong kind.
     """
-    return make_target(load_toml(text, origin), origin)
+    values = load_toml(text, origin)
+    for key in OF_THE_USER:
+        if key in values:
+            raise InputError(
+                f"{origin}: {key} is taken only from your own hosts file, since a target file may come from others; "
+                f"leave host and {key} out of it and write both into detopt/hosts.toml in ~/.config"
+            )
+    return make_target(values, origin)
 
 
 def make_target(values: Mapping[str, Any], origin: str) -> TargetSpec:

@@ -6,20 +6,24 @@ import json
 import os
 import select
 import shlex
+import signal
 import subprocess
-import tempfile
+import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import Enum
 from pathlib import Path
 from typing import IO, Any, Callable, Iterator, Mapping, Sequence
 
 from deploy.errors import BoardError, EngineError
+from deploy.foreign import make_printable
 from deploy.targets.base import TargetSpec
 
-__all__ = ["Channel", "Fault", "connect"]
+__all__ = ["Channel", "Fault", "connect", "describe_connection"]
 
 REPLY_LIMIT = 64 << 20
+NOTES_LIMIT = 10_000  # before an answer
+COMPLAINTS_LIMIT = 1 << 16  # bytes of stderr that are kept, the last ones
 CONNECT_S = 15
 Report = Callable[[str], None]
 
@@ -34,31 +38,68 @@ class Fault(Enum):
     DISK_FULL = "cannot be stored"
 
 
-@contextmanager
-def connect(spec: TargetSpec, words: Sequence[str]) -> Iterator[Channel]:
-    """Run a fixed list of words on the board; the connection ends with the block.
+def describe_connection(spec: TargetSpec, words: Sequence[str]) -> list[str]:
+    """The command line of `ssh` that runs these words on the board.
 
-    The user's own configuration counts. A host whose key is not known is refused, and no password is asked for.
+    The user's own configuration counts, except that nothing of this machine is lent to the board: no agent of keys,
+    no display, no port. A host whose key is not known is refused, and no password is asked for.
     """
-    command = ["ssh", "-T", "-x", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes",
+    command = ["ssh", "-T", "-x", "-a", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes",
                "-o", f"ConnectTimeout={CONNECT_S}", "-o", "ServerAliveInterval=10",
-               "-o", "ServerAliveCountMax=3", "-o", "ClearAllForwardings=yes"]  # fmt: skip
+               "-o", "ServerAliveCountMax=3", "-o", "ClearAllForwardings=yes", "-o", "PermitLocalCommand=no",
+               "-o", "Tunnel=no"]  # fmt: skip
     for option, value in (("-F", spec.ssh_config), ("-p", spec.port), ("-i", spec.key)):
         if value is not None:
             command += [option, str(Path(str(value)).expanduser())]
-    command += ["--", spec.host, " ".join(shlex.quote(word) for word in words)]
-    with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, bufsize=0, start_new_session=True
-        )
-        try:
-            yield Channel(spec.host, process, errors)
-        finally:
-            process.kill()
-            process.wait()
-            for stream in (process.stdin, process.stdout):
-                assert stream is not None
-                stream.close()
+    return [*command, "--", spec.host, " ".join(shlex.quote(word) for word in words)]
+
+
+@contextmanager
+def connect(spec: TargetSpec, words: Sequence[str]) -> Iterator[Channel]:
+    """Run a fixed list of words on the board; the connection, and whatever it started here, ends with the block."""
+    process = subprocess.Popen(
+        describe_connection(spec, words),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        bufsize=0,
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    complaints = _Complaints(process.stderr)
+    try:
+        yield Channel(spec.host, process, complaints)
+    finally:
+        with suppress(ProcessLookupError):  # a ProxyCommand is of the same group, and would outlive `ssh`
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        for stream in (process.stdin, process.stdout):
+            assert stream is not None
+            stream.close()
+        complaints.close()
+
+
+class _Complaints:
+    """What a process writes on stderr: read as it comes, so that it never waits; the last of it is kept."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream, self._kept = stream, b""
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def read(self) -> str:
+        """What came last, once the process has ended."""
+        self._thread.join(1.0)  # a process of another session may hold the other end
+        return self._kept.decode(errors="replace")
+
+    def close(self) -> None:
+        self._thread.join(1.0)
+        if not self._thread.is_alive():
+            self._stream.close()
+
+    def _read(self) -> None:
+        for block in iter(lambda: os.read(self._stream.fileno(), COMPLAINTS_LIMIT), b""):
+            self._kept = (self._kept + block)[-COMPLAINTS_LIMIT:]
 
 
 class Channel:
@@ -69,7 +110,7 @@ class Channel:
         exit_code: of `ssh`, once it ended: 255 is its own, any other the board's. fault: why, where that is known.
     """
 
-    def __init__(self, host: str, process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
+    def __init__(self, host: str, process: subprocess.Popen[bytes], errors: _Complaints) -> None:
         assert process.stdin is not None and process.stdout is not None
         self._host, self._process, self._errors = host, process, errors
         self._input, self._output = process.stdin, process.stdout
@@ -89,20 +130,21 @@ class Channel:
     def read_result(self, limit_s: float, report: Report = lambda line: None) -> Any:
         """The result in the next answer that is no note; an `EngineError` where it is the model that fails."""
         deadline = time.monotonic() + limit_s
-        while True:
+        for _ in range(NOTES_LIMIT):
             try:
                 answer = json.loads(self._read_line(deadline).decode())
             except (ValueError, RecursionError) as error:
                 raise self.fail("an answer that is no JSON") from error
             if isinstance(answer, dict) and isinstance(answer.get("note"), str):
-                report(answer["note"][:500])
+                report(make_printable(answer["note"]))
             elif isinstance(answer, dict) and answer.get("ok") is True and "result" in answer:
                 return answer["result"]
             elif isinstance(answer, dict) and answer.get("ok") is False:
-                failure = self.fail(str(answer.get("error"))[:2000])
+                failure = self.fail(make_printable(str(answer.get("error")), 2000))
                 raise EngineError(str(failure)) if answer.get("of_model") is True else failure
             else:
                 raise self.fail("an answer that makes no sense")
+        raise self.fail(f"{NOTES_LIMIT} notes and no answer")
 
     def write(self, content: bytes, limit_s: float) -> None:
         """Send all of it in time."""
@@ -143,8 +185,7 @@ class Channel:
             self.exit_code = self._process.wait(CONNECT_S)
         except subprocess.TimeoutExpired:
             return "the connection was closed"
-        self._errors.seek(0)
-        lines = [line for line in self._errors.read(1 << 16).decode(errors="replace").splitlines() if line.strip()]
-        words = "".join(char for char in (lines or ["no message"])[-1] if char.isprintable())[:500]
+        lines = [line for line in self._errors.read().splitlines() if line.strip()]
+        words = make_printable((lines or ["no message"])[-1])
         self.fault = next((fault for fault in Fault if fault.value in words), None)
         return f"the connection ended with {self.exit_code}: {words}"

@@ -23,7 +23,9 @@ def find_hosts_file() -> Path:
 
 
 def apply_host(spec: TargetSpec, host: str = "") -> TargetSpec:
-    """The target with the host that is given, else its own, else what the user's hosts file says of it.
+    """The target with the host that is given, else its own, else the one of the user's hosts file.
+
+    The rest of what that file says of the target holds for that host alone.
 
     Raises:
         InputError: the target is this machine and a host is given, it has none, or the file is wrong.
@@ -32,10 +34,8 @@ def apply_host(spec: TargetSpec, host: str = "") -> TargetSpec:
         if host:
             raise InputError(f"target {spec.name!r} is this machine; --host goes with a target that ssh reaches")
         return spec
-    if host:
-        spec = replace(spec, host=host)
-    elif not spec.host:
-        spec = replace(spec, **_read_host(spec.name))
+    host, known = host or spec.host, _read_host(spec.name)
+    spec = replace(spec, **known) if host in ("", known.get("host")) else replace(spec, host=host)
     if not spec.host:
         raise InputError(
             f"target {spec.name!r} is a board, and no host is named: give --host user@board, or write into "

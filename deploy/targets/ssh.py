@@ -16,6 +16,7 @@ from deploy.data.images import ImageFile
 from deploy.detections import Detections
 from deploy.errors import BoardError, InputError
 from deploy.files import hash_file
+from deploy.foreign import make_printable
 from deploy.measuring.measure import Measured
 from deploy.measuring.protocols import get_protocol
 from deploy.measuring.request import MeasuringRequest, Setup
@@ -187,6 +188,8 @@ class SshTarget:
         missing, lacks = (hello.get(key) if isinstance(hello, dict) else None for key in ("missing", "lacks"))
         if not isinstance(missing, list) or not isinstance(lacks, list) or not set(map(str, missing)) <= set(files):
             raise channel.fail("an answer that makes no sense")
+        if len(set(map(str, missing))) != len(missing):  # each file is sent once
+            raise channel.fail("an answer that makes no sense")
         assert isinstance(hello, dict)
         if not lacks:
             for digest in missing:
@@ -203,5 +206,5 @@ class SshTarget:
 
 
 def _explain_lack(name: Any) -> Condition:
-    name = str(name)[:80]
+    name = make_printable(str(name), 80)
     return Condition("missing", name, "the board's Python lacks it", INSTALL.get(name, ""))

@@ -83,8 +83,11 @@ def test_the_agent_answers_and_the_runtime_detects(
 
 @pytest.mark.ssh
 @needs_sshd
-def test_it_is_measured_on_over_ssh(python: str, tiny_bundle: Bundle, tmp_path: Path) -> None:
+def test_it_is_measured_on_over_ssh(
+    python: str, tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     board = Board(tmp_path / "board", python)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(board.config_home))
     try:
         assert describe_conditions("loopback", board.target.check())[0] == "target loopback: works"
         record = board.target.measure({"a": tiny_bundle}, protocol="quick")["a"]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,22 @@ def test_a_package_in_the_current_folder_is_not_taken_for_ours(
     (tmp_path / "deploy" / "__init__.py").write_text("raise SystemExit('another deploy')")
     monkeypatch.chdir(tmp_path)
     assert ask("echo", 1)[0] == 1
+
+
+@pytest.mark.parametrize("place", ["", ".", "below", "{own}:", ":{own}", "{own}::{own}"])
+def test_no_place_of_the_python_path_is_the_current_folder(
+    ask: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    (tmp_path / "below").mkdir()
+    for folder in (tmp_path, tmp_path / "below"):
+        for name in ("sitecustomize", "json", "deploy"):
+            (folder / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    own = os.environ["PYTHONPATH"]
+    monkeypatch.setenv("PYTHONPATH", place.format(own=own))
+    monkeypatch.chdir(tmp_path)
+    with suppress(RuntimeError):  # without its own place, this file is not found
+        ask_child(f"{TASKS}:echo", 1, lambda message: None)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_it_ends_with_its_parent(ask: Callable[..., Any], tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A board: OpenSSH's own sshd on a loopback port, with keys of this test, and the target file that reaches it."""
+"""A board: OpenSSH's own sshd on a loopback port, with keys of this test, a target file and a hosts file to reach it."""
 
 from __future__ import annotations
 
@@ -45,16 +45,20 @@ class Board:
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(exist_ok=True)
         self.host = f"{getpass.getuser()}@127.0.0.1"
-        self.way = (
+        way = (
             f'port = {self.port}\npython = "{python}"\ncache = "{self.cache}"\nssh_config = "{folder}/config"\n'
             f'key = "{folder}/user"\n'
         )
         self.file = folder / "ssh-loopback.toml"
-        self.file.write_text(f'name = "loopback"\nlink = "ssh"\nthreads = 1\nhost = "{self.host}"\n{self.way}')
+        self.file.write_text('name = "loopback"\nlink = "ssh"\nthreads = 1\n')
+        self.config_home = folder / "config-home"
+        (self.config_home / "detopt").mkdir(parents=True)
+        (self.config_home / "detopt" / "hosts.toml").write_text(f'[loopback]\nhost = "{self.host}"\n{way}')
         self.start()
 
     @property
     def target(self) -> SshTarget:
+        assert os.environ["XDG_CONFIG_HOME"] == str(self.config_home), "where the user's hosts file is"
         target = get_target(str(self.file))
         assert isinstance(target, SshTarget)
         return target

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -24,6 +25,7 @@ from deploy.errors import BoardError, EngineError
 from deploy.evaluate import evaluate_artefact
 from deploy.files import hash_file
 from deploy.targets import Condition, describe_conditions
+from deploy.targets.channel import connect
 from deploy.targets.ssh import SshTarget
 
 pytestmark = [pytest.mark.ssh, needs_sshd]
@@ -213,6 +215,10 @@ echo '{"ok": true, "result": "stored"}'; read request"""
         ("echo rubbish", "connecting failed: an answer that is no JSON"),
         ("echo '[1]'", "connecting failed: an answer that makes no sense"),
         ("""echo '{"ok": true, "result": {"missing": ["../etc"], "lacks": []}}'""", "starting failed: an answer that"),
+        ("""read request; echo "$request" | $PYTHON -c 'import json; files = list(json.loads(input())["files"])
+print(json.dumps({"ok": True, "result": {"missing": files * 50, "lacks": []}}))'""", "starting failed: an answer that"),
+        ("""yes '{"note": "flood"}'""", "connecting failed: 10000 notes and no answer"),
+        ("""printf '\\033]0;title\\007\\033[2J' >&2; exit 3""", r"ended with 3: \\x1b\]0;title\\x07\\x1b"),
         ("exit 3", "connecting failed: the connection ended with 3"),
         (f"{HAVE_ALL}; echo rubbish", "measuring failed: an answer that is no JSON"),
         (f"{HAVE_ALL}; tr '\\0' a </dev/zero", "measuring failed: an answer of more than 1 MiB"),
@@ -227,6 +233,24 @@ def test_a_board_that_answers_wrongly_is_one_clear_error(
     monkeypatch.setattr("deploy.targets.channel.REPLY_LIMIT", 1 << 20)
     with pytest.raises(BoardError, match=words):
         board.replace_python(script).measure({"a": tiny_bundle}, protocol="quick")
+
+
+def test_what_a_board_complains_is_bounded(board: Board, tiny_bundle: Bundle) -> None:
+    script = "head -c 20000000 /dev/zero | tr '\\0' a >&2; exit 3"
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(BoardError, match="ended with 3: a{500}$"):
+        board.replace_python(script).measure({"a": tiny_bundle}, protocol="quick")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 10_000  # KiB
+
+
+def test_what_a_connection_started_here_ends_with_it(board: Board) -> None:
+    """A `ProxyCommand` of the user's own, which listens to nobody."""
+    pid = board.folder / "pid"
+    config = board.folder / "config"
+    config.write_text(config.read_text() + f"  ProxyCommand echo $$ >{pid}; trap '' HUP; exec sleep 600\n")
+    with connect(board.target.spec, ["true"]):
+        wait_for(lambda: pid.exists() and pid.read_text(), "the ProxyCommand")
+    wait_for(lambda: not Path("/proc", pid.read_text().strip()).exists(), "its end", seconds=5)
 
 
 def test_a_full_disk_is_one_clear_error_and_leaves_nothing(board: Board, tiny_bundle: Bundle) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from deploy.errors import InputError
 from deploy.measuring.protocols import MODES
 from deploy.targets import TARGETS, Condition, describe_conditions, read_target, require_working
 from deploy.targets.base import PRECISIONS
+from deploy.targets.channel import describe_connection
 from deploy.targets.hosts import find_hosts_file
 
 
@@ -70,7 +73,8 @@ def test_the_users_hosts_file_says_which_board_it_is(tmp_path: Path) -> None:
     assert (spec.host, spec.port, spec.python) == ("user@10.0.0.7", 2222, "venv/bin/python")
     assert get_target(str(path), "other").spec == TargetSpec("board", "ssh", host="other")
     path.write_text('name = "board"\nlink = "ssh"\nhost = "its-own"\n')
-    assert get_target(str(path)).spec.host == "its-own"
+    assert get_target(str(path)).spec == TargetSpec("board", "ssh", host="its-own"), "my key is for my board"
+    assert get_target(str(path), "user@10.0.0.7").spec.port == 2222, "the same board, named by hand"
 
 
 @pytest.mark.parametrize(
@@ -82,6 +86,7 @@ def test_the_users_hosts_file_says_which_board_it_is(tmp_path: Path) -> None:
         ("[board]\nhost = 3", "host is a text"),
         ('[board]\nhost = "-oProxyCommand=true"', "not taken as host"),
         ('[other]\nhost = "b"', "no host is named"),
+        ('[board]\nhost = "b"\nport = 70000', "port is a number"),
     ],
 )
 def test_a_wrong_hosts_file_is_one_clear_line(tmp_path: Path, text: str, words: str) -> None:
@@ -99,6 +104,23 @@ def test_a_host_that_ssh_might_take_for_something_else_is_refused(tmp_path: Path
     path.write_text('name = "board"\nlink = "ssh"\n')
     with pytest.raises(InputError, match="not taken as host"):
         get_target(str(path), host)
+
+
+@pytest.mark.skipif(shutil.which("ssh") is None, reason="needs ssh: install openssh-client")
+def test_nothing_of_this_machine_is_lent_to_a_board(tmp_path: Path) -> None:
+    """In the words of `ssh` itself, whatever the user's configuration allows elsewhere."""
+    config = tmp_path / "config"
+    config.write_text(
+        "Host *\n  ForwardAgent yes\n  ForwardX11 yes\n  StrictHostKeyChecking no\n  BatchMode no\n  Tunnel yes\n"
+        "  PermitLocalCommand yes\n  LocalCommand touch ran\n  LocalForward 8080 localhost:80\n"
+    )
+    program, *words = describe_connection(TargetSpec("x", "ssh", host="board", ssh_config=str(config)), ["true"])
+    shown = subprocess.run([program, "-G", *words], capture_output=True, text=True, check=True).stdout
+    said = dict(line.split(" ", 1) for line in shown.splitlines())
+    assert said["stricthostkeychecking"] in ("yes", "true") and said["batchmode"] == "yes"
+    for forbidden in ("forwardagent", "forwardx11", "permitlocalcommand", "tunnel"):
+        assert said[forbidden] in ("no", "false"), forbidden
+    assert said["clearallforwardings"] == "yes"
 
 
 def test_this_machine_has_no_host() -> None:
@@ -131,7 +153,9 @@ def test_a_file_describes_a_target(tmp_path: Path) -> None:
         ('name = "x"\nlink = "ssh"', "no host is named: give --host"),
         ('name = "x"\nlink = "ssh"\nhost = "-oProxyCommand=true"', "not taken as host"),
         ('name = "x"\nlink = "ssh"\nhost = "b"\npython = "python3;true"', "not taken as python"),
-        ('name = "x"\nport = 70000', "port is a number"),
+        ('name = "x"\nlink = "ssh"\nhost = "b"\nport = 70000', "port is taken only from your own hosts file"),
+        ('name = "x"\nlink = "ssh"\nssh_config = "evil"', "ssh_config is taken only from your own hosts file"),
+        ('name = "x"\nkey = "~/.ssh/id_ed25519"', "key is taken only from your own hosts file"),
         ('name = "x"\nengine = "abacus"', "the engine 'abacus'; this release has: .*ort"),
         ('name = "x"\nnms = "fast"', "the nms 'fast'; this release has: matrix, op, raw"),
         ('name = "x"\nroi_align = "fast"', "the roi_align 'fast'; this release has: grid, op"),
