@@ -1,4 +1,4 @@
-"""A board: OpenSSH's own sshd on a loopback port, with keys of this test, a target file and a hosts file to reach it."""
+"""A board: OpenSSH's own sshd on a loopback port, keys of this test, a target file and a hosts file to reach it."""
 
 from __future__ import annotations
 
