@@ -145,11 +145,11 @@ def describe_child(statement: str, *arguments: str) -> list[str]:
 def describe_environment() -> dict[str, str]:
     """This process's environment, in which a child finds this very package.
 
-    Of ``PYTHONPATH`` its absolute places stay: any other, an empty one too, is the current folder or one below it, where
-    a child would import what lies there, a ``sitecustomize.py`` before anything else.
+    Of ``PYTHONPATH`` its absolute places stay: any other, an empty one too, is the current folder or one below it,
+    where a child would import what lies there, a ``sitecustomize.py`` before anything else.
     """
-    package = os.path.abspath(str(Path(__file__).parents[1]))  # a folder, or detect.pyz itself
-    paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if os.path.isabs(path)]
+    package = str(Path(__file__).resolve().parents[1])  # a folder, or detect.pyz itself
+    paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if Path(path).is_absolute()]
     return {**os.environ, "PYTHONPATH": os.pathsep.join([package, *paths])}
 
 

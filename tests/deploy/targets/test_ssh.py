@@ -238,7 +238,7 @@ def test_a_board_that_answers_wrongly_is_one_clear_error(
 def test_what_a_board_complains_is_bounded(board: Board, tiny_bundle: Bundle) -> None:
     script = "head -c 20000000 /dev/zero | tr '\\0' a >&2; exit 3"
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(BoardError, match="ended with 3: a{500}$"):
+    with pytest.raises(BoardError, match=r"ended with 3: a{500}$"):
         board.replace_python(script).measure({"a": tiny_bundle}, protocol="quick")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 10_000  # KiB
 
