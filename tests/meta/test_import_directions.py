@@ -60,14 +60,14 @@ ARROWS = {
     "deploy": {
         "": {"builders", "bundles", "detections", "engines", "measuring", "pipeline", "targets"},
         "cli": {
-            *("builders", "bundles", "convert", "data", "detections", "engines", "errors", "evaluate", "measuring"),
-            *("pipeline", "targets"),
+            *("builders", "bundles", "convert", "data", "detections", "engines", "errors", "evaluate", "foreign"),
+            *("measuring", "pipeline", "targets"),
         },
         "convert": {"builders", "bundles", "data", "engines", "errors", "evaluate", "pipeline", "targets"},
         "evaluate": {"data", "detections", "errors", "pipeline", "targets"},
         "targets": {
-            *("builders", "bundles", "child", "data", "detections", "engines", "errors", "files", "measuring"),
-            *("pipeline", "sensors", "toml"),
+            *("builders", "bundles", "child", "data", "detections", "engines", "errors", "files", "foreign"),
+            *("measuring", "pipeline", "sensors", "toml"),
         },
         "measuring": {"builders", "child", "engines", "errors", "files", "pipeline", "sensors"},
         "bundles": {"data", "engines", "errors", "files", "pipeline", "toml"},
@@ -81,11 +81,14 @@ ARROWS = {
         "video": {"errors"},
         "toml": {"errors"},
         "files": set(),
+        "foreign": set(),
         "detections": set(),
         "errors": set(),
     },
 }
-USES_DEPLOY = {*("cli", "cost", "data", "errors", "handover", "report", "run", "store", "supernet", "train", "trials")}
+USES_DEPLOY = {
+    *("cli", "cost", "data", "errors", "handover", "progress", "report", "run", "store", "supernet", "train", "trials")
+}
 NO_TORCH = ("optimizer/arch", "optimizer/search", "optimizer/store", "optimizer/report")
 
 
