@@ -18,9 +18,10 @@ class Backbone(nn.Module):
 
     def __init__(self, arch: ArchSpec) -> None:
         super().__init__()
-        self.body = BODIES[arch.body.kind](arch.body)
         self._neck = arch.neck.kind
-        self.add_module(self._neck, NECKS[self._neck](arch))
+        build_neck = NECKS[self._neck](arch)  # before the body: a seed's first weights are those of version 0.1.0
+        self.body = BODIES[arch.body.kind](arch.body)
+        self.add_module(self._neck, build_neck())
 
     def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
         maps: OrderedDict[str, Tensor] = self.get_submodule(self._neck)(self.body(images))

@@ -11,7 +11,7 @@ from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, LastLevelMaxP
 
 from optimizer.arch.spec import ArchSpec
 
-__all__ = ["Fpn"]
+__all__ = ["Fpn", "prepare_fpn"]
 
 COARSER: Mapping[str, Callable[[int], ExtraFPNBlock]] = {
     "pool": lambda width: LastLevelMaxPool(),
@@ -22,13 +22,24 @@ COARSER: Mapping[str, Callable[[int], ExtraFPNBlock]] = {
 class Fpn(FeaturePyramidNetwork):
     """A pyramid that takes all of a body's maps and leaves out those that are finer than the head's."""
 
-    def __init__(self, arch: ArchSpec) -> None:
-        body_maps, levels, width = arch.body_maps, arch.head.levels, arch.maps[0].width
-        self._chosen = [str(index) for index in arch.neck.name_readers(body_maps, levels)]
-        widths = [body_maps[int(name)].width for name in self._chosen]
-        extra = COARSER[levels.coarser](width) if len(levels.strides) > len(widths) else None
-        super().__init__(widths, width, extra_blocks=extra)
+    def __init__(self, arch: ArchSpec, coarser: ExtraFPNBlock | None) -> None:
+        self._chosen = _choose_maps(arch)
+        widths = [arch.body_maps[int(name)].width for name in self._chosen]
+        super().__init__(widths, arch.maps[0].width, extra_blocks=coarser)
 
     def forward(self, x: Mapping[str, Tensor]) -> OrderedDict[str, Tensor]:
         pyramid: OrderedDict[str, Tensor] = super().forward(OrderedDict((name, x[name]) for name in self._chosen))
         return pyramid
+
+
+def prepare_fpn(arch: ArchSpec) -> Callable[[], Fpn]:
+    """Draws the first weights of the levels that are coarser than the body's maps; called, the rest."""
+    levels = arch.head.levels
+    made = len(levels.strides) > len(_choose_maps(arch))
+    coarser = COARSER[levels.coarser](arch.maps[0].width) if made else None
+    return lambda: Fpn(arch, coarser)
+
+
+def _choose_maps(arch: ArchSpec) -> list[str]:
+    """Names of the body's maps that the pyramid reads."""
+    return [str(index) for index in arch.neck.name_readers(arch.body_maps, arch.head.levels)]
