@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import fcntl
 import hashlib
 import os
 import secrets
 import shutil
+import stat
 import time
+import weakref
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Callable, Iterator
 
-__all__ = ["LockBusy", "hash_file", "replace_file", "replace_folder", "take_lock", "wait_for_lock", "write_file"]
+__all__ = [
+    "LockBusy",
+    "hash_file",
+    "open_to_append",
+    "replace_file",
+    "replace_folder",
+    "take_lock",
+    "wait_for_lock",
+    "write_file",
+]
 
 PART = ".part"  # how the name of a file ends that is being written
 POLL_S = 0.1
+ONE_PLACE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # no link is followed, no pipe waited for, no child given it
+AT_CURRENT_FOLDER, EXCHANGE = -100, 2  # of renameat2
 
 
 def hash_file(path: Path) -> str:
@@ -56,24 +71,51 @@ def replace_file(path: Path, mode: int = 0o666) -> Iterator[Path]:
 
 @contextmanager
 def replace_folder(folder: Path) -> Iterator[Path]:
-    """A new, empty folder to fill; once the block ends its files are flushed and it is renamed to ``folder``.
+    """A new, empty folder to fill; once the block ends its files are flushed and it takes the place of ``folder``.
 
-    A folder that is there already steps aside first and is removed last. If the block raises, it stays as it was.
+    A folder that is there already and the new one change places in one step, where the system can do that, so that
+    there is one at any moment; the old one is removed last. Writers of one folder take turns, and the last one's stays.
+    If the block raises, the old one stays as it was. If ``folder`` is a link, what it points at is replaced.
     """
+    if folder.is_symlink():
+        folder = folder.resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _hold_aside(folder, Path.mkdir) as aside, _hold_aside(folder, Path.mkdir) as old:
+    with _hold_aside(folder, Path.mkdir) as aside:
         yield aside
         for path in (*aside.rglob("*"), aside):
-            _flush(path)
-        if folder.exists():
-            folder.rename(old)  # over an empty folder
-        try:
-            aside.rename(folder)
-        except OSError:
-            if not folder.exists() and any(old.iterdir()):
-                old.rename(folder)
-            raise
+            if not path.is_symlink():
+                _flush(path)
+        with _locked(folder.parent):
+            if folder.exists():
+                _exchange(aside, folder)
+            else:
+                aside.rename(folder)
         _flush(folder.parent)
+
+
+def open_to_append(path: Path) -> int:
+    """A descriptor that writes at the end of a file, which is made if it is not there.
+
+    Raises:
+        OSError: the file is a link, or no plain file.
+    """
+    descriptor = os.open(str(path), os.O_WRONLY | os.O_APPEND | os.O_CREAT | ONE_PLACE, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "no plain file", str(path))
+    return descriptor
+
+
+_held: weakref.WeakSet[BinaryIO] = weakref.WeakSet()  # locks of this process
+
+
+def _let_go() -> None:
+    """A forked child has its own descriptors of this process's locks, which would outlive the holder."""
+    for file in list(_held):
+        file.close()
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 class LockBusy(Exception):
@@ -84,17 +126,27 @@ class LockBusy(Exception):
         self.holder = holder
 
 
-def take_lock(path: Path) -> BinaryIO:
+def take_lock(path: Path, *, for_all_users: bool = False) -> BinaryIO:
     """Lock a file, which is made if it is not there; the lock is free again once the result is closed.
 
-    The system closes it when this process ends, however it ends. A child that inherits the file descriptor keeps the
-    lock for as long as it lives.
+    The system closes it when this process ends, however it ends. A child that is handed the file descriptor (the
+    ``pass_fds`` of `subprocess`) keeps the lock for as long as it lives; one that is forked does not.
+
+    Args:
+        for_all_users: whether every user may take it, whatever the mask of the one whose process made the file.
 
     Raises:
         LockBusy: another process holds it.
-        OSError: the file cannot be opened, or is a link.
+        OSError: the file cannot be opened, or is a link or no plain file.
     """
     file = open(str(path), "rb", buffering=0, opener=_open_lock)  # noqa: SIM115 (the caller closes it)
+    status = os.fstat(file.fileno())
+    if not stat.S_ISREG(status.st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "no plain file", str(path))
+    if for_all_users and status.st_uid == os.geteuid() and status.st_mode & 0o666 != 0o666:
+        os.fchmod(file.fileno(), 0o666)
+    _held.add(file)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -110,7 +162,11 @@ def take_lock(path: Path) -> BinaryIO:
 
 
 def wait_for_lock(
-    path: Path, timeout_s: float = float("inf"), report: Callable[[str], None] = lambda holder: None
+    path: Path,
+    timeout_s: float = float("inf"),
+    report: Callable[[str], None] = lambda holder: None,
+    *,
+    for_all_users: bool = False,
 ) -> BinaryIO:
     """`take_lock`, once whoever holds it has finished.
 
@@ -123,7 +179,7 @@ def wait_for_lock(
     deadline, waited_for = time.monotonic() + timeout_s, ""
     while True:
         try:
-            return take_lock(path)
+            return take_lock(path, for_all_users=for_all_users)
         except LockBusy as busy:
             if time.monotonic() >= deadline:
                 raise
@@ -161,7 +217,7 @@ def _hold_aside(path: Path, make: Callable[[Path], None]) -> Iterator[Path]:
 
 def _remove_if_unlocked(leftover: Path) -> None:
     try:
-        descriptor = os.open(str(leftover), os.O_RDONLY | os.O_NOFOLLOW)
+        descriptor = os.open(str(leftover), os.O_RDONLY | ONE_PLACE)
     except OSError:
         return  # gone, another user's, or a link: none of ours
     try:
@@ -180,6 +236,32 @@ def _remove(path: Path) -> None:
         path.unlink()
 
 
+def _exchange(aside: Path, folder: Path) -> None:
+    """Let two folders change places, in one step where the C library and the file system can."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    places = (AT_CURRENT_FOLDER, os.fsencode(str(aside)), AT_CURRENT_FOLDER, os.fsencode(str(folder)))
+    if rename is not None and rename(*places, EXCHANGE) == 0:
+        return
+    with _hold_aside(folder, Path.mkdir) as old:
+        folder.rename(old)  # over an empty folder
+        try:
+            aside.rename(folder)
+        except OSError:
+            old.rename(folder)
+            raise
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One holder of a folder at a time; it leaves nothing in it."""
+    descriptor = os.open(str(folder), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _flush(path: Path) -> None:
     """Have the system write a file or folder to the disk."""
     descriptor = os.open(str(path), os.O_RDONLY | os.O_NOFOLLOW)
@@ -192,9 +274,9 @@ def _flush(path: Path) -> None:
 def _open_lock(path: str, flags: int) -> int:
     """Open for reading and writing; another user's file for reading alone, which is enough to lock it."""
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        return os.open(path, os.O_RDWR | os.O_CREAT | ONE_PLACE, 0o666)
     except PermissionError as error:
         try:
-            return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            return os.open(path, os.O_RDONLY | ONE_PLACE)
         except FileNotFoundError:
             raise error from None

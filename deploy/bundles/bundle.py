@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any, Mapping
 
 from deploy.bundles.archive import write_archive
+from deploy.bundles.external_data import has_external_data
 from deploy.errors import DeployError, InputError
 from deploy.files import hash_file, replace_folder
 from deploy.pipeline.model import ModelSource
@@ -126,7 +127,8 @@ def write_bundle(
     ``extra_files`` maps names in the bundle to files to copy. `detect.pyz`, the runtime, is always added.
 
     Raises:
-        InputError: the folder exists and is no bundle, or a name of ``extra_files`` is taken or leaves the folder.
+        InputError: the folder exists and is no bundle, a name of ``extra_files`` is taken or leaves the folder, or the
+            model keeps tensors in other files.
         DeployError: the disk is full or not writable; nothing is left behind.
     """
     folder = Path(folder)
@@ -139,6 +141,8 @@ def write_bundle(
     for name in extra_files:
         if name in (MODEL_FILE, ARCHIVE_FILE, MANIFEST_FILE) or not _stays_inside(name):
             raise InputError(f"{name!r} cannot be the name of an extra file in a bundle")
+    if model_path.is_file():
+        _refuse_external_data(model_path)
     try:
         with replace_folder(folder) as aside:
             for name, source in {MODEL_FILE: model_path, **extra_files}.items():
@@ -158,8 +162,10 @@ def write_bundle(
 def open_bundle(path: str | Path) -> Bundle:
     """The bundle in a folder (or beside a `bundle.json`), after every hash was compared.
 
+    Other files in the folder, such as images, take no part: the model may not keep tensors in files beside it.
+
     Raises:
-        InputError: it is none, is incomplete, was altered, or has another schema version.
+        InputError: it is none, is incomplete, was altered, has another schema version, or a file of it is a link.
     """
     folder = Path(path).parent if Path(path).name == MANIFEST_FILE else Path(path)
     if not folder.exists():
@@ -185,8 +191,21 @@ def open_bundle(path: str | Path) -> Bundle:
             raise InputError(f"{folder / MANIFEST_FILE}: the file name {name!r} leaves the bundle")
         if not (folder / name).is_file():
             raise InputError(f"the bundle {folder} is incomplete: {name} is missing")
+        if (folder / name).resolve() != folder.resolve() / name:
+            raise InputError(
+                f"the bundle {folder} is not whole: {name} is, or is reached by, a link; copy the file itself"
+            )
         _compare(folder, name, hash_file(folder / name), digest)
+    _refuse_external_data(folder / MODEL_FILE)
     return Bundle(folder, manifest)
+
+
+def _refuse_external_data(model: Path) -> None:
+    if has_external_data(model):
+        raise InputError(
+            f"{model} keeps tensors in other files, which its hash does not cover; write it as one file: "
+            "onnx.save(onnx.load(path), path, save_as_external_data=False)"
+        )
 
 
 def _hash_content(content: Mapping[str, Any]) -> str:

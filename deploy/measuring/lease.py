@@ -30,7 +30,10 @@ def lease_device(
     path = Path(tempfile.gettempdir()) / LOCK
     try:
         lock = wait_for_lock(
-            path, timeout_s, lambda holder: report(f"waiting for process {holder}, which measures on {target}")
+            path,
+            timeout_s,
+            lambda holder: report(f"waiting for process {holder}, which measures on {target}"),
+            for_all_users=True,
         )
     except LockBusy as busy:
         raise MeasurementError(

@@ -11,7 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from deploy.files import LockBusy, hash_file, replace_file, replace_folder, take_lock, wait_for_lock, write_file
+from deploy.files import (
+    LockBusy,
+    hash_file,
+    open_to_append,
+    replace_file,
+    replace_folder,
+    take_lock,
+    wait_for_lock,
+    write_file,
+)
 
 KILLED_WHILE_WRITING = """
 import os, signal, sys
@@ -115,3 +124,91 @@ def test_a_link_is_no_lock(tmp_path: Path) -> None:
     with pytest.raises(OSError):
         take_lock(tmp_path / "lock")
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_link_to_a_folder_stays_and_what_it_points_at_is_replaced(tmp_path: Path) -> None:
+    real = tmp_path / "elsewhere" / "real"
+    (tmp_path / "a").symlink_to(real)
+    for name in ("one", "two"):
+        with replace_folder(tmp_path / "a") as aside:
+            (aside / name).touch()
+    assert (tmp_path / "a").is_symlink() and [path.name for path in real.iterdir()] == ["two"]
+    assert list(real.parent.iterdir()) == [real]
+
+
+REPLACING = """
+import sys; from pathlib import Path; from deploy.files import replace_folder
+for number in range(15):
+    with replace_folder(Path(sys.argv[1])) as aside:
+        (aside / "content").write_text("whole")
+"""
+
+
+@pytest.mark.parametrize("way", ["at once", "by two renames"])
+def test_writers_of_one_folder_all_succeed_and_a_reader_always_finds_one(tmp_path: Path, way: str) -> None:
+    folder = tmp_path / "a"
+    with replace_folder(folder) as aside:
+        (aside / "content").write_text("whole")
+    without = "import ctypes; ctypes.CDLL = lambda *a, **k: None\n" if way != "at once" else ""
+    words = [sys.executable, "-c", without + REPLACING, str(folder)]
+    writers = [subprocess.Popen(words) for _ in range(2)]
+    while any(writer.poll() is None for writer in writers):
+        assert way != "at once" or folder.exists()
+    assert [writer.returncode for writer in writers] == [0, 0]
+    assert list(tmp_path.iterdir()) == [folder] and (folder / "content").read_text() == "whole"
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_only_a_plain_file_is_appended_to(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "log"
+    if kind == "link":
+        path.symlink_to(tmp_path / "elsewhere")
+    else:
+        os.mkfifo(path)
+    with pytest.raises(OSError):
+        os.close(open_to_append(path))
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_what_is_appended_comes_last(tmp_path: Path) -> None:
+    for text in (b"one", b"two"):
+        descriptor = open_to_append(tmp_path / "log")
+        os.write(descriptor, text)
+        os.close(descriptor)
+    assert (tmp_path / "log").read_bytes() == b"onetwo"
+
+
+def test_a_pipe_is_no_lock(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "lock")
+    with pytest.raises(OSError, match="no plain file"):
+        take_lock(tmp_path / "lock")
+
+
+def test_a_lock_for_all_users_is_theirs_whatever_the_first_ones_mask(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        take_lock(tmp_path / "ours", for_all_users=True).close()
+        take_lock(tmp_path / "mine").close()
+    finally:
+        os.umask(before)
+    assert (tmp_path / "ours").stat().st_mode & 0o777 == 0o666 and (tmp_path / "mine").stat().st_mode & 0o777 == 0o600
+
+
+FORKING = "pid = os.fork() or time.sleep(60); print(pid, flush=True); input()"
+
+
+def test_a_forked_child_does_not_keep_the_lock_of_its_parent(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    words = [sys.executable, "-c", "import os, time; " + HOLDING.format(FORKING), str(path)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        child = int(holder.stdout.readline())
+        with pytest.raises(LockBusy):
+            take_lock(path)
+        holder.kill()
+        holder.wait()
+        try:
+            os.kill(child, 0)
+            wait_for_lock(path, 2).close()
+        finally:
+            os.kill(child, signal.SIGKILL)

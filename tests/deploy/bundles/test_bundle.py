@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import onnx
 import pytest
 
 from deploy import Bundle, BundleManifest, Selection, open_bundle, write_bundle
+from deploy.bundles.external_data import has_external_data
 from deploy.errors import DeployError, InputError
 from deploy.files import hash_file
 
@@ -19,6 +22,13 @@ def rewrite(bundle: Bundle, **changes: object) -> None:
     path = bundle.folder / "bundle.json"
     content = {**json.loads(path.read_text()), **changes}
     path.write_text(json.dumps(content))
+
+
+def sign(folder: Path, manifest: BundleManifest) -> None:
+    """Write a manifest with its right hash."""
+    content = manifest.to_json()
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    (folder / "bundle.json").write_text(json.dumps({**content, "sha256": digest}))
 
 
 def test_a_written_bundle_opens_as_it_was(tiny_bundle: Bundle, tiny_model: Path, manifest: BundleManifest) -> None:
@@ -105,12 +115,8 @@ def test_a_file_name_that_leaves_the_bundle_is_refused(
 def test_an_escaping_name_is_refused_on_opening_even_if_its_hash_is_right(tmp_path: Path, tiny_bundle: Bundle) -> None:
     secret = tmp_path / "secret"
     secret.write_text("mine")
-    content = replace(
-        tiny_bundle.manifest, files={**tiny_bundle.manifest.files, "../secret": hash_file(secret)}
-    ).to_json()
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    digest = hashlib.sha256(canonical.encode()).hexdigest()
-    (tiny_bundle.folder / "bundle.json").write_text(json.dumps({**content, "sha256": digest}))
+    files = {**tiny_bundle.manifest.files, "../secret": hash_file(secret)}
+    sign(tiny_bundle.folder, replace(tiny_bundle.manifest, files=files))
     with pytest.raises(InputError, match=r"'\.\./secret' leaves the bundle"):
         open_bundle(tiny_bundle.folder)
 
@@ -152,3 +158,57 @@ def test_a_write_that_fails_leaves_the_old_bundle_whole(
 def test_what_is_no_bundle_is_said_to_be_none(tmp_path: Path, tiny_model: Path, name: str) -> None:
     with pytest.raises(InputError, match="no bundle"):
         open_bundle(tmp_path / name)
+
+
+PLACES = ("initializer", "constant", "inner graph", "function", "sparse")
+
+
+def make_external(place: str) -> onnx.ModelProto:
+    """A model one of whose tensors is in the file `weights`."""
+    tensor = onnx.helper.make_tensor("w", onnx.TensorProto.FLOAT, [1], bytes(4), raw=True)
+    onnx.external_data_helper.set_external_data(tensor, "weights")
+    constant = onnx.helper.make_node("Constant", [], ["c"], value=tensor)
+    graph = onnx.helper.make_graph([], "g", [], [])
+    model = onnx.helper.make_model(graph)
+    if place == "initializer":
+        model.graph.initializer.append(tensor)
+    elif place == "constant":
+        model.graph.node.append(constant)
+    elif place == "inner graph":
+        inner = onnx.helper.make_graph([constant], "inner", [], [])
+        model.graph.node.append(onnx.helper.make_node("If", ["x"], ["y"], then_branch=inner))
+    elif place == "function":
+        model.functions.append(onnx.helper.make_function("d", "f", [], ["c"], [constant], []))
+    else:
+        model.graph.sparse_initializer.add().values.CopyFrom(tensor)
+    return model
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_model_that_keeps_tensors_in_other_files_is_refused(
+    tmp_path: Path, tiny_bundle: Bundle, manifest: BundleManifest, place: str
+) -> None:
+    """No hash covers such a file: it could be altered, and the bundle would still pass."""
+    path = tmp_path / "external.onnx"
+    path.write_bytes(make_external(place).SerializeToString())
+    with pytest.raises(InputError, match="keeps tensors in other files"):
+        write_bundle(tmp_path / "out", path, manifest)
+    assert not (tmp_path / "out").exists()
+    shutil.copy(path, tiny_bundle.model)
+    files = {**tiny_bundle.manifest.files, "model.onnx": hash_file(path)}
+    sign(tiny_bundle.folder, replace(tiny_bundle.manifest, files=files))
+    with pytest.raises(InputError, match="keeps tensors in other files"):
+        open_bundle(tiny_bundle.folder)
+
+
+@pytest.mark.parametrize("size", range(0, 400, 7))
+def test_a_model_that_is_cut_short_is_looked_at_to_its_end(tmp_path: Path, tiny_model: Path, size: int) -> None:
+    (tmp_path / "cut.onnx").write_bytes(tiny_model.read_bytes()[:size])
+    assert not has_external_data(tmp_path / "cut.onnx") and not has_external_data(tiny_model)
+
+
+def test_a_file_that_is_a_link_is_refused(tmp_path: Path, tiny_bundle: Bundle) -> None:
+    tiny_bundle.model.rename(tmp_path / "elsewhere")
+    tiny_bundle.model.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match=r"model\.onnx is, or is reached by, a link"):
+        open_bundle(tiny_bundle.folder)
