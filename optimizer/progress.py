@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from deploy.foreign import make_printable
 from optimizer.search.base import DoneTrial, FailedTrial
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ __all__ = ["RunProgress", "format_duration"]
 log = logging.getLogger("detopt")
 
 LINE_EVERY_S = 60.0  # without a terminal
+LINE_LIMIT = 10_000
 
 
 def format_duration(seconds: float) -> str:
@@ -52,8 +54,10 @@ class RunProgress:
 
     def say(self, text: str) -> None:
         """One line for the person, and the same in the log."""
-        log.info(text)
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        log.info("%s", text)
+        for line in text.split("\n"):
+            line = make_printable(line, LINE_LIMIT)
+            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def start_search(self, done: int, total: int) -> None:
         self._run = self._bars.add_task("search", total=total, completed=done, note="")
@@ -63,13 +67,13 @@ class RunProgress:
         log.info("%s (%d steps)", text, total)
         if self._step is not None:
             self._bars.remove_task(self._step)
-        self._step = self._bars.add_task(text, total=total, note="")
+        self._step = self._bars.add_task(make_printable(text), total=total, note="")
         self._text, self._total, self._started = text, total, time.monotonic()
         self._last_line = self._started
 
     def advance_step(self, completed: int, note: str = "") -> None:
         assert self._step is not None
-        self._bars.update(self._step, completed=completed, note=note)
+        self._bars.update(self._step, completed=completed, note=make_printable(note))
         now = time.monotonic()
         if not self.console.is_terminal and now - self._last_line >= LINE_EVERY_S and completed:
             left = (now - self._started) / completed * (self._total - completed)
@@ -79,7 +83,7 @@ class RunProgress:
     def note(self, text: str) -> None:
         """What the step in hand is at; a line of its own, now and then, where there is no terminal."""
         if self._step is not None:
-            self._bars.update(self._step, note=text)
+            self._bars.update(self._step, note=make_printable(text))
         now = time.monotonic()
         if not self.console.is_terminal and now - self._last_line >= LINE_EVERY_S:
             self.say(f"  {self._text}: {text}")
@@ -103,12 +107,14 @@ def _lay_out_bars(console: Console) -> Progress:
     from rich.table import Column
 
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=18),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
+        TextColumn(
+            "{task.fields[note]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)
+        ),
         console=console,
         disable=not console.is_terminal,
     )

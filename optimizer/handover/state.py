@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from optimizer.cost.base import RelativeCost
-from optimizer.handover.variants import VariantResult
+from optimizer.handover.variants import VariantResult, parse_bundle_place
 
 __all__ = ["HandOverState"]
 
@@ -59,6 +59,6 @@ class HandOverState:
             numbers=tuple(value.get("numbers", ())),
             tried={name: VariantResult.from_json(item) for name, item in value.get("tried", {}).items()},
             measured=None if measured is None else {int(n): RelativeCost(**cost) for n, cost in measured.items()},
-            bundles={int(number): path for number, path in value.get("bundles", {}).items()},
+            bundles={int(number): parse_bundle_place(path) for number, path in value.get("bundles", {}).items()},
             refused={int(number): reason for number, reason in value.get("refused", {}).items()},
         )

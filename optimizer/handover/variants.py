@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from deploy import LatencyRecord, MeasurementFailure, TargetSpec, compare
+from deploy.foreign import make_printable
 from optimizer.arch.spec import ArchSpec
 from optimizer.config import RunConfig
 from optimizer.cost.base import RelativeCost
@@ -21,6 +23,7 @@ __all__ = [
     "judge",
     "list_variants",
     "name_export",
+    "parse_bundle_place",
     "summarise_tried",
 ]
 
@@ -50,6 +53,7 @@ class Variant:
 
 
 PLAIN = Variant()
+BUNDLE_PLACE = re.compile(r"bundles/[A-Za-z0-9_-]+\Z")
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,21 @@ class VariantResult:
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> VariantResult:
-        return VariantResult(**{**value, "variant": Variant(**value["variant"])})
+        place = value.get("bundle")
+        return VariantResult(
+            **{
+                **value,
+                "variant": Variant(**value["variant"]),
+                "bundle": None if place is None else parse_bundle_place(place),
+            }
+        )
+
+
+def parse_bundle_place(text: Any) -> str:
+    """Where a bundle is in a run's folder; an `InputError` for what may lead out of it, as a link or as a path."""
+    if not isinstance(text, str) or not BUNDLE_PLACE.match(text):
+        raise InputError(f"the run is damaged: {make_printable(str(text), 80)!r} is not where a bundle of it can be")
+    return text
 
 
 def name_export(number: int, variant: Variant = PLAIN) -> str:

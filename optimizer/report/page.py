@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,20 +70,22 @@ def write_report(path: Path, data: ReportData) -> None:
     shown = dict.fromkeys(
         export.trial.number for export in [*students, *(other for other in front.others if other.on_front)]
     )
+    front_chart, curves_chart = draw_front(front), draw_curves(data.trials)
     text = environment.get_template("report.html.j2").render(
         data=data,
         plotly_js=get_plotlyjs(),
         front=front,
-        front_chart=draw_front(front),
-        curves_chart=draw_curves(data.trials),
+        front_chart=front_chart,
+        curves_chart=curves_chart,
         base=front.base,
         best=max((e for e in front.plain.values() if not e.of_base), key=lambda e: e.score, default=None),
         rows=students + base,
         done=[trial for trial in by_number.values() if trial.number > 0 and not trial.proposal.finetune],
         lineages={number: trace_lineage(by_number[number], by_number) for number in shown},
+        policy=_write_policy([get_plotlyjs(), *_list_scripts(front_chart), *_list_scripts(curves_chart)]),
         shared_flags=find_shared_flags([row.latency for row in [*base, *students] if row.latency is not None]),
     )
-    write_file(path, text.encode())
+    write_file(path, text.encode(errors="backslashreplace"))  # names of files that are not UTF-8
 
 
 def describe_edits(proposal: Proposal) -> str:
@@ -105,6 +109,20 @@ def trace_lineage(trial: DoneTrial, by_number: Mapping[int, DoneTrial]) -> list[
     while chain[0].proposal.parent is not None and chain[0].proposal.parent in by_number:
         chain.insert(0, by_number[chain[0].proposal.parent])
     return chain
+
+
+def _list_scripts(fragment: str) -> list[str]:
+    return re.findall(r"<script[^>]*>(.*?)</script>", fragment, re.DOTALL)
+
+
+def _write_policy(scripts: Sequence[str]) -> str:
+    """A content-security policy under which a browser runs these scripts, and nothing else, and fetches nothing."""
+    digests = (hashlib.sha256(script.encode(errors="backslashreplace")).digest() for script in scripts)
+    allowed = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; "
+        "base-uri 'none'; form-action 'none'"
+    )
 
 
 def _data_uri(content: bytes) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
 import time
@@ -11,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from deploy.errors import BoardError
+from deploy.files import open_to_append
+from deploy.foreign import make_printable
 from optimizer.errors import Interrupted, RunFailed
 from optimizer.store.run_store import RunStore
 
@@ -18,12 +21,15 @@ __all__ = ["clocked", "interruptible", "logged", "stoppable"]
 
 log = logging.getLogger("detopt")
 
+LINE_LIMIT = 10_000
+
 
 @contextmanager
 def logged(folder: Path) -> Iterator[None]:
     """Everything said, and the traceback of what should not happen, is in `log.txt`."""
-    handler = logging.FileHandler(folder / "log.txt")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    stream = os.fdopen(open_to_append(folder / "log.txt"), "a", encoding="utf-8", errors="backslashreplace")
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(message)s"))
     log.setLevel(logging.INFO)
     log.addHandler(handler)
     try:
@@ -33,7 +39,14 @@ def logged(folder: Path) -> Iterator[None]:
         raise
     finally:
         log.removeHandler(handler)
-        handler.close()
+        stream.close()
+
+
+class _OneLine(logging.Formatter):
+    """A message is one line, whatever a file in it is called; only a traceback has more."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return make_printable(super().formatMessage(record), LINE_LIMIT)
 
 
 @contextmanager
@@ -74,17 +87,20 @@ def stoppable(store: RunStore) -> Iterator[None]:
 
 @contextmanager
 def interruptible(how_to_go_on: str) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the work between two transactions, as `Interrupted`."""
+    """Ctrl-C, SIGTERM and a terminal that goes away end the work between two transactions, as `Interrupted`."""
 
     def stop(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
     in_main = threading.current_thread() is threading.main_thread()  # signals can be caught nowhere else
-    before = signal.signal(signal.SIGTERM, stop) if in_main else None
+    before = {}
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if in_main and signal.getsignal(number) != signal.SIG_IGN:  # as `nohup` wants it
+            before[number] = signal.signal(number, stop)
     try:
         yield
     except KeyboardInterrupt as error:
         raise Interrupted(f"stopped; nothing found is lost. Go on with: {how_to_go_on}") from error
     finally:
-        if in_main:
-            signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

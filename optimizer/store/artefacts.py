@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import errno
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from deploy.files import hash_file, replace_file
+from deploy.foreign import make_printable
 from optimizer.errors import InputError, RunFailed
 
 __all__ = ["ArtefactStore", "explain_disk_errors"]
+
+
+ADVICE = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space, then resume the run"),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "make it writable, then resume the run"),
+}
+NAME = re.compile(r"[0-9a-f]{64}\Z")
 
 
 class ArtefactStore:
@@ -22,7 +32,8 @@ class ArtefactStore:
             return
         folder.mkdir(parents=True, exist_ok=True)
         for leftover in folder.glob("*.part"):  # of a process that was killed
-            leftover.unlink(missing_ok=True)
+            if not leftover.is_dir():
+                leftover.unlink(missing_ok=True)
 
     def put_file(self, source: Path) -> str:
         """Store a copy of a file; returns its SHA-256."""
@@ -36,10 +47,12 @@ class ArtefactStore:
         """Where an artefact lies.
 
         Raises:
-            InputError: it is missing or, with `verify`, not what its name says.
+            InputError: it is no SHA-256, the file is missing or a link, or, with `verify`, not what its name says.
         """
         path = self._folder / sha256
-        if not path.is_file():
+        if not NAME.match(sha256):
+            raise InputError(f"the run is damaged: {make_printable(sha256, 80)!r} names no artefact")
+        if path.is_symlink() or not path.is_file():
             raise InputError(f"the run is incomplete: artefact {sha256[:12]} is missing from {self._folder}")
         if verify and hash_file(path) != sha256:
             raise InputError(f"the run is damaged: artefact {path} does not have the content its name says")
@@ -52,6 +65,5 @@ def explain_disk_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RunFailed(
-            f"cannot write in {folder}: {error.strerror or error}; free some space, then resume the run"
-        ) from error
+        advice = ADVICE.get(error.errno or 0, "see to the disk, then resume the run")
+        raise RunFailed(f"cannot write in {folder}: {error.strerror or error}; {advice}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sqlite3
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from optimizer.search.base import Trial
 from optimizer.store.artefacts import ArtefactStore
 from optimizer.store.entry import DataSummary, Entry
 from optimizer.store.lock import take_lock
-from optimizer.store.schema import COLUMNS, SCHEMA_VERSION, TABLES, row_from_trial, trial_from_row
+from optimizer.store.schema import COLUMNS, SCHEMA_VERSION, TABLES, list_strange_objects, row_from_trial, trial_from_row
 
 __all__ = ["DATABASE", "RunStore"]
 
@@ -82,20 +83,28 @@ class RunStore:
             connection.execute("insert into meta values ('config', ?)", (json.dumps(config, sort_keys=True),))
             connection.commit()
             connection.close()
-        return RunStore(folder, _connect(folder), lock)
+        return RunStore(folder, _connect(folder, writable=True), lock)
 
     @staticmethod
     def open(folder: Path, *, writable: bool = True) -> RunStore:
         """A run that exists.
 
+        Without ``writable`` nothing in the folder changes, and it may be on a disk that cannot be written.
+
         Raises:
-            InputError: no run there, a damaged one, one of another version, or (to write) one that is being written.
+            InputError: no run there, a damaged one, one of another version, one that holds links or anything but our
+                tables in its database, or (to write) one that is being written.
         """
         if not (folder / DATABASE).is_file():
             raise InputError(f"{folder} is no run: it has no {DATABASE}")
+        _refuse_links(folder)
         lock = take_lock(folder) if writable else None
-        connection = _connect(folder)
-        return RunStore(folder, connection, lock)
+        try:
+            return RunStore(folder, _connect(folder, writable=writable), lock)
+        except BaseException:
+            if lock is not None:
+                lock.close()
+            raise
 
     def __enter__(self) -> RunStore:
         return self
@@ -141,22 +150,61 @@ class RunStore:
             self._connection.execute(statement, values)
 
 
-def _connect(folder: Path) -> sqlite3.Connection:
+def _refuse_links(folder: Path) -> None:
+    """A run makes no links; one that came with a folder may lead what is written, or cleared, somewhere else."""
+    for path in (*folder.iterdir(), *(folder / "bundles").glob("*")):
+        if path.is_symlink():
+            raise InputError(
+                f"{path} is a link, and a run holds none; put what it points at in its place, or remove it"
+            )
+
+
+def _connect(folder: Path, *, writable: bool) -> sqlite3.Connection:
+    """The database, opened and checked: nothing that it holds is executed, and it holds nothing but our tables."""
     path = folder / DATABASE
+    place = f"{path.absolute().as_uri()}?mode={'rw' if writable else 'ro'}"
+    if not writable and not os.access(folder, os.W_OK) and not _has_content(folder / f"{DATABASE}-wal"):
+        place += "&immutable=1"  # SQLite wants to write beside it otherwise
     try:
-        connection = sqlite3.connect(path)
+        connection = sqlite3.connect(place, uri=True)
         connection.row_factory = sqlite3.Row
-        healthy = connection.execute("pragma quick_check").fetchone()[0] == "ok"
+        connection.execute("pragma trusted_schema = off")
         version = connection.execute("pragma user_version").fetchone()[0]
-        connection.execute("pragma journal_mode = wal")
-        connection.execute("pragma synchronous = full")
+        strange = list_strange_objects(connection) if version == SCHEMA_VERSION else []
+        healthy = bool(strange) or connection.execute("pragma quick_check").fetchone()[0] == "ok"
+        if writable:
+            connection.execute("pragma journal_mode = wal")
+            connection.execute("pragma synchronous = full")
+    except sqlite3.OperationalError as error:
+        raise InputError(f"{path} cannot be opened: {_advise(error)}") from error
     except sqlite3.DatabaseError as error:
         raise InputError(f"{path} is damaged or no database ({error})") from error
-    if not healthy:
-        raise InputError(f"{path} is damaged: SQLite's own check fails")
     if version != SCHEMA_VERSION:
         raise InputError(f"{path} has schema version {version}; this release reads version {SCHEMA_VERSION}")
+    if strange:
+        raise InputError(f"{path} is no run of ours: its database holds {', '.join(strange)}; do not use it")
+    if not healthy:
+        raise InputError(f"{path} is damaged: SQLite's own check fails")
     return connection
+
+
+def _has_content(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
+
+
+ADVICE = {  # by words of SQLite's
+    "full": "free some space, then resume the run",
+    "readonly": "the folder, or its disk, can only be read; make it writable, then resume the run",
+    "read-only": "the folder, or its disk, can only be read; make it writable, then resume the run",
+    "locked": "another program holds it; end that, then resume the run",
+    "disk I/O": "the disk fails or is full; see to it, then resume the run",
+    "unable to open": "is its folder writable, and is there space? see to it, then resume the run",
+}
+
+
+def _advise(error: sqlite3.OperationalError) -> str:
+    """What SQLite says, and what to do about it."""
+    return "; ".join([str(error), *(advice for words, advice in ADVICE.items() if words in str(error))][:2])
 
 
 @contextmanager
@@ -164,4 +212,4 @@ def _explain(folder: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        raise RunFailed(f"cannot write {folder / DATABASE}: {error}; free some space, then resume the run") from error
+        raise RunFailed(f"cannot write {folder / DATABASE}: {_advise(error)}") from error

@@ -7,13 +7,14 @@ import sqlite3
 from dataclasses import asdict
 from typing import Any
 
+from deploy.foreign import make_printable
 from optimizer.arch.actions import action_from_json
 from optimizer.arch.macs import Cost
 from optimizer.arch.spec import ArchSpec
 from optimizer.arch.subnets import subnet_from_json
 from optimizer.search.base import DoneTrial, FailedTrial, PendingTrial, Proposal, Trial, TrialFiles, Work
 
-__all__ = ["COLUMNS", "SCHEMA_VERSION", "TABLES", "row_from_trial", "trial_from_row"]
+__all__ = ["COLUMNS", "SCHEMA_VERSION", "TABLES", "list_strange_objects", "row_from_trial", "trial_from_row"]
 
 SCHEMA_VERSION = 1
 COLUMNS = (
@@ -40,6 +41,21 @@ create table trials (
 );
 create table events (id integer primary key, time text not null default current_timestamp, text text not null);
 """
+
+
+def list_strange_objects(connection: sqlite3.Connection) -> list[str]:
+    """What a database holds beside our tables, or in their place: a view or a trigger would run as we read or write."""
+    ours = {_normalise(statement): statement for statement in TABLES.split(";\n") if statement.strip()}
+    strange = []
+    for kind, name, statement in connection.execute("select type, name, sql from sqlite_master"):
+        is_ours = ours.pop(_normalise(statement or ""), None) is not None
+        if not is_ours and not (kind == "index" and statement is None):  # the latter comes with a table's key
+            strange.append(f"{kind} {make_printable(name, 80)}")
+    return strange + [f"no {statement.split('(')[0].split('create ')[1].strip()}" for statement in ours.values()]
+
+
+def _normalise(statement: str) -> str:
+    return " ".join(statement.lower().split())
 
 
 def row_from_trial(trial: Trial) -> tuple[Any, ...]:

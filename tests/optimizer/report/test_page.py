@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import io
 import re
 from collections.abc import Sequence
@@ -17,6 +19,7 @@ from rich.console import Console
 
 from optimizer.arch import PruneChannels, Resize
 from optimizer.arch.macs import Cost
+from optimizer.errors import InputError
 from optimizer.handover.front import make_front
 from optimizer.handover.state import HandOverState
 from optimizer.handover.variants import Variant, VariantResult
@@ -125,7 +128,7 @@ def test_a_finished_run(tmp_path: Path) -> None:
         status="finished", pictures=[Picture("a.jpg", picture.getvalue(), picture.getvalue())],
     ))  # fmt: skip
     parsed, text = Text(content), str(Text(content))
-    assert "http-equiv" not in content
+    assert 'http-equiv="refresh"' not in content
     assert "base (beaten)" in text and "student-001" in text and "-17 %" in text
     assert "prune channels (52 of 480 channels of the backbone)" in text, "its lineage"
     assert "the loss was not finite 5 times in a row" in text and "a busy machine" in text
@@ -175,6 +178,37 @@ def test_names_from_outside_are_text_and_not_markup(tmp_path: Path) -> None:
                      pictures=[Picture(harmful, b"", b"")])  # fmt: skip
     content = page(tmp_path, data)
     assert harmful not in content and content.count("&lt;script&gt;alert(1)") >= 5
+
+
+def test_a_browser_runs_only_the_scripts_that_we_wrote(tmp_path: Path) -> None:
+    """No handler, no `javascript:`, nothing fetched: should a name ever get through as markup, it does nothing."""
+    content = page(tmp_path, make_data([BASE, PRUNED]))
+    [policy] = [values["content"] for tag, values in Text(content).tags
+                if values.get("http-equiv") == "Content-Security-Policy"]  # fmt: skip
+    assert policy is not None
+    rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
+    assert rules["default-src"] == "'none'" and "unsafe" not in rules["script-src"] and "http" not in policy
+    scripts = re.findall(r"<script[^>]*>(.*?)</script>", content, re.DOTALL)
+    allowed = [f"'sha256-{base64.b64encode(hashlib.sha256(item.encode()).digest()).decode()}'" for item in scripts]
+    assert len(scripts) == 3 and set(rules["script-src"].split()) == set(allowed)
+    assert content.index("Content-Security-Policy") < content.index("<script")
+    assert "\r" not in content, "a browser would hash another text than we did"
+
+
+@pytest.mark.parametrize("place", ["javascript:alert(1)", "../../elsewhere", "/etc", "bundles/../..", "bundles/a\n", 3])
+def test_a_bundle_that_is_not_in_the_run_is_refused(place: object) -> None:
+    with pytest.raises(InputError, match="not where a bundle of it can be"):
+        HandOverState.from_json({"bundles": {"1": place}})
+    with pytest.raises(InputError, match="not where a bundle of it can be"):
+        HandOverState.from_json({"tried": {"a": {**EXPORT.to_json(), "bundle": place}}})
+    state = HandOverState((0, 1), {EXPORT.name: EXPORT}, bundles={1: "bundles/student-001"})
+    assert HandOverState.from_json(state.to_json()) == state
+
+
+def test_names_that_are_not_utf8_are_shown_escaped(tmp_path: Path) -> None:
+    odd = "street\udc80\ud800.jpg"
+    content = page(tmp_path, make_data([BASE], settings={"data": odd}, pictures=[Picture(odd, b"", b"")]))
+    assert content.count("street\\udc80\\ud800.jpg") == 4 - 1
 
 
 def test_the_old_page_stays_until_the_new_one_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

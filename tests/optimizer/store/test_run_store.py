@@ -21,6 +21,8 @@ from optimizer.arch.pool import ElasticSubnet
 from optimizer.errors import InputError, RunFailed
 from optimizer.search.base import DoneTrial, FailedTrial, PendingTrial, Proposal, TrialFiles, Work
 from optimizer.store import DataSummary, RunStore
+from optimizer.store.lock import take_lock
+from optimizer.store.run_store import _explain
 from optimizer.store.schema import SCHEMA_VERSION
 
 ASSETS = Path(__file__).parent
@@ -227,3 +229,87 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(InputError, match="cannot make the run's folder"):
         RunStore.create(tmp_path / "run", {})
+
+
+STRANGE = (
+    "create view front as with recursive n(i) as (select 1 union all select i + 1 from n) select max(i) from n",
+    "create trigger t after insert on events begin delete from trials; end",
+    "create index i on meta (abs(key))",
+    "create table more (a, b as (zeroblob(1000000000)) stored)",
+    "create virtual table v using fts5(a)",
+    "drop table events",
+    "drop table events; create view events as select 1 as id, 'now' as time, 'x' as text",
+    "drop table meta; create table meta (key text primary key, value text not null, b as (length(zeroblob(1))))",
+)
+
+
+@pytest.mark.parametrize("statement", STRANGE)
+@pytest.mark.parametrize("writable", [True, False])
+def test_a_database_with_anything_but_our_tables_is_refused(run: Path, statement: str, writable: bool) -> None:
+    """A view in place of a table never ends, a trigger deletes: neither is looked at."""
+    with sqlite3.connect(run / "run.db") as database:
+        database.executescript(statement)
+    with pytest.raises(InputError, match=r"no run of ours: its database holds"):
+        RunStore.open(run, writable=writable)
+    if writable:
+        take_lock(run).close()  # it is free again
+
+
+@pytest.mark.parametrize("name", ["log.txt", "report.html", "artefacts", "bundles/student-001", "run.db-wal"])
+def test_a_link_in_a_run_is_refused(run: Path, tmp_path: Path, name: str) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "precious.part").write_text("mine")
+    place = run / name
+    place.parent.mkdir(exist_ok=True)
+    if place.exists():
+        place.rmdir()
+    place.symlink_to(elsewhere)
+    with pytest.raises(InputError, match="is a link, and a run holds none"):
+        RunStore.open(run)
+    assert (elsewhere / "precious.part").exists()
+
+
+@pytest.mark.parametrize("name", ["../../precious", "/etc/passwd", "A" * 64, "a" * 64 + "\n", ""])
+def test_an_artefact_is_named_by_a_hash_alone(run: Path, name: str) -> None:
+    with RunStore.open(run) as store, pytest.raises(InputError, match="names no artefact"):
+        store.artefacts.path(name)
+
+
+def test_an_artefact_that_is_a_link_is_missing(run: Path) -> None:
+    (run / "artefacts" / ("a" * 64)).symlink_to(run / "run.db")
+    with RunStore.open(run) as store, pytest.raises(InputError, match="is missing"):
+        store.artefacts.path("a" * 64)
+
+
+def test_a_run_on_a_disk_that_cannot_be_written_is_read(run: Path) -> None:
+    with RunStore.open(run) as store:
+        store.record(FULL)
+    code = (
+        "from pathlib import Path; from optimizer.store import RunStore; "
+        f"store = RunStore.open(Path({str(run)!r}), writable=False); print(len(store.history()), store.status)"
+    )
+    mount = f"mount --bind {run} {run} && mount -o remount,bind,ro {run}"
+    if subprocess.run(["unshare", "-rm", "sh", "-c", mount], capture_output=True, check=False).returncode:
+        pytest.skip("needs mounts of its own: unshare and mount are refused here")
+    words = ["unshare", "-rm", "sh", "-c", f'{mount}; exec "$0" "$@"', sys.executable, "-c"]
+    read = subprocess.run([*words, code], capture_output=True, text=True, check=False)
+    assert read.stdout.split() == ["1", "stopped"], read.stderr
+    written = code.replace(", writable=False", "")
+    refused = subprocess.run([*words, written], capture_output=True, text=True, check=False).stderr
+    assert "cannot write in" in refused and "Read-only file system" in refused and "damaged" not in refused
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("database or disk is full", "free some space"),
+        ("attempt to write a readonly database", "can only be read; make it writable"),
+        ("disk I/O error", "the disk fails or is full"),
+        ("database is locked", "another program holds it"),
+        ("something else", "run.db: something else$"),
+    ],
+)
+def test_what_is_wrong_with_the_disk_is_said_as_what_it_is(run: Path, said: str, words: str) -> None:
+    with pytest.raises(RunFailed, match=words), _explain(run):
+        raise sqlite3.OperationalError(said)
