@@ -6,9 +6,17 @@ __all__ = ["make_printable"]
 
 
 def make_printable(text: str, limit: int = 500) -> str:
-    """The text with what is not printable, such as control characters and lone surrogates, written as its escape.
+    """The text on one line: white space becomes blanks, other control characters go, lone surrogates are escaped.
 
     Args:
         limit: on the characters of the text that are shown.
     """
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text[:limit])
+    return "".join(map(_make_printable, text[:limit]))
+
+
+def _make_printable(char: str) -> str:
+    if char.isprintable():
+        return char
+    if char.isspace():
+        return " "
+    return char.encode("ascii", "backslashreplace").decode() if "\ud800" <= char <= "\udfff" else ""

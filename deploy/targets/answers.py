@@ -18,23 +18,26 @@ from deploy.pipeline.detector import Timings
 from deploy.targets.agent import BOARD_LEASE
 from deploy.targets.base import TargetSpec
 from deploy.targets.examine import STATES, Condition
+from deploy.targets.record_form import LIMIT_MS, find_misfit
 
 __all__ = ["parse_conditions", "parse_detected", "parse_measured"]
 
-LATENCY_LIMIT_MS = 1e7
 CONDITIONS_LIMIT = 64
 
 
 def parse_measured(value: Any, digest: str, model: str, protocol: str, target: TargetSpec) -> Measured:
     """A latency record of the model with this SHA-256 at this protocol, or the board's reason why there is none."""
     if isinstance(value, dict) and isinstance(value.get("error"), str):
-        return MeasurementFailure(protocol, model, target.name, value["error"][:2000])
+        return MeasurementFailure(protocol, model, target.name, make_printable(value["error"], 2000))
     try:
         record = LatencyRecord.from_json(value)
         _check_record(record, digest, protocol, target.mode)
         json.dumps(record.to_json(), allow_nan=False)
     except (InputError, ArithmeticError, AssertionError, AttributeError, LookupError, TypeError) as error:
         raise ValueError(f"not a latency record: {error}") from error
+    misfit = find_misfit(value) or _find_contradiction(value, record)
+    if misfit:
+        raise ValueError(f"not a latency record: {make_printable(misfit, 80)} cannot be what it is")
     return replace(record, target=target.name)
 
 
@@ -72,7 +75,7 @@ def _check_record(record: LatencyRecord, digest: str, protocol: str, mode: str) 
     canaries = [value for item in record.canaries for value in item]
     medians = [value for value in (record.pre_ms, record.gpu_ms) if value is not None]
     numbers = np.array([*record.samples_ms, *canaries, *medians], np.float64)
-    if not np.all(np.isfinite(numbers)) or numbers.min() <= 0 or numbers.max() > LATENCY_LIMIT_MS:
+    if not np.all(np.isfinite(numbers)) or numbers.min() <= 0 or numbers.max() > LIMIT_MS:
         raise ValueError("its milliseconds are no latencies")
     counts: dict[str, tuple[int, int]] = {
         "canaries": (len(record.canaries), rules.processes),
@@ -90,6 +93,16 @@ def _check_record(record: LatencyRecord, digest: str, protocol: str, mode: str) 
         raise ValueError("its device is none")
 
 
+def _find_contradiction(value: Mapping[str, Any], record: LatencyRecord) -> str:
+    """The first figure that does not follow from the samples; the interval, a bootstrap's, is not looked at."""
+    for key, figure in record.to_json().items():
+        if isinstance(figure, (int, float)):
+            stated = value[key]
+            if stated is None or abs(figure - stated) > 1e-3 + 1e-6 * abs(figure):
+                return key
+    return ""
+
+
 def _parse_image(item: Mapping[str, Any]) -> tuple[int, Detections, Timings]:
     found = Detections(
         np.array(item["boxes_xyxy"], np.float32).reshape(-1, 4),
@@ -100,6 +113,13 @@ def _parse_image(item: Mapping[str, Any]) -> tuple[int, Detections, Timings]:
     finite = np.isfinite(found.boxes_xyxy).all() and np.isfinite((timings.pre_ms, timings.infer_ms)).all()
     if not finite or not np.all((found.scores >= 0) & (found.scores <= 1)):
         raise ValueError("boxes, scores or times out of range")
+    boxes, times = found.boxes_xyxy, (timings.pre_ms, timings.infer_ms)
+    if np.any(boxes[:, :2] < 0) or np.any(boxes[:, 2:] < boxes[:, :2]) or not 0 <= min(times) <= max(times) <= LIMIT_MS:
+        raise ValueError("boxes or times out of range")
+    if np.any(np.diff(found.scores) > 0):
+        raise ValueError("scores that do not descend")
+    if not all(type(label) is int for label in item["labels"]):
+        raise ValueError("labels that are no whole numbers")
     if not np.all(found.labels >= 0) or type(item["image"]) is not int:
         raise ValueError("labels or images out of range")
     return item["image"], found, timings

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from deploy import Bundle, LatencyRecord, MeasurementFailure, TargetSpec, measure_models
+from deploy.cli.terminal import print_record
 from deploy.files import hash_file
 from deploy.measuring.request import Setup
 from deploy.targets.answers import parse_conditions, parse_detected, parse_measured
@@ -82,6 +83,54 @@ def test_an_altered_record_is_refused(
         parse(spoil(change, record), tiny_bundle)
 
 
+WRONG = (None, True, "text", "a\x1b[2J", -1, 1.5, 1e300, float("nan"), [], {}, [[]], [None], {"a": 1})
+
+
+def list_places(value: Any, way: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Where there is anything in a record; of lists the first item stands for all."""
+    items = value.items() if isinstance(value, dict) else enumerate(value[:1]) if isinstance(value, list) else ()
+    return [way] * bool(way) + [place for key, item in items for place in list_places(item, (*way, key))]
+
+
+def look_up(value: Any, place: tuple[Any, ...]) -> Any:
+    """What a record holds in this place."""
+    for key in place:
+        value = value[key]
+    return value
+
+
+def test_no_value_of_another_kind_is_taken_for_what_it_should_be(record: dict[str, Any], tiny_bundle: Bundle) -> None:
+    """Every place of a record with every wrong value: refused, or a record that can still be printed."""
+    taken = set()
+    for place in list_places(record):
+        for wrong in WRONG:
+            spoilt = copy.deepcopy(record)
+            owner = spoilt
+            for key in place[:-1]:
+                owner = owner[key]
+            owner[place[-1]] = wrong
+            try:
+                parsed = parse(spoilt, tiny_bundle)
+            except ValueError:
+                continue
+            if repr(wrong) == repr(look_up(record, place)):
+                continue
+            print_record("a", parsed)
+            taken.add((place, str(wrong)))
+    never = {str(wrong) for wrong in ("a\x1b[2J", 1e300, float("nan"), {}, [[]], [None], {"a": 1})}
+    assert taken and not never & {wrong for _, wrong in taken}
+    figures = {"windows_ms", "median_ms", "mean_ms", "max_ms", "infer_ms", "runs", "model_sha256", "target", "level"}
+    assert not figures & {place[0] for place, _ in taken}
+
+
+@pytest.mark.parametrize("key", ["median_ms", "mean_ms", "max_ms", "infer_ms", "runs"])
+def test_a_figure_that_does_not_follow_from_the_samples_is_refused(
+    record: dict[str, Any], tiny_bundle: Bundle, key: str
+) -> None:
+    with pytest.raises(ValueError, match=f"{key} cannot be what it is"):
+        parse({**record, key: record[key] + 1}, tiny_bundle)
+
+
 @pytest.mark.parametrize("value", [None, 3, "fast", [1.0]])
 def test_what_is_no_record_at_all_is_refused(tiny_bundle: Bundle, value: Any) -> None:
     with pytest.raises(ValueError, match="not a latency record"):
@@ -100,6 +149,14 @@ FOUND = {"image": 0, "boxes_xyxy": [[0, 0, 1, 1]], "scores": [0.5], "labels": [1
         {"image": 2},
         {"image": "0"},
         {"pre_ms": None},
+        {"pre_ms": -1.0},
+        {"infer_ms": 1e9},
+        {"labels": [1.7]},
+        {"labels": [True]},
+        {"boxes_xyxy": [[1, 0, 0, 1]]},
+        {"boxes_xyxy": [[0, 1, 1, 0]]},
+        {"boxes_xyxy": [[-1, 0, 1, 1]]},
+        {"boxes_xyxy": [[0, 0, 1, 1]] * 2, "scores": [0.5, 0.6], "labels": [1, 1]},
     ],
 )
 def test_detections_that_cannot_be_are_refused(change: dict[str, Any]) -> None:

@@ -218,7 +218,7 @@ echo '{"ok": true, "result": "stored"}'; read request"""
         ("""read request; echo "$request" | $PYTHON -c 'import json; files = list(json.loads(input())["files"])
 print(json.dumps({"ok": True, "result": {"missing": files * 50, "lacks": []}}))'""", "starting failed: an answer that"),
         ("""yes '{"note": "flood"}'""", "connecting failed: 10000 notes and no answer"),
-        ("""printf '\\033]0;title\\007\\033[2J' >&2; exit 3""", r"ended with 3: \\x1b\]0;title\\x07\\x1b"),
+        ("""printf '\\033]0;title\\007\\033[2J' >&2; exit 3""", r"ended with 3: \]0;title\[2J$"),
         ("exit 3", "connecting failed: the connection ended with 3"),
         (f"{HAVE_ALL}; echo rubbish", "measuring failed: an answer that is no JSON"),
         (f"{HAVE_ALL}; tr '\\0' a </dev/zero", "measuring failed: an answer of more than 1 MiB"),
