@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,8 +35,16 @@ def test_a_log_that_is_a_link_is_not_written(tmp_path: Path) -> None:
     assert not (tmp_path / "elsewhere").exists()
 
 
+@pytest.fixture
+def heeded() -> Iterator[None]:
+    """A terminal that goes away ends this process, also where the tests themselves run under `nohup`."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_a_run_that_is_told_to_end_says_so(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_run_that_is_told_to_end_says_so(tmp_path: Path, number: signal.Signals, heeded: None) -> None:
     before = signal.getsignal(number)
     with RunStore.create(tmp_path / "run", {}) as store:
         with pytest.raises(Interrupted, match="optimize resume"), stoppable(store):
