@@ -79,6 +79,7 @@ def make_config(arguments: argparse.Namespace, seed: int) -> RunConfig:
     return recipe.changed(
         {
             "base": arguments.base,
+            "weights": None,
             "seed": seed,
             "input_size": size,
             "region_proposals": 100,

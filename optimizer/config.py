@@ -20,7 +20,9 @@ from optimizer.search.objective import OBJECTIVES
 from optimizer.supernet.elastic_config import ElasticConfig, ElasticRecipe
 from optimizer.train.config import TrainConfig
 
-__all__ = ["RunConfig", "SearchConfig", "ShapesConfig", "VariantsConfig", "parse_duration", "parse_size"]
+__all__ = ["Published", "RunConfig", "SearchConfig", "ShapesConfig", "VariantsConfig", "parse_duration", "parse_size"]
+
+Published = Literal["auto", "coco", "imagenet"]
 
 
 class _Value(BaseModel):
@@ -92,7 +94,8 @@ class RunConfig(_Value):
     Attributes:
         data: folder of labelled images; None generates the shapes set inside the run's folder.
         host: the board of a target behind ssh; empty leaves it to the target's file and the user's hosts file.
-        weights: checkpoint the base starts from; None starts from random weights.
+        weights: what the base starts from: published weights of torchvision's for this data set, with "auto" of COCO
+            where there are some that fit, else of ImageNet, else none; a file; None starts from random weights.
         base_run: folder of a run whose trained base this one takes over instead of training its own.
         input_size: canvas (width, height) of the base.
         budget_s: wall-clock seconds for the whole run, over all resumes; None is no limit.
@@ -111,7 +114,7 @@ class RunConfig(_Value):
     target: str = "cpu"
     host: str = ""
     data: Path | None = None
-    weights: Path | None = None
+    weights: Published | Path | None = None
     base_run: Path | None = None
     input_size: tuple[int, int]
     region_proposals: int = Field(ge=1, le=3840)

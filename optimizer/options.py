@@ -6,13 +6,13 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 import typer
 
 from optimizer.arch.families import FAMILIES
 from optimizer.arch.heads import HEADS
-from optimizer.config import parse_duration, parse_size
+from optimizer.config import Published, parse_duration, parse_size
 from optimizer.errors import InputError
 from optimizer.recipes import scaled_sizes
 
@@ -79,6 +79,11 @@ def _read_names(text: str) -> tuple[str, ...]:
 def _unless_none(read: Callable[[str], tuple[Any, ...]]) -> Callable[[str], tuple[Any, ...]]:
     """'none' is an empty list."""
     return lambda text: () if text.strip() == "none" else read(text)
+
+
+def _read_weights(text: str) -> str | Path | None:
+    """Published weights by name; a file of such a name is ./coco."""
+    return text if text in get_args(Published) else None if text == "none" else Path(text).resolve()
 
 
 # Those further down win where two change the same part.
@@ -153,7 +158,14 @@ OPTIONS = (
     Option("objective", str, "harmonic (default), geometric, product, arithmetic.", _as_given("search.objective")),
     Option("batch_size", int, "Images per training step.", _as_given("batch_size", "pool.batch_size")),
     Option("workers", int, "Processes that load images; 0 loads in the trainer.", _as_given("workers")),
-    Option("weights", Path, "Checkpoint the base starts from (.pth, .safetensors).", _as_given("weights")),
+    Option(
+        "weights",
+        str,
+        "What the base starts from: coco or imagenet (torchvision's, downloaded once), auto (coco where that fits the "
+        "base, else imagenet, else none), none, or a checkpoint (.pth, .safetensors). Default: auto with --data (but "
+        "for preset smoke), else none.",
+        {"weights": _read_weights},
+    ),
     Option("base_run", Path, "A run whose trained base is taken over.", {"base_run": Path.resolve}),
     Option(
         "precision",

@@ -38,6 +38,7 @@ def quick(data: Path | None = None) -> RunConfig:
     return RunConfig(
         preset="quick",
         data=data,
+        weights=None if data is None else "auto",
         input_size=size,
         region_proposals=region_proposals[0],
         shapes=ShapesConfig(train=160, val=48, size=(160, 120)),
@@ -73,6 +74,7 @@ def smoke(data: Path | None = None) -> RunConfig:
     return quick(data).model_copy(
         update={
             "preset": "smoke",
+            "weights": None,
             "input_size": size,
             "region_proposals": 30,
             "batch_size": 2,
@@ -109,6 +111,7 @@ def paper(data: Path | None = None) -> RunConfig:
     return RunConfig(
         preset="paper",
         data=data,
+        weights=None if data is None else "auto",
         input_size=(1333, 800),
         region_proposals=1000,
         shapes=ShapesConfig(train=2000, val=200, size=(640, 480)),

@@ -22,11 +22,11 @@ def make_config(day: Day, target: str = "cuda", workers: int = 8) -> RunConfig:
     """R18 at 320x240: the base for six epochs, two students of one epoch each, in the base's precision alone."""
     return quick(day.data).changed(
         {
-            "target": target, "input_size": SIZE, "batch_size": 16, "workers": workers, "region_proposals": 200,
-            "search.space.sizes": scaled_sizes(SIZE), "search.trials": 2, "search.teacher": "none",
-            "search.finetuned": 0, "base_train.epochs": 6, "trial_train.epochs": 1, "search_protocol": "quick",
-            "final_protocol": "quick", "variants.region_proposals": (), "variants.precisions": (),
-            "shapes.train": 128, "shapes.val": 32,
+            "target": target, "weights": None, "input_size": SIZE, "batch_size": 16, "workers": workers,
+            "region_proposals": 200, "search.space.sizes": scaled_sizes(SIZE), "search.trials": 2,
+            "search.teacher": "none", "search.finetuned": 0, "base_train.epochs": 6, "trial_train.epochs": 1,
+            "search_protocol": "quick", "final_protocol": "quick", "variants.region_proposals": (),
+            "variants.precisions": (), "shapes.train": 128, "shapes.val": 32,
         }
     )  # fmt: skip
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from optimizer.arch.spec import ArchSpec
+
+BACKGROUND = "__background__"  # as torchvision names it
 
 
 class Truth(NamedTuple):
@@ -40,6 +44,23 @@ class RegionView(NamedTuple):
     log_probs: Tensor
     deltas: Tensor
     delta_probs: Tensor
+
+
+@dataclass(frozen=True)
+class ClassRows:
+    """How the rows of a class layer's weight and bias lie: first by anchor, then by outcome, then by value.
+
+    Attributes:
+        anchors: of a cell, each with rows of its own.
+        values: rows of one outcome.
+    """
+
+    anchors: int = 1
+    values: int = 1
+
+    def split(self, tensor: Tensor) -> Tensor:
+        """A view (anchors, outcomes, values, ...) of a tensor of the layer."""
+        return tensor.view(self.anchors, -1, self.values, *tensor.shape[1:])
 
 
 class GraphOps(Protocol):
@@ -106,10 +127,14 @@ class Detector(nn.Module):
     ``rpn.head...``, ``roi_heads...``, ``head...``), so that its checkpoints load and `morph` has one naming.
 
     Attributes:
-        class_layers: how the names of the layers begin whose shape depends on the number of classes.
+        class_layers: the layers whose shape depends on the number of classes, and how their rows lie.
+        head_groups: how the names of the head's other tensors begin, and what a person calls those.
+        has_background: whether the first outcome of its class layers is the background.
     """
 
-    class_layers: ClassVar[tuple[str, ...]] = ()
+    class_layers: ClassVar[Mapping[str, ClassRows]] = {}
+    head_groups: ClassVar[Mapping[str, str]] = {}
+    has_background: ClassVar[bool] = False
 
     arch: ArchSpec
     num_classes: int

@@ -14,7 +14,7 @@ from torchvision.ops import MultiScaleRoIAlign, nms
 from optimizer.arch.heads import FasterRCNNHead
 from optimizer.arch.spec import ArchSpec
 from optimizer.detectors.backbone import Backbone
-from optimizer.detectors.base import Detector, GraphOps, Prediction, RegionView, Truth
+from optimizer.detectors.base import ClassRows, Detector, GraphOps, Prediction, RegionView, Truth
 from optimizer.detectors.geometry import big_enough, clip_boxes, decode_boxes, list_canvases
 
 __all__ = ["FasterRCNN"]
@@ -90,7 +90,12 @@ class FasterRCNN(Detector):
     Labels are counted from 0 outside and from 1 inside, where 0 is the background.
     """
 
-    class_layers = ("roi_heads.box_predictor.",)
+    class_layers = {
+        "roi_heads.box_predictor.cls_score": ClassRows(),
+        "roi_heads.box_predictor.bbox_pred": ClassRows(values=4),
+    }
+    head_groups = {"rpn.": "RPN", "roi_heads.box_head.": "box head"}
+    has_background = True
 
     def __init__(self, arch: ArchSpec, num_classes: int) -> None:
         super().__init__()

@@ -13,7 +13,7 @@ from torchvision.ops import MultiScaleRoIAlign, batched_nms, box_iou
 from optimizer.arch.heads import RetinaNetHead
 from optimizer.arch.spec import ArchSpec
 from optimizer.detectors.backbone import Backbone
-from optimizer.detectors.base import Detector, GraphOps, Prediction, RegionView, Truth
+from optimizer.detectors.base import ClassRows, Detector, GraphOps, Prediction, RegionView, Truth
 from optimizer.detectors.geometry import clip_boxes, decode_boxes, list_canvases
 
 __all__ = ["RetinaNet"]
@@ -29,7 +29,8 @@ VIEWED_ANCHORS = 64  # regions an image that distillation compares
 class RetinaNet(Detector):
     """One stage: classes and boxes for nine anchors a cell on P3 to P7."""
 
-    class_layers = ("head.classification_head.cls_logits.",)
+    class_layers = {"head.classification_head.cls_logits": ClassRows(anchors=len(RATIOS) * len(OCTAVES))}
+    head_groups = {"head.classification_head.conv.": "class tower", "head.regression_head.": "box tower"}
 
     def __init__(self, arch: ArchSpec, num_classes: int) -> None:
         super().__init__()

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from optimizer.detectors.base import Detector
+from optimizer.detectors.base import BACKGROUND, Detector
+from optimizer.detectors.pretrained import Pretrained
 from optimizer.errors import InputError
 
-__all__ = ["LoadReport", "load_weights"]
+__all__ = ["LoadReport", "load_pretrained", "load_weights"]
 
 BODY = "backbone.body."
+COUNTER = ".num_batches_tracked"
 WRAPPERS = ("model", "state_dict", "model_state_dict")
 
 
@@ -26,32 +29,56 @@ class LoadReport:
     """What a checkpoint filled.
 
     Attributes:
-        loaded: tensors taken over.
-        fresh: names left as they were initialised: class layers of another number of classes, or all but the backbone.
+        fresh: names left as they were initialised: class layers of other classes, or all but the body.
+        groups: tensors taken over and started anew, by what a person calls a part of the detector.
+        classes: names of the classes whose rows were taken over one by one; None where classes were not compared.
     """
 
-    loaded: int
     fresh: tuple[str, ...]
+    groups: Mapping[str, tuple[int, int]]
+    classes: tuple[str, ...] | None = None
 
     def __str__(self) -> str:
-        if not self.fresh:
-            return f"{self.loaded} tensors, all of the detector"
-        layers = sorted({name.rsplit(".", 1)[0] for name in self.fresh})
-        shown = ", ".join(layers[:3]) + (f" and {len(layers) - 3} more layers" if len(layers) > 3 else "")
-        return f"{self.loaded} tensors; freshly initialised: {shown}"
+        taken = [f"{done} of {group}" for group, (done, _) in self.groups.items() if done]
+        anew = [group for group, (_, left) in self.groups.items() if left]
+        text = f"tensors taken over: {', '.join(taken)}"
+        if self.classes is not None:
+            text += f"; of the class head the rows of {', '.join(self.classes) or 'no class'}, all others anew"
+        return text + (f"; freshly initialised: {', '.join(anew)}" if anew else "")
 
 
 def load_weights(detector: Detector, path: Path) -> LoadReport:
     """Fill a detector from a `.pth`, `.pt` or `.safetensors` file of tensors.
 
-    Class layers of another number of classes stay as they are; so does everything but the backbone for a classifier's
+    Class layers of another number of classes stay as they are; so does everything but the body for a classifier's
     checkpoint. A torchvision backbone with frozen BatchNorm has the same weights under the same names.
 
     Raises:
         InputError: the file holds no weights, or weights of another architecture.
     """
+    return _fill(detector, _read_tensors(path), path)
+
+
+def load_pretrained(detector: Detector, entry: Pretrained, class_names: Sequence[str]) -> LoadReport:
+    """Fill a detector from published weights, whose file is fetched first if need be.
+
+    Rows of the class layers are taken over for classes of the same name, without regard to case and spaces; the others
+    stay as they are.
+
+    Raises:
+        InputError: the file cannot be fetched, is damaged, or holds weights of another architecture.
+    """
+    path = entry.fetch()
     weights = _read_tensors(path)
-    own, class_layers = detector.state_dict(), detector.class_layers
+    if not entry.outcomes:
+        return _fill(detector, weights, path)
+    _follow_epsilon(detector, weights, entry.norm_eps)
+    kept = _take_classes(detector, weights, entry.outcomes, class_names)
+    return replace(_fill(detector, weights, path), classes=kept)
+
+
+def _fill(detector: Detector, weights: dict[str, Tensor], path: Path) -> LoadReport:
+    own, class_layers = detector.state_dict(), tuple(detector.class_layers)
     of_classifier = not any(name.startswith("backbone.") for name in weights)
     if of_classifier:  # what stands on its body is left out
         children = {name.removeprefix(BODY).split(".")[0] for name in own if name.startswith(BODY)}
@@ -64,11 +91,13 @@ def load_weights(detector: Detector, path: Path) -> LoadReport:
             f"{path} is of another architecture: {name} is {tuple(weights[name].shape)} there and "
             f"{tuple(own[name].shape)} here ({len(unfit)} such tensors)"
         )
-    fitting = {name: value for name, value in weights.items() if name not in wrong}
     if wrong:  # a head is taken over whole or not at all
-        fitting = {name: value for name, value in fitting.items() if not name.startswith(class_layers)}
-    found = detector.load_state_dict(fitting, strict=False)
-    missing = [name for name in found.missing_keys if not name.endswith("num_batches_tracked")]
+        weights = {name: value for name, value in weights.items() if not name.startswith(class_layers)}
+    try:
+        found = detector.load_state_dict(weights, strict=False)
+    except RuntimeError as error:  # a name of an early torchvision, which is translated while it is loaded
+        raise InputError(f"{path} is of another architecture: {str(error).splitlines()[-1].strip()}") from error
+    missing = [name for name in found.missing_keys if not name.endswith(COUNTER)]
     lacking = [
         name for name in missing if name.startswith(BODY) or not (of_classifier or name.startswith(class_layers))
     ]
@@ -78,7 +107,58 @@ def load_weights(detector: Detector, path: Path) -> LoadReport:
             f"{path} is of another architecture: it {what} "
             f"({len(lacking)} missing, {len(found.unexpected_keys)} unknown tensors)"
         )
-    return LoadReport(len(fitting), tuple(missing))
+    return LoadReport(tuple(missing), _count_groups(detector, own, missing))
+
+
+def _count_groups(detector: Detector, names: Iterable[str], fresh: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """Tensors taken over and started anew, for each part of the detector in the order data flows."""
+    arch = detector.arch
+    groups = {
+        f"{BODY}{arch.body.name_block((stage, block))}.": f"stage {stage + 1}" for stage, block, _ in arch.body.blocks()
+    }
+    groups |= {BODY: "stem", f"backbone.{arch.neck.kind}.": arch.neck.kind.upper(), **detector.head_groups}
+    groups |= {layer: f"class head ({layer.rpartition('.')[0]})" for layer in detector.class_layers}
+    counts: dict[str, tuple[int, int]] = {}
+    for name in names:
+        if not name.endswith(COUNTER):
+            group = next((group for start, group in groups.items() if name.startswith(start)), "head")
+            taken, anew = counts.get(group, (0, 0))
+            counts[group] = (taken + (name not in fresh), anew + (name in fresh))
+    return counts
+
+
+def _follow_epsilon(detector: Detector, weights: dict[str, Tensor], eps: float) -> None:
+    """Scale weights of BatchNorm that were trained with another epsilon, so that they come to the same with our own."""
+    for name, module in detector.named_modules():
+        if isinstance(module, nn.BatchNorm2d) and module.eps != eps and f"{name}.running_var" in weights:
+            variance = weights[f"{name}.running_var"]
+            weights[f"{name}.weight"] = weights[f"{name}.weight"] * ((variance + module.eps) / (variance + eps)).sqrt()
+
+
+def _take_classes(
+    detector: Detector, weights: dict[str, Tensor], outcomes: Sequence[str], class_names: Sequence[str]
+) -> tuple[str, ...]:
+    """Turn the class layers into our own with rows of theirs for classes of the same name, and for the background.
+
+    Returns those classes.
+    """
+    theirs = {_fold(name): row for row, name in enumerate(outcomes) if name}
+    ours = [*([BACKGROUND] if detector.has_background else []), *class_names]
+    pairs = [(row, theirs[_fold(name)]) for row, name in enumerate(ours) if _fold(name) in theirs]
+    targets, sources = [row for row, _ in pairs], [row for _, row in pairs]
+    own = detector.state_dict()
+    for layer, rows in detector.class_layers.items():
+        for name in (f"{layer}.weight", f"{layer}.bias"):
+            if name in weights:
+                tensor = own[name].clone()
+                rows.split(tensor)[:, targets] = rows.split(weights[name])[:, sources]
+                weights[name] = tensor
+    return tuple(name for name in class_names if _fold(name) in theirs)
+
+
+def _fold(name: str) -> str:
+    """A class name without regard to case and spaces."""
+    return "".join(name.split()).casefold()
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from deploy import Target, get_target
 from deploy.targets import require_working
 from optimizer.config import RunConfig
 from optimizer.data.shapes import CLASS_NAMES
+from optimizer.detectors.pretrained import choose_pretrained
 from optimizer.errors import InputError
 from optimizer.handover.variants import choose_precisions
 from optimizer.run.base_run import check_base
@@ -26,8 +27,11 @@ def check_run(config: RunConfig, folder: Path) -> tuple[Splits | None, Plan]:
         InputError: something is wrong with the request.
     """
     target = check_target(config)
-    if config.weights is not None and not config.weights.is_file():
+    if isinstance(config.weights, Path) and not config.weights.is_file():
         raise InputError(f"there is no weights file {config.weights}")
+    published = None
+    if isinstance(config.weights, str) and config.base_run is None:
+        published = choose_pretrained(config.weights, config.base, config.detector)
     splits = read_splits(config.data) if config.data is not None else None
     if config.base_run is not None:
         check_base(config.base_run, config, describe_data(splits) if splits else None)
@@ -38,6 +42,8 @@ def check_run(config: RunConfig, folder: Path) -> tuple[Splits | None, Plan]:
     check_export(config.base_arch(), len(class_names), target.spec)
     plan = plan_run(config, target.spec, splits, base_exists=config.base_run is not None, pool_exists=pool_exists)
     plan.check()
+    if published is not None:  # last: nothing is downloaded for a run that cannot be
+        published.fetch()
     return splits, plan
 
 

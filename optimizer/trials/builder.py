@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
@@ -13,7 +15,8 @@ from optimizer.arch.subnets import Subnet
 from optimizer.config import RunConfig
 from optimizer.detectors import build_detector
 from optimizer.detectors.base import Detector
-from optimizer.detectors.weights import load_weights
+from optimizer.detectors.pretrained import choose_pretrained
+from optimizer.detectors.weights import load_pretrained, load_weights
 from optimizer.morph import morph
 from optimizer.progress import RunProgress
 from optimizer.search.base import DoneTrial, Proposal
@@ -44,7 +47,7 @@ class Builder:
     """
 
     config: RunConfig
-    num_classes: int
+    class_names: Sequence[str]
     artefacts: ArtefactStore
     device: torch.device
     progress: RunProgress
@@ -62,19 +65,30 @@ class Builder:
 
     def load(self, trial: DoneTrial, arch: ArchSpec | None = None) -> Detector:
         """The trained detector of a finished trial, ready to detect; `arch` is another one that takes its weights."""
-        detector = build_detector(arch or trial.arch, self.num_classes)
+        detector = build_detector(arch or trial.arch, len(self.class_names))
         detector.load_state_dict(load_file(self.artefacts.path(trial.files.weights, verify=True)))
         return detector.eval()
 
     def _build_base(self) -> Student:
         arch = self.config.base_arch()
-        detector = build_detector(arch, self.num_classes, seed=self.config.seed)
-        changes: tuple[str, ...] = ()
-        if self.config.weights is not None:
-            report = load_weights(detector, self.config.weights)
-            changes = (f"weights from {self.config.weights.name}: {report}",)
-            self.progress.say(changes[0])
-        return Student(detector, arch, changes, 0.0)
+        detector = build_detector(arch, len(self.class_names), seed=self.config.seed)
+        start = self._start(detector)
+        if start:
+            self.progress.say(start)
+        return Student(detector, arch, (start,) if start else (), 0.0)
+
+    def _start(self, detector: Detector) -> str:
+        """Fill the base with the weights it starts from, and say what was taken; nothing where none are wanted."""
+        weights = self.config.weights
+        if weights is None:
+            return ""
+        if isinstance(weights, Path):
+            return f"weights from {weights.name}: {load_weights(detector, weights)}"
+        entry = choose_pretrained(weights, self.config.base, self.config.detector)
+        if entry is None:
+            return f"random weights: torchvision has none that fit {self.config.base}"
+        report = load_pretrained(detector, entry, self.class_names)
+        return f"weights of {entry.dataset} from {entry.path.name}: {report}"
 
     def _build_member(self, subnet: Subnet) -> Student:
         assert self.pool is not None, "a student from the pool in a run without one"
@@ -88,9 +102,9 @@ class Builder:
         changes = _describe_changes(parent.arch, child.arch)
         if not self.config.search.inherit and proposal.actions:  # one that is only trained further is the same student
             seed = derive_seed(self.config.seed, "fresh", number)
-            detector = build_detector(child.arch, self.num_classes, seed=seed)
+            detector = build_detector(child.arch, len(self.class_names), seed=seed)
             return Student(detector, child.arch, (*changes, "weights not inherited"), 0.0)
-        detector = build_detector(child.arch, self.num_classes)
+        detector = build_detector(child.arch, len(self.class_names))
         detector.load_state_dict(child.weights)
         return Student(detector, child.arch, changes, parent.work.epochs_total)
 

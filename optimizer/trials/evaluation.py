@@ -118,7 +118,7 @@ def build_evaluation(
     target, scratch = get_target(config.target, config.host), store.folder / "scratch"
     scratch.mkdir(exist_ok=True)
     return Evaluation(
-        Builder(config, len(class_names), store.artefacts, device, progress),
+        Builder(config, class_names, store.artefacts, device, progress),
         Trainer(config, train_data, config.data or store.folder / "data", scratch, device, progress),
         Exporter(store.artefacts, scratch, target.spec, class_names),
         Judge(config, val_data, choose_engine(config, target), meter, progress),

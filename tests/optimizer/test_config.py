@@ -212,3 +212,13 @@ def test_without_actions_and_teacher_there_is_nothing_to_search() -> None:
 def test_a_retinanet_is_a_base_like_any_other() -> None:
     config = quick().changed({"detector": "retinanet"})
     assert config.base_arch().head.kind == "retinanet" and config.pool_config().detector == "retinanet"
+
+
+def test_published_weights_are_the_default_on_images_of_a_users_own_and_stored_paths_stay_paths() -> None:
+    assert quick(Path("images")).weights == paper(Path("images")).weights == "auto"
+    assert {recipe(None).weights for recipe in RECIPES.values()} == {None}
+    stored = quick().model_dump(mode="json")
+    for weights, meant in ((None, None), ("base.pth", Path("base.pth")), ("coco", "coco")):
+        config = parse_config({**stored, "weights": weights})
+        assert config.weights == meant
+        assert parse_config(config.model_dump(mode="json")) == config

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from typer.testing import CliRunner
 
 from optimizer.cli import app
-from optimizer.config import RunConfig
+from optimizer.config import Published, RunConfig
 from optimizer.errors import InputError
 from optimizer.options import OPTIONS, Option, read_options
 from optimizer.recipes import quick
@@ -24,16 +24,22 @@ VALUES: dict[str, Any] = {
     "teacher": "fixed", "teacher_pool": Path("pools").resolve(), "teacher_epochs": "4,2,1", "inherit": False,
     "actions": "resize,prune_channels", "finetuned": 2, "finetune_epochs": 7, "trials": 9, "budget": "1h30m",
     "size": "320x240", "sizes": "320x240,256x192", "region_proposals": "90,60", "epochs": 11, "trial_epochs": 3,
-    "score": "macs", "objective": "product", "batch_size": 6, "workers": 2, "weights": Path("weights.pth"),
+    "score": "macs", "objective": "product", "batch_size": 6, "workers": 2, "weights": "weights.pth",
     "base_run": Path("other").resolve(), "precision": "bf16", "precisions": "fp32,int8", "export_proposals": "80,40",
     "max_ap_drop": 0.05, "seed": 3,
 }  # fmt: skip
+UNIONS = (types.UnionType, typing.Union)
 PAIRS = [pytest.param(option, path, id=f"{option.flag} {path}") for option in OPTIONS for path in option.changes]
+
+
+def list_choices(annotation: Any) -> tuple[Any, ...]:
+    """The types of a union; any other type is its only choice."""
+    return typing.get_args(annotation) if typing.get_origin(annotation) in UNIONS else (annotation,)
 
 
 def step_into(annotation: Any, part: str) -> Any:
     """The type of a part of a type, whether that may be None or not."""
-    for choice in typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,):
+    for choice in list_choices(annotation):
         if part.isdigit() and typing.get_origin(choice) is tuple:
             return typing.get_args(choice)[0]
         if isinstance(choice, type) and issubclass(choice, BaseModel):
@@ -67,7 +73,7 @@ def test_an_option_changes_the_part_it_names(option: Option, path: str) -> None:
 @pytest.mark.parametrize(("option", "path"), PAIRS)
 def test_what_an_option_reads_is_of_the_type_of_that_part(option: Option, path: str) -> None:
     value, annotation = option.changes[path](VALUES[option.name]), find_type(path)
-    choices = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+    choices = list_choices(annotation)
     plain = [typing.get_origin(choice) or choice for choice in choices]
     kinds = tuple(str if kind is Literal else kind for kind in plain)
     assert isinstance(value, kinds), f"{value!r} is not of {annotation}"
@@ -107,3 +113,10 @@ def test_help_teaches_every_option() -> None:
     assert all(flag in text for flag in ("--data", "--preset", "--out"))
     teachers = CliRunner().invoke(app, ["teachers", "train", "--help"], env={"COLUMNS": "200"}).output
     assert "--teacher-epochs" in teachers and "Detector the teachers are for" in teachers and "--budget" not in teachers
+
+
+@pytest.mark.parametrize("name", typing.get_args(Published))
+def test_weights_are_published_ones_by_name_or_none_or_a_file(name: str) -> None:
+    assert read_options({"weights": name}) == {"weights": name}
+    assert CONFIG.changed(read_options({"weights": "none"})).weights is None
+    assert CONFIG.changed(read_options({"weights": f"./{name}"})).weights == Path(name).resolve()

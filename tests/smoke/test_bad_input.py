@@ -35,6 +35,19 @@ def run(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         (["--base", "r18", "--budget", "soon"], ["soon", "20m"]),
         (["--base", "r18", "--budget", "2s", "--preset", "smoke"], ["budget"]),
         (["--base", "r18", "--weights", "absent.pth", "--preset", "smoke"], ["absent.pth"]),
+        (
+            ["--base", "r18", "--weights", "imagenet", "--preset", "smoke"],
+            [
+                *("resnet18-f37072fd.pth", "https://download.pytorch.org/models/resnet18-f37072fd.pth"),
+                *("nets/hub/checkpoints", "--weights none"),
+            ],
+        ),
+        (
+            ["--base", "r50", "--weights", "imagenet", "--preset", "smoke"],
+            ["nets/hub/checkpoints/resnet50-0676ba61.pth", "damaged", "delete it"],
+        ),
+        (["--base", "r18", "--weights", "coco", "--preset", "smoke"], ["coco", "r50", "--weights imagenet"]),
+        (["--base", "x101", "--weights", "imagenet", "--preset", "smoke"], ["x101", "r101", "--weights none"]),
         (["--base", "r18", "--data", "no/such/folder"], ["no/such/folder"]),
         (["--base", "r18", "--trials", "-1"], ["trials"]),
         (["--base", "r18", "--region-proposals", "many"], ["--region-proposals", "many"]),
@@ -62,6 +75,11 @@ def test_optimize_says_what_is_wrong_and_exits_with_2(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "nets"))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")  # no network
+    damaged = tmp_path / "nets" / "hub" / "checkpoints" / "resnet50-0676ba61.pth"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_bytes(b"half a file")
     (tmp_path / "a-file").touch()
     (tmp_path / "board.toml").write_text('name = "board"\nlink = "ssh"\nport = 1\n')
     result = run("optimizer.cli", *arguments)

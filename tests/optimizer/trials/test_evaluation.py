@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,11 +10,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from torchvision.models import resnet18
 
 from deploy import Detector, Preprocess, get_target
 from deploy.data import read_image
 from optimizer.arch.actions import PruneLayer, Resize
 from optimizer.arch.macs import count
+from optimizer.detectors import pretrained
 from optimizer.errors import RunFailed
 from optimizer.search.base import Proposal, TrialFailed, get_done
 from optimizer.search.objective import harmonic
@@ -118,3 +121,25 @@ def test_a_student_that_cannot_be_made_fails_alone_and_a_full_disk_ends_the_run(
     with pytest.raises(RunFailed, match=r"cannot write in .*file: .*free some space"):
         replace(evaluation, exporter=gone)(1, RESIZE)
     evaluation.trainer.forget(1)
+
+
+def test_a_base_says_which_published_weights_it_starts_from(
+    small_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save(resnet18().state_dict(), tmp_path / "made.pth")
+    digits = hashlib.sha256((tmp_path / "made.pth").read_bytes()).hexdigest()[:8]
+    address = (tmp_path / "made.pth").rename(tmp_path / f"made-{digits}.pth").as_uri()
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "nets"))
+    monkeypatch.setattr(pretrained, "ENTRIES", (pretrained.Pretrained("imagenet", "r18", None, address),))
+    for weights in ("imagenet", "auto"):
+        base = small_run.build_evaluation(small_run.config.changed({"weights": weights})).builder.build(
+            0, Proposal(None), None
+        )
+        (start,) = base.changes
+        assert start.startswith(f"weights of imagenet from made-{digits}.pth: ") and "freshly initialised: FPN" in start
+        assert start in small_run.said.getvalue()
+    monkeypatch.setattr(pretrained, "ENTRIES", ())
+    base = small_run.build_evaluation(small_run.config.changed({"weights": "auto"})).builder.build(
+        0, Proposal(None), None
+    )
+    assert base.changes == ("random weights: torchvision has none that fit r18",)
