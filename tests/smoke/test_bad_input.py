@@ -81,7 +81,9 @@ def test_optimize_says_what_is_wrong_and_exits_with_2(
     damaged.parent.mkdir(parents=True)
     damaged.write_bytes(b"half a file")
     (tmp_path / "a-file").touch()
-    (tmp_path / "board.toml").write_text('name = "board"\nlink = "ssh"\nport = 1\n')
+    (tmp_path / "board.toml").write_text('name = "board"\nlink = "ssh"\n')
+    (tmp_path / "detopt").mkdir()
+    (tmp_path / "detopt" / "hosts.toml").write_text('[board]\nhost = "127.0.0.1"\nport = 1\n')
     result = run("optimizer.cli", *arguments)
     assert result.returncode == 2, result.stderr
     message = result.stderr.strip()
