@@ -353,7 +353,7 @@ def _measure(
         with open_engine(prepare_model(subject.model, reader), 1, reader) as engine:
             if any(None in spec.shape for spec in engine.inputs):
                 raise InputError(
-                    "{} has inputs of free size: {}; export it with a fixed shape to measure it".format(
+                    "{} has inputs with a dynamic shape: {}; export it with a fixed shape to measure it".format(
                         subject.model, ", ".join(map(str, engine.inputs))
                     )
                 )

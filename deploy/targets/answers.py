@@ -76,7 +76,7 @@ def _check_record(record: LatencyRecord, digest: str, protocol: str, mode: str) 
     medians = [value for value in (record.pre_ms, record.gpu_ms) if value is not None]
     numbers = np.array([*record.samples_ms, *canaries, *medians], np.float64)
     if not np.all(np.isfinite(numbers)) or numbers.min() <= 0 or numbers.max() > LIMIT_MS:
-        raise ValueError("its milliseconds are no latencies")
+        raise ValueError("its latencies must be positive and finite")
     counts: dict[str, tuple[int, int]] = {
         "canaries": (len(record.canaries), rules.processes),
         "warm-ups": (len(record.warm_up), rules.processes),
@@ -88,9 +88,9 @@ def _check_record(record: LatencyRecord, digest: str, protocol: str, mode: str) 
             raise ValueError(f"it holds {found} {what}, and {protocol} takes {least} at least")
     texts = (record.lease, record.measured_at, record.bound, record.feeds, record.device.cpu, record.device.runtime)
     if not all(isinstance(text, str) and len(text) < 1000 for text in (*texts, *record.flags)):
-        raise ValueError("its texts are none")
+        raise ValueError("its text fields must be short strings")
     if type(record.device.threads) is not int or type(record.device.cores) is not int:
-        raise ValueError("its device is none")
+        raise ValueError("its thread and core counts must be integers")
 
 
 def _find_contradiction(value: Mapping[str, Any], record: LatencyRecord) -> str:
