@@ -19,7 +19,7 @@ from typing import Any
 from export_vs_torchvision import describe_machine
 
 from deploy import Bundle, LatencyRecord, compare, get_target, open_bundle
-from deploy.builders.precision import PRECISIONS
+from deploy.builders.precision import CONVERSIONS
 from deploy.convert import convert
 from deploy.data import read_dataset
 from deploy.evaluate import evaluate_artefact
@@ -35,7 +35,7 @@ def list_artefacts(
     dataset = read_dataset(data, "val")
     precise, _ = evaluate_artefact(bundle, bundle.class_names, dataset, target)
     found = {"fp32": (bundle, {"ap": precise.ap, "ap50": precise.ap50})}
-    for precision in PRECISIONS:
+    for precision in CONVERSIONS:
         written, conversion = convert(bundle, precision, data, folder / precision, target=target)
         found[precision] = (written, {**conversion.to_json(), "ap50": written.manifest.metrics["ap50"]})
         print(f"{bundle.manifest.name} {precision}: AP {conversion.ap:.4f}", flush=True)

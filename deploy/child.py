@@ -22,7 +22,7 @@ from typing import IO, Any, Callable, Iterator, Mapping, Sequence
 from deploy import errors
 from deploy.errors import ChildError, DeployError
 
-__all__ = ["Say", "answer", "ask_child", "become_expendable", "describe_child", "describe_environment", "take_stdout"]
+__all__ = ["Say", "answer", "ask_child", "describe_child", "describe_environment", "die_with_parent", "take_stdout"]
 
 SILENCE_S = 2 * 3600.0  # an engine may be built without a word, for at most half of it
 WATCH_S = 0.1  # between two looks of who watches
@@ -89,7 +89,7 @@ def ask_child(
 
 def answer(task: str) -> None:
     """A child's whole life: the request on stdin, messages and the answer on stdout as JSON lines."""
-    become_expendable()
+    die_with_parent()
     say = take_stdout()
     logging.getLogger().addHandler(_Notes(say))
     module, function = task.split(":")
@@ -103,7 +103,7 @@ def answer(task: str) -> None:
         say({"error": traceback.format_exc(), "kind": "RuntimeError"})
 
 
-def become_expendable() -> None:
+def die_with_parent() -> None:
     """This process ends with its parent, and is the one to go should the system be short of memory."""
     with suppress(OSError, AttributeError):  # not on Linux
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -11,7 +11,7 @@ import numpy as np
 
 from deploy.builders.calibration import calibrate_once, key_calibration
 from deploy.builders.compatibility import check_model, fits_release, opset_of, read_model
-from deploy.builders.precision import PRECISIONS, Calibration, Conversion, convert_model
+from deploy.builders.precision import CONVERSIONS, Calibration, Conversion, convert_model
 from deploy.builders.trunk import find_trunk
 from deploy.bundles.bundle import MODEL_FILE, Bundle, write_bundle
 from deploy.engines import get_engine
@@ -124,8 +124,8 @@ def list_calibration_images(records: Sequence[Record], count: int) -> list[Recor
 
 
 def _read_convertible(bundle: Bundle, precision: str) -> onnx.ModelProto:
-    if precision not in PRECISIONS:
-        raise InputError("no precision {!r} to convert to; there are: {}".format(precision, ", ".join(PRECISIONS)))
+    if precision not in CONVERSIONS:
+        raise InputError("no precision {!r} to convert to; there are: {}".format(precision, ", ".join(CONVERSIONS)))
     if bundle.manifest.precision != "fp32":
         raise InputError(
             f"{bundle.folder} is in {bundle.manifest.precision} already; convert the bundle in fp32 that it was "
@@ -140,7 +140,7 @@ def _read_convertible(bundle: Bundle, precision: str) -> onnx.ModelProto:
     types = {node.op_type for node in model.graph.node}
     if "QuantizeLinear" in types or "DequantizeLinear" in types:
         raise InputError(f"{bundle.folder} says fp32, but its model is quantised already")
-    if not find_trunk(model).groups(PRECISIONS[precision][1]):
+    if not find_trunk(model).groups(CONVERSIONS[precision][1]):
         raise InputError(f"{bundle.model} holds no layer that could be {precision}")
     return model
 
@@ -168,7 +168,7 @@ def _check_converted(
         if fits_release(check_model(source, version)):
             findings = check_model(converted, version)
             if not fits_release(findings):
-                first = next(finding for finding in findings if finding.level in ("refused", "dynamic"))
+                first = next(finding for finding in findings if finding.severity in ("refused", "dynamic"))
                 raise CompatibilityError(
                     f"the model in {precision} does not fit TensorRT {version} any more: {first.op} {first.node}: "
                     f"{first.reason}"

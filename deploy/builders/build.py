@@ -48,14 +48,14 @@ class BuildLimits:
 def prepare_model(
     model: str | Path,
     engine: str,
-    level: int | None = None,
+    effort: int | None = None,
     folder: str | Path | None = None,
     gpu: str | None = None,
 ) -> Path:
     """The file that `open_engine` opens: a model's plan, found or built, for an engine of plans; else the model itself.
 
     Args:
-        level, folder: of a plan, as of `open_plan`.
+        effort, folder: of a plan, as of `open_plan`.
         gpu: what a plan is built for ahead of time, as "sm86"; None is the GPU of this machine.
 
     Raises:
@@ -64,20 +64,21 @@ def prepare_model(
     """
     path = check_model_file(model, "ONNX model")
     platform = get_engine(engine).read_platform(gpu)
-    return path if platform is None else open_plan(path, platform, level, folder).path
+    return path if platform is None else open_plan(path, platform, effort, folder).path
 
 
 def open_plan(
     model: Path,
     platform: Platform,
-    level: int | None = None,
+    effort: int | None = None,
     folder: str | Path | None = None,
     limits: BuildLimits = BuildLimits(),
 ) -> Plan:
     """The plan of a model for this platform: one that fits, or a new one.
 
     Args:
-        level: of the builder's effort; None takes the best plan there is, and else builds at `SEARCH_LEVEL`.
+        effort: the builder's optimisation level, a value of `EFFORTS`; None takes the best plan there is, and builds
+            one at `SEARCH_LEVEL` if there is none.
         folder: where plans are kept, as in `plan_folder`.
 
     Raises:
@@ -86,11 +87,11 @@ def open_plan(
     """
     place = plan_folder(folder)
     with lock_plans(place):
-        if level is None:
+        if effort is None:
             plan = find_best_plan(place, model, platform)
             if plan is not None:
                 return plan
-        key = PlanKey(hash_file(model), platform, BuildSettings(SEARCH_LEVEL if level is None else level))
+        key = PlanKey(hash_file(model), platform, BuildSettings(SEARCH_LEVEL if effort is None else effort))
         plan, why = find_plan(place, key)
         if plan is not None:
             return plan

@@ -17,10 +17,10 @@ from deploy.errors import InputError
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["BLOCKING", "LEVELS", "VERSIONS", "Finding", "check_model", "fits_release", "opset_of", "read_model"]
+__all__ = ["BLOCKING", "SEVERITIES", "VERSIONS", "Finding", "check_model", "fits_release", "opset_of", "read_model"]
 
 VERSIONS: tuple[str, ...] = tuple(RELEASES)
-LEVELS: Mapping[str, str] = {
+SEVERITIES: Mapping[str, str] = {
     "refused": "the parser or a layer does not take it, or computes something else",
     "dynamic": "taken, but of a size that varies; engines here are of fixed shapes",
     "unknown": "no source says whether it is taken",
@@ -44,7 +44,7 @@ class Finding:
     Attributes:
         node: its name, that of its first output where it has none; of a node in the body of another, both: "a/b".
         op: its operator; "input" and "model" for what is no node.
-        level: a key of `LEVELS`.
+        severity: a key of `SEVERITIES`.
     """
 
     node: str
@@ -52,13 +52,13 @@ class Finding:
     version: str
     reason: str
     advice: str
-    level: str = "refused"
+    severity: str = "refused"
 
 
 def check_model(model: str | Path | onnx.ModelProto, version: str) -> list[Finding]:
     """What a release does not take of a model, in the order of the graph; the model is not changed.
 
-    A finding of level "unknown" is no all-clear, and no finding at all is no promise: nothing is built.
+    A finding of severity "unknown" is no all-clear, and no finding at all is no promise: nothing is built.
 
     Raises:
         InputError: no such release, or no ONNX model there; also where the `onnx` package is missing.
@@ -77,12 +77,14 @@ def check_model(model: str | Path | onnx.ModelProto, version: str) -> list[Findi
     problems.extend(_check_borders(facts, release))
     problems.extend(_check_graph(facts, release, frozenset(function.name for function in model.functions), ""))
     problems.extend(("", "model", problem) for problem in _check_known_bad(model.graph, release))
-    return [Finding(node, op, version, problem.reason, problem.advice, problem.level) for node, op, problem in problems]
+    return [
+        Finding(node, op, version, problem.reason, problem.advice, problem.severity) for node, op, problem in problems
+    ]
 
 
 def fits_release(findings: Sequence[Finding]) -> bool:
     """Whether nothing among a release's findings is in the way. What is unknown is not, and is no all-clear either."""
-    return not any(finding.level in BLOCKING for finding in findings)
+    return not any(finding.severity in BLOCKING for finding in findings)
 
 
 def read_model(path: str | Path) -> onnx.ModelProto:

@@ -9,7 +9,7 @@ from typing import Any, Iterator, Mapping
 
 from deploy.errors import EngineError
 
-__all__ = ["Histogram", "count_precisions", "judge_precisions", "name_precision"]
+__all__ = ["Histogram", "check_precisions", "count_precisions", "name_precision"]
 
 # Types as they are spelled: "Half", or "Row major linear FP16 format". A word that holds another comes first.
 _WORDS = (
@@ -53,7 +53,7 @@ def count_precisions(information: str) -> Histogram:
     )
 
 
-def judge_precisions(asked: frozenset[str], found: Histogram) -> str | None:
+def check_precisions(asked: frozenset[str], found: Histogram) -> str | None:
     """What is doubtful about an engine, for a label; None where its layers are what was asked.
 
     Args:

@@ -31,7 +31,7 @@ RESIZE_ATTRIBUTES: tuple[tuple[str, object, tuple[object, ...]], ...] = (  # nam
 class Problem(NamedTuple):
     """A finding without the node and the release it is about."""
 
-    level: str
+    severity: str
     reason: str
     advice: str
 
@@ -53,8 +53,8 @@ def _check_topk(facts: GraphFacts, node: onnx.NodeProto, release: Release) -> It
     elif count == MAX_TOPK:
         yield Problem("unknown", f"K is {MAX_TOPK}: one document says up to {MAX_TOPK}, another less", advice)
     if not attribute_of(node, "sorted", 1):
-        level = "refused" if release.native_int64 else "unknown"
-        yield Problem(level, "sorted is 0; it is listed with 1 alone", "export with sorted=True")
+        severity = "refused" if release.native_int64 else "unknown"
+        yield Problem(severity, "sorted is 0; it is listed with 1 alone", "export with sorted=True")
 
 
 def _check_nms(facts: GraphFacts, node: onnx.NodeProto, release: Release) -> Iterator[Problem]:
@@ -77,8 +77,8 @@ def _check_roi_align(facts: GraphFacts, node: onnx.NodeProto, release: Release) 
         yield Problem("refused", f"mode {mode}; it knows avg and max", "export with avg")
     if attribute_of(node, "sampling_ratio", None) is None:
         reason = "no sampling_ratio: ONNX means 0 (by the size of the box), the parser reads 1"
-        level = "refused" if release.version == "10.16" else "unknown"
-        yield Problem(level, reason, "write sampling_ratio into the node")
+        severity = "refused" if release.version == "10.16" else "unknown"
+        yield Problem(severity, reason, "write sampling_ratio into the node")
 
 
 def _check_grid_sample(facts: GraphFacts, node: onnx.NodeProto, release: Release) -> Iterator[Problem]:

@@ -24,8 +24,8 @@ from deploy.errors import DeployError, EngineError
 from deploy.files import hash_file, wait_for_lock, write_file
 
 __all__ = [
+    "EFFORTS",
     "FINAL_LEVEL",
-    "LEVELS",
     "PRIVATE",
     "SEARCH_LEVEL",
     "find_best_plan",
@@ -39,7 +39,7 @@ PLANS_VARIABLE = "DETOPT_PLANS"
 PRIVATE = 0o600  # what is written is for its owner alone
 PLAN_FILE = "model.plan"
 SEARCH_LEVEL, FINAL_LEVEL = 3, 5
-LEVELS = {"search": SEARCH_LEVEL, "final": FINAL_LEVEL}
+EFFORTS = {"search": SEARCH_LEVEL, "final": FINAL_LEVEL}
 
 
 def plan_folder(folder: str | Path | None = None) -> Path:
@@ -74,7 +74,7 @@ def find_plan(folder: Path, key: PlanKey) -> tuple[Plan | None, str]:
 def find_best_plan(folder: Path, model: Path, platform: Platform) -> Plan | None:
     """The best plan there is of a model for this platform: of the highest level; None where none fits."""
     digest = hash_file(model)
-    for level in sorted(set(LEVELS.values()), reverse=True):
+    for level in sorted(set(EFFORTS.values()), reverse=True):
         plan, _ = find_plan(folder, PlanKey(digest, platform, BuildSettings(level)))
         if plan is not None:
             return plan

@@ -17,7 +17,7 @@ from deploy.errors import PrecisionError
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["PRECISIONS", "Calibration", "Conversion", "convert_model", "rank_groups"]
+__all__ = ["CONVERSIONS", "Calibration", "Conversion", "convert_model", "rank_groups"]
 
 FIXED_ROIS = "fixed_rois"
 
@@ -108,7 +108,7 @@ def _list_between(model: onnx.ModelProto, carriers: set[str], layers: set[str]) 
 
 
 # For each precision: what makes a model of it of some groups of layers, and whether heads' last layers are among them.
-PRECISIONS: Mapping[str, tuple[Callable[[_Source, Sequence[str]], onnx.ModelProto], bool]] = {
+CONVERSIONS: Mapping[str, tuple[Callable[[_Source, Sequence[str]], onnx.ModelProto], bool]] = {
     "fp16": (_build_fp16, True),
     "int8": (_build_int8, False),
 }
@@ -135,7 +135,7 @@ def convert_model(
     Raises:
         PrecisionError: the loss stays above the bound with all but one group put back; it says the least loss found.
     """
-    build, with_last = PRECISIONS[precision]
+    build, with_last = CONVERSIONS[precision]
     rest = get_engine(engine).int8.rest if precision == "int8" else "fp32"
     source = _Source(model, find_trunk(model), calibration.ranges, engine, rest)
     groups = source.trunk.groups(with_last)
@@ -184,7 +184,7 @@ def rank_groups(
     That is the squared error over the squared values, a mean over layers and canvases. Regions that features are
     pooled from are those of the model as it is, so that rows are compared with rows of the same region.
     """
-    build, with_last = PRECISIONS[precision]
+    build, with_last = CONVERSIONS[precision]
     trunk = find_trunk(model)
     probe, rois = _fix_rois(model, trunk)
     feeds = _feed(model, rois, calibration.canvases)

@@ -13,7 +13,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Mapping
 
-from deploy.builders.inspector import Histogram, judge_precisions, name_precision
+from deploy.builders.inspector import Histogram, check_precisions, name_precision
 from deploy.builders.plans import PRIVATE
 from deploy.builders.trt import choose_network_flags, list_contents, make_config, parse_model
 from deploy.builders.turing import TURING, write_for_turing
@@ -73,7 +73,7 @@ def build_engine(request: Mapping[str, Any]) -> dict[str, Any]:
         raise BuildError("TensorRT for RTX built no engine: {}".format(log.errors[-1] if log.errors else "no reason"))
     content = bytes(memoryview(serialized))
     asked, histogram = holds & frozenset(("fp16", "int8")), count_network(tensorrt, network)
-    doubt = judge_precisions(asked, histogram)
+    doubt = check_precisions(asked, histogram)
     write_file(Path(request["plan"]), content, PRIVATE)
     return {
         "tensorrt": str(tensorrt.__version__),

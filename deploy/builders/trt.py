@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any, Mapping
 
-from deploy.builders.inspector import count_precisions, judge_precisions, name_precision
+from deploy.builders.inspector import check_precisions, count_precisions, name_precision
 from deploy.builders.known_bad import find_known_bad
 from deploy.builders.plans import PRIVATE
 from deploy.child import Say
@@ -78,7 +78,7 @@ def build_engine(request: Mapping[str, Any]) -> dict[str, Any]:
     inspector = engine.create_engine_inspector()
     histogram = count_precisions(inspector.get_engine_information(tensorrt.LayerInformationFormat.JSON))
     asked = holds & frozenset(("fp16", "int8"))
-    doubt = judge_precisions(asked, histogram)
+    doubt = check_precisions(asked, histogram)
     labels: list[str] = [doubt] if doubt else []
     if log.skipped_tactics:
         labels.append(f"degraded: {log.skipped_tactics} tactics were left out for lack of memory")

@@ -15,7 +15,7 @@ from deploy.builders.build import prepare_model
 from deploy.builders.compatibility import VERSIONS, check_model, fits_release, opset_of, read_model
 from deploy.builders.compatibility_report import describe_findings, findings_json
 from deploy.builders.offline import GPUS, describe_verdict, try_builds
-from deploy.builders.plans import LEVELS
+from deploy.builders.plans import EFFORTS
 from deploy.bundles.adopt import adopt_model, find_canvas_size, read_class_names, require_trust
 from deploy.bundles.bundle import Bundle, open_bundle
 from deploy.cli.terminal import (
@@ -279,7 +279,7 @@ def build_plan(options: argparse.Namespace) -> None:
         raise InputError(f"engine {engine_name!r} executes the ONNX file itself; there is nothing to build")
     model = _find_model(options)
     for gpu in gpus:
-        plan = read_plan(prepare_model(model, engine_name, LEVELS[options.level], options.out, gpu))
+        plan = read_plan(prepare_model(model, engine_name, EFFORTS[options.level], options.out, gpu))
         runtime, notes = f"{plan.key.platform.library} {plan.key.platform.tensorrt}", plan.record["labels"]
         if gpu is None:
             with open_engine(plan.path, engine=engine_name) as engine:

@@ -9,11 +9,10 @@ import textwrap
 from pathlib import Path
 from typing import Any, Callable, NoReturn, Sequence
 
-from deploy.builders.compatibility import LEVELS as FINDINGS
-from deploy.builders.compatibility import VERSIONS
+from deploy.builders.compatibility import SEVERITIES, VERSIONS
 from deploy.builders.offline import GPUS
-from deploy.builders.plans import LEVELS
-from deploy.builders.precision import PRECISIONS
+from deploy.builders.plans import EFFORTS
+from deploy.builders.precision import CONVERSIONS
 from deploy.builders.releases import RELEASES, RTX
 from deploy.cli import commands
 from deploy.cli.terminal import escape_what_cannot_be_printed, show_progress
@@ -43,7 +42,7 @@ exit codes: 0 done, 1 failed, 2 the input is wrong, 130 interrupted"""
 CHECK_HELP = """which release a board has:
 {}
 
-what is found, by level:
+what is found, by severity:
 {}
 
 Operators, types, opset, TopK sizes, sizes that depend on the data, zero points
@@ -60,7 +59,7 @@ examples:
 exit codes: 0 nothing is in the way, 1 something is refused or dynamic,
 2 the input is wrong""".format(
     "\n".join(f"  {version:<7} {release.runs_on}" for version, release in RELEASES.items()),
-    "\n".join(f"  {level:<8} {meaning}" for level, meaning in FINDINGS.items()),
+    "\n".join(f"  {severity:<8} {meaning}" for severity, meaning in SEVERITIES.items()),
 )
 
 ADOPT_HELP = """An ONNX file says neither how an image is prepared for it nor what its outputs
@@ -197,7 +196,7 @@ def build_parser() -> argparse.ArgumentParser:
         known, "convert", commands.convert_bundle, "a bundle in another precision, and what it loses"
     )
     convert.add_argument("bundle", metavar="BUNDLE", help="folder of a bundle in fp32")
-    convert.add_argument("--precision", required=True, choices=list(PRECISIONS), help="what layers compute in")
+    convert.add_argument("--precision", required=True, choices=list(CONVERSIONS), help="what layers compute in")
     convert.add_argument(
         "--data", metavar="PATH", type=Path, required=True, help="labelled images: train to calibrate with, val for AP"
     )
@@ -242,7 +241,7 @@ def build_parser() -> argparse.ArgumentParser:
     which = build.add_mutually_exclusive_group()
     which.add_argument("--engine", choices=list(ENGINES), default="trt", help="default: trt, the one that is built")
     which.add_argument("--target", metavar="NAME", help="a known target, or a TOML file; its engine is built")
-    build.add_argument("--level", default="search", choices=list(LEVELS), help="effort (default: search; final: more)")
+    build.add_argument("--level", default="search", choices=list(EFFORTS), help="effort (default: search; final: more)")
     _add_gpus(build, "ahead of time for these GPUs, by trt-rtx (default: the GPU of this machine)")
     build.add_argument("--out", type=Path, metavar="DIR", help="keep the plan there (default: the user's cache)")
     _add_trust(build)

@@ -26,7 +26,7 @@ class MeasuringProtocol:
         gap: relative difference below which two models are never called different.
         canary_s: how long the canary is timed before and after; drift_limit: how far it may move.
         retries: how often a lease is repeated when it moved further; then the steadier one is kept and flagged.
-        effort: effort of an engine that has a builder, one of `deploy.builders.plans.LEVELS`.
+        effort: effort of an engine that has a builder, one of `deploy.builders.plans.EFFORTS`.
         caveat: a flag every record of this protocol carries.
         mode: "sustained" runs back to back; "burst" rests for `gap_s` before every run, so that nothing throttles.
         energy_s: how long each model runs back to back for its energy, after the timing, and idle_s: how long the

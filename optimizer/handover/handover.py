@@ -20,7 +20,7 @@ from optimizer.handover.variants import (
     MADE,
     NOT_WRITTEN,
     VariantResult,
-    judge,
+    decide,
     list_variants,
     name_export,
     summarise_tried,
@@ -119,18 +119,18 @@ class _HandOver:
             measured[number] = answer
         state = replace(state, measured=measured)
         for item, answer in zip(made, answers[len(trials) :], strict=True):
-            judged = self._judge(item, measured[item.trial], answer)
+            judged = self._decide(item, measured[item.trial], answer)
             self._say(judged)
             state = state.with_tried(judged)
         if state.tried:
             self.progress.say(summarise_tried(state.tried.values()))
         return self._save(state)
 
-    def _judge(
+    def _decide(
         self, item: VariantResult, plain: RelativeCost, answer: RelativeCost | MeasurementFailure
     ) -> VariantResult:
         assert plain.latency is not None
-        judged = judge(item, plain.latency, answer)
+        judged = decide(item, plain.latency, answer)
         if judged.ratio is None or item.ap is None:
             return judged
         base_ap = get_done(self.store.history(), 0).ap

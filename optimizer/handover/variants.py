@@ -20,7 +20,7 @@ __all__ = [
     "Variant",
     "VariantResult",
     "choose_precisions",
-    "judge",
+    "decide",
     "list_variants",
     "name_export",
     "parse_bundle_place",
@@ -149,7 +149,9 @@ def list_variants(config: RunConfig, spec: TargetSpec, arch: ArchSpec) -> tuple[
     return tuple(Variant(precision, count) for precision in precisions for count in counts)[1:]
 
 
-def judge(tried: VariantResult, plain: Mapping[str, Any], measured: RelativeCost | MeasurementFailure) -> VariantResult:
+def decide(
+    tried: VariantResult, plain: Mapping[str, Any], measured: RelativeCost | MeasurementFailure
+) -> VariantResult:
     """A variant after the final lease: kept if it is measurably faster than `plain`, its plain export's record."""
     if isinstance(measured, MeasurementFailure):
         return replace(tried, outcome=NOT_WRITTEN, reason=f"no latency: {measured.reason}")

@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from deploy.builders.compatibility import LEVELS, VERSIONS, Finding, check_model, fits_release
+from deploy.builders.compatibility import SEVERITIES, VERSIONS, Finding, check_model, fits_release
 from deploy.errors import InputError
 
 F32, F16, F64, BF16 = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16
@@ -303,14 +303,14 @@ def quantised_topk(with_topk: bool) -> Callable[..., object]:
 
 @dataclass(frozen=True)
 class Case:
-    """`bad` has a finding of the level with these words at "n" (or the whole model), on `versions` alone."""
+    """`bad` has a finding of the severity with these words at "n" (or the whole model), on `versions` alone."""
 
     id: str
     bad: Callable[..., object]
     good: Callable[..., object]
     words: str
     versions: tuple[str, ...] = VERSIONS
-    level: str = "refused"
+    severity: str = "refused"
 
 
 zero8 = np.array(0, np.int8)
@@ -410,7 +410,7 @@ def matching(case: Case, model: onnx.ModelProto, version: str) -> list[Finding]:
     return [
         finding
         for finding in check_model(model, version)
-        if finding.level == case.level and case.words in finding.reason and finding.node in ("n", "")
+        if finding.severity == case.severity and case.words in finding.reason and finding.node in ("n", "")
     ]
 
 
@@ -421,9 +421,9 @@ def test_a_rule_finds_what_breaks_it_and_nothing_else(case: Case, make_model: Ma
     assert [version for version in VERSIONS if matching(case, bad, version)] == known
     for version in known:
         assert matching(case, good, version) == []
-        (finding,) = {(f.version, f.level) for f in matching(case, bad, version)}
-        assert finding == (version, case.level)
-        if case.level in ("refused", "dynamic"):
+        (finding,) = {(f.version, f.severity) for f in matching(case, bad, version)}
+        assert finding == (version, case.severity)
+        if case.severity in ("refused", "dynamic"):
             assert not fits_release(check_model(bad, version))
 
 
@@ -431,14 +431,14 @@ def test_a_rule_finds_what_breaks_it_and_nothing_else(case: Case, make_model: Ma
 def test_every_finding_says_what_to_do(case: Case, make_model: MakeModel) -> None:
     for version in VERSIONS:
         for finding in check_model(case.bad(make_model), version):
-            assert finding.reason and finding.advice and finding.level in LEVELS and finding.version == version
+            assert finding.reason and finding.advice and finding.severity in SEVERITIES and finding.version == version
 
 
 def test_a_padded_nms_fits_and_is_noted(make_model: MakeModel) -> None:
     for version in VERSIONS:
         findings = check_model(nms(9, 9)(make_model), version)
         assert fits_release(findings)
-        assert [(finding.level, finding.op) for finding in findings] == [("note", "NonMaxSuppression")]
+        assert [(finding.severity, finding.op) for finding in findings] == [("note", "NonMaxSuppression")]
 
 
 def test_padded_rows_may_be_picked_in_an_order_that_was_computed(make_model: MakeModel) -> None:
@@ -477,7 +477,7 @@ def test_rows_read_inside_of_a_branch_are_seen(make_model: MakeModel) -> None:
     inputs = {"boxes": (F32, [1, 60, 4]), "scores": (F32, [1, 1, 60]), "flat": (F32, [60]), "c": (BOOL, [])}
     model = make_model(nodes, inputs, {"y": (F32, [])}, {"most": ints(9), "column": np.array(2)})
     (found,) = [finding for finding in check_model(model, "10.3") if finding.op == "NonMaxSuppression"]
-    assert found.level == "dynamic" and "If choice" in found.reason
+    assert found.severity == "dynamic" and "If choice" in found.reason
 
 
 def test_a_node_inside_of_a_branch_is_named_with_it(make_model: MakeModel) -> None:
@@ -507,7 +507,7 @@ def test_a_double_that_is_a_constant_is_cast_down_and_passes(make_model: MakeMod
 def test_what_follows_an_unknown_operator_is_said_to_be_unchecked(make_model: MakeModel) -> None:
     nodes = [node("Fancy", ["x"], ["t"], "n", domain="mine"), node("Relu", ["t"], ["y"], "after")]
     model = make_model(nodes, {"x": (F32, [2])}, {"y": (F32, [2])})
-    reasons = [finding.reason for finding in check_model(model, "10.3") if finding.level == "unknown"]
+    reasons = [finding.reason for finding in check_model(model, "10.3") if finding.severity == "unknown"]
     assert any("1 of 2 nodes read tensors whose type cannot be inferred" in reason for reason in reasons)
 
 

@@ -24,7 +24,7 @@ def dynamic_nodes(model: onnx.ModelProto | Path, version: str) -> dict[str, set[
     """The names of nodes whose sizes or whose turn depends on the data, by operator."""
     found: dict[str, set[str]] = {}
     for finding in check_model(model, version):
-        if finding.level == "dynamic":
+        if finding.severity == "dynamic":
             found.setdefault(finding.op, set()).add(finding.node)
     return found
 
@@ -33,7 +33,7 @@ def dynamic_nodes(model: onnx.ModelProto | Path, version: str) -> dict[str, set[
 def test_our_export_of_every_detector_fits_every_release(exported: Path, version: str) -> None:
     findings = check_model(exported, version)
     assert fits_release(findings)
-    assert {finding.level for finding in findings} == {"note"}, "nor is anything unknown"
+    assert {finding.severity for finding in findings} == {"note"}, "nor is anything unknown"
 
 
 def test_the_notes_are_the_integers_of_8_6_and_the_nms(exported: Path) -> None:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from deploy.builders.inspector import Histogram, count_precisions, judge_precisions, name_precision
+from deploy.builders.inspector import Histogram, check_precisions, count_precisions, name_precision
 from deploy.errors import EngineError
 
 
@@ -43,7 +43,7 @@ def test_channels_last_formats_are_not_taken_for_types() -> None:
 )
 def test_what_names_no_types_counts_nothing_and_is_a_doubt(information: str) -> None:
     assert count_precisions(information) == Histogram({}, {})
-    doubt = judge_precisions(frozenset(), Histogram({}, {}))
+    doubt = check_precisions(frozenset(), Histogram({}, {}))
     assert doubt is not None and "not known" in doubt
 
 
@@ -58,15 +58,15 @@ def test_what_names_no_types_counts_nothing_and_is_a_doubt(information: str) -> 
 )
 def test_another_precision_than_asked_is_refused(asked: tuple[str, ...], found: dict[str, int], words: str) -> None:
     with pytest.raises(EngineError, match=words):
-        judge_precisions(frozenset(asked), Histogram(found, found))
+        check_precisions(frozenset(asked), Histogram(found, found))
 
 
 def test_an_engine_whose_convolutions_are_mostly_fp32_is_labelled() -> None:
     asked, layers_found = frozenset(("fp16",)), {"fp16": 20, "fp32": 30}  # box decoding and NMS stay fp32
-    assert judge_precisions(asked, Histogram(layers_found, {"fp16": 9, "fp32": 1})) is None
-    label = judge_precisions(asked, Histogram(layers_found, {"fp16": 2, "fp32": 8}))
+    assert check_precisions(asked, Histogram(layers_found, {"fp16": 9, "fp32": 1})) is None
+    label = check_precisions(asked, Histogram(layers_found, {"fp16": 2, "fp32": 8}))
     assert label == "most convolutions and matrix products are fp32, not fp16: 2 fp16, 8 fp32"
-    assert judge_precisions(frozenset(), Histogram({"fp32": 9, "int32": 4}, {"fp32": 9})) is None
+    assert check_precisions(frozenset(), Histogram({"fp32": 9, "int32": 4}, {"fp32": 9})) is None
 
 
 def test_a_model_is_called_by_its_lowest_precision() -> None:

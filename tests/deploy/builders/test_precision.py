@@ -15,7 +15,7 @@ from deploy.builders.calibration import calibrate, calibrate_once, key_calibrati
 from deploy.builders.compatibility import VERSIONS, check_model, fits_release
 from deploy.builders.fp16 import cast_to_fp16, find_wide_nodes
 from deploy.builders.int8 import quantise_to_int8
-from deploy.builders.precision import PRECISIONS, Calibration, _Source, convert_model, rank_groups
+from deploy.builders.precision import CONVERSIONS, Calibration, _Source, convert_model, rank_groups
 from deploy.builders.trunk import find_trunk
 from deploy.errors import InputError, PrecisionError
 
@@ -73,7 +73,7 @@ def test_the_last_layers_are_those_that_the_post_processing_reads(exported: Path
     assert len(trunk.groups(True)) > len(trunk.groups(False)) > 5
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("precision", CONVERSIONS)
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_conversion_of_every_detector_fits_every_release(exported: Path, precision: str, version: str) -> None:
     model = onnx.load(exported)
@@ -220,7 +220,7 @@ def test_what_lies_between_layers_that_went_back_is_fp16_beside_int8() -> None:
     model = chain((1.0, 1.0, 1.0, 1.0))
     trunk = find_trunk(model)
     ranges = calibrate(model, trunk, canvases_for(model), 1)
-    build, _ = PRECISIONS["int8"]
+    build, _ = CONVERSIONS["int8"]
     converted = build(_Source(model, trunk, ranges, "trt", "fp16"), ["w0"])
     types = types_of(converted)
     read = {node.name: types[node.input[0]] for node in converted.graph.node if node.op_type in ("Conv", "Relu")}

@@ -205,8 +205,8 @@ def test_both_variants_give_the_same_rows(by_rounds: tuple[Detector, Path], canv
 @pytest.mark.parametrize("version", VERSIONS)
 def test_no_release_refuses_it_and_no_size_varies(by_rounds: tuple[Detector, Path], version: str) -> None:
     findings = check_model(by_rounds[1], version)
-    assert fits_release(findings), [finding for finding in findings if finding.level in ("refused", "dynamic")]
-    assert not [finding for finding in findings if finding.level == "unknown"]
+    assert fits_release(findings), [finding for finding in findings if finding.severity in ("refused", "dynamic")]
+    assert not [finding for finding in findings if finding.severity == "unknown"]
 
 
 def test_it_holds_no_nms_and_only_sizes_known_beforehand(by_rounds: tuple[Detector, Path]) -> None:

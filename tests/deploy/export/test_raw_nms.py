@@ -79,8 +79,8 @@ def test_a_deployed_detector_selects_by_what_it_is_told(raw: tuple[Detector, Gra
 @pytest.mark.parametrize("version", VERSIONS)
 def test_no_release_refuses_it_and_no_size_varies(raw: tuple[Detector, GraphReport], version: str) -> None:
     findings = check_model(raw[1].path, version)
-    assert fits_release(findings), [finding for finding in findings if finding.level in ("refused", "dynamic")]
-    assert not [finding for finding in findings if finding.level in ("unknown", "note") and finding.op != "output"]
+    assert fits_release(findings), [finding for finding in findings if finding.severity in ("refused", "dynamic")]
+    assert not [finding for finding in findings if finding.severity in ("unknown", "note") and finding.op != "output"]
 
 
 def test_candidates_cut_off_are_counted_only_where_they_might_have_been_kept() -> None:

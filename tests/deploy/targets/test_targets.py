@@ -11,7 +11,7 @@ import pytest
 
 from deploy import Bundle, LatencyRecord, TargetSpec, get_target
 from deploy.builders.compatibility import VERSIONS
-from deploy.builders.precision import PRECISIONS as CONVERSIONS
+from deploy.builders.precision import CONVERSIONS
 from deploy.data.images import ImageFile
 from deploy.errors import InputError
 from deploy.measuring.protocols import MODES

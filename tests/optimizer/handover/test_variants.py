@@ -49,7 +49,7 @@ from optimizer.handover.variants import (
     Variant,
     VariantResult,
     choose_precisions,
-    judge,
+    decide,
     list_variants,
     name_export,
     summarise_tried,
@@ -219,14 +219,14 @@ def test_names_say_the_export() -> None:
 def test_only_what_is_measurably_faster_is_kept(ms: float, outcome: str) -> None:
     record = make_record(ms)
     tried = VariantResult(1, Variant("int8"), "made", ap=0.5)
-    judged = judge(tried, make_record(10.0).to_json(), RelativeCost(2.0, record.to_json()))
+    judged = decide(tried, make_record(10.0).to_json(), RelativeCost(2.0, record.to_json()))
     assert judged.outcome == outcome and judged.ratio == 2.0 and VariantResult.from_json(judged.to_json()) == judged
     assert (f"{10 / ms:.2f} times as fast" in judged.reason) == (outcome != "kept")
 
 
 def test_one_that_cannot_be_measured_is_said_and_not_kept() -> None:
     failure = MeasurementFailure("final", "m", "cpu", "no such layer")
-    judged = judge(VariantResult(1, Variant("int8"), "made"), make_record(1.0).to_json(), failure)
+    judged = decide(VariantResult(1, Variant("int8"), "made"), make_record(1.0).to_json(), failure)
     assert judged.outcome == "not written or measured" and judged.reason == "no latency: no such layer"
     assert summarise_tried([judged, replace(judged, outcome="kept")]) == (
         "2 other exports tried: 1 kept, 1 not written or measured"
