@@ -20,7 +20,7 @@ from deploy.pipeline.detector import Detector, Timings
 from deploy.pipeline.model import ModelSource
 from deploy.pipeline.nms import Selection, parse_selection
 from deploy.pipeline.preprocess import Placement, Preprocess
-from deploy.targets import Target, TargetSpec, get_target
+from deploy.targets import EngineSpec, LinkSpec, MeasuringSpec, Target, TargetSpec, get_target
 
 __all__ = [
     "PROTOCOLS",
@@ -30,10 +30,13 @@ __all__ = [
     "Detections",
     "Detector",
     "Engine",
+    "EngineSpec",
     "LatencyRecord",
+    "LinkSpec",
     "Measured",
     "MeasurementFailure",
     "MeasuringProtocol",
+    "MeasuringSpec",
     "ModelSource",
     "Placement",
     "Preprocess",

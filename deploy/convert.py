@@ -17,8 +17,9 @@ from deploy.bundles.bundle import MODEL_FILE, Bundle, write_bundle
 from deploy.engines import get_engine
 from deploy.errors import CompatibilityError, InputError
 from deploy.pipeline.model import ModelSource
-from deploy.targets.base import Target, TargetSpec
+from deploy.targets.base import Target
 from deploy.targets.local import LocalTarget
+from deploy.targets.spec import TargetSpec
 
 if TYPE_CHECKING:
     import onnx
@@ -72,7 +73,7 @@ def convert(
     from deploy.evaluate import AveragePrecision, evaluate_artefact, match_classes
 
     model = _read_convertible(bundle, precision)
-    can = get_engine(target.spec.engine).precisions
+    can = get_engine(target.spec.engine.name).precisions
     if precision not in can:
         raise InputError("target {}: its engine takes {}, not {}".format(target.spec.name, ", ".join(can), precision))
     if out.resolve() == bundle.folder.resolve():
@@ -83,7 +84,9 @@ def convert(
     key = key_calibration(bundle.model, [record.path for record in records], bundle.preprocess.to_json())
     report(f"calibrating on {len(records)} images")
     canvases = _iterate_canvases(bundle, records, report)
-    ranges = calibrate_once(out.resolve().parent / CACHE, key, model, find_trunk(model), canvases, target.spec.threads)
+    ranges = calibrate_once(
+        out.resolve().parent / CACHE, key, model, find_trunk(model), canvases, target.spec.engine.threads
+    )
     few = list(_iterate_canvases(bundle, records[:RANKING_IMAGES], report))
     found: list[AveragePrecision] = []
     with tempfile.TemporaryDirectory(prefix="convert-") as folder:
@@ -97,9 +100,9 @@ def convert(
 
         calibration = Calibration(ranges, few, len(records))
         converted, conversion = convert_model(
-            model, precision, calibration, evaluate, limits.max_ap_drop, report, target.spec.engine
+            model, precision, calibration, evaluate, limits.max_ap_drop, report, target.spec.engine.name
         )
-        _check_converted(model, converted, precision, target.spec.releases)
+        _check_converted(model, converted, precision, target.spec.engine.releases)
         assert path.read_bytes() == converted.SerializeToString(deterministic=True), "the artefact that was evaluated"
         metrics: dict[str, Any] = {
             **{name: bundle.manifest.metrics[name] for name in KEPT_METRICS if name in bundle.manifest.metrics},
@@ -108,7 +111,7 @@ def convert(
             "latency": None,
             "conversion": {
                 **conversion.to_json(),
-                "engine": target.spec.engine,
+                "engine": target.spec.engine.name,
                 "source": bundle.manifest.files[MODEL_FILE],
             },
         }

@@ -84,14 +84,15 @@ def run_bundle(options: argparse.Namespace) -> None:
     bundle = _open_runnable(options.bundle)
     sources = list_sources(options.sources)
     spec = _choose_target(options).spec
-    if spec.link != "local":
+    engine = spec.engine
+    if spec.link.kind != "local":
         raise InputError(
-            f"{options.target} is reached by {spec.link}; run shows what this machine sees: copy the bundle "
+            f"{options.target} is reached by {spec.link.kind}; run shows what this machine sees: copy the bundle "
             "there, and run it there"
         )
     with ExitStack() as stack:
-        model = ModelSource.of(bundle, prepare_model(bundle.model, spec.engine))
-        detector = stack.enter_context(Detector(model, spec.threads, spec.engine))
+        model = ModelSource.of(bundle, prepare_model(bundle.model, engine.name))
+        detector = stack.enter_context(Detector(model, engine.threads, engine.name))
         drawn = None
         if options.out is not None:
             drawn = stack.enter_context(AnnotatedFolder(options.out, bundle.class_names, report_line, options.every))
@@ -271,8 +272,8 @@ def build_plan(options: argparse.Namespace) -> None:
     engine_name = options.engine
     if options.target is not None:
         spec = get_target(options.target).spec
-        engine_name = spec.engine
-        if spec.link != "local":
+        engine_name = spec.engine.name
+        if spec.link.kind != "local":
             raise InputError(f"target {options.target!r} is another machine: run deploy build there")
     gpus: list[str | None] = list(options.gpus or (None,))
     if get_engine(engine_name).read_platform(gpus[0]) is None:
@@ -307,8 +308,9 @@ def list_targets(options: argparse.Namespace) -> None:
         description = read_target(name).description
         try:
             target = get_target(name)
-            local = target.spec.link == "local"
-            lines = describe_conditions(name, target.check()) if local else ["host: " + target.spec.host]
+            link = target.spec.link
+            local = link.kind == "local"
+            lines = describe_conditions(name, target.check()) if local else ["host: " + link.host]
         except InputError as error:
             lines = [f"not usable: {error}"]
         if options.json:
@@ -339,7 +341,8 @@ def _choose_target(options: argparse.Namespace) -> Target:
     target = get_target(options.target, options.host)
     if options.threads is None:
         return target
-    return LINKS[target.spec.link](replace(target.spec, threads=options.threads))
+    spec = replace(target.spec, engine=replace(target.spec.engine, threads=options.threads))
+    return LINKS[spec.link.kind](spec)
 
 
 def _measure(
@@ -348,7 +351,7 @@ def _measure(
     target = get_target(options.target, options.host)
     subjects = {name: _read_subject(path, bool(options.images), trust) for name, path in models}
     require_working(options.target, target.check())
-    reader = target.spec.engine if target.spec.link == "local" else "ort"  # a board's engine is on the board
+    reader = target.spec.engine.name if target.spec.link.kind == "local" else "ort"  # a board's engine is on the board
     for subject in subjects.values():  # what cannot be loaded or fed is said before anything is timed
         with open_engine(prepare_model(subject.model, reader), 1, reader) as engine:
             if any(None in spec.shape for spec in engine.inputs):

@@ -9,10 +9,12 @@ from typing import Any, Callable
 
 from deploy.engines import ENGINES
 from deploy.errors import InputError
-from deploy.targets.base import NMS_VARIANTS, ROI_ALIGN_VARIANTS, Target, TargetSpec, make_target, parse_target
+from deploy.targets.base import Target
 from deploy.targets.examine import Condition, describe_conditions, require_working
 from deploy.targets.hosts import apply_host
 from deploy.targets.local import LocalTarget
+from deploy.targets.parse import make_target, parse_target
+from deploy.targets.spec import NMS_VARIANTS, ROI_ALIGN_VARIANTS, EngineSpec, LinkSpec, MeasuringSpec, TargetSpec
 from deploy.targets.ssh import SshTarget
 from deploy.toml import load_toml
 
@@ -20,6 +22,9 @@ __all__ = [
     "LINKS",
     "TARGETS",
     "Condition",
+    "EngineSpec",
+    "LinkSpec",
+    "MeasuringSpec",
     "Target",
     "TargetSpec",
     "describe_conditions",
@@ -40,11 +45,12 @@ def get_target(name: str, host: str = "") -> Target:
             that this release does not have, or for a precision that its engine does not take.
     """
     spec = apply_host(read_target(name), host)
+    engine = spec.engine
     for what, value, known in (
-        ("link", spec.link, set(LINKS)),
-        ("engine", spec.engine, set(ENGINES)),
-        ("nms", spec.nms, set(NMS_VARIANTS)),
-        ("roi_align", spec.roi_align, set(ROI_ALIGN_VARIANTS)),
+        ("link", spec.link.kind, set(LINKS)),
+        ("engine", engine.name, set(ENGINES)),
+        ("nms", engine.nms, set(NMS_VARIANTS)),
+        ("roi_align", engine.roi_align, set(ROI_ALIGN_VARIANTS)),
     ):
         if value not in known:
             raise InputError(
@@ -52,15 +58,15 @@ def get_target(name: str, host: str = "") -> Target:
                     name, what, value, ", ".join(sorted(known))
                 )
             )
-    can = ENGINES[spec.engine].precisions
-    for precision in spec.precisions:
+    can = ENGINES[engine.name].precisions
+    for precision in engine.precisions:
         if precision not in can:
             raise InputError(
                 "target {!r} names the precision {}, and its engine {!r} takes: {}; take it out of `precisions`".format(
-                    name, precision, spec.engine, ", ".join(can)
+                    name, precision, engine.name, ", ".join(can)
                 )
             )
-    return LINKS[spec.link](spec)
+    return LINKS[spec.link.kind](spec)
 
 
 def read_target(name: str) -> TargetSpec:

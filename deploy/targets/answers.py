@@ -16,9 +16,9 @@ from deploy.measuring.protocols import get_protocol
 from deploy.measuring.record import PROTOCOL_VERSION, LatencyRecord, MeasurementFailure
 from deploy.pipeline.detector import Timings
 from deploy.targets.agent import BOARD_LEASE
-from deploy.targets.base import TargetSpec
 from deploy.targets.examine import STATES, Condition
 from deploy.targets.record_form import LIMIT_MS, find_misfit
+from deploy.targets.spec import TargetSpec
 
 __all__ = ["parse_conditions", "parse_detected", "parse_measured"]
 
@@ -31,7 +31,7 @@ def parse_measured(value: Any, digest: str, model: str, protocol: str, target: T
         return MeasurementFailure(protocol, model, target.name, make_printable(value["error"], 2000))
     try:
         record = LatencyRecord.from_json(value)
-        _check_record(record, digest, protocol, target.mode)
+        _check_record(record, digest, protocol, target.measuring.mode)
         json.dumps(record.to_json(), allow_nan=False)
     except (InputError, ArithmeticError, AssertionError, AttributeError, LookupError, TypeError) as error:
         raise ValueError(f"not a latency record: {error}") from error

@@ -17,7 +17,7 @@ from typing import IO, Any, Callable, Iterator, Mapping, Sequence
 
 from deploy.errors import BoardError, EngineError
 from deploy.foreign import make_printable
-from deploy.targets.base import TargetSpec
+from deploy.targets.spec import LinkSpec
 
 __all__ = ["Channel", "Fault", "connect", "describe_connection"]
 
@@ -38,7 +38,7 @@ class Fault(Enum):
     DISK_FULL = "cannot be stored"
 
 
-def describe_connection(spec: TargetSpec, words: Sequence[str]) -> list[str]:
+def describe_connection(link: LinkSpec, words: Sequence[str]) -> list[str]:
     """The command line of `ssh` that runs these words on the board.
 
     The user's own configuration counts, except that nothing of this machine is lent to the board: no agent of keys,
@@ -48,17 +48,17 @@ def describe_connection(spec: TargetSpec, words: Sequence[str]) -> list[str]:
                "-o", f"ConnectTimeout={CONNECT_S}", "-o", "ServerAliveInterval=10",
                "-o", "ServerAliveCountMax=3", "-o", "ClearAllForwardings=yes", "-o", "PermitLocalCommand=no",
                "-o", "Tunnel=no"]  # fmt: skip
-    for option, value in (("-F", spec.ssh_config), ("-p", spec.port), ("-i", spec.key)):
+    for option, value in (("-F", link.ssh_config), ("-p", link.port), ("-i", link.key)):
         if value is not None:
             command += [option, str(Path(str(value)).expanduser())]
-    return [*command, "--", spec.host, " ".join(shlex.quote(word) for word in words)]
+    return [*command, "--", link.host, " ".join(shlex.quote(word) for word in words)]
 
 
 @contextmanager
-def connect(spec: TargetSpec, words: Sequence[str]) -> Iterator[Channel]:
+def connect(link: LinkSpec, words: Sequence[str]) -> Iterator[Channel]:
     """Run a fixed list of words on the board; the connection, and whatever it started here, ends with the block."""
     process = subprocess.Popen(
-        describe_connection(spec, words),
+        describe_connection(link, words),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -68,7 +68,7 @@ def connect(spec: TargetSpec, words: Sequence[str]) -> Iterator[Channel]:
     assert process.stderr is not None
     complaints = _Complaints(process.stderr)
     try:
-        yield Channel(spec.host, process, complaints)
+        yield Channel(link.host, process, complaints)
     finally:
         with suppress(ProcessLookupError):  # a ProxyCommand is of the same group, and would outlive `ssh`
             os.killpg(process.pid, signal.SIGKILL)

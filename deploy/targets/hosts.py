@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from deploy.errors import InputError
-from deploy.targets.base import TargetSpec, make_target
+from deploy.targets.parse import make_target
+from deploy.targets.spec import LinkSpec, TargetSpec
 from deploy.toml import load_toml
 
 __all__ = ["apply_host", "find_hosts_file"]
 
-KEYS = ("host", "python", "cache", "ssh_config", "port", "key")
+KEYS = tuple(item.name for item in fields(LinkSpec) if item.name != "kind")
 
 
 def find_hosts_file() -> Path:
@@ -30,19 +31,20 @@ def apply_host(spec: TargetSpec, host: str = "") -> TargetSpec:
     Raises:
         InputError: the target is this machine and a host is given, it has none, or the file is wrong.
     """
-    if spec.link != "ssh":
+    link = spec.link
+    if link.kind != "ssh":
         if host:
             raise InputError(f"target {spec.name!r} is this machine; --host goes with a target that ssh reaches")
         return spec
-    host, known = host or spec.host, _read_host(spec.name)
-    spec = replace(spec, **known) if host in ("", known.get("host")) else replace(spec, host=host)
-    if not spec.host:
+    host, known = host or link.host, _read_host(spec.name)
+    link = replace(link, **known) if host in ("", known.get("host")) else replace(link, host=host)
+    if not link.host:
         raise InputError(
             f"target {spec.name!r} is a board, and no host is named: give --host user@board, or write into "
             f"{find_hosts_file()}: "
             f'[{spec.name}] and, on the next line, host = "user@board"'
         )
-    return spec
+    return replace(spec, link=link)
 
 
 def _read_host(name: str) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from deploy.detections import Detections
 from deploy.measuring.measure import Measured, Setup, measure_models
 from deploy.pipeline.detector import Detector, Timings
 from deploy.pipeline.model import ModelSource
-from deploy.targets.base import TargetSpec
 from deploy.targets.examine import Condition, examine_machine
+from deploy.targets.spec import TargetSpec
 
 __all__ = ["LocalTarget"]
 
@@ -27,7 +27,8 @@ class LocalTarget:
 
     def check(self) -> list[Condition]:
         """What this machine is, and whether the engine runs a small model."""
-        return examine_machine(self.spec.engine, self.spec.threads, Path(tempfile.gettempdir()))
+        engine = self.spec.engine
+        return examine_machine(engine.name, engine.threads, Path(tempfile.gettempdir()))
 
     def measure(
         self,
@@ -38,14 +39,15 @@ class LocalTarget:
         report: Callable[[str], None] = lambda line: None,
     ) -> dict[str, Measured]:
         """As `deploy.measuring.measure.measure_models`."""
-        spec = self.spec
-        setup = Setup(spec.engine, spec.threads, spec.mode, spec.lock_clocks, spec.name)
+        engine, measuring = self.spec.engine, self.spec.measuring
+        setup = Setup(engine.name, engine.threads, measuring.mode, measuring.lock_clocks, self.spec.name)
         return measure_models(subjects, images, protocol, setup, seed, report)
 
     def detect(
         self, source: ModelSource, images: Sequence[ImageFile], report: Callable[[str], None] = lambda line: None
     ) -> Iterator[tuple[int, Detections, Timings]]:
         """As `Detector.detect_files`."""
-        prepared = ModelSource.of(source, prepare_model(source.model, self.spec.engine))
-        with Detector(prepared, self.spec.threads, self.spec.engine) as detector:
+        engine = self.spec.engine
+        prepared = ModelSource.of(source, prepare_model(source.model, engine.name))
+        with Detector(prepared, engine.threads, engine.name) as detector:
             yield from detector.detect_files(images, report)

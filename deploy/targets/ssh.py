@@ -25,9 +25,9 @@ from deploy.pipeline.model import ModelSource
 from deploy.pipeline.sources import list_images
 from deploy.targets.agent import AGENT_VERSION, BOARD_LEASE
 from deploy.targets.answers import parse_conditions, parse_detected, parse_measured
-from deploy.targets.base import TargetSpec
 from deploy.targets.channel import Channel, Fault, connect
 from deploy.targets.examine import INSTALL, Condition
+from deploy.targets.spec import TargetSpec
 
 __all__ = ["SshTarget"]
 
@@ -54,40 +54,40 @@ class SshTarget:
     spec: TargetSpec
 
     def __post_init__(self) -> None:
-        spec = self.spec
-        if not spec.host:
-            raise InputError(f"target {spec.name!r} is reached by ssh and has no host: give --host user@board")
+        name, link = self.spec.name, self.spec.link
+        if not link.host:
+            raise InputError(f"target {name!r} is reached by ssh and has no host: give --host user@board")
         for what, value, pattern in (
-            ("host", spec.host, HOST),
-            ("python", spec.python, WORD),
-            ("cache", spec.cache, WORD),
+            ("host", link.host, HOST),
+            ("python", link.python, WORD),
+            ("cache", link.cache, WORD),
         ):
             if not pattern.match(value):
-                raise InputError(f"target {spec.name!r}: {value!r} is not taken as {what}")
+                raise InputError(f"target {name!r}: {value!r} is not taken as {what}")
         if shutil.which("ssh") is None:
-            raise InputError(f"target {spec.name!r} needs the program ssh; install OpenSSH's client")
+            raise InputError(f"target {name!r} needs the program ssh; install OpenSSH's client")
 
     def check(self) -> list[Condition]:
         """What the way there and the board are; where one step fails, the later ones are not tried."""
-        spec, conditions = self.spec, []
+        link, engine, conditions = self.spec.link, self.spec.engine, []
         with tempfile.TemporaryDirectory(prefix="agent-") as folder, self._connect(Path(folder)) as (channel, archive):
             try:
                 hello = self._push(channel, archive, lambda line: None)
-                conditions.append(Condition("works", "ssh", spec.host))
+                conditions.append(Condition("works", "ssh", link.host))
                 conditions += [_explain_lack(name) for name in hello["lacks"]]
                 if conditions[1:]:
                     return conditions
                 version = channel.ask({"op": "hello"}, START_S, "its introduction")
                 if version != AGENT_VERSION:
                     raise channel.fail("an answer of another version")
-                request = {"op": "examine", "engine": spec.engine, "threads": spec.threads}
+                request = {"op": "examine", "engine": engine.name, "threads": engine.threads}
                 return conditions + parse_conditions(channel.ask(request, EXAMINE_S, "examining it"))
             except BoardError as error:
                 where = "agent" if conditions else "ssh" if channel.exit_code in (None, 255) else "Python or disk"
-                usual = "is it on, and does this work? ssh {} " + spec.python + " --version"
+                usual = "is it on, and does this work? ssh {} " + link.python + " --version"
                 return [
                     *conditions,
-                    Condition("missing", where, str(error), ADVICE.get(channel.fault, usual).format(spec.host)),
+                    Condition("missing", where, str(error), ADVICE.get(channel.fault, usual).format(link.host)),
                 ]
             except ValueError as error:
                 return [*conditions, Condition("missing", "agent", str(error), "its answers cannot be relied on")]
@@ -101,7 +101,8 @@ class SshTarget:
         report: Report = lambda line: None,
     ) -> dict[str, Measured]:
         """As `deploy.measuring.measure.measure_models`, in a lease of the board; a `BoardError` where it fails."""
-        setup = Setup(self.spec.engine, self.spec.threads, self.spec.mode, self.spec.lock_clocks, BOARD_LEASE, LEASE_S)
+        engine, measuring = self.spec.engine, self.spec.measuring
+        setup = Setup(engine.name, engine.threads, measuring.mode, measuring.lock_clocks, BOARD_LEASE, LEASE_S)
         rules = get_protocol(protocol, setup.mode)
         if not subjects:
             raise InputError("there is no model to measure")
@@ -148,8 +149,8 @@ class SshTarget:
                     "source": ModelSource.of(source, Path(model)).to_json(),
                     "images": [digest for _, _, digest in part],
                     "sizes": [image.labelled_size for _, image, _ in part],
-                    "engine": self.spec.engine,
-                    "threads": self.spec.threads,
+                    "engine": self.spec.engine.name,
+                    "threads": self.spec.engine.threads,
                 }
                 answer = agent.ask(request, DETECT_S, "detecting", report)
                 try:
@@ -170,14 +171,13 @@ class SshTarget:
     @contextmanager
     def _connect(self, folder: Path) -> Iterator[tuple[Channel, dict[str, Path]]]:
         """A connection to a board that waits for files, and the first of them: this package, written in `folder`."""
+        link = self.spec.link
         archive, script = folder / "detect.pyz", pkgutil.get_data(__name__, "receive.py")
         assert script is not None
         write_archive(archive)
-        python = (
-            self.spec.python[2:] if self.spec.python.startswith("~/") else self.spec.python
-        )  # a login starts at home
-        words = [python, "-E", "-c", script.decode(), self.spec.cache, hash_file(archive), str(CACHE_LIMIT)]
-        with connect(self.spec, words) as channel:
+        python = link.python[2:] if link.python.startswith("~/") else link.python  # a login starts at home
+        words = [python, "-E", "-c", script.decode(), link.cache, hash_file(archive), str(CACHE_LIMIT)]
+        with connect(link, words) as channel:
             yield channel, {hash_file(archive): archive}
 
     def _push(self, channel: Channel, files: Mapping[str, Path], report: Report) -> dict[str, Any]:
@@ -199,7 +199,7 @@ class SshTarget:
 
     def _send(self, channel: Channel, path: Path, report: Report) -> None:
         channel.step = f"pushing {path.name}"
-        report(f"pushing {path.name} to {self.spec.host}")
+        report(f"pushing {path.name} to {self.spec.link.host}")
         with path.open("rb") as file:
             for block in iter(lambda: file.read(1 << 16), b""):
                 channel.write(block, STALL_S)

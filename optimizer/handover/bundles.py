@@ -66,7 +66,7 @@ class BundleWriter:
 
     def _write_gated(self, trial: DoneTrial, arch: ArchSpec, model: Path, manifest: BundleManifest, ap: float) -> Path:
         """The gate is for the graph: its AP is ONNX Runtime's, asked for where another engine found `ap`."""
-        by_ort = ap if self.judge.engine.spec.engine == "ort" else None
+        by_ort = ap if self.judge.engine.spec.engine.name == "ort" else None
         path = self.folder / manifest.name
         write_student(path, self.builder.load(trial, arch), model, manifest, self.judge.images, by_ort)
         return path

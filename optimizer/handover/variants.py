@@ -121,11 +121,12 @@ def choose_precisions(config: RunConfig, spec: TargetSpec) -> tuple[str, ...]:
     Raises:
         InputError: the run asks for one that the target does not name.
     """
-    asked = spec.precisions if config.variants.precisions is None else config.variants.precisions
+    named = spec.engine.precisions
+    asked = named if config.variants.precisions is None else config.variants.precisions
     for precision in asked:
-        if precision not in (*spec.precisions, "fp32"):
+        if precision not in (*named, "fp32"):
             raise InputError(
-                f"target {spec.name} names the precisions {', '.join(spec.precisions)}, not {precision!r}; choose "
+                f"target {spec.name} names the precisions {', '.join(named)}, not {precision!r}; choose "
                 "among these with --precisions, or add it to `precisions` in the target's file"
             )
     return tuple(dict.fromkeys(("fp32", *asked)))

@@ -37,9 +37,9 @@ def export_model(detector: TorchDetector, arch: ArchSpec, path: Path, target: Ta
         ExportError: no such graph can be written, or a TensorRT release of the target does not take it.
     """
     detector = detector.to("cpu")
-    report = export_onnx(detector, arch.input_size, path, nms=target.nms, roi_align=target.roi_align)
-    model = read_model(path) if target.releases else None
-    findings = [finding for version in target.releases for finding in check_model(model or path, version)]
+    report = export_onnx(detector, arch.input_size, path, nms=target.engine.nms, roi_align=target.engine.roi_align)
+    model = read_model(path) if target.engine.releases else None
+    findings = [finding for version in target.engine.releases for finding in check_model(model or path, version)]
     in_the_way = summarise_blocking(findings)
     if in_the_way:
         raise ExportError(f"the export does not suit target {target.name}: {in_the_way}")
@@ -52,7 +52,7 @@ def check_export(arch: ArchSpec, num_classes: int, target: TargetSpec) -> None:
     Raises:
         InputError: it is not.
     """
-    if not target.releases:
+    if not target.engine.releases:
         return
     with tempfile.TemporaryDirectory(prefix="check-") as folder:
         try:

@@ -73,8 +73,8 @@ class Exporter:
             preprocess=source.preprocess,
             head=source.head,
             selection=source.selection,
-            nms=self.target.nms,
-            roi_align=self.target.roi_align,
+            nms=self.target.engine.nms,
+            roi_align=self.target.engine.roi_align,
             metrics=dict(metrics),
         )
 

@@ -88,7 +88,7 @@ def test_a_target_with_it_is_checked(toy: str, tmp_path: Path) -> None:
     target = get_target(str(path))
     lines = describe_conditions("mine", target.check())
     assert lines[0] == "target mine: works" and any("onnx" in line for line in lines)
-    assert any("engine toy: toy" in line for line in lines) and target.spec.releases == ()
+    assert any("engine toy: toy" in line for line in lines) and target.spec.engine.releases == ()
     path.write_text('name = "mine"\nengine = "toy"\nprecisions = ["fp16"]\n')
     with pytest.raises(InputError, match="'toy' takes: fp32, int8"):
         get_target(str(path))

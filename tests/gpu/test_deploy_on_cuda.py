@@ -66,7 +66,9 @@ def test_an_export_finds_on_the_gpu_what_it_finds_on_the_cpu(
 
 def test_no_operator_of_an_export_is_left_to_the_cpu(cuda: torch.device, detector: Detector, tmp_path: Path) -> None:
     """With the NMS that the target `cuda` asks for."""
-    report = export_onnx(detector, detector.arch.input_size, tmp_path / "m.onnx", nms=get_target("cuda").spec.nms)
+    report = export_onnx(
+        detector, detector.arch.input_size, tmp_path / "m.onnx", nms=get_target("cuda").spec.engine.nms
+    )
     with open_engine(report.path, None, "ort-cuda") as engine:
         assert engine.notes == ()
 

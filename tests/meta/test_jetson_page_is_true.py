@@ -13,9 +13,9 @@ from deploy.builders.known_bad import find_known_bad
 from deploy.builders.releases import RELEASES
 from deploy.cli.parser import build_parser
 from deploy.targets import read_target
-from deploy.targets.base import parse_target
 from deploy.targets.examine import examine_machine
 from deploy.targets.hosts import apply_host
+from deploy.targets.parse import parse_target
 from optimizer.cli import app
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,11 +59,11 @@ def test_the_files_it_shows_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "detopt").mkdir()
     (tmp_path / "detopt" / "hosts.toml").write_text(re.sub(r"(?m)^# ", "", hosts))  # what is commented out too
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    spec = apply_host(read_target("jetson"))
-    assert spec.host == "user@board" and spec.python.startswith("~/") and spec.cache.startswith("/")
+    link = apply_host(read_target("jetson")).link
+    assert link.host == "user@board" and link.python.startswith("~/") and link.cache.startswith("/")
     own = parse_target(target, "orin.toml")
     known = read_target("jetson")
-    assert (own.link, own.engine, own.nms) == (known.link, known.engine, known.nms)
+    assert (own.link.kind, own.engine.name, own.engine.nms) == (known.link.kind, known.engine.name, known.engine.nms)
 
 
 def test_every_line_of_a_check_is_explained(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -85,7 +86,12 @@ class Board:
         path = self.folder / "odd-python"
         path.write_text(f"#!/bin/sh\nPYTHON={sys.executable}\n{script}\n")
         path.chmod(0o755)
-        return SshTarget(replace(self.target.spec, python=str(path)))
+        return self.change_link(python=str(path))
+
+    def change_link(self, **changes: Any) -> SshTarget:
+        """The target with other values in its link."""
+        spec = self.target.spec
+        return SshTarget(replace(spec, link=replace(spec.link, **changes)))
 
     def find_agents(self) -> list[int]:
         """Processes of this board's agents, by their number."""

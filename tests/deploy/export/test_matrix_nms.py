@@ -15,7 +15,7 @@ from torchvision.ops import batched_nms, nms
 from deploy.builders.compatibility import VERSIONS, check_model, fits_release
 from deploy.engines import open_engine
 from deploy.export import NMS, MatrixGraphOps, OnnxGraphOps, check_parity, export_onnx
-from deploy.targets.base import NMS_VARIANTS
+from deploy.targets.spec import NMS_VARIANTS
 from optimizer.detectors import Detector
 
 SIZE = (170, 130)

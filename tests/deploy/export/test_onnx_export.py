@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from deploy.engines import open_engine
 from deploy.errors import ExportError
 from deploy.export import NMS, ROI_ALIGN, OnnxGraphOps, check_graph, check_parity, export_onnx
-from deploy.targets.base import ROI_ALIGN_VARIANTS
+from deploy.targets.spec import ROI_ALIGN_VARIANTS
 from optimizer.arch.families import base_arch
 from optimizer.detectors import Detector, build_detector
 

@@ -11,7 +11,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +25,6 @@ from deploy.evaluate import evaluate_artefact
 from deploy.files import hash_file
 from deploy.targets import Condition, describe_conditions
 from deploy.targets.channel import connect
-from deploy.targets.ssh import SshTarget
 
 pytestmark = [pytest.mark.ssh, needs_sshd]
 
@@ -49,7 +47,7 @@ def test_a_check_lists_what_a_measurement_needs(board: Board) -> None:
 
 def test_an_interpreter_may_be_named_from_the_home_there(board: Board) -> None:
     python = "~/" + os.path.relpath(sys.executable, Path.home())
-    conditions = SshTarget(replace(board.target.spec, python=python)).check()
+    conditions = board.change_link(python=python).check()
     assert describe_conditions("loopback", conditions)[0] == "target loopback: works"
 
 
@@ -177,7 +175,7 @@ def test_a_host_that_is_not_known_is_refused(board: Board, tiny_bundle: Bundle, 
 def test_a_check_says_what_to_do(board: Board, changes: dict[str, object], words: str) -> None:
     if "key" in changes:
         changes = {"key": str(board.folder / "host")}
-    with_fault = SshTarget(replace(board.target.spec, **changes))
+    with_fault = board.change_link(**changes)
     missing = find_missing(with_fault.check())
     assert all(part in missing for part in words.split(".*")), missing
 
@@ -248,7 +246,7 @@ def test_what_a_connection_started_here_ends_with_it(board: Board) -> None:
     pid = board.folder / "pid"
     config = board.folder / "config"
     config.write_text(config.read_text() + f"  ProxyCommand echo $$ >{pid}; trap '' HUP; exec sleep 600\n")
-    with connect(board.target.spec, ["true"]):
+    with connect(board.target.spec.link, ["true"]):
         wait_for(lambda: pid.exists() and pid.read_text(), "the ProxyCommand")
     wait_for(lambda: not Path("/proc", pid.read_text().strip()).exists(), "its end", seconds=5)
 

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from deploy import Bundle, LatencyRecord, TargetSpec, get_target
+from deploy import Bundle, EngineSpec, LatencyRecord, LinkSpec, MeasuringSpec, TargetSpec, get_target
 from deploy.builders.compatibility import VERSIONS
 from deploy.builders.precision import CONVERSIONS
 from deploy.data.images import ImageFile
 from deploy.errors import InputError
 from deploy.measuring.protocols import MODES
 from deploy.targets import TARGETS, Condition, describe_conditions, read_target, require_working
-from deploy.targets.base import PRECISIONS
 from deploy.targets.channel import describe_connection
 from deploy.targets.hosts import find_hosts_file
+from deploy.targets.spec import PRECISIONS
 
 
 @pytest.fixture(autouse=True)
@@ -69,12 +69,12 @@ def test_the_users_hosts_file_says_which_board_it_is(tmp_path: Path) -> None:
     path = tmp_path / "board.toml"
     path.write_text('name = "board"\nlink = "ssh"\n')
     write_hosts('[board]\nhost = "user@10.0.0.7"\nport = 2222\npython = "venv/bin/python"\n')
-    spec = get_target(str(path)).spec
-    assert (spec.host, spec.port, spec.python) == ("user@10.0.0.7", 2222, "venv/bin/python")
-    assert get_target(str(path), "other").spec == TargetSpec("board", "ssh", host="other")
+    link = get_target(str(path)).spec.link
+    assert (link.host, link.port, link.python) == ("user@10.0.0.7", 2222, "venv/bin/python")
+    assert get_target(str(path), "other").spec == TargetSpec("board", LinkSpec("ssh", "other"))
     path.write_text('name = "board"\nlink = "ssh"\nhost = "its-own"\n')
-    assert get_target(str(path)).spec == TargetSpec("board", "ssh", host="its-own"), "my key is for my board"
-    assert get_target(str(path), "user@10.0.0.7").spec.port == 2222, "the same board, named by hand"
+    assert get_target(str(path)).spec == TargetSpec("board", LinkSpec("ssh", "its-own")), "my key is for my board"
+    assert get_target(str(path), "user@10.0.0.7").spec.link.port == 2222, "the same board, named by hand"
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_nothing_of_this_machine_is_lent_to_a_board(tmp_path: Path) -> None:
         "Host *\n  ForwardAgent yes\n  ForwardX11 yes\n  StrictHostKeyChecking no\n  BatchMode no\n  Tunnel yes\n"
         "  PermitLocalCommand yes\n  LocalCommand touch ran\n  LocalForward 8080 localhost:80\n"
     )
-    program, *words = describe_connection(TargetSpec("x", "ssh", host="board", ssh_config=str(config)), ["true"])
+    program, *words = describe_connection(LinkSpec("ssh", "board", ssh_config=str(config)), ["true"])
     shown = subprocess.run([program, "-G", *words], capture_output=True, text=True, check=True).stdout
     said = dict(line.split(" ", 1) for line in shown.splitlines())
     assert said["stricthostkeychecking"] in ("yes", "true") and said["batchmode"] == "yes"
@@ -130,7 +130,38 @@ def test_this_machine_has_no_host() -> None:
 
 def test_a_file_describes_a_target(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text('name = "mine"\nthreads = 1\nprecisions = ["fp32"]\n')
-    assert get_target(str(tmp_path / "mine.toml")).spec == TargetSpec("mine", threads=1)
+    assert get_target(str(tmp_path / "mine.toml")).spec == TargetSpec("mine", engine=EngineSpec(threads=1))
+
+
+def test_a_file_of_version_0_1_0_names_every_key_beside_the_others(tmp_path: Path) -> None:
+    """Users have such files; the value they are read into may change, its keys may not."""
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'name = "mine"\nlink = "ssh"\nengine = "trt"\nthreads = 2\nnms = "matrix"\nroi_align = "grid"\n'
+        'precisions = ["fp16", "fp32"]\ndescription = "a board"\ntensorrt = "10.3"\nmode = "burst"\n'
+        'lock_clocks = "auto"\n'
+    )
+    write_hosts(
+        '[mine]\nhost = "user@board"\npython = "python3.8"\ncache = "/data"\nssh_config = "config"\nport = 2222\n'
+        'key = "id"\n'
+    )
+    assert get_target(str(path)).spec == TargetSpec(
+        "mine",
+        LinkSpec("ssh", "user@board", "python3.8", "/data", "config", 2222, "id"),
+        EngineSpec("trt", 2, "matrix", "grid", ("fp16", "fp32"), "10.3"),
+        MeasuringSpec("burst", "auto"),
+        "a board",
+    )
+    path.write_text('name = "mine"\nlink = "ssh"\nhost = "other"\npython = "python3.9"\ncache = "/tmp"\n')
+    assert get_target(str(path)).spec.link == LinkSpec("ssh", "other", "python3.9", "/tmp")
+
+
+@pytest.mark.parametrize("text", ['measuring = "burst"', 'kind = "ssh"', "[link]\nkind = 'ssh'"])
+def test_a_file_has_no_tables_and_no_names_of_parts(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(f'name = "mine"\n{text}\n')
+    with pytest.raises(InputError, match=r"unknown: (measuring|kind); its keys are name, link, host|link is a text"):
+        get_target(str(path))
 
 
 @pytest.mark.parametrize(
@@ -174,10 +205,10 @@ def test_a_wrong_file_is_one_clear_line(tmp_path: Path, text: str, words: str) -
 def test_a_target_with_tensorrt_names_the_release_its_exports_have_to_suit(tmp_path: Path) -> None:
     path = tmp_path / "board.toml"
     path.write_text('name = "board"\ntensorrt = "10.3"\n')
-    assert get_target(str(path)).spec.releases == ("10.3",)
-    assert TargetSpec("any", engine="trt").releases == VERSIONS, "one that names none has to suit all"
-    assert TargetSpec("any", engine="trt", tensorrt="8.6").releases == ("8.6",)
-    assert get_target("cpu").spec.releases == ()
+    assert get_target(str(path)).spec.engine.releases == ("10.3",)
+    assert EngineSpec("trt").releases == VERSIONS, "one that names none has to suit all"
+    assert EngineSpec("trt", tensorrt="8.6").releases == ("8.6",)
+    assert get_target("cpu").spec.engine.releases == ()
 
 
 def test_a_target_is_measured_in_its_mode_and_with_its_clocks(
@@ -215,6 +246,6 @@ def test_a_target_measures_and_detects(
 
 def test_targets_name_precisions_that_a_model_can_be_converted_to() -> None:
     assert set(PRECISIONS) == {"fp32", *CONVERSIONS}
-    preferred = {name: read_target(name).precisions for name in TARGETS}
+    preferred = {name: read_target(name).engine.precisions for name in TARGETS}
     assert all("fp32" in precisions for precisions in preferred.values())
     assert preferred["cpu"] == ("fp32", "int8") and preferred["jetson"] == ("fp16", "int8", "fp32")

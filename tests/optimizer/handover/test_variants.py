@@ -15,6 +15,7 @@ from rich.console import Console
 from safetensors.torch import save_file
 
 from deploy import (
+    EngineSpec,
     LatencyRecord,
     MeasurementFailure,
     ModelSource,
@@ -63,7 +64,7 @@ from optimizer.trials.export import export_model
 
 SIZE = (128, 96)
 IMAGENET = Preprocess.imagenet(*SIZE)
-CPU = TargetSpec("cpu", precisions=("fp32", "int8"))
+CPU = TargetSpec("cpu", engine=EngineSpec(precisions=("fp32", "int8")))
 ANY_DROP = 0.99
 DATA = Path("my_images")
 
@@ -189,7 +190,7 @@ def test_precisions_are_narrowed_and_never_widened() -> None:
     config = quick(DATA).changed({"variants.precisions": ("int8",)})
     assert choose_precisions(config, CPU) == ("fp32", "int8"), "the others are made from FP32"
     assert choose_precisions(config.changed({"variants.precisions": ("fp32",)}), CPU) == ("fp32",)
-    assert choose_precisions(quick(DATA), TargetSpec("b", precisions=("fp16", "int8", "fp32"))) == (
+    assert choose_precisions(quick(DATA), TargetSpec("b", engine=EngineSpec(precisions=("fp16", "int8", "fp32")))) == (
         "fp32",
         "fp16",
         "int8",

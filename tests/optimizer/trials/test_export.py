@@ -9,12 +9,12 @@ import pytest
 from made_trials import make_done
 from safetensors.torch import save_file
 
-from deploy import Detector, TargetSpec, get_target, open_bundle
+from deploy import Detector, EngineSpec, TargetSpec, get_target, open_bundle
 from deploy.builders.releases import RELEASES
 from deploy.data import Dataset, read_dataset, read_image
 from deploy.errors import ExportError, InputError
 from deploy.evaluate import evaluate_artefact
-from deploy.targets.base import NMS_VARIANTS
+from deploy.targets.spec import NMS_VARIANTS
 from optimizer.arch import ArchSpec, BlockSpec, FasterRCNNHead, FpnSpec, ResNetSpec, StageSpec
 from optimizer.cost.macs import MacsCost
 from optimizer.data.shapes import CLASS_NAMES, write_shapes
@@ -81,9 +81,9 @@ def test_an_export_is_checked_against_the_release_of_the_target(
     arch = narrow_arch()
     detector = build_detector(arch, 3, seed=0)
     monkeypatch.setitem(RELEASES, "8.6", ONLY_OPSET_16)  # type: ignore[arg-type]
-    for target in (TargetSpec("new", tensorrt="10.3"), TargetSpec("cpu")):
+    for target in (TargetSpec("new", engine=EngineSpec(tensorrt="10.3")), TargetSpec("cpu")):
         assert export_model(detector, arch, tmp_path / "model.onnx", target).head == "detections"
-    for target in (TargetSpec("old", tensorrt="8.6"), TargetSpec("any", engine="trt")):
+    for target in (TargetSpec("old", engine=EngineSpec(tensorrt="8.6")), TargetSpec("any", engine=EngineSpec("trt"))):
         with pytest.raises(ExportError, match=rf"target {target.name}: TensorRT 8\.6: model: opset 17; .*export with"):
             export_model(detector, arch, tmp_path / "model.onnx", target)
 
@@ -91,7 +91,7 @@ def test_an_export_is_checked_against_the_release_of_the_target(
 def test_a_base_whose_export_no_engine_takes_is_refused_by_an_untrained_one() -> None:
     arch = narrow_arch((512, 512), region_proposals=3900)
     with pytest.raises(InputError, match="3900 best of a list; TopK takes at most 3840"):
-        check_export(arch, 3, TargetSpec("board", engine="trt"))
+        check_export(arch, 3, TargetSpec("board", engine=EngineSpec("trt")))
     check_export(arch, 3, TargetSpec("cpu"))  # nothing is exported for a target without TensorRT
 
 
