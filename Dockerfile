@@ -1,6 +1,7 @@
 # syntax=docker/dockerfile:1
 # CPU stage:  docker build --target cpu -t detopt:cpu .     docker run --rm detopt:cpu make test
 # GPU stage:  docker build --target gpu -t detopt:gpu .     docker run --rm --gpus all detopt:gpu optimize --help
+# Add --shm-size=2g to docker run for training with --workers: Docker gives /dev/shm 64 MB, which is too little.
 # Neither image has been built by the project's own checks yet: see "what was run where" in README.md.
 
 FROM python:3.11-slim-bookworm AS cpu

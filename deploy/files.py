@@ -18,6 +18,7 @@ from typing import BinaryIO, Callable, Iterator
 
 __all__ = [
     "LockBusy",
+    "flush",
     "hash_file",
     "open_to_append",
     "replace_file",
@@ -64,9 +65,9 @@ def replace_file(path: Path, mode: int = 0o666) -> Iterator[Path]:
 
     with _hold_aside(path, make) as aside:
         yield aside
-        _flush(aside)
+        flush(aside)
         aside.replace(path)
-    _flush(path.parent)
+    flush(path.parent)
 
 
 @contextmanager
@@ -84,13 +85,13 @@ def replace_folder(folder: Path) -> Iterator[Path]:
         yield aside
         for path in (*aside.rglob("*"), aside):
             if not path.is_symlink():
-                _flush(path)
+                flush(path)
         with _locked(folder.parent):
             if folder.exists():
                 _exchange(aside, folder)
             else:
                 aside.rename(folder)
-        _flush(folder.parent)
+        flush(folder.parent)
 
 
 def open_to_append(path: Path) -> int:
@@ -262,7 +263,7 @@ def _locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
     """Have the system write a file or folder to the disk."""
     descriptor = os.open(str(path), os.O_RDONLY | os.O_NOFOLLOW)
     try:

@@ -19,6 +19,6 @@ def load_toml(text: str, origin: str) -> dict[str, Any]:
             continue
         try:
             return dict(module.loads(text))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{origin} is no TOML file: {error}") from error
     raise InputError("reading a target needs Python 3.11, or tomli: python3 -m pip install tomli")

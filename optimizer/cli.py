@@ -15,6 +15,7 @@ from rich.table import Table
 
 from deploy.cli.terminal import escape_what_cannot_be_printed
 from deploy.errors import DeployError
+from deploy.foreign import make_printable
 from optimizer.arch.families import FAMILIES
 from optimizer.arch.heads import HEADS
 from optimizer.config import RunConfig
@@ -260,7 +261,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     try:
         app(args=arguments, prog_name="optimize", standalone_mode=True)
     except (DetoptError, DeployError) as error:
-        print(f"optimize: {error}", file=sys.stderr)
+        print(f"optimize: {make_printable(str(error), 10_000)}", file=sys.stderr)
         sys.exit(error.exit_code)
     except OSError as error:  # a full disk, a folder that went away: the database holds what was found
         place = f" ({error.filename})" if error.filename else ""

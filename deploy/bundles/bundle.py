@@ -100,7 +100,7 @@ class BundleManifest:
                 metrics=dict(value["metrics"]),
                 files={str(name): str(digest) for name, digest in dict(value["files"]).items()},
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise InputError(f"not a bundle's description: {error!r}") from error
 
 
@@ -174,7 +174,7 @@ def open_bundle(path: str | Path) -> Bundle:
         content = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(f"{folder} is no bundle: it holds no {MANIFEST_FILE}") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{folder / MANIFEST_FILE} is damaged: {error}") from error
     if not isinstance(content, dict):
         raise InputError(f"{folder / MANIFEST_FILE} is damaged: it holds no JSON object")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import textwrap
+import threading
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Callable, NoReturn, Sequence
+from typing import Any, Callable, Iterator, NoReturn, Sequence
 
 from deploy.builders.compatibility import SEVERITIES, VERSIONS
 from deploy.builders.offline import GPUS
@@ -18,6 +21,7 @@ from deploy.cli import commands
 from deploy.cli.terminal import escape_what_cannot_be_printed, show_progress
 from deploy.engines import ENGINES
 from deploy.errors import DeployError
+from deploy.foreign import make_printable
 from deploy.measuring.protocols import PROTOCOLS
 from deploy.pipeline.decode import HEADS
 
@@ -110,7 +114,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     escape_what_cannot_be_printed()
     options = build_parser().parse_args(arguments)
     try:
-        options.work(options)
+        with _interruptible():
+            options.work(options)
         sys.stdout.flush()
     except DeployError as error:
         _stop(str(error), error.exit_code)
@@ -123,6 +128,25 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             raise
         _stop(f"unexpected {type(error).__name__}: {error} (--debug shows where)", 1)
     sys.exit(0)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM, and a terminal that goes away, end the work as Ctrl-C does: what is temporary is removed."""
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():  # signals can be caught nowhere else
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is signal.SIG_DFL:
+                before[number] = signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -269,7 +293,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _stop(text: str, code: int) -> NoReturn:
     show_progress("")
-    print(f"deploy: {text}", file=sys.stderr)
+    print(f"deploy: {make_printable(text, 10_000)}", file=sys.stderr)
     sys.exit(code)
 
 

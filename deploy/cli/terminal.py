@@ -10,6 +10,7 @@ from typing import Any
 from deploy.bundles.bundle import Bundle
 from deploy.detections import Detections
 from deploy.evaluate import Progress
+from deploy.foreign import make_printable
 from deploy.measuring.record import Comparison, LatencyRecord
 from deploy.measuring.surroundings import describe_surroundings
 from deploy.pipeline.detector import Timings
@@ -38,7 +39,7 @@ def escape_what_cannot_be_printed() -> None:
 def show_progress(line: str) -> None:
     """Put a line on a terminal in the place of the last one; empty clears it."""
     if sys.stderr.isatty():
-        print(f"\r\033[K{line[:100]}", end="", file=sys.stderr, flush=True)
+        print(f"\r\033[K{make_printable(line, 100)}", end="", file=sys.stderr, flush=True)
 
 
 def show_steps(line: str) -> None:
@@ -47,12 +48,12 @@ def show_steps(line: str) -> None:
         show_progress(line)
         return
     show_progress("")
-    print(f"deploy: {line}", file=sys.stderr, flush=True)
+    print(f"deploy: {make_printable(line)}", file=sys.stderr, flush=True)
 
 
 def report_line(line: str) -> None:
     """A line on stderr, as of this program."""
-    print(f"deploy: {line}", file=sys.stderr, flush=True)
+    print(f"deploy: {make_printable(line, 10_000)}", file=sys.stderr, flush=True)
 
 
 def describe_frame(frame: SourceFrame, found: Detections, timings: Timings, bundle: Bundle, as_json: bool) -> str:
@@ -72,7 +73,7 @@ def describe_frame(frame: SourceFrame, found: Detections, timings: Timings, bund
             "infer_ms": round(timings.infer_ms, 3),
         }
         return json.dumps(content)
-    place = frame.source.name
+    place = make_printable(frame.source.name)
     if frame.source.kind != "image":
         place += " frame {}{}".format(frame.number, "" if time_ms is None else f" at {time_ms / 1000:.2f} s")
     lines = ["{}: {} ({:.1f} ms, preprocessing {:.1f} ms)".format(

@@ -27,7 +27,10 @@ def main(folder: Path, archive: str, bound: int) -> NoReturn:
     """Answer the one request, receive what was missing, become the agent. A full disk is a line on stderr."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(str(folder / ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        found = folder.stat()
+        if found.st_uid != os.geteuid() or found.st_mode & 0o022:  # what is in it will be executed
+            sys.exit(f"{folder} is another user's, or others may write to it: chmod 700 it, or choose another cache")
+        lock = os.open(str(folder / ".lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         wanted: dict[str, int] = json.loads(_read_line())["files"]
         _prune_alone(lock, folder, wanted, bound)
         fcntl.flock(lock, fcntl.LOCK_SH)  # from here on, and as long as the agent lives, nobody prunes
@@ -83,7 +86,7 @@ def _receive(path: Path, size: int) -> None:
     aside = path.with_name(f"{path.name}.{os.getpid()}.part")
     total = hashlib.sha256()
     try:
-        with aside.open("wb") as file:
+        with open(str(aside), "wb", opener=_open_new) as file:
             while size:
                 block = os.read(0, min(size, 1 << 20))
                 if not block:
@@ -99,6 +102,10 @@ def _receive(path: Path, size: int) -> None:
     finally:
         if aside.exists():
             aside.unlink()
+
+
+def _open_new(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_EXCL | os.O_NOFOLLOW, 0o600)
 
 
 def _list_lacking() -> list[str]:

@@ -17,12 +17,17 @@ from deploy.data import Dataset
 from optimizer.data.augment import AUGMENTATIONS, augment
 from optimizer.data.canvas import normalise_canvas, place_record
 from optimizer.detectors.base import Truth
-from optimizer.errors import InputError
+from optimizer.errors import InputError, RunFailed
 from optimizer.seeds import derive_seed
 
 __all__ = ["TrainLoader"]
 
 log = logging.getLogger("detopt")
+
+NO_SHARED_MEMORY = (
+    "the processes that read images ran out of shared memory (/dev/shm; a container has 64 MB if nothing is said): "
+    "give it more, as by docker run --shm-size=2g, or read in this process by --workers 0; then resume the run"
+)
 
 
 class TrainLoader:
@@ -88,7 +93,13 @@ class TrainLoader:
         if stream is None or position != (number, start_step):
             stream = self._open(number, start_step)
         for _ in range(start_step, len(self)):
-            batch = next(stream)
+            try:
+                batch = next(stream)
+            except RuntimeError as error:
+                said = f"{error} {error.__cause__} {error.__context__}"  # torch has the reason in either
+                if "Bus error" in said or "shared memory" in said:
+                    raise RunFailed(NO_SHARED_MEMORY) from error
+                raise
             self._count_unreadable(set(batch.unreadable))
             if batch.images is None:
                 first = self._dataset.records[0].path

@@ -37,7 +37,7 @@ def check_base(folder: Path, config: RunConfig, data: DataSummary | None) -> Don
     ):
         if own != found:
             raise InputError(f"the base of {folder} is another one: its {name} is {found}, this run wants {own}")
-    if data is not None and data != seen:
+    if data is not None and (seen is None or not data.is_same(seen)):
         raise InputError(f"the data changed since the base of {folder} was trained: was {seen}; is {data}")
     if not base.ap:
         raise InputError(f"the base of {folder} detects nothing (AP 0), so students cannot be scored beside it")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TypeAlias
 
@@ -13,6 +14,7 @@ from deploy.data import (
     summarise_problems,
     warn_of_problems,
 )
+from deploy.files import hash_file
 from optimizer.config import RunConfig
 from optimizer.data.shapes import write_shapes
 from optimizer.errors import InputError
@@ -22,6 +24,7 @@ from optimizer.store.run_store import RunStore
 
 __all__ = ["Splits", "describe_data", "read_data", "read_splits", "say_images"]
 
+SAMPLED = 64  # pictures of each split, or a few more
 Splits: TypeAlias = tuple[Dataset, Dataset]  # training, validation
 
 
@@ -56,15 +59,29 @@ def read_data(store: RunStore, config: RunConfig, splits: Splits | None = None) 
     found, known = describe_data(splits), store.data
     if known is None:
         store.data = found
-    elif known != found:
-        raise InputError(f"the data in {folder} changed since this run began: was {known}; is {found}")
+    elif not known.is_same(found):
+        what = f"was {known}; is {found}" if known[:3] != found[:3] else "other labels or pictures under the same names"
+        raise InputError(f"the data in {folder} changed since this run began: {what}; start a new run for them")
     return splits
 
 
 def describe_data(splits: Splits) -> DataSummary:
-    """Class names, and how many images there are to train and to validate on."""
+    """Class names, how many images there are to train and to validate on, and what they are known by."""
     train_data, val_data = splits
-    return DataSummary(tuple(train_data.class_names), len(train_data.records), len(val_data.records))
+    counts = (len(train_data.records), len(val_data.records))
+    return DataSummary(tuple(train_data.class_names), *counts, _fingerprint(splits))
+
+
+def _fingerprint(splits: Splits) -> str:
+    """SHA-256 of every label, and of the content of some pictures, the same ones each time."""
+    digest = hashlib.sha256()
+    for dataset in splits:
+        for index, record in enumerate(dataset.records):
+            digest.update(f"{record.path.name} {record.width} {record.height}".encode(errors="backslashreplace"))
+            digest.update(record.boxes_xyxy.tobytes() + record.labels.tobytes())
+            if index % max(1, len(dataset.records) // SAMPLED) == 0:
+                digest.update((hash_file(record.path) if record.path.is_file() else "none").encode())
+    return digest.hexdigest()
 
 
 def say_images(splits: Splits, progress: RunProgress) -> None:

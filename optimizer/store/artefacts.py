@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from deploy.files import hash_file, replace_file
+from deploy.files import flush, hash_file, replace_file
 from deploy.foreign import make_printable
 from optimizer.errors import InputError, RunFailed
 
@@ -31,6 +31,7 @@ class ArtefactStore:
         if not writable:
             return
         folder.mkdir(parents=True, exist_ok=True)
+        flush(folder.parent)  # a row must not outlive the folder its files are in
         for leftover in folder.glob("*.part"):  # of a process that was killed
             if not leftover.is_dir():
                 leftover.unlink(missing_ok=True)

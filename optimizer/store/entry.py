@@ -50,10 +50,16 @@ class DataSummary(NamedTuple):
     class_names: tuple[str, ...]
     train: int
     val: int
+    fingerprint: str = ""  # of labels and pictures; none in runs that began before it was kept
 
     def __str__(self) -> str:
         return f"{self.train} images to train on and {self.val} to validate on, classes {', '.join(self.class_names)}"
 
+    def is_same(self, other: DataSummary) -> bool:
+        """Whether they are of the same images and labels, as far as both know."""
+        known = self.fingerprint and other.fingerprint
+        return self[:3] == other[:3] and (not known or self.fingerprint == other.fingerprint)
+
     @staticmethod
     def from_json(value: list[Any] | None) -> DataSummary | None:
-        return None if value is None else DataSummary(tuple(value[0]), value[1], value[2])
+        return None if value is None else DataSummary(tuple(value[0]), *value[1:])

@@ -136,7 +136,7 @@ def _read(folder: Path, name: str) -> Manifest:
         )  # fmt: skip
     except FileNotFoundError as error:
         raise InputError(f"{folder} is not a teacher pool: it has no {name}") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, ValidationError) as error:
         why = " ".join(repr(error).split())  # a fault that pydantic finds has several lines
         raise InputError(f"the teacher pool {folder} is damaged: {name} cannot be read ({why:.120})") from error
 

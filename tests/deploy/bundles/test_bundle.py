@@ -212,3 +212,16 @@ def test_a_file_that_is_a_link_is_refused(tmp_path: Path, tiny_bundle: Bundle) -
     tiny_bundle.model.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(InputError, match=r"model\.onnx is, or is reached by, a link"):
         open_bundle(tiny_bundle.folder)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "\ud800", '{"schema_version": 1e999}'])
+def test_a_manifest_that_no_reader_can_follow_is_one_line(tiny_bundle: Bundle, text: str) -> None:
+    (tiny_bundle.folder / "bundle.json").write_text(text, errors="surrogatepass")
+    with pytest.raises(InputError, match=r"bundle\.json"):
+        open_bundle(tiny_bundle.folder)
+
+
+@pytest.mark.parametrize(("key", "value"), [("max_detections", float("inf")), ("max_detections", float("nan"))])
+def test_a_number_that_is_none_is_one_line(manifest: BundleManifest, key: str, value: float) -> None:
+    with pytest.raises(InputError, match="not a bundle's description"):
+        BundleManifest.from_json({**manifest.to_json(), key: value})

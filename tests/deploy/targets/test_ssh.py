@@ -151,6 +151,14 @@ def test_a_cache_that_another_client_uses_is_not_pruned(board: Board, monkeypatc
     assert not old.exists()
 
 
+def test_a_cache_that_others_may_write_to_is_not_used(board: Board, tiny_bundle: Bundle) -> None:
+    """What is pushed there is executed: nobody else may put a file in its place between the check and the start."""
+    board.cache.mkdir()
+    board.cache.chmod(0o777)
+    with pytest.raises(BoardError, match="others may write to it: chmod 700 it"):
+        board.target.measure({"a": tiny_bundle}, protocol="quick")
+
+
 @pytest.mark.parametrize("key", ["unknown", "changed"])
 def test_a_host_that_is_not_known_is_refused(board: Board, tiny_bundle: Bundle, key: str) -> None:
     known = board.folder / "known_hosts"

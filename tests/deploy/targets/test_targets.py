@@ -169,6 +169,7 @@ def test_a_file_has_no_tables_and_no_names_of_parts(tmp_path: Path, text: str) -
     [
         ("", "it has no name"),
         ("name = ", "no TOML"),
+        ("name = " + "[" * 100_000, "no TOML"),
         ('name = "x"\nspeed = 3', "unknown: speed"),
         ("name = 3", "no name"),
         ('name = "x"\nthreads = 0', "threads is a positive"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -14,7 +16,7 @@ from deploy.data import Dataset
 from deploy.pipeline.preprocess import Preprocess
 from optimizer.data.loader import TrainLoader
 from optimizer.detectors.base import Truth
-from optimizer.errors import InputError
+from optimizer.errors import InputError, RunFailed
 
 Batch = tuple[Tensor, list[Truth]]
 
@@ -53,6 +55,13 @@ def test_a_restart_in_the_middle_gives_what_an_undisturbed_epoch_gives(shapes: D
 
 def test_worker_processes_change_nothing(shapes: Dataset) -> None:
     assert same(list(loader(shapes, workers=2).epoch(1)), list(loader(shapes).epoch(1)))
+
+
+def test_workers_that_run_out_of_shared_memory_say_what_to_do(shapes: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the system does to a process that writes to a full /dev/shm."""
+    monkeypatch.setattr("PIL.Image.open", lambda *arguments, **options: os.kill(os.getpid(), signal.SIGBUS))
+    with pytest.raises(RunFailed, match=r"shm-size=2g, or read in this process by --workers 0"):
+        list(loader(shapes, workers=1).epoch(0))
 
 
 CANVASES = ((48, 40), (64, 48), (32, 64))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
@@ -76,3 +77,20 @@ def test_what_is_no_file_of_weights_is_refused_and_not_executed(tmp_path: Path) 
         load_weights(fresh(), tmp_path / "object.pth")
     with pytest.raises(InputError, match="there is no weights file"):
         load_weights(fresh(), tmp_path / "absent.pth")
+
+
+@pytest.mark.parametrize("kind", ["pth", "safetensors"])
+def test_weights_that_are_damaged_anywhere_are_one_line(tmp_path: Path, kind: str) -> None:
+    """Torch has another error for each kind of damage."""
+    path = tmp_path / f"w.{kind}"
+    tensors = {"a.weight": torch.zeros(3, 2), "b": torch.ones(4)}
+    torch.save(tensors, path) if kind == "pth" else save_file(tensors, path)
+    whole = path.read_bytes()
+    generator, detector = random.Random(1), fresh()
+    for _ in range(40):
+        content = bytearray(whole)
+        for place in generator.sample(range(len(whole)), 6):
+            content[place] = generator.randrange(256)
+        path.write_bytes(content[: generator.choice((len(whole), generator.randrange(len(whole))))])
+        with pytest.raises(InputError):  # either no weights, or those of something else
+            load_weights(detector, path)

@@ -57,3 +57,21 @@ def test_what_a_killed_process_left_half_written_is_cleared(store: ArtefactStore
     assert len(list((tmp_path / "artefacts").iterdir())) == 2, "a reader changes nothing"
     ArtefactStore(tmp_path / "artefacts")
     assert not list((tmp_path / "artefacts").iterdir())
+
+
+def test_the_folder_of_the_files_is_on_the_disk_before_any_row_can_name_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[Path] = []
+    real = os.fsync
+
+    def watch(descriptor: int) -> None:
+        flushed.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        real(descriptor)
+
+    monkeypatch.setattr("os.fsync", watch)
+    (tmp_path / "weights").write_bytes(b"123")
+    digest = ArtefactStore(tmp_path / "run" / "artefacts").put_file(tmp_path / "weights")
+    folder = tmp_path / "run" / "artefacts"
+    assert flushed[0] == folder.parent and flushed[-1] == folder
+    assert flushed[1].parent == folder and flushed[1].name.startswith(f".{digest}."), "the file before its folder"
