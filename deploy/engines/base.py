@@ -53,7 +53,9 @@ class Engine(ABC):
         notes: what a measurement's record is to say besides, as that an engine was built short of memory.
         last_gpu_ms: milliseconds that the GPU worked on the last `infer`, without copies; None if that is not known.
         precisions: that models for it may be in. int8: how INT8 is written for it.
-        uses_gpu: whether it computes on a GPU. packages: Python modules, of which it needs one; install: how to get it.
+        uses_gpu: whether it computes on a GPU.
+        is_reference: whether it computes as an export was checked to, which others only come near to.
+        packages: Python modules, of which it needs one; install: how to get it.
         parser: what has to take its models, "tensorrt" or "tensorrt-rtx"; empty where neither reads them.
         name: of the model, in messages.
     """
@@ -67,6 +69,7 @@ class Engine(ABC):
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "int8")
     int8: ClassVar[Int8Style]
     uses_gpu: ClassVar[bool] = False
+    is_reference: ClassVar[bool] = False
     packages: ClassVar[tuple[str, ...]]
     install: ClassVar[str]
     parser: ClassVar[str] = ""

@@ -53,6 +53,7 @@ class OrtEngine(Engine):
         provider: of ONNX Runtime's, that the session is opened with. messages: least severity of what it prints.
     """
 
+    is_reference = True
     provider = "CPUExecutionProvider"
     messages = ERRORS_ONLY
     packages = ("onnxruntime",)

@@ -36,6 +36,7 @@ class OrtCudaEngine(OrtEngine):
     )
     precisions = ("fp32", "fp16")
     uses_gpu = True
+    is_reference = False
 
     def __init__(self, path: str | Path, threads: int | None = None) -> None:
         super().__init__(path, threads)

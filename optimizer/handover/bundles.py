@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deploy import Bundle, BundleManifest, write_bundle
+from deploy.engines import get_engine
 from optimizer.arch.spec import ArchSpec
 from optimizer.cost.base import RelativeCost
 from optimizer.handover.variants import VariantResult, name_export
@@ -66,7 +67,7 @@ class BundleWriter:
 
     def _write_gated(self, trial: DoneTrial, arch: ArchSpec, model: Path, manifest: BundleManifest, ap: float) -> Path:
         """The gate is for the graph: its AP is ONNX Runtime's, asked for where another engine found `ap`."""
-        by_ort = ap if self.judge.engine.spec.engine.name == "ort" else None
+        by_ort = ap if get_engine(self.judge.engine.spec.engine.name).is_reference else None
         path = self.folder / manifest.name
         write_student(path, self.builder.load(trial, arch), model, manifest, self.judge.images, by_ort)
         return path
