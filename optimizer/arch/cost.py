@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Cost", "count_conv", "count_linear"]
+__all__ = ["Cost", "count_conv", "count_linear", "count_norm", "count_relu"]
 
 
 @dataclass(frozen=True)
@@ -30,23 +30,24 @@ class Cost:
         return Cost(self.params + other.params, self.macs + other.macs, self.flops_mmdet + other.flops_mmdet)
 
 
-def count_conv(
-    in_width: int,
-    out_width: int,
-    kernel: int,
-    cells: int,
-    groups: int = 1,
-    bias: bool = False,
-    norm: bool = False,
-    relu: bool = False,
-) -> Cost:
-    """A convolution that puts out `cells` cells in all, with the modules that follow it."""
+def count_conv(in_width: int, out_width: int, kernel: int, cells: int, groups: int = 1, bias: bool = False) -> Cost:
+    """A convolution that puts out `cells` cells in all."""
     weights = kernel * kernel * in_width * out_width // groups
     return Cost(
-        params=weights + out_width * (bias + 2 * norm),
+        params=weights + out_width * bias,
         macs=weights * cells,
-        flops_mmdet=weights * cells + out_width * cells * (bias + 2 * norm + relu),
+        flops_mmdet=weights * cells + out_width * cells * bias,
     )
+
+
+def count_norm(width: int, cells: int) -> Cost:
+    """A BatchNorm over so many cells."""
+    return Cost(params=2 * width, flops_mmdet=2 * width * cells)
+
+
+def count_relu(width: int, cells: int) -> Cost:
+    """A ReLU that is a module."""
+    return Cost(flops_mmdet=width * cells)
 
 
 def count_linear(in_width: int, out_width: int, rows: int) -> Cost:

@@ -12,7 +12,7 @@ from torch.nn import functional
 from deploy.export import OnnxGraphOps
 from optimizer.arch import ArchSpec
 from optimizer.arch.channels import ChannelSet
-from optimizer.arch.cost import Cost, count_conv
+from optimizer.arch.cost import Cost, count_conv, count_relu
 from optimizer.arch.heads import Head, Levels
 from optimizer.arch.maps import FeatureMap
 from optimizer.detectors import Detector, GraphOps, Prediction, RegionView, Truth
@@ -33,7 +33,8 @@ class CellsHead(Head):
     def count_parts(self, maps: Sequence[FeatureMap], num_classes: int) -> dict[str, Cost]:
         cells = sum(level.cells for level in maps)
         return {
-            "head": count_conv(maps[0].width, self.width, 3, cells, bias=True, relu=True)
+            "head": count_conv(maps[0].width, self.width, 3, cells, bias=True)
+            + count_relu(self.width, cells)
             + count_conv(self.width, num_classes + 4, 1, cells, bias=True)
         }
 

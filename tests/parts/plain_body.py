@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from optimizer.arch.bodies import Block, Body, Layer, Position, StageSpec
 from optimizer.arch.channels import ChannelGroup
-from optimizer.arch.cost import Cost, count_conv
+from optimizer.arch.cost import Cost, count_conv, count_norm, count_relu
 from optimizer.arch.maps import FeatureMap
 
 __all__ = ["Plain", "PlainBlock", "PlainSpec"]
@@ -22,8 +22,8 @@ class PlainBlock(Block):
     """One 3x3 convolution; there is no shortcut."""
 
     def count(self, incoming: FeatureMap) -> Cost:
-        cells = self.put_out(incoming).cells
-        return count_conv(incoming.width, self.out_width, 3, cells, norm=True, relu=True)
+        width, cells = self.out_width, self.put_out(incoming).cells
+        return count_conv(incoming.width, width, 3, cells) + count_norm(width, cells) + count_relu(width, cells)
 
     def list_layers(self, in_width: int) -> list[Layer]:
         return [Layer("conv", "norm", (self.out_width, in_width, 3, 3), writes=0, reads=None)]

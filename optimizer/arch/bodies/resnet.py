@@ -8,7 +8,7 @@ from typing import Any
 
 from optimizer.arch.bodies.base import Block, Body, Layer, Position, StageSpec
 from optimizer.arch.channels import ChannelGroup, Site
-from optimizer.arch.cost import Cost, count_conv
+from optimizer.arch.cost import Cost, count_conv, count_norm, count_relu
 from optimizer.arch.maps import FeatureMap
 from optimizer.errors import InputError
 
@@ -64,10 +64,13 @@ class BlockSpec(Block):
         cost = Cost()
         width = incoming.width
         for out_width, (kernel, conv_map, groups) in zip(self.widths, convs):
-            cost += count_conv(width, out_width, kernel, conv_map.cells, groups=groups, norm=True, relu=True)
+            cells = conv_map.cells
+            cost += count_conv(width, out_width, kernel, cells, groups)
+            cost += count_norm(out_width, cells) + count_relu(out_width, cells)
             width = out_width
         if self.projection:
-            cost += count_conv(incoming.width, self.out_width, 1, outgoing.cells, norm=True)
+            cost += count_conv(incoming.width, self.out_width, 1, outgoing.cells)
+            cost += count_norm(self.out_width, outgoing.cells)
         return cost
 
     def list_layers(self, in_width: int) -> list[Layer]:
@@ -133,9 +136,9 @@ class ResNetSpec(Body[BlockSpec]):
         return FeatureMap.of_canvas(input_size).halve().halve().widen(self.stem_width)
 
     def count_stem(self, input_size: tuple[int, int]) -> Cost:
-        cells = FeatureMap.of_canvas(input_size).halve().cells
-        pool = Cost(flops_mmdet=self.stem_width * cells)
-        return count_conv(3, self.stem_width, 7, cells, norm=True, relu=True) + pool
+        width, cells = self.stem_width, FeatureMap.of_canvas(input_size).halve().cells
+        pool = Cost(flops_mmdet=width * cells)
+        return count_conv(3, width, 7, cells) + count_norm(width, cells) + count_relu(width, cells) + pool
 
     @property
     def sliceable(self) -> bool:

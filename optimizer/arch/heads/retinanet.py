@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from optimizer.arch.channels import ChannelSet
-from optimizer.arch.cost import Cost, count_conv
+from optimizer.arch.cost import Cost, count_conv, count_relu
 from optimizer.arch.heads.base import Head, Levels, choose_anchor_scale
 from optimizer.arch.maps import FeatureMap
 from optimizer.errors import InputError
@@ -50,7 +50,7 @@ class RetinaNetHead(Head):
         cost = Cost()
         for outputs in (ANCHORS * num_classes, ANCHORS * 4):
             for _ in range(self.tower_depth):
-                cost += count_conv(width, width, 3, cells, bias=True, relu=True)
+                cost += count_conv(width, width, 3, cells, bias=True) + count_relu(width, cells)
             cost += count_conv(width, outputs, 3, cells, bias=True)
         return {"head": cost}
 
