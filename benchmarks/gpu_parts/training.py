@@ -115,7 +115,7 @@ def time_ours(
     times = [_start(device)]
     config = TrainConfig(epochs=1, lr=1e-4)
     trained = train(
-        detector, FixedBatches(batches, warm_up + steps), DetectionStep(), config, device=device, seed=0,
+        detector.to(device), FixedBatches(batches, warm_up + steps), DetectionStep(), config, seed=0,
         report=lambda progress: times.append(time.perf_counter()),
     )  # fmt: skip
     return {**_figures(times, warm_up, len(batches[0][0]), device), "skipped_batches": trained.skipped_batches}
@@ -181,7 +181,7 @@ def time_waiting(
     times = [_start(device)]
     detector = build_detector(r50_arch("faster_rcnn", size), CLASSES, seed=0)
     train(
-        detector, watched, DetectionStep(), TrainConfig(epochs=epochs, lr=1e-4), device=device, seed=0,
+        detector.to(device), watched, DetectionStep(), TrainConfig(epochs=epochs, lr=1e-4), seed=0,
         report=lambda progress: times.append(time.perf_counter()),
     )  # fmt: skip
     first = len(loader)  # the first epoch warms up

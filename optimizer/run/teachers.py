@@ -18,7 +18,7 @@ from optimizer.store.run_store import RunStore
 from optimizer.supernet.config import SupernetConfig
 from optimizer.supernet.manifest import Manifest, is_trained
 from optimizer.supernet.pool import TeacherPool, find_pool
-from optimizer.supernet.training import train_pool
+from optimizer.supernet.training import PoolImages, train_pool
 from optimizer.trials.jobs import choose_device
 from optimizer.trials.team import tell_team
 
@@ -82,7 +82,7 @@ def prepare_pool(
     if not choice.trained:
         progress.say(f"no teacher pool for this data and recipe yet: training {choice.folder}, for later runs as well")
     pool = train_pool(
-        choice.folder, choice.config, splits, data, choose_device(), progress, config.workers, tell_team
+        choice.folder, choice.config, PoolImages(data, *splits), choose_device(), progress, config.workers, tell_team
     )  # fmt: skip
     progress.say(f"teachers: {pool.folder}, {pool.space.count()} sub-networks of {pool.config.name}")
     return pool

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,7 +32,7 @@ from optimizer.supernet.step import SubnetStep
 from optimizer.train.distributed import current_world
 from optimizer.train.loop import Progress, train
 
-__all__ = ["PoolJob", "train_phase", "train_pool"]
+__all__ = ["PoolImages", "PoolJob", "train_phase", "train_pool"]
 
 
 class PoolJob(BaseModel):
@@ -57,11 +58,19 @@ class PoolJob(BaseModel):
         return value if isinstance(value, SupernetConfig) else config_from_json(value)
 
 
+@dataclass(frozen=True)
+class PoolImages:
+    """What a pool is trained on and judged by: records of the images in a folder."""
+
+    folder: Path
+    train: Dataset
+    val: Dataset
+
+
 def train_pool(
     folder: Path,
     config: SupernetConfig,
-    splits: tuple[Dataset, Dataset],
-    data: Path,
+    images: PoolImages,
     device: torch.device,
     progress: RunProgress,
     workers: int = 0,
@@ -70,28 +79,26 @@ def train_pool(
     """Train a pool in `folder`, from wherever an earlier process left it; a trained one is only opened.
 
     Args:
-        splits: training and validation records, which lie in `data`.
         tell: called before each phase, so that other processes can join it.
 
     Raises:
         RunFailed: the training diverged, or the disk is full; what was trained so far is kept.
     """
-    train_data, val_data = splits
     if is_trained(folder):
-        return open_pool(folder, train_data)
+        return open_pool(folder, images.train)
     with explain_disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with wait_for_lock(folder, progress.say), explain_disk_errors(folder):
         if not is_trained(folder):  # another process may have trained it meanwhile
-            manifest = Manifest.of_training(folder, config, train_data)
+            manifest = Manifest.of_training(folder, config, images.train)
             manifest.write()
             for phase in range(len(config.phases)):
-                job = PoolJob(config=config, folder=folder, phase=phase, data=data, workers=workers)
+                job = PoolJob(config=config, folder=folder, phase=phase, data=images.folder, workers=workers)
                 if not phase_path(folder, phase).exists():
                     tell(job)
-                    train_phase(job, train_data, device, progress)
-            manifest.trained(_evaluate(manifest, train_data, val_data, device, progress)).write()
-    return open_pool(folder, train_data)
+                    train_phase(job, images.train, device, progress)
+            manifest.trained(_evaluate(manifest, images, device, progress)).write()
+    return open_pool(folder, images.train)
 
 
 def train_phase(job: PoolJob, dataset: Dataset, device: torch.device, progress: RunProgress | None = None) -> None:
@@ -120,7 +127,7 @@ def train_phase(job: PoolJob, dataset: Dataset, device: torch.device, progress: 
         progress.advance_step(at.step, note=f"loss {at.loss:.2f}")
 
     train(
-        supernet.shared, loader, step, recipe, device=device, seed=seed, checkpoint=checkpoint,
+        supernet.shared.to(device), loader, step, recipe, seed=seed, checkpoint=checkpoint,
         report=show if progress is not None else None,
     )  # fmt: skip
     if world.is_first:
@@ -142,18 +149,16 @@ def _build_step(job: PoolJob, supernet: Supernet, num_classes: int, seed: int) -
     return SubnetStep(supernet, config.space(job.phase), seed, distillation)
 
 
-def _evaluate(
-    manifest: Manifest, train_data: Dataset, val_data: Dataset, device: torch.device, progress: RunProgress
-) -> dict[str, float]:
+def _evaluate(manifest: Manifest, images: PoolImages, device: torch.device, progress: RunProgress) -> dict[str, float]:
     """AP of some subnets from the largest to the smallest, by name."""
-    supernet = manifest.config.build(len(train_data.class_names))
+    supernet = manifest.config.build(len(images.train.class_names))
     _load_into(supernet.shared, manifest.weights)
     subnets = supernet.space.representatives()
     ap = {}
     progress.start_step(f"teachers: AP of {len(subnets)} members", len(subnets))
     for number, subnet in enumerate(subnets):
-        detector = extract_calibrated(supernet, subnet, manifest.config, train_data, device)
-        ap[str(subnet)] = evaluate_teacher(detector, val_data, device)
+        detector = extract_calibrated(supernet, subnet, manifest.config, images.train, device)
+        ap[str(subnet)] = evaluate_teacher(detector, images.val, device)
         progress.advance_step(number + 1)
     listed = ", ".join(f"{name} AP {value:.3f}" for name, value in ap.items())
     progress.say(f"teacher pool {manifest.folder.name}: {supernet.space.count()} members; {listed}")

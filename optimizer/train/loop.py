@@ -89,12 +89,13 @@ def train(
     step: LossStep,
     config: TrainConfig,
     *,
-    device: torch.device,
     seed: int,
     checkpoint: Path | None = None,
     report: Callable[[Progress], None] | None = None,
 ) -> TrainResult:
-    """Train `model` in place (its weights, or their moving average with EMA) and leave it in evaluation mode.
+    """Train `model` in place (its weights, or their moving average with EMA), on the device that it is on.
+
+    It is left in evaluation mode.
 
     With a checkpoint path the training is saved there as it goes, and goes on from there if the file exists: bit for
     bit on a CPU. The global random generators are left as they were found.
@@ -106,10 +107,11 @@ def train(
         TrainingDiverged: the loss was not finite `config.max_bad_losses` times in a row.
         RunFailed: the checkpoint is unusable, or cannot be written.
     """
+    device = _find_device(model)
     devices = [torch.cuda.current_device()] if device.type == "cuda" and current_world().size > 1 else None
     with torch.random.fork_rng(devices), synchronised_batchnorm(model, step, device):
         torch.manual_seed(seed)
-        return _train(model, loader, step, config, device, seed, checkpoint, report)
+        return _train(model, loader, step, config, seed, checkpoint, report)
 
 
 def _train(
@@ -117,14 +119,13 @@ def _train(
     loader: Loader,
     step: LossStep,
     config: TrainConfig,
-    device: torch.device,
     seed: int,
     checkpoint: Path | None,
     report: Callable[[Progress], None] | None,
 ) -> TrainResult:
     started = saved = time.monotonic()
-    world = current_world()
-    model.to(device).train()
+    world, device = current_world(), _find_device(model)
+    model.train()
     if world.size > 1 and isinstance(step, nn.Module):
         step.to(device)  # GPUs send each other nothing that is not on a GPU, a step's counters included
     dtype = autocast_dtype(config.precision, device)
@@ -228,6 +229,10 @@ class _Parts:
     def _has_cuda_rng() -> bool:
         """Of many processes each keeps off the others' GPUs, and seeds its own anew at every step."""
         return torch.cuda.is_available() and current_world().size == 1
+
+
+def _find_device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
 
 
 def _build_optimizer(model: nn.Module, step: LossStep, config: TrainConfig) -> torch.optim.Optimizer:

@@ -94,7 +94,7 @@ def train_student(
     """Train `detector` in place, in every process of the world alike."""
     loader = _build_loader(job, dataset)
     return train(
-        detector, loader, _build_step(job, pool, device), job.recipe, device=device, seed=job.seed,
+        detector.to(device), loader, _build_step(job, pool, device), job.recipe, seed=job.seed,
         checkpoint=job.checkpoint, report=report,
     )  # fmt: skip
 

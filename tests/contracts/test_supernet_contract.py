@@ -42,7 +42,7 @@ from optimizer.supernet.catalogue import SUPERNETS, config_from_json
 from optimizer.supernet.config import Phase, SupernetConfig
 from optimizer.supernet.elastic_config import ElasticConfig, ElasticPhase
 from optimizer.supernet.pool import TeacherPool, find_pool, list_pools
-from optimizer.supernet.training import PoolJob, train_pool
+from optimizer.supernet.training import PoolImages, PoolJob, train_pool
 from optimizer.train.config import TrainConfig
 
 CPU = torch.device("cpu")
@@ -359,7 +359,7 @@ def splits(shapes: Path) -> tuple[Dataset, Dataset]:
 
 
 def train_in(folder: Path, config: SupernetConfig, splits: Any, shapes: Path, progress: RunProgress) -> TeacherPool:
-    return train_pool(folder, config, splits, shapes, CPU, progress)
+    return train_pool(folder, config, PoolImages(shapes, *splits), CPU, progress)
 
 
 @pytest.fixture(scope="module")

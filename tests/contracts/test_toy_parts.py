@@ -89,7 +89,7 @@ def test_it_is_trained(detector: Detector, tmp_path: Path) -> None:
     before = {name: tensor.clone() for name, tensor in detector.state_dict().items()}
     loader = TrainLoader(data, Preprocess.imagenet(*SIZE), batch_size=2, seed=0, augment="none")
     config = TrainConfig(epochs=1, lr=1e-3, bn_l1=1e-5)
-    result = train(detector, loader, DetectionStep(), config, device=torch.device("cpu"), seed=0)
+    result = train(detector, loader, DetectionStep(), config, seed=0)
     assert all(np.isfinite(loss) for _, loss in result.curve)
     moved = [name for name, tensor in detector.state_dict().items() if not torch.equal(tensor, before[name])]
     assert any(name.startswith("backbone.body") for name in moved)

@@ -47,7 +47,7 @@ def loss_curve(kind: str, folder: Path) -> list[float]:
         losses.append(progress.loss)
 
     detector = build_detector(arch, len(data.class_names), seed=0)
-    train(detector, loader, DetectionStep(), config, device=torch.device("cpu"), seed=0, report=keep)
+    train(detector, loader, DetectionStep(), config, seed=0, report=keep)
     return losses
 
 

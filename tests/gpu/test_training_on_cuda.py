@@ -63,7 +63,7 @@ def test_a_detector_learns_a_batch(
 ) -> None:
     detector = build_detector(make_arch(kind), CLASSES, seed=0)
     config = TrainConfig(epochs=1, lr=3e-4, precision=precision, warmup_steps=3)  # type: ignore[arg-type]
-    result = train(detector, OneBatch(batch, 30), DetectionStep(), config, device=cuda, seed=0)
+    result = train(detector.to(cuda), OneBatch(batch, 30), DetectionStep(), config, seed=0)
     losses = [loss for _, loss in result.curve]
     assert result.steps == 30 and result.skipped_batches <= 2, result
     assert np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3]), losses
@@ -98,7 +98,7 @@ def test_a_student_learns_beside_a_teacher(cuda: torch.device, make_arch: MakeAr
     student, teacher = build_detector(arch, CLASSES, seed=0), build_detector(arch, CLASSES, seed=1)
     frozen = {name: value.clone() for name, value in teacher.state_dict().items()}
     step = DistillStep(arch, teacher, DistillConfig(teacher_canvas="student", feature_regions=32)).to(cuda)
-    result = train(student, OneBatch(batch, 12), step, TrainConfig(epochs=1, lr=1e-4), device=cuda, seed=0)
+    result = train(student.to(cuda), OneBatch(batch, 12), step, TrainConfig(epochs=1, lr=1e-4), seed=0)
     assert result.skipped_batches <= 4 and all(math.isfinite(loss) for _, loss in result.curve)
     assert all(torch.equal(value.cpu(), frozen[name]) for name, value in teacher.state_dict().items())
     with torch.autocast("cuda", torch.float16):
@@ -115,12 +115,10 @@ def test_a_training_goes_on_from_its_checkpoint(
     detector = build_detector(make_arch("faster_rcnn"), CLASSES, seed=0)
     checkpoint = tmp_path / "training.pt"
     with pytest.raises(KeyboardInterrupt):
-        train(
-            detector, OneBatch(batch, 8, stop_at=4), DetectionStep(), config, device=cuda, seed=0, checkpoint=checkpoint
-        )
+        train(detector.to(cuda), OneBatch(batch, 8, stop_at=4), DetectionStep(), config, seed=0, checkpoint=checkpoint)
     again, seen = build_detector(make_arch("faster_rcnn"), CLASSES, seed=5), list[int]()
     result = train(
-        again, OneBatch(batch, 8), DetectionStep(), config, device=cuda, seed=0, checkpoint=checkpoint,
+        again.to(cuda), OneBatch(batch, 8), DetectionStep(), config, seed=0, checkpoint=checkpoint,
         report=lambda progress: seen.append(progress.step),
     )  # fmt: skip
     assert seen == [5, 6, 7, 8] and result.steps == 8
@@ -145,7 +143,7 @@ def test_detections_are_streamed_from_the_gpu(
     detector = build_detector(arch, len(train_data.class_names), seed=0)
     preprocess = Preprocess.imagenet(*arch.input_size)
     loader = TrainLoader(train_data, preprocess, batch_size=8, seed=0, workers=2)
-    result = train(detector, loader, DetectionStep(), TrainConfig(epochs=8, lr=3e-4), device=cuda, seed=0)
+    result = train(detector.to(cuda), loader, DetectionStep(), TrainConfig(epochs=8, lr=3e-4), seed=0)
     assert result.curve[-1][1] < result.curve[0][1]
     found = dict(predict(detector, val_data.records, preprocess, cuda))
     assert set(found) == {record.image_id for record in val_data.records}

@@ -27,6 +27,7 @@ from optimizer.run.teachers import (
 from optimizer.supernet.config import SupernetConfig
 from optimizer.supernet.manifest import Manifest, key_pool
 from optimizer.supernet.pool import TeacherPool
+from optimizer.supernet.training import PoolImages
 
 
 class Lines(RunProgress):
@@ -134,14 +135,14 @@ def test_a_pool_that_is_not_there_is_trained_by_the_choices_recipe(
     wanted, told = config.pool_config().model_copy(update={"seed": 7}), []
 
     def train_pool(folder: Path, recipe: SupernetConfig, *rest: object) -> TeacherPool:
-        told.append((folder, recipe, *rest[:2]))
+        told.append((folder, recipe, *rest[:1]))
         return TeacherPool(Manifest.of_training(folder, recipe, images), recipe.build(1), images)
 
     monkeypatch.setattr(module, "train_pool", train_pool)
     folder = write_pool(tmp_path / "mine", wanted, images) if trained else tmp_path / "mine"
     progress = Lines()
     pool = prepare_pool(PoolChoice(folder, wanted), config, (images, images), Path("images"), progress)
-    assert pool.config == wanted and told == [(folder, wanted, (images, images), Path("images"))]
+    assert pool.config == wanted and told == [(folder, wanted, PoolImages(Path("images"), images, images))]
     assert progress.said[-1] == f"teachers: {folder}, {pool.space.count()} sub-networks of r18"
     assert [f"training {folder}" in line for line in progress.said] == ([False] if trained else [True, False])
 

@@ -30,7 +30,7 @@ from optimizer.supernet.elastic_config import ElasticConfig, ElasticPhase
 from optimizer.supernet.manifest import is_trained, key_pool, read_manifest
 from optimizer.supernet.pool import TeacherPool, find_pool, list_pools, open_pool
 from optimizer.supernet.step import SubnetStep
-from optimizer.supernet.training import train_pool
+from optimizer.supernet.training import PoolImages, train_pool
 from optimizer.train.config import TrainConfig
 
 CPU = torch.device("cpu")
@@ -87,7 +87,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
 
 
 def train_in(folder: Path, data: Data, progress: Watched | None = None) -> TeacherPool:
-    return train_pool(folder, CONFIG, (data.train, data.val), data.folder, CPU, progress or Watched())
+    return train_pool(folder, CONFIG, PoolImages(data.folder, data.train, data.val), CPU, progress or Watched())
 
 
 @pytest.fixture(scope="module")

@@ -72,9 +72,7 @@ def train_detector(world: World, folder: Path) -> Found:
     detector = build_a_detector().double()
     config = TrainConfig(epochs=40, lr=0.02, optimizer="sgd", precision="fp32", schedule="constant", warmup_steps=10)
     reports: list[Progress] = []
-    result = train(
-        detector, make_loader(world, folder), FrozenNorms(), config, device=CPU, seed=3, report=reports.append
-    )
+    result = train(detector, make_loader(world, folder), FrozenNorms(), config, seed=3, report=reports.append)
     weights = {name: value.clone() for name, value in detector.state_dict().items()}
     data = read_dataset(folder / "shapes", "val")
     precision = evaluate_detections(data, predict(detector.float(), data.records, Preprocess.imagenet(*SIZE), CPU))
@@ -123,7 +121,7 @@ def train_tiny(world: World, model: nn.Module, step: LossStep, **rest: Any) -> F
     checkpoint, report = rest.pop("checkpoint", None), rest.pop("report", None)
     values = {"epochs": 3, "lr": 0.05, "precision": "fp32", "warmup_steps": 2, "checkpoint_every_s": 0.0, **rest}
     config = TrainConfig.model_validate(values)
-    result = train(model, TinyLoader(world), step, config, device=CPU, seed=3, checkpoint=checkpoint, report=report)
+    result = train(model, TinyLoader(world), step, config, seed=3, checkpoint=checkpoint, report=report)
     own = step.state_dict() if isinstance(step, nn.Module) else {}
     return {"weights": {**model.state_dict(), **own}, "skipped": result.skipped_batches, "curve": result.curve}
 

@@ -79,7 +79,7 @@ def run(
     checkpoint, report = rest.pop("checkpoint", None), rest.pop("report", None)
     return train(
         model, loader or TinyLoader(), step or DetectionStep(), make_config(**rest),
-        device=CPU, seed=3, checkpoint=checkpoint, report=report,
+        seed=3, checkpoint=checkpoint, report=report,
     )  # fmt: skip
 
 
@@ -105,7 +105,7 @@ def test_a_stopped_training_goes_on_bit_for_bit(
 def test_it_is_what_plain_torch_does(tiny: TinyModel) -> None:
     ours, plain = copy.deepcopy(tiny), copy.deepcopy(tiny)
     config = make_config(optimizer="sgd", momentum=0.9, weight_decay=0.1, clip_norm=0.5)
-    train(ours, TinyLoader(), DetectionStep(), config, device=CPU, seed=3)
+    train(ours, TinyLoader(), DetectionStep(), config, seed=3)
 
     decayed = [p for p in plain.parameters() if p.ndim > 1]
     others = [p for p in plain.parameters() if p.ndim <= 1]

@@ -18,7 +18,7 @@ from optimizer.detectors import build_detector
 from optimizer.distill.config import DistillConfig
 from optimizer.progress import RunProgress
 from optimizer.recipes import smoke
-from optimizer.supernet.training import train_pool
+from optimizer.supernet.training import PoolImages, train_pool
 from optimizer.train.config import TrainConfig
 from optimizer.train.distributed import current_world
 from optimizer.trials.jobs import Batches, StudentJob, Teaching, train_student
@@ -39,7 +39,7 @@ def lead(folder: Path) -> None:
     config = config.changed({"search.space.sizes": ((64, 64),), "region_proposals": 20})
     splits = read_dataset(folder / "data", "train"), read_dataset(folder / "data", "val")
     pool = train_pool(
-        folder / "pool", config.pool_config(), splits, folder / "data", CPU, RunProgress(), tell=tell_team
+        folder / "pool", config.pool_config(), PoolImages(folder / "data", *splits), CPU, RunProgress(), tell=tell_team
     )
     arch = base_arch("r18", (64, 64), region_proposals=20)
     job = StudentJob(
