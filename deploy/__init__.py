@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from deploy.builders.build import prepare_model
-from deploy.bundles.adopt import adopt_model
+from deploy.bundles.adopt import ModelStatement, adopt_model
 from deploy.bundles.bundle import Bundle, BundleManifest, open_bundle, write_bundle
 from deploy.detections import Detections
 from deploy.engines import Engine, TensorSpec, open_engine
@@ -38,6 +38,7 @@ __all__ = [
     "MeasuringProtocol",
     "MeasuringSpec",
     "ModelSource",
+    "ModelStatement",
     "Placement",
     "Preprocess",
     "Selection",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Callable, Sequence
 
@@ -25,7 +25,7 @@ from deploy.pipeline.model import ModelSource
 from deploy.pipeline.nms import Selection
 from deploy.pipeline.preprocess import Preprocess
 
-__all__ = ["COCO_CLASSES", "adopt_model", "find_canvas_size", "read_class_names", "require_trust"]
+__all__ = ["COCO_CLASSES", "ModelStatement", "adopt_model", "find_canvas_size", "read_class_names", "require_trust"]
 
 # By category id, which is the order that models have them in.
 # fmt: off
@@ -43,14 +43,29 @@ COCO_CLASSES: tuple[str, ...] = (
 # fmt: on
 
 
+@dataclass(frozen=True)
+class ModelStatement:
+    """What a model's file does not say, and its owner knows.
+
+    Attributes:
+        class_names: in the order of its labels.
+        head: what its outputs mean; None proposes one by their names and shapes.
+        prepare: the preprocessing for the head and the (width, height) of the model's input; None is what models with
+            this head are usually fed with.
+        max_detections: the best so many remain of an image, where the graph does not select by itself.
+    """
+
+    class_names: Sequence[str]
+    head: str | None = None
+    prepare: Callable[[Head, int, int], Preprocess] | None = None
+    max_detections: int | None = None
+
+
 def adopt_model(
     model: Path,
     folder: str | Path,
-    head: str | None,
-    class_names: Sequence[str],
-    prepare: Callable[[Head, int, int], Preprocess] | None = None,
+    stated: ModelStatement,
     trust: bool = False,
-    max_detections: int | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> Bundle:
     """The bundle of an ONNX model that was not exported here; afterwards it is one like any other.
@@ -59,17 +74,15 @@ def adopt_model(
     here, and no bundle is written.
 
     Args:
-        head: what its outputs mean; None proposes one by their names and shapes, and says why to `report`.
-        prepare: the preprocessing for the head and the (width, height) of the model's input; None is what models with
-            this head are usually fed with.
         trust: whether the caller vouches for where the file is from.
-        max_detections: the best so many remain of an image, where the graph does not select by itself.
+        report: takes a line on why a head was proposed.
 
     Raises:
         InputError: the file is not trusted, does not take images of a fixed number and size, keeps weights in other
             files, or its outputs are not those of the head or of this number of classes.
     """
     model = check_model_file(model, "ONNX model")
+    head, class_names = stated.head, stated.class_names
     if head is not None:
         get_head(head)
     require_trust(model, trust)
@@ -82,8 +95,8 @@ def adopt_model(
             head, why = propose_head(outputs, taken.images, (width, height), len(class_names))
             report(f"head {head}, as {model.name} answers with {why}; --head says otherwise")
         kind = get_head(head)
-        selection = _choose_selection(head, kind, max_detections)
-        preprocess = (prepare or Head.usual_preprocess)(kind, width, height)
+        selection = _choose_selection(head, kind, stated.max_detections)
+        preprocess = (stated.prepare or Head.usual_preprocess)(kind, width, height)
         with Detector(ModelSource(copy, preprocess, head, selection), 1) as detector:
             count = detector.class_count
             if count is not None and count != len(class_names):
@@ -106,7 +119,7 @@ def adopt_model(
             precision="as adopted",
             nms="as adopted",
             roi_align="as adopted",
-            max_detections=max_detections or (kind.selection.max_detections if kind.selection else 100),
+            max_detections=stated.max_detections or (kind.selection.max_detections if kind.selection else 100),
             selection=selection,
         )
         return write_bundle(folder, copy, manifest)

@@ -16,7 +16,7 @@ from deploy.builders.compatibility import VERSIONS, check_model, fits_release, o
 from deploy.builders.compatibility_report import describe_findings, findings_json
 from deploy.builders.offline import GPUS, describe_verdict, try_builds
 from deploy.builders.plans import EFFORTS
-from deploy.bundles.adopt import adopt_model, find_canvas_size, read_class_names, require_trust
+from deploy.bundles.adopt import ModelStatement, adopt_model, find_canvas_size, read_class_names, require_trust
 from deploy.bundles.bundle import Bundle, open_bundle
 from deploy.cli.terminal import (
     comparison_json,
@@ -71,9 +71,8 @@ def adopt_bundle(options: argparse.Namespace) -> None:
             antialias=options.antialias,
         )
 
-    bundle = adopt_model(
-        options.model, options.out, options.head, names, prepare, options.trust, options.max_detections, report_line
-    )
+    stated = ModelStatement(names, options.head, prepare, options.max_detections)
+    bundle = adopt_model(options.model, options.out, stated, options.trust, report_line)
     preprocess = bundle.preprocess
     print("{}: head {}, {}x{} {}, {}".format(bundle.folder, bundle.head, preprocess.width, preprocess.height,
           preprocess.order, plural(len(names), "class", "classes")))  # fmt: skip

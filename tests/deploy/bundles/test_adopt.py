@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from deploy import Preprocess, adopt_model, open_bundle, open_detector
+from deploy import ModelStatement, Preprocess, adopt_model, open_bundle, open_detector
 from deploy.bundles.adopt import COCO_CLASSES, read_class_names
 from deploy.errors import InputError
 
@@ -52,7 +52,7 @@ def names(tmp_path: Path) -> Path:
 
 
 def test_an_adopted_model_is_a_bundle_that_detects(model: Path, tmp_path: Path) -> None:
-    adopt_model(model, tmp_path / "out", "yolox", CLASSES, trust=True)
+    adopt_model(model, tmp_path / "out", ModelStatement(CLASSES, "yolox"), trust=True)
     bundle = open_bundle(tmp_path / "out")
     assert bundle.manifest.name == "tiny_yolox" and bundle.manifest.arch["adopted"] == "tiny_yolox.onnx"
     assert bundle.preprocess == Preprocess(SIDE, SIDE, "bgr") and bundle.model.read_bytes() == model.read_bytes()
@@ -91,7 +91,7 @@ def test_the_command_adopts_and_the_other_commands_take_it(
 def test_labels_are_matched_by_name_whatever_ids_and_classes_a_data_set_has(
     deploy: Command, model: Path, tmp_path: Path, write_image: Callable[..., Path]
 ) -> None:
-    adopt_model(model, tmp_path / "out", "yolox", CLASSES, trust=True)
+    adopt_model(model, tmp_path / "out", ModelStatement(CLASSES, "yolox"), trust=True)
     write_image("data/val2017/a.png", (SIDE, SIDE))
     (tmp_path / "data" / "annotations").mkdir()
     truth = {
@@ -119,8 +119,9 @@ def test_what_does_not_fit_is_one_line_and_no_bundle(
     model: Path, tmp_path: Path, change: dict[str, object], words: str
 ) -> None:
     arguments = {"head": "yolox", "class_names": CLASSES, "trust": True, **change}
+    trust = bool(arguments.pop("trust"))
     with pytest.raises(InputError, match=words) as caught:
-        adopt_model(model, tmp_path / "out", **arguments)  # type: ignore[arg-type]
+        adopt_model(model, tmp_path / "out", ModelStatement(**arguments), trust)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
 
@@ -142,20 +143,20 @@ def test_free_and_foreign_shapes_are_exit_2(
     code, out, err = deploy("adopt", path, "--head", "yolox", "--classes", names, "--out", tmp_path / "out", "--trust")
     assert (code, out) == (2, "") and err.count("\n") == 1 and "shaped.onnx" in err
     with pytest.raises(InputError, match=words):
-        adopt_model(path, tmp_path / "out", "yolox", CLASSES, trust=True)
+        adopt_model(path, tmp_path / "out", ModelStatement(CLASSES, "yolox"), trust=True)
 
 
 def test_values_that_are_not_the_heads_show_before_the_bundle_is_written(tmp_path: Path) -> None:
     path = write_yolox(tmp_path / "logits.onnx", score=3.0)
     with pytest.raises(InputError, match=r"logits\.onnx cannot be run: .*sigmoids"):
-        adopt_model(path, tmp_path / "out", "yolox", CLASSES, trust=True)
+        adopt_model(path, tmp_path / "out", ModelStatement(CLASSES, "yolox"), trust=True)
     assert not (tmp_path / "out").exists()
 
 
 def test_labels_beyond_the_names_are_refused(tiny_model: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="answers with class 1, but 1 are named"):
-        adopt_model(tiny_model, tmp_path / "out", "detections", ("cat",), trust=True)
-    adopt_model(tiny_model, tmp_path / "out", "detections", CLASSES, trust=True)
+        adopt_model(tiny_model, tmp_path / "out", ModelStatement(("cat",), "detections"), trust=True)
+    adopt_model(tiny_model, tmp_path / "out", ModelStatement(CLASSES, "detections"), trust=True)
     assert open_bundle(tmp_path / "out").head == "detections"
 
 
@@ -164,14 +165,14 @@ def test_weights_in_other_files_are_refused(model: Path, tmp_path: Path) -> None
     onnx.save(onnx.load(model), apart, save_as_external_data=True, location="apart.data", size_threshold=16)
     assert (tmp_path / "apart.data").is_file()
     with pytest.raises(InputError, match=r"apart\.onnx keeps weights in files beside it"):
-        adopt_model(apart, tmp_path / "out", "yolox", CLASSES, trust=True)
+        adopt_model(apart, tmp_path / "out", ModelStatement(CLASSES, "yolox"), trust=True)
 
 
 @pytest.mark.parametrize("content", [b"", b"no model" * 30])
 def test_a_file_that_is_no_model_is_named_where_it_lies(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "odd.onnx").write_bytes(content)
     with pytest.raises(InputError) as caught:
-        adopt_model(tmp_path / "odd.onnx", tmp_path / "out", "yolox", CLASSES, trust=True)
+        adopt_model(tmp_path / "odd.onnx", tmp_path / "out", ModelStatement(CLASSES, "yolox"), trust=True)
     assert str(tmp_path / "odd.onnx") in str(caught.value) and "\n" not in str(caught.value)
 
 

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from deploy import adopt_model, open_detector
+from deploy import ModelStatement, adopt_model, open_detector
 from deploy.bundles.propose import propose_head
 from deploy.engines import TensorSpec
 from deploy.errors import InputError
@@ -102,7 +102,7 @@ def test_the_head_is_proposed_with_a_reason_and_finds_the_box(tmp_path: Path, na
                for key, value in make().items()}  # fmt: skip
     said: list[str] = []
     model = write_model(tmp_path / "m.onnx", outputs, np.float16 if half else np.float32)
-    bundle = adopt_model(model, tmp_path / "out", None, CLASSES, trust=True, report=said.append)
+    bundle = adopt_model(model, tmp_path / "out", ModelStatement(CLASSES), trust=True, report=said.append)
     assert bundle.head == head and len(said) == 1 and f"head {head}" in said[0] and next(iter(outputs)) in said[0]
     with open_detector(tmp_path / "out") as detector:
         found = detector(np.zeros((SIDE, SIDE, 3), np.uint8)).above(0.5)
@@ -113,13 +113,15 @@ def test_the_head_is_proposed_with_a_reason_and_finds_the_box(tmp_path: Path, na
 @pytest.mark.parametrize("kind", [np.uint8, np.float32])
 def test_channels_may_be_last_and_levels_whole_numbers(tmp_path: Path, kind: type) -> None:
     model = write_model(tmp_path / "m.onnx", end2end(), kind, (1, SIDE, SIDE, 3))
-    adopt_model(model, tmp_path / "out", "end2end", CLASSES, trust=True)
+    adopt_model(model, tmp_path / "out", ModelStatement(CLASSES, "end2end"), trust=True)
     with open_detector(tmp_path / "out") as detector:
         assert detector(np.zeros((SIDE, SIDE, 3), np.uint8)).labels[0] == 2
 
 
 def test_a_model_that_is_told_the_canvas_gets_it(tmp_path: Path) -> None:
-    adopt_model(write_model(tmp_path / "m.onnx", ranked(), sizes=True), tmp_path / "out", None, CLASSES, trust=True)
+    adopt_model(
+        write_model(tmp_path / "m.onnx", ranked(), sizes=True), tmp_path / "out", ModelStatement(CLASSES), trust=True
+    )
     with open_detector(tmp_path / "out") as detector:
         found = detector(np.zeros((2 * SIDE, 2 * SIDE, 3), np.uint8)).above(0.5)
     np.testing.assert_allclose(found.boxes_xyxy, [2 * np.array(BOX)])
@@ -147,14 +149,18 @@ def test_scores_that_are_none_are_refused(tmp_path: Path, head: str, value: floa
     (output,) = outputs.values()
     output[0, -1, 4] = value
     with pytest.raises(InputError, match=words):
-        adopt_model(write_model(tmp_path / "m.onnx", outputs), tmp_path / "out", head, CLASSES, trust=True)
+        adopt_model(
+            write_model(tmp_path / "m.onnx", outputs), tmp_path / "out", ModelStatement(CLASSES, head), trust=True
+        )
 
 
 def test_boxes_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     outputs = end2end()
     outputs["output0"][0, 0, 0] = np.nan
     with pytest.raises(InputError, match="not finite"):
-        adopt_model(write_model(tmp_path / "m.onnx", outputs), tmp_path / "out", "end2end", CLASSES, trust=True)
+        adopt_model(
+            write_model(tmp_path / "m.onnx", outputs), tmp_path / "out", ModelStatement(CLASSES, "end2end"), trust=True
+        )
 
 
 def test_more_detections_may_be_kept(tmp_path: Path) -> None:
@@ -163,6 +169,6 @@ def test_more_detections_may_be_kept(tmp_path: Path) -> None:
     model = write_model(tmp_path / "m.onnx", outputs)
     for limit, count in ((None, 100), (200, 200)):
         folder = tmp_path / f"out{count}"
-        bundle = adopt_model(model, folder, "end2end", CLASSES, trust=True, max_detections=limit)
+        bundle = adopt_model(model, folder, ModelStatement(CLASSES, "end2end", max_detections=limit), trust=True)
         with open_detector(folder) as detector:
             assert len(detector(np.zeros((SIDE, SIDE, 3), np.uint8))) == count == bundle.manifest.max_detections

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from deploy import Detections, Detector, ModelSource, Preprocess, adopt_model
+from deploy import Detections, Detector, ModelSource, ModelStatement, Preprocess, adopt_model
 from deploy.engines import TensorSpec
 from deploy.errors import InputError
 from deploy.pipeline.batch import find_layout
@@ -215,7 +215,9 @@ def test_counts_are_each_images_own(tmp_path: Path) -> None:
 
 
 def test_a_model_of_several_images_can_be_adopted(tmp_path: Path) -> None:
-    bundle = adopt_model(write_yolox(tmp_path / "m.onnx", 2), tmp_path / "b", "yolox", ("cat", "dog"), trust=True)
+    bundle = adopt_model(
+        write_yolox(tmp_path / "m.onnx", 2), tmp_path / "b", ModelStatement(("cat", "dog"), "yolox"), trust=True
+    )
     with Detector(bundle) as detector:
         assert detector.images == 2 and detector.class_count == 2 and len(detector.detect_batch(pictures(3))) == 3
 
