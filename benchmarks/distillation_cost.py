@@ -1,4 +1,4 @@
-"""What distillation and morphing cost: a step with a teacher beside one without, and an inherited R101.
+"""What distillation and morphing cost: a step with a teacher compared with one without, and an inherited R101.
 
     python benchmarks/distillation_cost.py [--size 320x240] [--rounds 15] [--json FILE]
 

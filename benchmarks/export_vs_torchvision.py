@@ -1,4 +1,4 @@
-"""How long does our ONNX graph of Faster R-CNN R18-FPN take beside torchvision's own export of the same weights?
+"""How long does our ONNX graph of Faster R-CNN R18-FPN take compared with torchvision's own export of the same weights?
 
     python benchmarks/export_vs_torchvision.py --image some.jpg
 

@@ -57,14 +57,14 @@ class Part:
 PARTS: dict[str, Part] = {
     "machine": Part("what machine this is", 30, 0, needs_gpu=False),
     "marked_tests": Part("do the tests marked `gpu` pass?", 100, 20),
-    "latency": Part("how long do our exports take beside torchvision's models?", 70, 25),
-    "training": Part("how fast is a training step beside torchvision's modules in a plain loop?", 60, 25),
+    "latency": Part("how long do our exports take compared with torchvision's models?", 70, 25),
+    "training": Part("how fast is a training step compared with torchvision's modules in a plain loop?", 60, 25),
     "short_search": Part("does a search with target cuda run from images to bundles?", 100, 60),
     "same_model": Part("how often is one model, measured as two, called different?", 35, 20),
     "agreement": Part(
         "do our exports on the GPU find what torchvision's models find?", 60, 20, {"NVIDIA_TF32_OVERRIDE": "0"}
     ),
-    "compiled": Part("how long do our exports take beside torchvision's models under torch.compile?", 110, 30),
+    "compiled": Part("how long do our exports take compared with torchvision's models under torch.compile?", 110, 30),
     "tensorrt": Part("what do NVIDIA's own builders make of our exports?", 60, 20),
 }
 

@@ -2,10 +2,10 @@
 
     python benchmarks/joint_search.py RUN
 
-RUN is the folder of a finished run, `--precisions fp32 --export-proposals none`: what an export gains is no gain of the
-search. Of the students on its front whose latency is at least 15 % below the base's, the
-one with the best AP is picked. Then the control is trained: the base, trained on with the students' own recipe for as
-many epochs as that student's lineage was. Both are exported and evaluated the same way. Writes RUN/control.json.
+RUN is the folder of a finished run, `--precisions fp32 --export-proposals none`: what an export gains is not a gain of
+the search. Of the students on its front whose latency is at least 15 % below the base's, the
+one with the best AP is picked. Then the control is trained: the base, trained further with the students' own recipe for
+as many epochs as that student's lineage was. Both are exported and evaluated the same way. Writes RUN/control.json.
 """
 
 from __future__ import annotations

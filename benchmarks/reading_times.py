@@ -1,4 +1,4 @@
-"""How long label files take to read, and how much memory, beside the standard library and pycocotools.
+"""How long label files take to read, and how much memory, compared with the standard library and pycocotools.
 
     python benchmarks/reading_times.py --images 100000 --boxes 10 --out benchmarks/reports/reading_times.json
 

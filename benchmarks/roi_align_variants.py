@@ -1,4 +1,4 @@
-"""What does RoIAlign by GridSample cost beside the operator, on ONNX Runtime's CPU provider?
+"""What does RoIAlign by GridSample cost compared with the operator, on ONNX Runtime's CPU provider?
 
     python benchmarks/roi_align_variants.py [--image some.jpg] [--report reports/FILE.md]
 

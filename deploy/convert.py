@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["ConversionLimits", "convert", "list_calibration_images"]
 
 RANKING_IMAGES = 4
-LEAST_OPSET = 13  # a scale a channel came with it
+LEAST_OPSET = 13  # the first with one scale per channel
 CPU = LocalTarget(TargetSpec("cpu"))
 KEPT_METRICS = ("macs", "params")  # the rest was measured of another artefact
 CACHE = ".calibration"
@@ -75,7 +75,7 @@ def convert(
     model = _read_convertible(bundle, precision)
     can = get_engine(target.spec.engine.name).precisions
     if precision not in can:
-        raise InputError("target {}: its engine takes {}, not {}".format(target.spec.name, ", ".join(can), precision))
+        raise InputError(f"target {target.spec.name}: its engine takes {', '.join(can)}, not {precision}")
     if out.resolve() == bundle.folder.resolve():
         raise InputError(f"{out} is the bundle that is converted; choose another folder with --out")
     validation: Dataset = keep_fitting(read_dataset(data, "val"))
@@ -128,7 +128,7 @@ def list_calibration_images(records: Sequence[Record], count: int) -> list[Recor
 
 def _read_convertible(bundle: Bundle, precision: str) -> onnx.ModelProto:
     if precision not in CONVERSIONS:
-        raise InputError("no precision {!r} to convert to; there are: {}".format(precision, ", ".join(CONVERSIONS)))
+        raise InputError(f"no precision {precision!r} to convert to; there are: {', '.join(CONVERSIONS)}")
     if bundle.manifest.precision != "fp32":
         raise InputError(
             f"{bundle.folder} is in {bundle.manifest.precision} already; convert the bundle in fp32 that it was "

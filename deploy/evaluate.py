@@ -98,9 +98,8 @@ def match_classes(class_names: Sequence[str], dataset: Dataset) -> np.ndarray:
     unknown = [name for name in dataset.class_names if name not in class_names]
     if unknown:
         raise InputError(
-            "the data has classes that the bundle does not detect: {}; it detects {}".format(
-                ", ".join(unknown), ", ".join(class_names)
-            )
+            f"the data has classes that the bundle does not detect: {', '.join(unknown)}; "
+            f"it detects {', '.join(class_names)}"
         )
     labels = [dataset.class_names.index(name) if name in dataset.class_names else -1 for name in class_names]
     return np.array(labels, np.int64)

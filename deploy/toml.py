@@ -11,7 +11,7 @@ __all__ = ["load_toml"]
 
 
 def load_toml(text: str, origin: str) -> dict[str, Any]:
-    """The values in the text of a TOML file; an `InputError` where it is none."""
+    """The values in the text of a TOML file; an `InputError` where it is not TOML."""
     for name in ("tomllib", "tomli"):  # the first comes with Python 3.11
         try:
             module = import_module(name)

@@ -114,7 +114,7 @@ def arch(
     size: Annotated[str, typer.Option(help="Canvas, WIDTHxHEIGHT.")] = "1333x800",
     detector: Annotated[str, typer.Option(help=f"Kind of detector: {', '.join(HEADS)}.")] = "faster_rcnn",
     group_widths: Annotated[
-        str | None, typer.Option(help="Of an encoded ResNeXt: channels a group by original stage, 4,8,16,32.")
+        str | None, typer.Option(help="Channels per group of an encoded ResNeXt, by original stage: 4,8,16,32.")
     ] = None,
     classes: Annotated[int, typer.Option(help="Object classes.")] = 80,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
@@ -159,7 +159,7 @@ def arch(
 )
 def teachers_train(
     data: Annotated[Path, typer.Option(help="Folder of labelled images.")],
-    out: Annotated[Path, typer.Option(help="Folder of teacher pools; the pool gets one of its own in it.")] = Path(
+    out: Annotated[Path, typer.Option(help="Folder of teacher pools; the pool gets its own folder in it.")] = Path(
         "runs/teachers"
     ),
     preset: Annotated[str, typer.Option(help="smoke, quick or paper, as for a run.")] = "quick",
@@ -200,7 +200,7 @@ def teachers_list(
 @data_app.command("check")
 def data_check(
     path: Annotated[Path, typer.Argument(help="Folder of labelled images.")],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a problem.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per problem.")] = False,
 ) -> None:
     """Read every image and label, and list what training would skip or clip."""
     from deploy.data import check_dataset, describe_splits, keep_fitting, read_dataset, warn_of_problems
@@ -244,7 +244,7 @@ def targets(context: typer.Context) -> None:
 @targets_app.command("check")
 def targets_check(
     name: Annotated[str, typer.Argument(help="A target's name or TOML file.")],
-    host: Annotated[str, typer.Option(help="Board of a target behind ssh: user@board.")] = "",
+    host: Annotated[str, typer.Option(help="Board of a target reached over ssh: user@board.")] = "",
 ) -> None:
     """List what a target has and lacks, each with what to do; exit code 0 if it can be measured on."""
     from deploy import get_target

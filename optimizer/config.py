@@ -55,7 +55,7 @@ class SearchConfig(_Value):
         "none", description="dynamic: searched with the student; fixed: the largest; none: no distillation"
     )
     inherit: bool = Field(True, description="whether a child starts from its parent's weights; an ablation if not")
-    finetuned: int = Field(0, ge=0, description="students, the best by score, trained on at the end")
+    finetuned: int = Field(0, ge=0, description="students, the best by score, to train further at the end")
     space: Space
 
     @field_validator("method")
@@ -73,12 +73,12 @@ class VariantsConfig(_Value):
     """Other exports of the same weights that are tried on base and front at the end; none unless a recipe says so."""
 
     precisions: tuple[str, ...] | None = Field(
-        ("fp32",), description="of the target's; None is all of them. FP32 is always among them"
+        ("fp32",), description="precisions of the target to export in; None is all of them. FP32 is always among them"
     )
     region_proposals: tuple[int, ...] | None = Field(
         (), description="numbers to try where the head has them; None is those of the search space"
     )
-    max_ap_drop: float = Field(0.01, ge=0, lt=1, description="most AP one may lose beside the plain export")
+    max_ap_drop: float = Field(0.01, ge=0, lt=1, description="most AP one may lose compared with the plain export")
 
     @field_validator("region_proposals")
     @classmethod
@@ -102,7 +102,7 @@ class RunConfig(_Value):
         pool: the teacher pool that distillation and the method "etp" draw from, trained where it is not found.
         teacher_pool: folder of teacher pools, or one pool; None is the folder ``teachers`` beside the run's.
         distill: what a teacher teaches.
-        finetune: training of the students that are trained on after the search.
+        finetune: training of the students that are trained further after the search.
         variants: other precisions and numbers of region proposals that the front is exported with.
         search_protocol, final_protocol: how latency is measured for a trial and for the front
             (`deploy.measuring.measure`).

@@ -30,7 +30,7 @@ class Option:
         kind: what typer reads: text, a number, a path, or whether a switch is on.
         help: for people.
         changes: what is made of the value for each part of `RunConfig`, by its dotted name.
-        switch: how a yes-or-no option is written.
+        switch: how the flags of a yes-or-no option are written.
     """
 
     name: str
@@ -90,7 +90,7 @@ def _read_weights(text: str) -> str | Path | None:
 OPTIONS = (
     Option("base", str, f"Detector to start from: {', '.join(FAMILIES)}.", _as_given("base")),
     Option("target", str, "Device the students are for: a name or a TOML file. Default: cpu.", _as_given("target")),
-    Option("host", str, "Board of a target behind ssh: user@board.", _as_given("host")),
+    Option("host", str, "Board of a target reached over ssh: user@board.", _as_given("host")),
     Option("detector", str, f"Kind of detector: {', '.join(HEADS)}. Default: faster_rcnn.", _as_given("detector")),
     Option(
         "method",
@@ -108,7 +108,7 @@ OPTIONS = (
     Option(
         "teacher_pool",
         Path,
-        "Folder of teacher pools, or one pool. Default: teachers/ beside the run.",
+        "Folder of teacher pools, or one pool. Default: teachers/, next to the run's folder.",
         {"teacher_pool": Path.resolve},
     ),
     Option(

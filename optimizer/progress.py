@@ -32,7 +32,7 @@ def format_duration(seconds: float) -> str:
 
 
 class RunProgress:
-    """One run's face: the whole run on one bar, the step in hand on another, a line for every finished trial.
+    """The terminal's progress display: a bar for the run, a bar for the current step, a line for every finished trial.
 
     Every line also goes to the run's log. Without a terminal there are no bars, only the lines.
     """
@@ -63,7 +63,7 @@ class RunProgress:
         self._run = self._bars.add_task("search", total=total, completed=done, note="")
 
     def start_step(self, text: str, total: int) -> None:
-        """The step in hand, for example one training; replaces the one before."""
+        """Shows the current step, for example one training, in place of the one before."""
         log.info("%s (%d steps)", text, total)
         if self._step is not None:
             self._bars.remove_task(self._step)

@@ -1,4 +1,4 @@
-"""The same weights, the same canvas: our export on the GPU beside torchvision's eager model, TF32 switched off."""
+"""Same weights, same canvas: our export on the GPU compared with torchvision's eager model, TF32 switched off."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Latency of our exports by ONNX Runtime's CUDA provider beside torchvision's eager models of the same weights."""
+"""Latency of our exports, by ONNX Runtime on CUDA, compared with torchvision's eager models of the same weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A training step of ours beside torchvision's modules in a plain loop, and how long training waits for its images."""
+"""Our training step compared with torchvision's modules in a plain loop, and how long it waits for images."""
 
 from __future__ import annotations
 
@@ -239,7 +239,7 @@ def _figures(times: list[float], warm_up: int, images: int, device: torch.device
 def describe(result: dict[str, Any]) -> Iterator[str]:
     width, height = result["size"]
     yield f"Faster R-CNN R50-FPN at {width}x{height}, fp16 autocast on a GPU; batches in host memory.\n"
-    yield "| side | images a second, each time | peak memory, MiB |"
+    yield "| side | images per second, each time | peak memory, MiB |"
     yield "|---|---|---|"
     for name, rows in result["steps"].items():
         rates = ", ".join(str(row.get("images_per_s", row.get("error"))) for row in rows)

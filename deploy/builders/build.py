@@ -120,9 +120,8 @@ def build_plan(model: Path, key: PlanKey, folder: Path, limits: BuildLimits = Bu
                 logger.warning("%s: %s", model.name, label)
             return write_plan(folder, key, (Path(scratch) / PLAN).read_bytes(), record)
     raise EngineError(
-        "no TensorRT plan of {}: {}; then, at level {}: {} (details in {})".format(
-            model, attempts[0]["outcome"], level, attempts[1]["outcome"], folder / LOG
-        )
+        f"no TensorRT plan of {model}: {attempts[0]['outcome']}; then, at level {level}: {attempts[1]['outcome']} "
+        f"(details in {folder / LOG})"
     )
 
 

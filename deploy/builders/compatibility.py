@@ -43,7 +43,7 @@ class Finding:
 
     Attributes:
         node: its name, that of its first output where it has none; of a node in the body of another, both: "a/b".
-        op: its operator; "input" and "model" for what is no node.
+        op: its operator; "input" and "model" for what is not a node.
         severity: a key of `SEVERITIES`.
     """
 
@@ -58,7 +58,7 @@ class Finding:
 def check_model(model: str | Path | onnx.ModelProto, version: str) -> list[Finding]:
     """What a release does not take of a model, in the order of the graph; the model is not changed.
 
-    A finding of severity "unknown" is no all-clear, and no finding at all is no promise: nothing is built.
+    A finding of severity "unknown" is not an all-clear, and no finding at all is not a promise: nothing is built.
 
     Raises:
         InputError: no such release, or no ONNX model there; also where the `onnx` package is missing.
@@ -83,7 +83,7 @@ def check_model(model: str | Path | onnx.ModelProto, version: str) -> list[Findi
 
 
 def fits_release(findings: Sequence[Finding]) -> bool:
-    """Whether nothing among a release's findings is in the way. What is unknown is not, and is no all-clear either."""
+    """Whether none of a release's findings is in the way; an unknown is not, but is not an all-clear either."""
     return not any(finding.severity in BLOCKING for finding in findings)
 
 
@@ -125,7 +125,7 @@ def _infer(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[Problem]]:
     try:
         return onnx.shape_inference.infer_shapes(model, data_prop=True), []
     except Exception as error:  # the package's errors share no base class below Exception
-        reason = "types and sizes cannot be inferred: {}".format(" ".join(str(error).split())[:160])
+        reason = f"types and sizes cannot be inferred: {' '.join(str(error).split())[:160]}"
         return model, [Problem("unknown", reason, advice)]
 
 
@@ -156,8 +156,8 @@ def _check_borders(facts: GraphFacts, release: Release) -> Iterator[tuple[str, s
                 continue
             problems = list(_check_border_type(facts.types.get(entry.name, 0), kind, release))
             if kind == "input" and None in facts.shapes.get(entry.name, (None,)):
-                advice = "export with fixed shapes, one file a size"
-                problems.append(Problem("dynamic", "an input of free size", advice))
+                advice = "export with fixed shapes, one file per size"
+                problems.append(Problem("dynamic", "an input with a dynamic shape", advice))
             for problem in problems:
                 yield entry.name, kind, problem
 
@@ -172,7 +172,7 @@ def _check_border_type(element_type: int, kind: str, release: Release) -> Iterat
         reason = "uint8 for inputs and outputs: the changelog names it, the parser's list of types does not"
         yield Problem("unknown", reason, "feed float32")
     elif not letter or letter not in release.network_types:
-        yield Problem("refused", f"{name} is no type of an {kind}", "use float32, float16 or int32")
+        yield Problem("refused", f"{name} cannot be the type of an {kind}", "use float32, float16 or int32")
 
 
 def _check_graph(
@@ -265,7 +265,7 @@ def _check_sizes(facts: GraphFacts, node: onnx.NodeProto, place: int, release: R
 def _check_control_flow(facts: GraphFacts, node: onnx.NodeProto, release: Release) -> Iterator[Problem]:
     branches = [[_sides_of(output) for output in body.output] for _, body in bodies_of(node)]
     if node.op_type == "If" and any(_differ(one, other, release) for one, other in zip(*branches)):
-        reason = "its branches end in different {}".format("ranks" if release.native_int64 else "shapes")
+        reason = f"its branches end in different {'ranks' if release.native_int64 else 'shapes'}"
         yield Problem("refused", reason, "export without branches on data")
     else:
         yield Problem("dynamic", "which nodes run depends on the data", "export without branches and loops on data")

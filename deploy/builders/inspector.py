@@ -70,9 +70,8 @@ def check_precisions(asked: frozenset[str], found: Histogram) -> str | None:
         parts = [f"no layer is {name}" for name in sorted(missing)]
         parts += [f"{found.layers[name]} layers are {name}, unasked" for name in sorted(surplus)]
         raise EngineError(
-            "the engine is not of the precision of its graph: {}; layers by type: {}".format(
-                ", ".join(parts), _describe(found.layers)
-            )
+            f"the engine does not have the precision of its graph: {', '.join(parts)}; "
+            f"layers by type: {_describe(found.layers)}"
         )
     if asked and sum(found.weighted.get(name, 0) for name in LOW) < found.weighted.get("fp32", 0):
         return (

@@ -71,7 +71,7 @@ def _check_roi_align(facts: GraphFacts, node: onnx.NodeProto, release: Release) 
     coordinates = attribute_of(node, "coordinate_transformation_mode", "half_pixel")
     mode = attribute_of(node, "mode", "avg")
     if coordinates not in ROI_COORDINATES:
-        reason = "coordinate_transformation_mode {}; it knows {}".format(coordinates, " and ".join(ROI_COORDINATES))
+        reason = f"coordinate_transformation_mode {coordinates}; it knows {' and '.join(ROI_COORDINATES)}"
         yield Problem("refused", reason, "export with output_half_pixel (aligned=False) or half_pixel (aligned=True)")
     if mode not in ("avg", "max"):
         yield Problem("refused", f"mode {mode}; it knows avg and max", "export with avg")
@@ -93,7 +93,7 @@ def _check_resize(facts: GraphFacts, node: onnx.NodeProto, release: Release) -> 
     for name, default, known in RESIZE_ATTRIBUTES:
         found = attribute_of(node, name, default)
         if found not in known and (name != "nearest_mode" or mode == "nearest"):
-            reason = "{} {}; it knows {}".format(name, found, ", ".join(map(str, known)))
+            reason = f"{name} {found}; it knows {', '.join(map(str, known))}"
             yield Problem("refused", reason, "resize with nearest or linear, asymmetric or half_pixel")
     if mode == "cubic":
         yield Problem("unknown", "cubic: the parser reads it, its list leaves it out", "resize with linear")
@@ -131,9 +131,8 @@ def _check_axes(facts: GraphFacts, node: onnx.NodeProto, release: Release) -> It
 
 def _check_scatter(facts: GraphFacts, node: onnx.NodeProto, release: Release) -> Iterator[Problem]:
     if attribute_of(node, "reduction", "none") != "none":
-        yield Problem(
-            "refused", "reduction {}".format(attribute_of(node, "reduction", "")), "scatter without reduction"
-        )
+        reduction = attribute_of(node, "reduction", "")
+        yield Problem("refused", f"reduction {reduction}", "scatter without reduction")
 
 
 def _check_training(facts: GraphFacts, node: onnx.NodeProto, release: Release) -> Iterator[Problem]:

@@ -70,7 +70,7 @@ def build_engine(request: Mapping[str, Any]) -> dict[str, Any]:
         config.set_compute_capability(capability, place)
     serialized = builder.build_serialized_network(network, config)
     if serialized is None:
-        raise BuildError("TensorRT for RTX built no engine: {}".format(log.errors[-1] if log.errors else "no reason"))
+        raise BuildError(f"TensorRT for RTX built no engine: {log.errors[-1] if log.errors else 'no reason'}")
     content = bytes(memoryview(serialized))
     asked, histogram = holds & frozenset(("fp16", "int8")), count_network(tensorrt, network)
     doubt = check_precisions(asked, histogram)

@@ -42,7 +42,7 @@ def build_engine(request: Mapping[str, Any]) -> dict[str, Any]:
         The build's record: memory, TensorRT's messages, layers by precision, labels for what is doubtful.
 
     Raises:
-        InputError: the file is no ONNX model that TensorRT's parser takes, or has inputs of free size.
+        InputError: the file is not an ONNX model that TensorRT's parser takes, or has inputs with a dynamic shape.
         EngineError: TensorRT is missing, is known not to build this, or built another precision than the graph's.
         BuildError: TensorRT failed to build.
     """
@@ -61,9 +61,8 @@ def build_engine(request: Mapping[str, Any]) -> dict[str, Any]:
     bad = find_known_bad(tensorrt.__version__, device.cuda, holds)
     if bad is not None:
         raise EngineError(
-            "TensorRT {} is not used for {}: {} ({}); {}".format(
-                tensorrt.__version__, Path(request["model"]).name, bad.reason, bad.source, bad.advice
-            )
+            f"TensorRT {tensorrt.__version__} is not used for {Path(request['model']).name}: {bad.reason} "
+            f"({bad.source}); {bad.advice}"
         )
     workspace = limit_workspace(free_bytes)
     config = make_config(tensorrt, builder, holds, workspace, request)
@@ -127,7 +126,7 @@ def parse_model(tensorrt: Any, network: Any, logger: Any, model: Path, library: 
         shape = tuple(network.get_input(place).shape)
         if any(side < 0 for side in shape):
             raise InputError(
-                f"{model} has an input of free size, {list(shape)}; a plan is of fixed shapes: export the model "
+                f"{model} has an input with a dynamic shape, {list(shape)}; a plan has fixed shapes: export the model "
                 "with them"
             )
 

@@ -129,9 +129,8 @@ def require_trust(model: Path, trust: bool) -> None:
     """Refuse a model that nobody vouches for; an `InputError` says how to."""
     if not trust:
         raise InputError(
-            f"{model} is from no bundle, so nothing is known of who made it; a runtime's reader of models is no "
-            "sandbox: add "
-            "--trust if you know its source"
+            f"{model} is not in a bundle, so it is not known who made it; a runtime does not read models in a sandbox: "
+            "add --trust if you know its source"
         )
 
 
@@ -144,7 +143,7 @@ def find_canvas_size(inputs: Sequence[TensorSpec]) -> tuple[int, int] | None:
 
 
 def read_class_names(source: str) -> tuple[str, ...]:
-    """The names in a text file, one a line, in the order of the model's labels; "coco" is COCO's eighty.
+    """The names in a text file, one per line, in the order of the model's labels; "coco" is COCO's eighty.
 
     Raises:
         InputError: the file cannot be read, is empty, or names a class twice.

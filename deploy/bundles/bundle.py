@@ -127,8 +127,8 @@ def write_bundle(
     ``extra_files`` maps names in the bundle to files to copy. `detect.pyz`, the runtime, is always added.
 
     Raises:
-        InputError: the folder exists and is no bundle, a name of ``extra_files`` is taken or leaves the folder, or the
-            model keeps tensors in other files.
+        InputError: the folder exists and is not a bundle, a name of ``extra_files`` is taken or leaves the folder, or
+            the model keeps tensors in other files.
         DeployError: the disk is full or not writable; nothing is left behind.
     """
     folder = Path(folder)
@@ -137,7 +137,7 @@ def write_bundle(
         and not (folder / MANIFEST_FILE).is_file()
         and not (folder.is_dir() and not any(folder.iterdir()))
     ):
-        raise InputError(f"{folder} exists and is no bundle; it is left alone, choose another folder")
+        raise InputError(f"{folder} exists and is not a bundle; it is left alone, choose another folder")
     for name in extra_files:
         if name in (MODEL_FILE, ARCHIVE_FILE, MANIFEST_FILE) or not _stays_inside(name):
             raise InputError(f"{name!r} cannot be the name of an extra file in a bundle")
@@ -165,7 +165,7 @@ def open_bundle(path: str | Path) -> Bundle:
     Other files in the folder, such as images, take no part: the model may not keep tensors in files beside it.
 
     Raises:
-        InputError: it is none, is incomplete, was altered, has another schema version, or a file of it is a link.
+        InputError: not a bundle, incomplete, altered, of another schema version, or with a link among its files.
     """
     folder = Path(path).parent if Path(path).name == MANIFEST_FILE else Path(path)
     if not folder.exists():
@@ -173,7 +173,7 @@ def open_bundle(path: str | Path) -> Bundle:
     try:
         content = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise InputError(f"{folder} is no bundle: it holds no {MANIFEST_FILE}") from error
+        raise InputError(f"{folder} is not a bundle: it holds no {MANIFEST_FILE}") from error
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{folder / MANIFEST_FILE} is damaged: {error}") from error
     if not isinstance(content, dict):

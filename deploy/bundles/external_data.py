@@ -29,7 +29,7 @@ VARINT_LIMIT = 10  # bytes
 
 
 def has_external_data(model: Path) -> bool:
-    """Whether any tensor of the model is in another file; none is of a file that is no ONNX model: nothing loads it."""
+    """Whether any tensor of the model is in another file; False for what is not an ONNX model: nothing loads it."""
     if not model.stat().st_size:
         return False
     with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:

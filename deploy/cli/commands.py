@@ -74,8 +74,8 @@ def adopt_bundle(options: argparse.Namespace) -> None:
     stated = ModelStatement(names, options.head, prepare, options.max_detections)
     bundle = adopt_model(options.model, options.out, stated, options.trust, report_line)
     preprocess = bundle.preprocess
-    print("{}: head {}, {}x{} {}, {}".format(bundle.folder, bundle.head, preprocess.width, preprocess.height,
-          preprocess.order, plural(len(names), "class", "classes")))  # fmt: skip
+    canvas, classes = f"{preprocess.width}x{preprocess.height}", plural(len(names), "class", "classes")
+    print(f"{bundle.folder}: head {bundle.head}, {canvas} {preprocess.order}, {classes}")
 
 
 def run_bundle(options: argparse.Namespace) -> None:
@@ -154,9 +154,10 @@ def evaluate_bundle(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps({"bundle": str(bundle.folder), **counts, **values, "by_class": by_class}, indent=2))
         return
-    print("{} of {} ({})".format(plural(len(dataset.records), "image"), options.data, options.split))
+    print(f"{plural(len(dataset.records), 'image')} of {options.data} ({options.split})")
     for name, value in [*values.items(), *(("ap of " + name, value) for name, value in by_class.items())]:
-        print("  {:<24} {}".format(name, "no such object" if value is None else f"{value:.4f}"))
+        shown = "no such object" if value is None else f"{value:.4f}"
+        print(f"  {name:<24} {shown}")
 
 
 def convert_bundle(options: argparse.Namespace) -> None:
@@ -179,11 +180,11 @@ def convert_bundle(options: argparse.Namespace) -> None:
         print(json.dumps({"bundle": str(written.folder), **conversion.to_json()}, indent=2))
         return
     print(
-        f"{written.folder}: {conversion.precision}, AP {conversion.ap:.4f} beside {conversion.ap_fp32:.4f} in fp32 "
+        f"{written.folder}: {conversion.precision}, AP {conversion.ap:.4f}, and {conversion.ap_fp32:.4f} in fp32 "
         f"({-conversion.drop:+.4f})"
     )
     groups = plural(conversion.groups, "group of layers", "groups of layers")
-    print("  {} converted, calibrated on {}".format(groups, plural(conversion.images, "image")))
+    print(f"  {groups} converted, calibrated on {plural(conversion.images, 'image')}")
     for name in conversion.put_back:
         rest = conversion.rest if conversion.rest == "fp32" else conversion.rest + " (fp32 if its values are wide)"
         print(f"  back in {rest}: {name}")
@@ -245,11 +246,11 @@ def check_compatibility(options: argparse.Namespace) -> None:
         about = {"model": options.model, "opset": opset, "nodes": nodes}
         print(json.dumps({**about, "tensorrt": findings_json(findings)}, indent=2))
     else:
-        title = "{}: opset {}, {}".format(options.model, opset, plural(nodes, "node"))
+        title = f"{options.model}: opset {opset}, {plural(nodes, 'node')}"
         print(describe_findings(title, findings))
     refusing = [version for version, found in findings.items() if not fits_release(found)]
     if refusing:
-        raise CompatibilityError("{} does not fit TensorRT {}".format(options.model, ", ".join(refusing)))
+        raise CompatibilityError(f"{options.model} does not fit TensorRT {', '.join(refusing)}")
 
 
 def check_build(options: argparse.Namespace) -> None:
@@ -263,7 +264,7 @@ def check_build(options: argparse.Namespace) -> None:
         print(json.dumps({"model": options.model, "builds": [verdict._asdict() for verdict in verdicts]}, indent=2))
     refused = [verdict.gpu for verdict in verdicts if verdict.record is None]
     if refused:
-        raise CompatibilityError("{}: TensorRT for RTX builds nothing for {}".format(options.model, ", ".join(refused)))
+        raise CompatibilityError(f"{options.model}: TensorRT for RTX builds nothing for {', '.join(refused)}")
 
 
 def build_plan(options: argparse.Namespace) -> None:
@@ -293,10 +294,10 @@ def build_plan(options: argparse.Namespace) -> None:
 
 def _print_plan(plan: Plan, runtime: str, notes: Sequence[str]) -> None:
     record = plan.record
-    print("{}: {} by {}".format(plan.path, record["precision"], runtime))
+    print(f"{plan.path}: {record['precision']} by {runtime}")
     layers = ", ".join(f"{count} {name}" for name, count in record["layers_by_precision"].items())
-    print("  {:.1f} MB, built in {:.0f} s; layers: {}".format(
-        record["engine_bytes"] / 1e6, record["attempts"][-1]["seconds"], layers or "types not known"))  # fmt: skip
+    size_mb, seconds = record["engine_bytes"] / 1e6, record["attempts"][-1]["seconds"]
+    print(f"  {size_mb:.1f} MB, built in {seconds:.0f} s; layers: {layers or 'types not known'}")
     for note in notes:
         print(f"  {note}")
 
@@ -354,10 +355,10 @@ def _measure(
     for subject in subjects.values():  # what cannot be loaded or fed is said before anything is timed
         with open_engine(prepare_model(subject.model, reader), 1, reader) as engine:
             if any(None in spec.shape for spec in engine.inputs):
+                inputs = ", ".join(map(str, engine.inputs))
                 raise InputError(
-                    "{} has inputs with a dynamic shape: {}; export it with a fixed shape to measure it".format(
-                        subject.model, ", ".join(map(str, engine.inputs))
-                    )
+                    f"{subject.model} has inputs with a dynamic shape: {inputs}; "
+                    "export it with a fixed shape to measure it"
                 )
     records = {}
     for name, measured in target.measure(subjects, options.images or (), options.level, report=show_progress).items():
@@ -379,10 +380,9 @@ def _read_subject(path: str, with_images: bool, trust: bool) -> ModelSource:
         inputs = engine.inputs
     size = find_canvas_size(inputs)
     if size is None:
+        taken = ", ".join(map(str, inputs))
         raise InputError(
-            "{} takes {}, not one image [1, 3, height, width] float32; leave --images out to feed it noise".format(
-                path, ", ".join(map(str, inputs))
-            )
+            f"{path} takes {taken}, not one image [1, 3, height, width] float32; leave --images out to feed it noise"
         )
     return ModelSource(Path(path), Preprocess(*size))
 

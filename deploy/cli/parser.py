@@ -92,14 +92,14 @@ exit codes: 0 done, 2 the model is not trusted or is not what was said of it""".
 CONVERT_HELP = """precisions:
   fp16  casts: convolutions, linears and what lies between them in float16;
         layers whose values exceed 10000 stay in fp32
-  int8  pairs of QuantizeLinear and DequantizeLinear, symmetrical, a scale a
-        channel for weights; the heads' last layers stay in fp32. For
+  int8  pairs of QuantizeLinear and DequantizeLinear, symmetrical, one scale
+        per channel for weights; the heads' last layers stay in fp32. For
         TensorRT what is not int8 is as in fp16
 Box decoding, softmax, TopK, NMS, inputs and outputs are fp32 in both.
 
 AP is that of the converted file, run by the engine that will run it. Where more
-than --max-ap-drop is lost, the layers that cost most go back (beside int8 on
-TensorRT to fp16, else to fp32); where that does not help, nothing is written.
+than --max-ap-drop is lost, the layers that cost most go back to fp16 (when
+TensorRT is to run int8) or to fp32; where that does not help, nothing is written.
 Whether it is faster, only the device says: deploy compare BUNDLE-int8 BUNDLE.
 
 examples:
@@ -169,23 +169,23 @@ def build_parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--score", type=_share, default=0.3, help="leave out objects below this score (default: 0.3)")
     run.add_argument(
-        "--every", type=_count, default=1, metavar="N", help="of videos and cameras, take each Nth frame (default: 1)"
+        "--every", type=_count, default=1, metavar="N", help="take every Nth frame of videos and cameras (default: 1)"
     )
     run.add_argument("--max-frames", type=_count, metavar="N", help="stop after so many images and frames in all")
     _add_target(run)
     _add_threads(run)
-    _add_json(run, "print one JSON object a line, one line an image or frame")
+    _add_json(run, "print one JSON object per line, one line per image or frame")
 
     adopt = _add_command(known, "adopt", commands.adopt_bundle, "make a bundle of an ONNX model from elsewhere")
-    adopt.add_argument("model", metavar="MODEL.onnx", type=Path, help="of fixed shapes, in one file")
+    adopt.add_argument("model", metavar="MODEL.onnx", type=Path, help="ONNX model with fixed shapes, in one file")
     adopt.add_argument(
         "--head", choices=list(HEADS), help="what its outputs mean, see below (default: by their names and shapes)"
     )
     adopt.add_argument(
-        "--classes", required=True, metavar="FILE|coco", help="class names, one a line, in the order of its labels"
+        "--classes", required=True, metavar="FILE|coco", help="class names, one per line, in the order of its labels"
     )
     adopt.add_argument("--out", required=True, type=Path, metavar="BUNDLE", help="folder to write")
-    adopt.add_argument("--order", choices=("rgb", "bgr"), help="of the channels (default: the head's)")
+    adopt.add_argument("--order", choices=("rgb", "bgr"), help="order of the colour channels (default: the head's)")
     for name, kind, text in (
         ("--mean", float, "subtracted from each channel, in 0..255 units (default: 0 0 0)"),
         ("--std", float, "what each channel is divided by (default: 1 1 1)"),
@@ -193,7 +193,7 @@ def build_parser() -> argparse.ArgumentParser:
     ):
         adopt.add_argument(name, type=kind, nargs=3, metavar="N", help=text)
     adopt.add_argument(
-        "--max-detections", type=_count, metavar="N", help="keep the best N of an image (default: the head's, 100)"
+        "--max-detections", type=_count, metavar="N", help="keep the best N per image (default: the head's, 100)"
     )
     adopt.add_argument("--antialias", action="store_true", help="shrink images as Pillow does (default: as OpenCV)")
     _add_trust(adopt)
@@ -210,14 +210,14 @@ def build_parser() -> argparse.ArgumentParser:
         type=_count,
         default=100,
         metavar="N",
-        help="best of an image and class (default: 100)",
+        help="keep the best N per image and class (default: 100)",
     )
     _add_target(evaluate)
     _add_threads(evaluate)
     _add_json(evaluate, "print JSON")
 
     convert = _add_command(
-        known, "convert", commands.convert_bundle, "a bundle in another precision, and what it loses"
+        known, "convert", commands.convert_bundle, "write a bundle in another precision, and say what it loses"
     )
     convert.add_argument("bundle", metavar="BUNDLE", help="folder of a bundle in fp32")
     convert.add_argument("--precision", required=True, choices=list(CONVERSIONS), help="what layers compute in")
@@ -226,10 +226,14 @@ def build_parser() -> argparse.ArgumentParser:
     )
     convert.add_argument("--out", metavar="BUNDLE", type=Path, help="folder to write (default: BUNDLE-PRECISION)")
     convert.add_argument(
-        "--max-ap-drop", type=_share, default=0.01, metavar="AP", help="refuse a greater loss (default: 0.01)"
+        "--max-ap-drop", type=_share, default=0.01, metavar="AP", help="largest loss to accept (default: 0.01)"
     )
     convert.add_argument(
-        "--images", type=_count, default=64, metavar="N", help="of the train split, to calibrate with (default: 64)"
+        "--images",
+        type=_count,
+        default=64,
+        metavar="N",
+        help="images of the train split to calibrate with (default: 64)",
     )
     _add_target(convert)
     _add_threads(convert)
@@ -237,8 +241,10 @@ def build_parser() -> argparse.ArgumentParser:
     convert.epilog, convert.formatter_class = CONVERT_HELP, argparse.RawDescriptionHelpFormatter
 
     measure = _add_command(known, "measure", commands.measure_model, "latency of a bundle or of any ONNX model")
-    measure.add_argument("model", metavar="BUNDLE|MODEL.onnx", help="what to time; its shapes are fixed")
-    measure.add_argument("--base", metavar="OTHER", help="a second one, timed in turns with the first: gives the ratio")
+    measure.add_argument("model", metavar="BUNDLE|MODEL.onnx", help="what to time; its shapes must be fixed")
+    measure.add_argument(
+        "--base", metavar="OTHER", help="a second model, timed in turns with the first: gives the ratio"
+    )
     _add_trust(measure)
     _add_measuring(measure)
 
@@ -248,33 +254,35 @@ def build_parser() -> argparse.ArgumentParser:
     _add_measuring(both)
 
     check = _add_command(
-        known, "check", commands.check_compatibility, "what TensorRT releases do not take of a model, offline"
+        known, "check", commands.check_compatibility, "what each TensorRT release would refuse in a model, offline"
     )
     check.add_argument("model", metavar="BUNDLE|MODEL.onnx", help="what to check")
     releases = ", ".join((*VERSIONS, RTX.version))
     check.add_argument("--tensorrt", choices=(*VERSIONS, RTX.version), metavar="VERSION",
         help=f"one of {releases} (default: all of TensorRT, not of TensorRT for RTX)")  # fmt: skip
     check.add_argument("--build", action="store_true", help="have TensorRT for RTX build it; this needs no GPU")
-    _add_gpus(check, "--build for these GPUs (default: {})".format(",".join(GPUS)))
+    _add_gpus(check, f"--build for these GPUs (default: {','.join(GPUS)})")
     _add_trust(check)
     _add_json(check, "print JSON")
     check.epilog, check.formatter_class = CHECK_HELP, argparse.RawDescriptionHelpFormatter
 
-    build = _add_command(known, "build", commands.build_plan, "the TensorRT plan of a model, for this machine")
+    build = _add_command(known, "build", commands.build_plan, "build the TensorRT plan of a model for this machine")
     build.add_argument("model", metavar="BUNDLE|MODEL.onnx", help="what to build")
     which = build.add_mutually_exclusive_group()
-    which.add_argument("--engine", choices=list(ENGINES), default="trt", help="default: trt, the one that is built")
+    which.add_argument("--engine", choices=list(ENGINES), default="trt", help="engine to build for (default: trt)")
     which.add_argument("--target", metavar="NAME", help="a known target, or a TOML file; its engine is built")
     build.add_argument("--level", default="search", choices=list(EFFORTS), help="effort (default: search; final: more)")
     _add_gpus(build, "ahead of time for these GPUs, by trt-rtx (default: the GPU of this machine)")
-    build.add_argument("--out", type=Path, metavar="DIR", help="keep the plan there (default: the user's cache)")
+    build.add_argument(
+        "--out", type=Path, metavar="DIR", help="keep the plan in this folder (default: the user's cache)"
+    )
     _add_trust(build)
     _add_json(build, "print the build's record as JSON")
 
-    targets = _add_command(known, "targets", commands.list_targets, "the known devices, and whether they work")
-    _add_json(targets, "print one JSON object a line")
+    targets = _add_command(known, "targets", commands.list_targets, "list the known devices and whether they work")
+    _add_json(targets, "print one JSON object per line")
     one = targets.add_subparsers(metavar="check")
-    target = _add_command(one, "check", commands.check_target, "everything a device has and lacks, with what to do")
+    target = _add_command(one, "check", commands.check_target, "list what a device has and lacks, and what to do")
     target.add_argument("target", metavar="NAME", help="a known target, or a TOML file")
     _add_host(target)
     _add_json(target, "print JSON")
@@ -311,11 +319,13 @@ def _add_json(parser: argparse.ArgumentParser, text: str) -> None:
 
 
 def _add_threads(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--threads", type=_count, metavar="N", help="CPU threads (default: one a physical core)")
+    parser.add_argument("--threads", type=_count, metavar="N", help="CPU threads (default: one per physical core)")
 
 
 def _add_trust(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--trust", action="store_true", help="load a model that is from no bundle: you know its source")
+    parser.add_argument(
+        "--trust", action="store_true", help="load a model that is not in a bundle: you know its source"
+    )
 
 
 def _add_target(parser: argparse.ArgumentParser) -> None:
@@ -339,7 +349,7 @@ def _add_host(parser: argparse.ArgumentParser) -> None:
         "--host",
         default="",
         metavar="USER@BOARD",
-        help="which board, for a target behind ssh (default: the hosts file's)",
+        help="board of a target reached over ssh (default: from the hosts file)",
     )
 
 

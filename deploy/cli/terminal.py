@@ -75,12 +75,12 @@ def describe_frame(frame: SourceFrame, found: Detections, timings: Timings, bund
         return json.dumps(content)
     place = make_printable(frame.source.name)
     if frame.source.kind != "image":
-        place += " frame {}{}".format(frame.number, "" if time_ms is None else f" at {time_ms / 1000:.2f} s")
-    lines = ["{}: {} ({:.1f} ms, preprocessing {:.1f} ms)".format(
-        place, plural(len(objects), "object"), timings.infer_ms, timings.pre_ms)]  # fmt: skip
+        place += f" frame {frame.number}" + ("" if time_ms is None else f" at {time_ms / 1000:.2f} s")
+    count = plural(len(objects), "object")
+    lines = [f"{place}: {count} ({timings.infer_ms:.1f} ms, preprocessing {timings.pre_ms:.1f} ms)"]
     for item in objects:
         corners = ", ".join(f"{value:g}" for value in item["box_xyxy"])
-        lines.append("  {} {:.2f} at [{}]".format(item["class"], item["score"], corners))
+        lines.append(f"  {item['class']} {item['score']:.2f} at [{corners}]")
     return "\n".join(lines)
 
 
@@ -96,19 +96,19 @@ def print_record(path: str, record: LatencyRecord) -> None:
         lines.append(f"preprocessing {record.pre_ms:.3f} ms, in all {record.total_ms:.3f} ms")
     if record.gpu_ms is not None:
         lines.append(f"of it the GPU {record.gpu_ms:.3f} ms")
-    lines.append("{} in {} after {} of warm-up; protocol {}, ended by: {}".format(
-        plural(len(record.samples_ms), "run"), plural(len(record.windows_ms), "window"), warm_up, record.protocol,
-        record.bound))  # fmt: skip
-    lines.append("fed with {}; {}, {}; {}".format(
-        record.feeds, device.runtime, plural(device.threads, "thread"), device.cpu))  # fmt: skip
-    lines.append("canary drift {:.1%}; {}; {}".format(
-        drift, record.mode, "clocks locked" if device.clocks_locked else "clocks not locked"))  # fmt: skip
+    runs, windows = plural(len(record.samples_ms), "run"), plural(len(record.windows_ms), "window")
+    lines.append(
+        f"{runs} in {windows} after {warm_up} of warm-up; protocol {record.protocol}, ended by: {record.bound}"
+    )
+    lines.append(f"fed with {record.feeds}; {device.runtime}, {plural(device.threads, 'thread')}; {device.cpu}")
+    clocks = "clocks locked" if device.clocks_locked else "clocks not locked"
+    lines.append(f"canary drift {drift:.1%}; {record.mode}; {clocks}")
     lines += describe_surroundings(record)
     print("\n  ".join(lines + ["note: " + flag for flag in record.flags]))
 
 
 def comparison_json(comparison: Comparison | None) -> dict[str, Any] | None:
-    """A ratio with its interval and the verdict; None of none."""
+    """A ratio with its interval and the verdict; None where there is no comparison."""
     if comparison is None:
         return None
     interval = [round(value, 4) for value in comparison.ci95]
@@ -126,4 +126,4 @@ def describe_comparison(comparison: Comparison, other: str) -> str:
 
 def plural(count: int, noun: str, many: str = "") -> str:
     """Such as "1 image", "2 images"."""
-    return "{} {}".format(count, noun if count == 1 else many or noun + "s")
+    return f"{count} {noun if count == 1 else many or noun + 's'}"

@@ -127,7 +127,7 @@ def _open(path: Path) -> tuple[Tree, str, dict[str, Callable[[], Dataset]]]:
     if path.is_file():
         name = NAMED.get(path.suffix.lower())
         if name is None:
-            raise InputError(f"{path} is no data set: wanted a folder, or a {', '.join(NAMED)} of one")
+            raise InputError(f"{path} is not a data set: wanted a folder, or a {', '.join(NAMED)} of one")
         folder = path.parent.parent if path.parent.name.lower() in ("annotations", "labels") else path.parent
         tree = Tree(folder)
         return tree, *name(tree, path.relative_to(folder).as_posix())
@@ -139,7 +139,7 @@ def _open(path: Path) -> tuple[Tree, str, dict[str, Callable[[], Dataset]]]:
         if found:
             return tree, *found
     listed = ", ".join(sorted(item.name for item in path.iterdir())[:8]) or "nothing"
-    raise InputError(f"{path} is no data set that is understood: wanted {UNDERSTOOD}; found {listed}")
+    raise InputError(f"{path} is not a data set of a known layout: wanted {UNDERSTOOD}; found {listed}")
 
 
 def _describe(layout: str, splits: dict[str, Callable[[], Dataset]]) -> str:

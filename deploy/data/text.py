@@ -35,7 +35,7 @@ def open_text(path: Path) -> TextIO:
     """A label file opened for reading; line ends become "\\n".
 
     Raises:
-        InputError: it cannot be opened, or is no plain file (a pipe or a device might never end).
+        InputError: it cannot be opened, or is not a plain file (a pipe or a device might never end).
     """
     file = _open_plain(path)
     encoding = _find_encoding(file.read(4))

@@ -1,4 +1,4 @@
-"""Pascal VOC XML: one file an image, below `Annotations` or beside the images.
+"""Pascal VOC XML: one file per image, below `Annotations` or beside the images.
 
 The image of a label file is the one that has its name; the name inside the file counts where there is none, because
 files are renamed together and what they say is not. Corners are taken as they are written. The original VOC counts

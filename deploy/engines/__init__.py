@@ -35,5 +35,5 @@ def open_engine(path: str | Path, threads: int | None = None, engine: str = "ort
 def get_engine(name: str) -> type[OrtEngine] | type[TrtEngine]:
     """An engine of the catalogue; an `InputError` lists what there is."""
     if name not in ENGINES:
-        raise InputError("unknown engine {!r}; there are: {}".format(name, ", ".join(sorted(ENGINES))))
+        raise InputError(f"unknown engine {name!r}; there are: {', '.join(sorted(ENGINES))}")
     return ENGINES[name]

@@ -25,8 +25,8 @@ def open_cuda() -> Cuda:
         try:
             return attempt()
         except (ImportError, OSError) as error:
-            missing.append("{} ({})".format(name, " ".join(str(error).split())))
+            missing.append(f"{name} ({' '.join(str(error).split())})")
     raise EngineError(
-        "CUDA cannot be reached; not found: {}. On a Jetson libcudart comes with JetPack (sudo apt-get install "
-        "nvidia-jetpack); elsewhere: python3 -m pip install nvidia-cuda-runtime".format("; ".join(missing))
+        f"CUDA cannot be reached; not found: {'; '.join(missing)}. On a Jetson libcudart comes with JetPack (sudo "
+        "apt-get install nvidia-jetpack); elsewhere: python3 -m pip install nvidia-cuda-runtime"
     )

@@ -120,7 +120,7 @@ def _load_first(candidates: Iterator[str]) -> Any:
             return ctypes.CDLL(name)
         except OSError:
             tried.append(name)
-    raise OSError("looked for {}".format(", ".join(tried)))
+    raise OSError(f"looked for {', '.join(tried)}")
 
 
 def _failure(function: str, code: int, name: str) -> EngineError:

@@ -46,7 +46,7 @@ class OrtEngine(Engine):
         threads: threads inside an operator; None is the number of physical cores.
 
     Raises:
-        InputError: the file is missing or is no ONNX model.
+        InputError: the file is missing or is not an ONNX model.
         EngineError: ONNX Runtime is not installed, or took another provider.
 
     Attributes:

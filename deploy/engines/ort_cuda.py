@@ -24,7 +24,7 @@ class OrtCudaEngine(OrtEngine):
     A session on the CPU alone is an error. One that has a few operators there says so in `notes`.
 
     Raises:
-        InputError: the file is missing or is no ONNX model.
+        InputError: the file is missing or is not an ONNX model.
         EngineError: no GPU, an ONNX Runtime without CUDA, or one whose CUDA does not load.
     """
 

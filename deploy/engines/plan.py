@@ -94,7 +94,7 @@ def read_plan(path: Path) -> Plan:
     """The plan in a file, checked against the manifest beside it.
 
     Raises:
-        InputError: there is no manifest: the file is no plan of ours.
+        InputError: there is no manifest: the file is not a plan of ours.
         EngineError: it was altered, is damaged, is of another release, or others may write to its folder.
     """
     if not manifest_of(path).is_file():
@@ -109,7 +109,7 @@ def read_plan(path: Path) -> Plan:
         plan = Plan(path, path.read_bytes(), PlanKey.from_json(content["key"]), dict(content["record"]))
         stated = str(content["plan_sha256"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise EngineError("{} is damaged ({})".format(path, " ".join(repr(error).split()))) from error
+        raise EngineError(f"{path} is damaged ({' '.join(repr(error).split())})") from error
     if hashlib.sha256(plan.content).hexdigest() != stated:
         raise EngineError(f"{path} was altered or cut short: its SHA-256 is not its manifest's")
     return plan

@@ -61,7 +61,7 @@ def import_library(library: Library) -> Any:
         except (ImportError, OSError) as error:  # OSError: one of its libraries is missing
             reasons.append(" ".join(str(error).split()))
     advice = ON_JETSON if library is TENSORRT and is_jetson() else library.install
-    raise EngineError("{} is not installed ({}): {}".format(library.title, "; ".join(reasons), advice))
+    raise EngineError(f"{library.title} is not installed ({'; '.join(reasons)}): {advice}")
 
 
 def is_jetson() -> bool:
@@ -105,7 +105,7 @@ class MessageLog:
 
     def add(self, is_error: bool, message: str) -> None:
         if self._echo is not None:
-            print("{}: {}".format("error" if is_error else "warning", message), file=self._echo, flush=True)
+            print(f"{'error' if is_error else 'warning'}: {message}", file=self._echo, flush=True)
         self._skipped += bool(SKIPPED.search(message))
         self._requested += bool(REQUESTED.search(message))
         self.warning_count += not is_error

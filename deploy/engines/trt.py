@@ -86,9 +86,8 @@ class TrtEngine(Engine):
             self.outputs = tuple(buffer.spec for buffer in self._outputs)
             self._graph, graph_note = self._capture(stack)
             self.notes = (graph_note, *self.plan.record["labels"])
-            self.runtime = "{} {}, level {}, {}, {}".format(
-                self.library.name, platform.tensorrt, self.plan.record["level"], device.name, self._cuda.library
-            )
+            version, level = f"{self.library.name} {platform.tensorrt}", self.plan.record["level"]
+            self.runtime = f"{version}, level {level}, {device.name}, {self._cuda.library}"
             self._stack = stack.pop_all()
 
     @classmethod

@@ -35,9 +35,9 @@ class Clocks(NamedTuple):
 
 
 def check_clocks(policy: str) -> None:
-    """An `InputError` if the policy is none, or requires what cannot be done here; nothing is changed."""
+    """Raises `InputError` for an unknown policy, or one that requires what cannot be done here; changes nothing."""
     if policy not in LOCK_CLOCKS:
-        raise InputError("lock_clocks is one of {}, not {!r}".format(", ".join(LOCK_CLOCKS), policy))
+        raise InputError(f"lock_clocks is one of {', '.join(LOCK_CLOCKS)}, not {policy!r}")
     obstacle = _find_obstacle()
     if policy == "require" and obstacle:
         raise InputError(f'the target has lock_clocks = "require", but {obstacle}; or say "auto" or "never"')
@@ -106,7 +106,7 @@ def _run_tool(arguments: list[str]) -> None:
             text=True, timeout=TIMEOUT_S, check=False,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise MeasurementError("{} failed: {}".format(" ".join(command), error)) from error
+        raise MeasurementError(f"{' '.join(command)} failed: {error}") from error
     if answer.returncode != 0:
         last = (answer.stdout.strip().splitlines() or ["no message"])[-1]
-        raise MeasurementError("{} ended with {}: {}".format(" ".join(command), answer.returncode, last))
+        raise MeasurementError(f"{' '.join(command)} ended with {answer.returncode}: {last}")

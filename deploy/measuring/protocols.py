@@ -79,7 +79,7 @@ def get_protocol(name: str, mode: str = "sustained") -> MeasuringProtocol:
     """The rules of a protocol in a mode, whose rests prolong every limit; an `InputError` lists what there is."""
     for what, value, known in (("protocol", name, PROTOCOLS), ("mode", mode, MODES)):
         if value not in known:
-            raise InputError("unknown {} {!r}; there are: {}".format(what, value, ", ".join(known)))
+            raise InputError(f"unknown {what} {value!r}; there are: {', '.join(known)}")
     protocol, gap_s = PROTOCOLS[name], MODES[mode]
     return replace(
         protocol,

@@ -50,7 +50,7 @@ class LatencyRecord:
         pre_ms: median time of resizing, padding and normalising; None where the model was fed ready tensors.
         feeds: what the model was fed: "noise, seed 0", or "N images" and how they were prepared; images_sha256: of the
             images' contents in order, None for noise.
-        canaries, conditions: one a process. flags: what a reader has to know before trusting the number.
+        canaries, conditions: one per process. flags: what a reader has to know before trusting the number.
         mode: "sustained", run after run, or "burst", with a rest before each.
         gpu_ms: median time that the GPU worked, a part of `infer_ms`; None without one.
         energy: None where it cannot be read, or the protocol does not meter it.

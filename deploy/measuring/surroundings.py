@@ -28,7 +28,7 @@ def describe_surroundings(record: LatencyRecord) -> list[str]:
     if record.device.power_mode is not None:
         lines.append(f"power mode {record.device.power_mode}")
     if get_protocol(record.protocol).energy_s:
-        lines.append(f"energy a frame {_describe_energy(record)}")
+        lines.append(f"energy per frame {_describe_energy(record)}")
     return lines
 
 

@@ -172,7 +172,7 @@ def time_models(
             if monotonic() - started > rules.cap_s * len(going) and timed[going[0]].windows_ms:
                 break
             order.shuffle(going)
-            report("timing {}: round {}".format(", ".join(sorted(going)), len(timed[going[0]].windows_ms) + 1))
+            report(f"timing {', '.join(sorted(going))}: round {len(timed[going[0]].windows_ms) + 1}")
             for name in going:
                 with _running(name, timed[name], at):
                     _add_window(timed[name], runners[name], rules)

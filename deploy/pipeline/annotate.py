@@ -81,7 +81,7 @@ class AnnotatedFolder:
         fps = (frame.fps or USUAL_FPS) / self._every
         usable = choose_rate(fps)
         if abs(usable - fps) > RATE_STEP:
-            self._report(f"{frame.source.name}: {path} has {usable:g} frames a second instead of {fps:g}")
+            self._report(f"{frame.source.name}: {path} has {usable:g} frames per second instead of {fps:g}")
         return find_library().open_writer(path, width, height, usable)
 
     def _name_file(self, source: Source, suffix: str) -> Path:

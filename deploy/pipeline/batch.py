@@ -112,9 +112,8 @@ def find_layout(head: Head, outputs: Sequence[TensorSpec], images: int, size: Si
             plain = error
     if not outputs or any(spec.shape[:1] != (images,) or None in spec.shape for spec in outputs):
         raise plain or InputError(
-            "a model of {} images at once has outputs of fixed shapes that lead with {}; this model has {}".format(
-                images, images, ", ".join(map(str, outputs))
-            )
+            f"a model of {images} images at once has outputs of fixed shapes that lead with {images}; this model has "
+            f"{', '.join(map(str, outputs))}"
         )
     rest = {spec.name: spec.shape[1:] or (1,) for spec in outputs}
     shapes: dict[str, Shape] = {name: (1, *shape) if head.leads else shape for name, shape in rest.items()}

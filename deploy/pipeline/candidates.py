@@ -49,7 +49,7 @@ def decode_candidates(
     chosen = selection or USUAL_SELECTION
     missing = [name for name in OUTPUTS if name not in outputs]
     if missing:
-        raise EngineError("the model did not answer with {}".format(", ".join(missing)))
+        raise EngineError(f"the model did not answer with {', '.join(missing)}")
     if not np.isfinite(outputs["scores"]).all():
         raise EngineError("the model gives scores that are not finite")
     rows = np.flatnonzero(outputs["scores"] > chosen.score_threshold)

@@ -100,7 +100,7 @@ def decode_detections(outputs: Mapping[str, np.ndarray], size: Size, selection: 
     _find_outputs(outputs)
     count = int(outputs["count"].reshape(-1)[0])
     if not 0 <= count <= len(outputs["scores"]):
-        raise EngineError("the model counts {} detections in {} rows".format(count, len(outputs["scores"])))
+        raise EngineError(f"the model counts {count} detections in {len(outputs['scores'])} rows")
     return Detections(
         outputs["boxes"][:count].astype(np.float32),
         outputs["scores"][:count].astype(np.float32),
@@ -111,15 +111,15 @@ def decode_detections(outputs: Mapping[str, np.ndarray], size: Size, selection: 
 HEADS: dict[str, Head] = {
     "detections": Head("boxes, scores, labels and their count, selected in the graph", check_detections,
                        decode_detections),
-    "candidates": Head("boxes, scores and labels before NMS, which is numpy's then", check_candidates,
+    "candidates": Head("boxes, scores and labels before NMS, which numpy then does", check_candidates,
                        decode_candidates, selection=candidates.USUAL_SELECTION),
-    "yolox": Head("one row a grid cell, [1, cells, 5 + classes], boxes not decoded, scores after their sigmoids",
+    "yolox": Head("one row per grid cell, [1, cells, 5 + classes], boxes not decoded, scores after their sigmoids",
                   count_yolox_classes, decode_yolox, order="bgr", leads=True, selection=yolox.USUAL_SELECTION),
-    "yolov5": Head("one row a box, [1, 3 x cells, 5 + classes], boxes in pixels, objectness; also YOLOv7",
+    "yolov5": Head("one row per box, [1, 3 x cells, 5 + classes], boxes in pixels, objectness; also YOLOv7",
                    count_yolov5_classes, decode_yolov5, scale=255, leads=True, selection=yolo.USUAL_SELECTION),
-    "yolov8": Head("one column a cell, [1, 4 + classes, cells], boxes in pixels, no objectness; also YOLOv9, YOLO11",
+    "yolov8": Head("one column per cell, [1, 4 + classes, cells], boxes in pixels, no objectness; also YOLOv9, YOLO11",
                    count_yolov8_classes, decode_yolov8, scale=255, leads=True, selection=yolo.USUAL_SELECTION),
-    "end2end": Head("one row an object, [1, K, 6]: corners in pixels, score, label; YOLOv10, YOLO26",
+    "end2end": Head("one row per object, [1, K, 6]: corners in pixels, score, label; YOLOv10, YOLO26",
                     check_end2end, decode_end2end, scale=255, leads=True, selection=queries.USUAL_SELECTION),
     "detr": Head("pred_logits [1, K, classes] and pred_boxes [1, K, 4] in shares of the canvas; RT-DETR, D-FINE, "
                  "RF-DETR", count_detr_classes, decode_detr, scale=255, leads=True, selection=queries.USUAL_SELECTION),
@@ -131,7 +131,7 @@ HEADS: dict[str, Head] = {
 def get_head(name: str) -> Head:
     """The kind of head of this name; an `InputError` lists those there are."""
     if name not in HEADS:
-        raise InputError("unknown head {!r}; this release decodes: {}".format(name, ", ".join(sorted(HEADS))))
+        raise InputError(f"unknown head {name!r}; this release decodes: {', '.join(sorted(HEADS))}")
     return HEADS[name]
 
 
@@ -154,4 +154,4 @@ def count_unsettled(
 def _find_outputs(names: Collection[str]) -> None:
     missing = [name for name in ("boxes", "scores", "labels", "count") if name not in names]
     if missing:
-        raise InputError("the model has no output {}; it has {}".format(", ".join(missing), ", ".join(sorted(names))))
+        raise InputError(f"the model has no output {', '.join(missing)}; it has {', '.join(sorted(names))}")

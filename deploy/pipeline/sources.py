@@ -127,7 +127,7 @@ def list_images(paths: Sequence[Path]) -> list[Path]:
         if path.is_dir():
             inside = [path / name for name in Tree(path).images]
             if not inside:
-                raise InputError("the folder {} holds no image ({})".format(path, " ".join(sorted(image_endings()))))
+                raise InputError(f"the folder {path} holds no image ({' '.join(sorted(image_endings()))})")
             found += inside
         elif path.exists():
             found.append(path)
@@ -146,7 +146,7 @@ def iterate_images(paths: Sequence[Path], report: Report) -> Iterator[Frame]:
 def _find_camera(device: Path) -> Source:
     if not device.exists():
         there = ", ".join(sorted(str(path) for path in DEVICES.glob("video*")))
-        raise InputError("there is no camera {}; there is {}".format(device, there or "none"))
+        raise InputError(f"there is no camera {device}; there is {there or 'none'}")
     return Source(str(device), "camera", str(device))
 
 

@@ -34,15 +34,15 @@ def count_yolox_classes(outputs: Sequence[TensorSpec], size: tuple[int, int]) ->
     """
     width, height = size
     if width % STRIDES[-1] or height % STRIDES[-1]:
-        raise InputError("a yolox head wants a canvas of multiples of {}; this is {}x{}".format(STRIDES[-1], *size))
+        raise InputError(f"a yolox head needs a canvas of multiples of {STRIDES[-1]}; this is {width}x{height}")
     cells = len(_lay_grid(size)[0])
     shape = outputs[0].shape if len(outputs) == 1 else ()
     columns = shape[2] if len(shape) == 3 else None
     if shape[:2] != (1, cells) or columns is None or columns < 6:
+        found = ", ".join(map(str, outputs))
         raise InputError(
-            "a yolox head on {}x{} has one output [1, {}, 5 + classes] of fixed shape; this model has {}".format(
-                width, height, cells, ", ".join(map(str, outputs))
-            )
+            f"a yolox head on {width}x{height} has one output [1, {cells}, 5 + classes] of fixed shape; this model has "
+            f"{found}"
         )
     return columns - 5
 
@@ -56,7 +56,7 @@ def decode_yolox(
     class by class, and the best 100 remain, unless another selection is given.
 
     Raises:
-        InputError: scores that are no probabilities, or sizes that are no logarithms: exported another way.
+        InputError: scores are not probabilities, or sizes are not logarithms: the model was exported another way.
     """
     chosen = selection or USUAL_SELECTION
     (output,) = outputs.values()

@@ -126,13 +126,12 @@ class Conditions:
 
 
 def find_slowdown(conditions: Conditions) -> str | None:
-    """Why what was timed under these conditions is no measurement of the model; None where it is one."""
+    """Why a timing under these conditions does not measure the model; None where it does."""
     reasons = [reason for reason in conditions.throttle or () if reason in REJECTING]
     if not reasons:
         return None
-    return "the device slowed itself down while it was timed: {} (from {} to {})".format(
-        ", ".join(reasons), _describe(conditions.start_c), _describe(conditions.end_c)
-    )
+    start, end = _describe(conditions.start_c), _describe(conditions.end_c)
+    return f"the device slowed itself down while it was timed: {', '.join(reasons)} (from {start} to {end})"
 
 
 def note_conditions(conditions: Conditions) -> tuple[str, ...]:
@@ -140,7 +139,7 @@ def note_conditions(conditions: Conditions) -> tuple[str, ...]:
     notes = []
     limits = [reason for reason in conditions.throttle or () if reason not in SETTINGS]
     if limits:
-        notes.append("clocks were limited: {}".format(", ".join(limits)))
+        notes.append(f"clocks were limited: {', '.join(limits)}")
     variation = conditions.gpu_clock_variation
     if variation is not None and variation > CLOCK_LIMIT:
         notes.append(f"the GPU's clock varied by more than {CLOCK_LIMIT:.0%}")

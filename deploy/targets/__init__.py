@@ -54,17 +54,15 @@ def get_target(name: str, host: str = "") -> Target:
     ):
         if value not in known:
             raise InputError(
-                "target {!r} wants the {} {!r}; this release has: {}; choose another target, or write one".format(
-                    name, what, value, ", ".join(sorted(known))
-                )
+                f"target {name!r} needs the {what} {value!r}; this release has: {', '.join(sorted(known))}; "
+                "choose another target, or write one"
             )
     can = ENGINES[engine.name].precisions
     for precision in engine.precisions:
         if precision not in can:
             raise InputError(
-                "target {!r} names the precision {}, and its engine {!r} takes: {}; take it out of `precisions`".format(
-                    name, precision, engine.name, ", ".join(can)
-                )
+                f"target {name!r} names the precision {precision}, and its engine {engine.name!r} takes: "
+                f"{', '.join(can)}; take it out of `precisions`"
             )
     return LINKS[spec.link.kind](spec)
 
@@ -75,8 +73,8 @@ def read_target(name: str) -> TargetSpec:
         return make_target(_read_known(TARGETS[name]), name)
     if Path(name).suffix != ".toml":
         raise InputError(
-            "unknown target {!r}; there are: {}; or give the path of a TOML file that describes one "
-            '(a board: link = "ssh", host = "user@board")'.format(name, ", ".join(sorted(TARGETS)))
+            f"unknown target {name!r}; there are: {', '.join(sorted(TARGETS))}; or give the path of a TOML file that "
+            'describes one (a board: link = "ssh", host = "user@board")'
         )
     try:
         return parse_target(Path(name).read_text(encoding="utf-8"), name)

@@ -139,16 +139,16 @@ def _parse_request(line: str) -> dict[str, Any]:
     try:
         request = json.loads(line)
     except ValueError as error:
-        raise InputError(f"a request is one JSON object a line: {error}") from error
+        raise InputError(f"a request is one JSON object per line: {error}") from error
     if not isinstance(request, dict) or request.get("op") not in tuple(REQUESTS):
-        raise InputError("unknown request; there are: {}".format(", ".join(REQUESTS)))
+        raise InputError(f"unknown request; there are: {', '.join(REQUESTS)}")
     return request
 
 
 def _find_file(cache: Path, digest: Any) -> Path:
     """A pushed file, checked against the hash that names it."""
     if not isinstance(digest, str) or not DIGEST.match(digest):
-        raise InputError(f"{digest!r} is no SHA-256")
+        raise InputError(f"{digest!r} is not a SHA-256")
     path = cache / digest
     if path.is_symlink() or not path.is_file():
         raise InputError(f"the file {digest[:12]} was not pushed")
@@ -177,14 +177,14 @@ def _parse_size(value: Any) -> tuple[int, int] | None:
     if value is None:
         return None
     if not isinstance(value, list) or len(value) != 2 or not all(type(side) is int and side > 0 for side in value):
-        raise InputError(f"{value!r} is no width and height")
+        raise InputError(f"{value!r} is not a width and a height")
     return value[0], value[1]
 
 
 def _take_choice(request: Mapping[str, Any], key: str, known: Mapping[str, Any]) -> str:
     value = request.get(key)
     if not isinstance(value, str) or value not in known:
-        raise InputError("{} is one of {}, not {!r}".format(key, ", ".join(known), value))
+        raise InputError(f"{key} is one of {', '.join(known)}, not {value!r}")
     return value
 
 

@@ -81,7 +81,7 @@ def _check_record(record: LatencyRecord, digest: str, protocol: str, mode: str) 
         "canaries": (len(record.canaries), rules.processes),
         "warm-ups": (len(record.warm_up), rules.processes),
         "windows": (len(record.windows_ms), rules.processes),
-        "samples a window": (min(map(len, record.windows_ms)), rules.window_min_runs),
+        "samples per window": (min(map(len, record.windows_ms)), rules.window_min_runs),
     }
     for what, (found, least) in counts.items():
         if found < least:
@@ -119,7 +119,7 @@ def _parse_image(item: Mapping[str, Any]) -> tuple[int, Detections, Timings]:
     if np.any(np.diff(found.scores) > 0):
         raise ValueError("scores that do not descend")
     if not all(type(label) is int for label in item["labels"]):
-        raise ValueError("labels that are no whole numbers")
+        raise ValueError("labels that are not whole numbers")
     if not np.all(found.labels >= 0) or type(item["image"]) is not int:
         raise ValueError("labels or images out of range")
     return item["image"], found, timings

@@ -128,13 +128,13 @@ class Channel:
         return self.read_result(limit_in_all_s, report)
 
     def read_result(self, limit_s: float, report: Report = lambda line: None) -> Any:
-        """The result in the next answer that is no note; an `EngineError` where it is the model that fails."""
+        """The result in the next answer that is not a note; an `EngineError` where the model failed."""
         deadline = time.monotonic() + limit_s
         for _ in range(NOTES_LIMIT):
             try:
                 answer = json.loads(self._read_line(deadline).decode())
             except (ValueError, RecursionError) as error:
-                raise self.fail("an answer that is no JSON") from error
+                raise self.fail("an answer that is not JSON") from error
             if isinstance(answer, dict) and isinstance(answer.get("note"), str):
                 report(make_printable(answer["note"]))
             elif isinstance(answer, dict) and answer.get("ok") is True and "result" in answer:

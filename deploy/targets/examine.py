@@ -43,7 +43,8 @@ class Condition(NamedTuple):
     advice: str = ""
 
     def __str__(self) -> str:
-        return "{:<8} {}: {}{}".format(self.state, self.what, self.found, self.advice and "; " + self.advice)
+        advice = f"; {self.advice}" if self.advice else ""
+        return f"{self.state:<8} {self.what}: {self.found}{advice}"
 
 
 def examine_machine(engine: str, threads: int | None, folder: Path) -> list[Condition]:
@@ -76,10 +77,10 @@ def require_working(name: str, conditions: Sequence[Condition]) -> None:
     """Raises `InputError`, in one line, for the first thing that is missing."""
     for condition in conditions:
         if condition.state == "missing":
+            advice = f"; {condition.advice}" if condition.advice else ""
             raise InputError(
-                "target {!r} cannot be measured on: {}: {}{} (all of it: optimize targets check {})".format(
-                    name, condition.what, condition.found, condition.advice and "; " + condition.advice, name
-                )
+                f"target {name!r} cannot be measured on: {condition.what}: {condition.found}{advice} "
+                f"(all of it: optimize targets check {name})"
             )
 
 
@@ -152,7 +153,7 @@ def _find_nvml() -> list[Condition]:
     try:
         find_nvml()
     except OSError as error:
-        return [Condition("note", "GPU sensors", str(error), "a Jetson needs it not")]
+        return [Condition("note", "GPU sensors", str(error), "a Jetson does not need it")]
     return []
 
 

@@ -18,7 +18,7 @@ KEYS = tuple(item.name for item in fields(LinkSpec) if item.name != "kind")
 
 
 def find_hosts_file() -> Path:
-    """``detopt/hosts.toml`` in the user's configuration folder; a table a target, as ``[jetson]``."""
+    """``detopt/hosts.toml`` in the user's configuration folder; one table per target, as ``[jetson]``."""
     folder = Path(os.environ.get("XDG_CONFIG_HOME", ""))
     return (folder if folder.is_absolute() else Path.home() / ".config") / "detopt" / "hosts.toml"
 
@@ -59,9 +59,8 @@ def _read_host(name: str) -> dict[str, Any]:
     for table, values in tables.items():
         if not isinstance(values, dict) or not set(values) <= set(KEYS):
             raise InputError(
-                "{}: {} is a table with the keys {}; passwords are in no file: use a key and ssh-copy-id".format(
-                    path, table, ", ".join(KEYS)
-                )
+                f"{path}: {table} is a table with the keys {', '.join(KEYS)}; passwords are in no file: "
+                "use a key and ssh-copy-id"
             )
     values = dict(tables.get(name, {}))
     make_target({"name": name, **values}, f"{path}, {name}")  # for its errors

@@ -57,7 +57,7 @@ def make_target(values: Mapping[str, Any], origin: str) -> TargetSpec:
     unknown = sorted(set(values) - set(KEYS))
     if unknown or not isinstance(values.get("name"), str):
         found = "unknown: " + ", ".join(unknown) if unknown else "it has no name"
-        raise InputError("{} does not describe a target: {}; its keys are {}".format(origin, found, ", ".join(KEYS)))
+        raise InputError(f"{origin} does not describe a target: {found}; its keys are {', '.join(KEYS)}")
     for key in TEXTS:
         if not isinstance(values.get(key, ""), str):
             raise InputError(f"{origin}: {key} is a text, not {values[key]!r}")
@@ -69,17 +69,16 @@ def make_target(values: Mapping[str, Any], origin: str) -> TargetSpec:
         raise InputError(f"{origin}: port is a number from 1 to 65535, not {port!r}")
     for key, known_values in (("mode", tuple(MODES)), ("lock_clocks", LOCK_CLOCKS)):
         if values.get(key, known_values[0]) not in known_values:
-            raise InputError("{}: {} is one of {}, not {!r}".format(origin, key, ", ".join(known_values), values[key]))
+            raise InputError(f"{origin}: {key} is one of {', '.join(known_values)}, not {values[key]!r}")
     if not isinstance(precisions, list) or not precisions or not all(isinstance(item, str) for item in precisions):
         raise InputError(f"{origin}: precisions is a list of names, not {precisions!r}")
     strange = [item for item in precisions if item not in PRECISIONS]
     if strange:
-        raise InputError("{}: unknown precision {!r}; there are: {}".format(origin, strange[0], ", ".join(PRECISIONS)))
+        raise InputError(f"{origin}: unknown precision {strange[0]!r}; there are: {', '.join(PRECISIONS)}")
     if "tensorrt" in values and values["tensorrt"] not in RELEASES:
         raise InputError(
-            "{}: exports can be checked against TensorRT {}, not {}; name the one nearest to the device's".format(
-                origin, ", ".join(RELEASES), values["tensorrt"]
-            )
+            f"{origin}: exports can be checked against TensorRT {', '.join(RELEASES)}, not {values['tensorrt']}; "
+            "name the one nearest to the device's"
         )
     return _nest({**values, "precisions": tuple(precisions)})
 

@@ -22,6 +22,6 @@ def find_library() -> VideoLibrary:
         except ImportError as error:
             problems.append(str(error))
     raise InputError(
-        "videos and cameras need PyAV or OpenCV ({}): python3 -m pip install av; on a Jetson OpenCV comes with "
-        "JetPack, or by apt install python3-opencv".format("; ".join(problems))
+        f"videos and cameras need PyAV or OpenCV ({'; '.join(problems)}): python3 -m pip install av; on a Jetson "
+        "OpenCV comes with JetPack, or by apt install python3-opencv"
     )

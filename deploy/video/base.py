@@ -39,7 +39,7 @@ class VideoReader(ABC):
         name: what it is called in messages. kind: "video" (a file), "camera" or "stream".
 
     Attributes:
-        fps: frames a second; None where nobody knows.
+        fps: frames per second; None where nobody knows.
         announced: how many frames the file says it has, 0 where it does not say.
     """
 

@@ -74,7 +74,7 @@ class _OpenCvWriter(VideoWriter):
             self._writer.release()
             raise OutputError(
                 f"the video {path} could not be written: this OpenCV does not write MP4 of {width}x{height} at {fps:g} "
-                f"frames a second (encoder {ENCODER})"
+                f"frames per second (encoder {ENCODER})"
             )
 
     def _write(self, image: np.ndarray) -> None:

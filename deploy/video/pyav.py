@@ -107,7 +107,7 @@ class _PyAvWriter(VideoWriter):
         self._path = path
         encoder = next((name for name in ENCODERS if _has_encoder(av, name)), None)
         if encoder is None:
-            raise OutputError("no video can be written: PyAV has none of the encoders {}".format(", ".join(ENCODERS)))
+            raise OutputError(f"no video can be written: PyAV has none of the encoders {', '.join(ENCODERS)}")
         self._open = False
         try:
             self._container: Any = av.open(str(path), "w", format="mp4")

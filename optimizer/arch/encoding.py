@@ -31,11 +31,11 @@ def arch_from_encoding(text: str, input_size: tuple[int, int], group_widths: tup
 
     Args:
         input_size: canvas (width, height) in pixels.
-        group_widths: of a ResNeXt, channels a group by original stage; a block that was moved to a neighbouring stage
+        group_widths: of a ResNeXt, channels per group by original stage; a block that was moved to a neighbouring stage
             is known by its output width, which pruning leaves whole. None is a ResNet.
 
     Raises:
-        InputError: the text is no encoding, or its widths do not fit the group widths.
+        InputError: the text is not an encoding, or its widths do not fit the group widths.
     """
     stages = [_parse_stage(piece) for piece in text.split("[") if piece.strip()]
     if len(stages) != 4:

@@ -1,4 +1,4 @@
-"""What a student costs beside the base."""
+"""What a student costs compared with the base."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class CostMeter(Protocol):
     """Compares students with the base; the base compared with itself is 1."""
 
     def measure(self, student: Candidate, base: Candidate) -> RelativeCost:
-        """One student beside the base."""
+        """One student compared with the base."""
         ...
 
     def measure_all(self, candidates: Mapping[int, Candidate]) -> dict[int, RelativeCost | MeasurementFailure]:

@@ -163,7 +163,7 @@ class Detector(nn.Module):
 
     @torch.no_grad()
     def detect(self, images: Tensor) -> list[Prediction]:
-        """At most 100 objects an image, best first."""
+        """At most 100 objects per image, best first."""
         raise TypeError(f"{type(self).__name__} does not define detect")
 
     def raw(self, images: Tensor, ops: GraphOps, max_detections: int = 100) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -20,7 +20,7 @@ from optimizer.detectors.geometry import big_enough, clip_boxes, decode_boxes, l
 __all__ = ["FasterRCNN"]
 
 RATIOS = (0.5, 1.0, 2.0)
-PRE_NMS = 1000  # anchors a level that enter NMS at test time
+PRE_NMS = 1000  # anchors per level that enter NMS at test time
 RPN_NMS = 0.7
 BOX_NMS = 0.5
 MIN_SCORE = 0.05

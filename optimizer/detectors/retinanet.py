@@ -20,10 +20,10 @@ __all__ = ["RetinaNet"]
 
 RATIOS = (0.5, 1.0, 2.0)
 OCTAVES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
-PRE_NMS = 1000  # candidates a level
+PRE_NMS = 1000  # candidates per level
 BOX_NMS = 0.5
 MIN_SCORE = 0.05
-VIEWED_ANCHORS = 64  # regions an image that distillation compares
+VIEWED_ANCHORS = 64  # regions per image that distillation compares
 
 
 class RetinaNet(Detector):

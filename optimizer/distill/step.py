@@ -16,7 +16,7 @@ __all__ = ["DistillStep", "build_distillers", "check_pair", "show_canvas"]
 
 
 class DistillStep(nn.Module):
-    """One training step of a student beside a frozen teacher.
+    """One training step of a student with a frozen teacher.
 
     The regions that the student's head is trained on go through the teacher as well (Joint-DetNAS, A.2), once for all
     distillers. Parameters and state are those of the distillers (adapters): the teacher is neither trained nor saved.
@@ -31,7 +31,7 @@ class DistillStep(nn.Module):
         self.distillers = build_distillers(student, teacher.arch, config)
         self.weights = {name: config.weights[name] for name in self.distillers}
         self.canvas = teacher.arch.input_size if config.teacher_canvas == "own" else None  # None: the student's
-        self._teacher = [teacher.eval().requires_grad_(False)]  # in a list, so that it is no part of this module
+        self._teacher = [teacher.eval().requires_grad_(False)]  # in a list, so that it is not part of this module
 
     def forward(self, model: Detector, images: Tensor, truths: list[Truth]) -> dict[str, Tensor]:
         losses, regions, student = model.losses_and_regions(images, truths, with_view=True)

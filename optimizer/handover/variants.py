@@ -40,7 +40,7 @@ class Variant:
 
     @property
     def suffix(self) -> str:
-        """What its name has beside the student's: "-int8-p50"; nothing for the plain export."""
+        """What its name adds to the student's: "-int8-p50"; nothing for the plain export."""
         precision = "" if self.precision == "fp32" else f"-{self.precision}"
         return precision + ("" if self.region_proposals is None else f"-p{self.region_proposals}")
 
@@ -133,7 +133,7 @@ def choose_precisions(config: RunConfig, spec: TargetSpec) -> tuple[str, ...]:
 
 
 def list_variants(config: RunConfig, spec: TargetSpec, arch: ArchSpec) -> tuple[Variant, ...]:
-    """What is tried beside the plain export of an architecture, in order: FP32 at each count first.
+    """What is tried besides the plain export of an architecture, in order: FP32 at each count first.
 
     Counts are those below the architecture's own: more are never faster. None where operations are what is scored,
     because a variant is kept by its latency.

@@ -89,11 +89,11 @@ def write_report(path: Path, data: ReportData) -> None:
 
 
 def describe_edits(proposal: Proposal) -> str:
-    """What a student is beside its parent, in a few words."""
+    """How a student differs from its parent, in a few words."""
     if proposal.subnet is not None:
         return f"from the pool: {proposal.subnet}"
     kinds = ", ".join(action.kind for action in proposal.actions).replace("_", " ")
-    return kinds or ("fine-tuned" if proposal.finetune else "trained on")
+    return kinds or ("fine-tuned" if proposal.finetune else "trained further")
 
 
 def find_shared_flags(latencies: Sequence[LatencyFigures]) -> list[str]:

@@ -13,7 +13,7 @@ __all__ = ["adopt_base", "check_base"]
 
 
 def check_base(folder: Path, config: RunConfig, data: DataSummary | None) -> DoneTrial:
-    """Trial 0 of another run, if students of this one can be searched from it and scored beside it.
+    """Trial 0 of another run, if students of this one can be searched from it and compared with it.
 
     How it was trained (epochs, weights it started from, seed) is that run's matter.
 
@@ -40,7 +40,7 @@ def check_base(folder: Path, config: RunConfig, data: DataSummary | None) -> Don
     if data is not None and (seen is None or not data.is_same(seen)):
         raise InputError(f"the data changed since the base of {folder} was trained: was {seen}; is {data}")
     if not base.ap:
-        raise InputError(f"the base of {folder} detects nothing (AP 0), so students cannot be scored beside it")
+        raise InputError(f"the base of {folder} detects nothing (AP 0), so students cannot be compared with it")
     return base
 
 

@@ -1,4 +1,4 @@
-"""After the search: the best students of the front are trained on, each with the teacher it has (S0, D)."""
+"""After the search: the best students of the front are trained further, each with the teacher it has (S0, D)."""
 
 from __future__ import annotations
 

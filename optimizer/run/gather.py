@@ -60,9 +60,9 @@ def _list_settings(store: RunStore, config: RunConfig) -> dict[str, str]:
         "each student": f"{config.trial_train.epochs} epochs, lr {config.trial_train.lr:g}, weights "
         f"{'inherited' if search_config.inherit else 'drawn anew'}",
         "teachers": _describe_teaching(store, config),
-        "after the search": f"{search_config.finetuned} trained on for {config.finetune.epochs} epochs"
+        "after the search": f"{search_config.finetuned} trained further for {config.finetune.epochs} epochs"
         if search_config.finetuned and config.finetune is not None
-        else "nothing trained on",
+        else "nothing trained further",
         "other exports": _describe_variants(config),
         "latency protocol": f"{config.search_protocol} in the search, {config.final_protocol} for the front",
     }

@@ -2,7 +2,7 @@
 
 The definition of the papers' "H score" is in no text available to us. What is known is its name, that it takes alpha
 (0.4; 0.1 for X101) and beta (0.8), and what it prefers. `harmonic` is a reconstruction that fits all of it; the other
-three are offered beside it. The base always scores 1; every function rises with either argument.
+three alternatives are offered. The base always scores 1; every function rises with either argument.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One SQLite file a run is the truth; artefacts lie beside it under their content hash."""
+"""One SQLite file per run is the truth; artefacts lie beside it under their content hash."""
 
 from optimizer.store.artefacts import ArtefactStore
 from optimizer.store.entry import DataSummary

@@ -96,7 +96,7 @@ class RunStore:
                 tables in its database, or (to write) one that is being written.
         """
         if not (folder / DATABASE).is_file():
-            raise InputError(f"{folder} is no run: it has no {DATABASE}")
+            raise InputError(f"{folder} is not a run: it has no {DATABASE}")
         _refuse_links(folder)
         lock = take_lock(folder) if writable else None
         try:
@@ -182,7 +182,7 @@ def _connect(folder: Path, *, writable: bool) -> sqlite3.Connection:
     if version != SCHEMA_VERSION:
         raise InputError(f"{path} has schema version {version}; this release reads version {SCHEMA_VERSION}")
     if strange:
-        raise InputError(f"{path} is no run of ours: its database holds {', '.join(strange)}; do not use it")
+        raise InputError(f"{path} is not a run of ours: its database holds {', '.join(strange)}; do not use it")
     if not healthy:
         raise InputError(f"{path} is damaged: SQLite's own check fails")
     return connection

@@ -44,7 +44,7 @@ create table events (id integer primary key, time text not null default current_
 
 
 def list_strange_objects(connection: sqlite3.Connection) -> list[str]:
-    """What a database holds beside our tables, or in their place: a view or a trigger would run as we read or write."""
+    """What a database holds besides or in place of our tables: a view or a trigger would run as we read or write."""
     ours = {_normalise(statement): statement for statement in TABLES.split(";\n") if statement.strip()}
     strange = []
     for kind, name, statement in connection.execute("select type, name, sql from sqlite_master"):

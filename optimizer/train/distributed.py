@@ -76,7 +76,7 @@ def joined_world(device_type: str | None = None) -> Iterator[World]:
         found = torch.cuda.device_count()
         if local_rank >= found:
             raise InputError(
-                f"LOCAL_RANK is {local_rank}, but this machine shows {found} GPUs: start one process a GPU "
+                f"LOCAL_RANK is {local_rank}, but this machine shows {found} GPUs: start one process per GPU "
                 f"(torchrun --nproc-per-node={max(found, 1)})"
             )
         torch.cuda.set_device(local_rank)
@@ -104,7 +104,7 @@ def wrap_for_world(model: nn.Module, step: LossStep) -> Callable[[Tensor, list[T
     Weights and buffers of `model` and, if it is a module, of `step` become rank 0's. Before every step the buffers
     become rank 0's again, as DistributedDataParallel does unless told otherwise: BatchNorm statistics that are not
     synchronised (on the CPU) differ between ranks, and so may a step's own buffers; a checkpoint holds rank 0's, so
-    that going on from it is exact. It costs one small message a step.
+    that going on from it is exact. It costs one small message per step.
 
     Parameters that a step does not use may differ from step to step, and on the CPU from rank to rank. On GPUs each
     rank must pass the same BatchNorms in the same order, or they wait for each other for ever: a step that chooses

@@ -31,7 +31,7 @@ class Layer:
         shape: of the convolution's weight: (out, in / groups, kernel, kernel).
         writes: which of the block's widths are its outputs.
         reads: whose outputs it reads, by the number of their width; None is what comes into the block.
-        group_width: channels a group of a grouped convolution, which may be down to one group; 0 is an ordinary one.
+        group_width: channels per group of a grouped convolution, which may be down to one group; 0 is an ordinary one.
     """
 
     conv: str

@@ -25,7 +25,7 @@ class BlockSpec(Block):
         widths: output channels of each convolution in order: two numbers are a basic block (3x3, 3x3), three a
             bottleneck (1x1, 3x3, 1x1). The last is the block's output width.
         stride: of the whole block; sits on the first 3x3 convolution ("pytorch style").
-        group_width: channels a group of the bottleneck's 3x3 convolution; 0 is an ordinary convolution.
+        group_width: channels per group of the bottleneck's 3x3 convolution; 0 is an ordinary convolution.
         projection: whether the shortcut is a 1x1 convolution with BatchNorm; otherwise it is the identity.
     """
 

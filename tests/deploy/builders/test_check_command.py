@@ -87,7 +87,7 @@ def test_bad_input_is_exit_2_and_one_line(deploy: Command, exported: Path, tmp_p
         (tmp_path / "text.onnx", "is not an ONNX model"),
         (tmp_path / "cut.onnx", "cut short"),
         (tmp_path / "empty.onnx", "is empty"),
-        (tmp_path, "is no bundle"),
+        (tmp_path, "is not a bundle"),
     ):
         code, out, err = deploy("check", path)
         assert (code, out) == (2, "") and words in err and err.startswith("deploy: ") and err.count("\n") == 1

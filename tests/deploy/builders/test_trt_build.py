@@ -92,7 +92,7 @@ def test_an_engine_of_another_precision_is_refused_without_a_second_try(
     pretend_tensorrt: Pretend, folder: Path, write_graph: Callable[..., Path], asked: str
 ) -> None:
     pretend_tensorrt("11.4.0", type="Float")
-    with pytest.raises(EngineError, match=f"not of the precision of its graph: no layer is {asked}"):
+    with pytest.raises(EngineError, match=f"does not have the precision of its graph: no layer is {asked}"):
         build(write_graph(asked), folder, "11.4.0")
     assert not list(folder.glob("*/model.plan"))
     assert (folder / "build.log").read_text().count("level ") == 1

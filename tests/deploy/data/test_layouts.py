@@ -167,7 +167,7 @@ def test_a_file_may_be_named_instead_of_its_folder(tmp_path: Path, draw: Callabl
 
 def test_a_file_of_another_kind_is_an_input_error(tmp_path: Path) -> None:
     write(tmp_path / "a.csv", "")
-    with pytest.raises(InputError, match=r"a\.csv is no data set"):
+    with pytest.raises(InputError, match=r"a\.csv is not a data set"):
         read_dataset(tmp_path / "a.csv")
 
 

@@ -197,7 +197,7 @@ def test_an_input_of_free_size_is_refused(pretend_tensorrt: Pretend, model: Path
     free = onnx.load(model)
     free.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"
     onnx.save(free, model)
-    with pytest.raises(InputError, match=r"free size, \[-1, 3, 8, 8\]"):
+    with pytest.raises(InputError, match=r"dynamic shape, \[-1, 3, 8, 8\]"):
         open_plan_of(model)
 
 

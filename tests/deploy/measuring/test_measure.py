@@ -262,7 +262,7 @@ def test_energy_that_cannot_be_read_is_absent_and_said(tiny_model: Path, monkeyp
     record = do_job(job({"a": ModelSource(tiny_model)}))["a"]
     assert isinstance(record, LatencyRecord) and record.energy is None and record.to_json()["energy"] is None
     lines = describe_surroundings(record)
-    assert "energy a frame not readable here" in lines
+    assert "energy per frame not readable here" in lines
     assert lines[0] == "temperature not readable here; CPU clock not readable here; GPU clock not readable here"
 
 

@@ -63,7 +63,7 @@ def spoil(change: Callable[[dict[str, Any]], object], record: dict[str, Any]) ->
         (lambda r: r["windows_ms"][0].__setitem__(0, None), "not a latency record"),
         (lambda r: r.update(windows_ms=[]), "not a latency record"),
         (lambda r: r["windows_ms"].__setitem__(0, []), "not a latency record"),
-        (lambda r: r["windows_ms"].__setitem__(0, [1.0]), "1 samples a window, and quick takes 2"),
+        (lambda r: r["windows_ms"].__setitem__(0, [1.0]), "1 samples per window, and quick takes 2"),
         (lambda r: r.pop("windows_ms"), "not a latency record"),
         (lambda r: r.update(canaries=[]), "0 canaries, and quick takes 1"),
         (lambda r: r["canaries"][0].update(before_ms=0), "positive and finite"),

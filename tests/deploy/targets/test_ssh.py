@@ -218,7 +218,7 @@ echo '{"ok": true, "result": "stored"}'; read request"""
 @pytest.mark.parametrize(
     ("script", "words"),
     [
-        ("echo rubbish", "connecting failed: an answer that is no JSON"),
+        ("echo rubbish", "connecting failed: an answer that is not JSON"),
         ("echo '[1]'", "connecting failed: an answer that makes no sense"),
         ("""echo '{"ok": true, "result": {"missing": ["../etc"], "lacks": []}}'""", "starting failed: an answer that"),
         ("""read request; echo "$request" | $PYTHON -c 'import json; files = list(json.loads(input())["files"])
@@ -226,7 +226,7 @@ print(json.dumps({"ok": True, "result": {"missing": files * 50, "lacks": []}}))'
         ("""yes '{"note": "flood"}'""", "connecting failed: 10000 notes and no answer"),
         ("""printf '\\033]0;title\\007\\033[2J' >&2; exit 3""", r"ended with 3: \]0;title\[2J$"),
         ("exit 3", "connecting failed: the connection ended with 3"),
-        (f"{HAVE_ALL}; echo rubbish", "measuring failed: an answer that is no JSON"),
+        (f"{HAVE_ALL}; echo rubbish", "measuring failed: an answer that is not JSON"),
         (f"{HAVE_ALL}; tr '\\0' a </dev/zero", "measuring failed: an answer of more than 1 MiB"),
         (f"""{HAVE_ALL}; echo '{{"ok": true, "result": {{"b": 1}}}}'""", "it answered for other models"),
         (f"""{HAVE_ALL}; echo '{{"ok": true, "result": {{"a": NaN}}}}'""", "measuring failed: not a latency record"),

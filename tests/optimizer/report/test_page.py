@@ -158,7 +158,7 @@ def test_a_run_that_counts_operations_says_that_nothing_was_measured(tmp_path: P
     text = str(Text(page(tmp_path, make_data(trials))))
     assert (
         "Nothing was measured" in text
-        and "its MACs beside the base" in text
+        and "its MACs compared with the base" in text
         and "its latency" not in text
         and "latency, ms" not in text
     )

@@ -94,7 +94,7 @@ def test_data_that_changed_under_the_same_name_are_refused(other: Path, data: Da
 
 def test_a_base_that_detects_nothing_is_refused(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "other", replace(BASE, ap=0.0))
-    with pytest.raises(InputError, match=r"detects nothing \(AP 0\), so students cannot be scored beside it"):
+    with pytest.raises(InputError, match=r"detects nothing \(AP 0\), so students cannot be compared with it"):
         check_base(folder, CONFIG, DATA)
 
 
@@ -107,7 +107,7 @@ def test_a_base_that_is_not_trained_yet_is_refused(tmp_path: Path, trial: Trial 
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is no run"):
+    with pytest.raises(InputError, match="is not a run"):
         check_base(tmp_path, CONFIG, DATA)
 
 

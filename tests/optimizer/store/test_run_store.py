@@ -160,7 +160,7 @@ def test_a_start_that_was_killed_can_be_repeated(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is no run"):
+    with pytest.raises(InputError, match="is not a run"):
         RunStore.open(tmp_path / "absent")
 
 
@@ -249,7 +249,7 @@ def test_a_database_with_anything_but_our_tables_is_refused(run: Path, statement
     """A view in place of a table never ends, a trigger deletes: neither is looked at."""
     with sqlite3.connect(run / "run.db") as database:
         database.executescript(statement)
-    with pytest.raises(InputError, match=r"no run of ours: its database holds"):
+    with pytest.raises(InputError, match=r"not a run of ours: its database holds"):
         RunStore.open(run, writable=writable)
     if writable:
         take_lock(run).close()  # it is free again
