@@ -98,7 +98,7 @@ class RunConfig(_Value):
             where there are some that fit, else of ImageNet, else none; a file; None starts from random weights.
         base_run: folder of a run whose trained base this one takes over instead of training its own.
         input_size: canvas (width, height) of the base.
-        budget_s: wall-clock seconds for the whole run, over all resumes; None is no limit.
+        budget_s: wall-clock seconds for the whole run, over all resumes; None means no limit.
         pool: the teacher pool that distillation and the method "etp" draw from, trained where it is not found.
         teacher_pool: folder of teacher pools, or one pool; None is the folder ``teachers`` beside the run's.
         distill: what a teacher teaches.

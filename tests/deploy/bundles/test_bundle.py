@@ -132,7 +132,7 @@ def test_extra_files_travel_and_are_hashed(tmp_path: Path, tiny_model: Path, man
 def test_a_folder_of_someone_elses_is_left_alone(tmp_path: Path, tiny_model: Path, manifest: BundleManifest) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "precious.txt").write_text("mine")
-    with pytest.raises(InputError, match="no bundle"):
+    with pytest.raises(InputError, match="not a bundle"):
         write_bundle(tmp_path / "out", tiny_model, manifest)
     assert (tmp_path / "out" / "precious.txt").read_text() == "mine"
 
