@@ -30,6 +30,18 @@ ANSWERS: dict[str, dict[str, np.ndarray]] = {
         "labels": np.array([2, 0, 1, 1, 0], np.int64),
     },
     "yolox": {"output": RNG.uniform(0, 1, (1, 42, 5 + CLASSES)).astype(np.float32)},
+    "yolov5": {"output0": RNG.uniform(0, 1, (1, 3 * 42, 5 + CLASSES)).astype(np.float32)},
+    "yolov8": {"output0": RNG.uniform(0, 1, (1, 4 + CLASSES, 42)).astype(np.float32)},
+    "end2end": {"output0": np.array([[[1, 2, 20, 30, 0.9, 2], [3, 4, 9, 8, 0.5, 0], [0, 0, 0, 0, 0, 0]]], np.float32)},
+    "detr": {
+        "pred_logits": RNG.normal(0, 2, (1, 5, CLASSES)).astype(np.float32),
+        "pred_boxes": RNG.uniform(0.2, 0.4, (1, 5, 4)).astype(np.float32),
+    },
+    "ranked": {
+        "boxes": RNG.uniform(0, 30, (1, 5, 4)).astype(np.float32),
+        "scores": np.array([[0.2, 0.9, 0.01, 0.5, 0.0]], np.float32),
+        "labels": np.array([[2, 0, 1, 1, 0]], np.int64),
+    },
 }
 
 
@@ -87,8 +99,12 @@ def test_its_models_pass_and_the_classes_are_counted_if_they_show(head: Head, an
     assert head.count_classes(specs(answer), SIZE) in (CLASSES, None)
 
 
+# A grid of yolox's is also one of yolov8's with its axes swapped, of one class more: nothing in its shape tells them apart.
+LOOK_ALIKE = {"yolov8": {"yolox"}}
+
+
 def test_models_of_other_heads_are_refused_in_one_line(head: Head, name: str) -> None:
-    for other in sorted(set(HEADS) - {name}):
+    for other in sorted(set(HEADS) - {name} - LOOK_ALIKE.get(name, set())):
         with pytest.raises(InputError) as caught:
             head.count_classes(specs(ANSWERS[other]), SIZE)
         assert "\n" not in str(caught.value) and next(iter(ANSWERS[other])) in str(caught.value)

@@ -28,7 +28,7 @@ from deploy.engines.base import Engine, Int8Style, TensorSpec, check_model_file,
 
 
 class ToyEngine(Engine):
-    package = "onnx"
+    packages = ("onnx",)
     install = "python3 -m pip install onnx"
     precisions = ("fp32", "int8")
     int8 = Int8Style(unsigned=True, biases=False, rest="fp32")

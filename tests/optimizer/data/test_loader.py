@@ -101,7 +101,7 @@ def test_of_several_canvases_a_batch_is_that_of_the_one_drawn_alone(shapes: Data
 def test_the_draw_of_a_canvas_depends_on_seed_epoch_and_step_alone(shapes: Dataset) -> None:
     epochs = [sizes(mixed(shapes).epoch(number)) for number in range(4)]
     torch.manual_seed(8)
-    for changes in ({"augment": "strong"}, {"workers": 2}, {"rank": 1, "world": 2}):
+    for changes in ({"augment": "strong"}, {"workers": 2}, {"share": (1, 2)}):
         assert [sizes(mixed(shapes, **changes).epoch(number)) for number in range(4)] == epochs  # type: ignore[arg-type]
     assert [sizes(mixed(shapes.first(8)).epoch(number)) for number in range(4)] == [epoch[:4] for epoch in epochs]
     assert len({tuple(epoch) for epoch in epochs}) == 4, "each epoch draws anew"
