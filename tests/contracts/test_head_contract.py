@@ -99,7 +99,7 @@ def test_its_models_pass_and_the_classes_are_counted_if_they_show(head: Head, an
     assert head.count_classes(specs(answer), SIZE) in (CLASSES, None)
 
 
-# A grid of yolox's is also one of yolov8's with its axes swapped, of one class more: nothing in its shape tells them apart.
+# A grid of yolox's is also one of yolov8's with its axes swapped and one class more: no shape tells them apart.
 LOOK_ALIKE = {"yolov8": {"yolox"}}
 
 
