@@ -261,7 +261,7 @@ def test_what_a_connection_started_here_ends_with_it(board: Board) -> None:
 
 def test_a_full_disk_is_one_clear_error_and_leaves_nothing(board: Board, tiny_bundle: Bundle) -> None:
     board.cache.mkdir()
-    disk = f"mount -t tmpfs -o size=64k none {board.cache}"
+    disk = f"mount -t tmpfs -o size=64k,mode=700 none {board.cache}"
     if subprocess.run(["unshare", "-rm", "sh", "-c", disk], capture_output=True, check=False).returncode:
         pytest.skip("needs a disk of its own: unshare and mount are refused here")
     full = board.replace_python(f"""exec unshare -rm sh -c '{disk}; exec "$0" "$@"' $PYTHON "$@" """)
