@@ -37,8 +37,8 @@ class SmallRun:
 def small_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallRun]:
     folder = tmp_path_factory.mktemp("small")
     config = smoke().changed(
-        {"search.cost": "macs", "search.teacher": "none", "data": write_shapes(
-            folder / "shapes", train=4, val=4, size=(96, 96), seed=0)}
+        {"search.cost": "macs", "search.teacher": "none", "trial_train.checkpoint_every_s": 0.0,
+         "data": write_shapes(folder / "shapes", train=4, val=4, size=(96, 96), seed=0)}
     )  # fmt: skip
     assert config.data is not None
     splits = (read_dataset(config.data, "train"), read_dataset(config.data, "val"))
