@@ -17,7 +17,7 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)            ## search a small detector on generated images (at most 10 minutes on 2 cores)
 	$(BIN)/optimize --base r18 --target cpu --out runs/demo-$$(date +%Y%m%d-%H%M%S)
 
-test: $(STAMP)            ## the default tests (under 10 minutes on 2 idle cores)
+test: $(STAMP)            ## the default tests (about 20 minutes on 2 cores)
 	$(BIN)/python -m pytest
 
 test-slow: $(STAMP)       ## what takes minutes: one training in several processes, whole runs of every base

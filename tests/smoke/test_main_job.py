@@ -11,13 +11,15 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.timeout(900)  # a whole run, on a machine that may be busy
+
 KEYS = {"arch", "input_size", "precision", "ap", "ap50", "macs", "flops_mmdet", "params", "latency_ms", "score"}
 
 
 def call(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     code = f"from {module} import main; main()"
     return subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=280, check=False
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=840, check=False
     )
 
 
@@ -97,7 +99,7 @@ def test_a_bundle_detects_on_its_own(finished: tuple[Path, str], tmp_path: Path)
     image = next((run / "data" / "val").iterdir())
     bundle = run / "bundles" / "base"
     command = [sys.executable, "-I", "detect.pyz", "run", ".", str(image), "--json", "--score", "0.01"]
-    result = subprocess.run(command, cwd=bundle, capture_output=True, text=True, timeout=60, check=False)
+    result = subprocess.run(command, cwd=bundle, capture_output=True, text=True, timeout=180, check=False)
     assert result.returncode == 0, result.stderr
     line = json.loads(result.stdout)
     assert line["source"] == str(image) and (line["width"], line["height"]) == (96, 96)
