@@ -1,4 +1,4 @@
-"""`deploy ...`: the command line. It parses; `deploy.cli.commands` does the work. argparse, because boards have it."""
+"""`deploy ...`: the command line. It parses, `commands` and `graphs` do the work. argparse, because boards have it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from deploy.builders.offline import GPUS
 from deploy.builders.plans import EFFORTS
 from deploy.builders.precision import CONVERSIONS
 from deploy.builders.releases import RELEASES, RTX
-from deploy.cli import commands
+from deploy.cli import commands, graphs
 from deploy.cli.terminal import escape_what_cannot_be_printed, show_progress
 from deploy.engines import ENGINES
 from deploy.errors import DeployError
@@ -254,7 +254,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_measuring(both)
 
     check = _add_command(
-        known, "check", commands.check_compatibility, "what each TensorRT release would refuse in a model, offline"
+        known, "check", graphs.check_compatibility, "what each TensorRT release would refuse in a model, offline"
     )
     check.add_argument("model", metavar="BUNDLE|MODEL.onnx", help="what to check")
     releases = ", ".join((*VERSIONS, RTX.version))
@@ -266,7 +266,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_json(check, "print JSON")
     check.epilog, check.formatter_class = CHECK_HELP, argparse.RawDescriptionHelpFormatter
 
-    build = _add_command(known, "build", commands.build_plan, "build the TensorRT plan of a model for this machine")
+    build = _add_command(known, "build", graphs.build_plan, "build the TensorRT plan of a model for this machine")
     build.add_argument("model", metavar="BUNDLE|MODEL.onnx", help="what to build")
     which = build.add_mutually_exclusive_group()
     which.add_argument("--engine", choices=list(ENGINES), default="trt", help="engine to build for (default: trt)")

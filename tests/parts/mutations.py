@@ -97,5 +97,5 @@ def try_reading(folder: Path) -> bool:
         assert "\n" not in str(error).strip(), f"an error of several lines: {error}"
         return False
     for record in dataset.records:
-        assert str(record.path.resolve()).startswith(str(folder.resolve())), f"{record.path} is outside"
+        assert record.path.resolve().is_relative_to(folder.resolve()), f"{record.path} is outside"
     return True
