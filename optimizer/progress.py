@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from deploy.foreign import make_printable
-from optimizer.search.base import DoneTrial, FailedTrial
+from optimizer.search.base import DoneTrial, FailedTrial, ScreenedTrial
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -89,7 +89,7 @@ class RunProgress:
             self.say(f"  {self._text}: {text}")
             self._last_line = now
 
-    def trial_done(self, trial: DoneTrial | FailedTrial, total: int) -> None:
+    def trial_done(self, trial: DoneTrial | FailedTrial | ScreenedTrial, total: int) -> None:
         if self._run is not None:
             self._bars.update(self._run, completed=trial.number)
         self.say(describe_trial(trial, total))
@@ -120,7 +120,7 @@ def _lay_out_bars(console: Console) -> Progress:
     )
 
 
-def describe_trial(trial: DoneTrial | FailedTrial, total: int) -> str:
+def describe_trial(trial: DoneTrial | FailedTrial | ScreenedTrial, total: int) -> str:
     """A finished trial on one line of at most 80 columns or so."""
     name = "base" if trial.number == 0 else f"trial {trial.number}/{total}"
     what = ", ".join(action.kind for action in trial.proposal.actions) or ("train" if trial.number == 0 else "train on")
@@ -130,6 +130,9 @@ def describe_trial(trial: DoneTrial | FailedTrial, total: int) -> str:
         what = "from the pool"
     if isinstance(trial, FailedTrial):
         return f"{name:<12} {what:<22} failed: {trial.error}"
+    if isinstance(trial, ScreenedTrial):
+        kinds = ", ".join(dict.fromkeys(action.kind for action in trial.proposal.actions))
+        return f"{'screened':<12} {kinds[:40]:<40} AP {trial.ap:.3f} {trial.counts.macs / 1e9:6.2f} GMAC"
     cost = f"{trial.figures.median_ms:7.1f} ms" if trial.figures else f"{trial.counts.macs / 1e9:6.2f} GMAC"
     return (
         f"{name:<12} {what:<22} AP {trial.ap:.3f} {cost} x{trial.cost_ratio:.2f} "

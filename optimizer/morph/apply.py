@@ -28,18 +28,29 @@ class Morphed:
     edits: tuple[Edit, ...]
 
 
-def morph(weights: Mapping[str, Tensor], arch: ArchSpec, actions: Sequence[Action]) -> Morphed:
+def morph(
+    weights: Mapping[str, Tensor],
+    arch: ArchSpec,
+    actions: Sequence[Action],
+    ranked_by: Mapping[str, Tensor] | None = None,
+) -> Morphed:
     """The detector after these actions in order, importance measured anew before each.
+
+    Args:
+        ranked_by: what importance is read off instead of the weights themselves, a tensor like each of theirs under
+            its name: `measure_saliency`'s, or the weights of the network that the order of channels was settled with.
 
     Raises:
         IllegalAction: an architecture on the way does not admit its action.
     """
     student = Morphed({name: tensor.detach().clone() for name, tensor in weights.items()}, arch, ())
     for action in actions:
-        edit = action.apply(student.arch, measure_importance(student.weights, student.arch))
+        ranks = student.weights if ranked_by is None else ranked_by
+        edit = action.apply(student.arch, measure_importance(ranks, student.arch))
         if action.prunes:
             _assert_cheaper(edit)
-        student = Morphed(inherit(student.weights, edit), edit.child, (*student.edits, edit))
+        student = Morphed(inherit(student.weights, edit, ranked_by), edit.child, (*student.edits, edit))
+        ranked_by = None if ranked_by is None else inherit(ranked_by, edit)
     return student
 
 

@@ -24,7 +24,7 @@ __all__ = ["inherit"]
 Weights = Mapping[str, Tensor]
 
 
-def inherit(weights: Weights, edit: Edit) -> dict[str, Tensor]:
+def inherit(weights: Weights, edit: Edit, ranked_by: Weights | None = None) -> dict[str, Tensor]:
     """The child's state dict; it shares no memory with the parent's, which is left alone.
 
     Of a narrowed convolution the channels with the greatest BatchNorm scale stay, and everything that reads it follows;
@@ -33,10 +33,18 @@ def inherit(weights: Weights, edit: Edit) -> dict[str, Tensor]:
     and heads follow last, by `narrow_neck_and_heads`.
 
     Args:
-        weights: the parent's state dict, with torchvision's names.
+        weights: the parent's state dict, with torchvision's names; gradients flow through to it.
+        ranked_by: what channels are chosen by, a tensor like each of the weights; None is the weights themselves.
     """
     _assert_only_narrower_outside_body(edit)
-    kept = _choose_channels(weights, edit)
+    kept = _choose_channels(weights if ranked_by is None else ranked_by, edit)
+    child = _inherit_body(weights, edit, kept)
+    ranks = child if ranked_by is None else _inherit_body(ranked_by, edit, kept)
+    return narrow_neck_and_heads(child, edit.child, ranks)
+
+
+def _inherit_body(weights: Weights, edit: Edit, kept: Mapping[Site, Tensor]) -> dict[str, Tensor]:
+    """Body and laterals of the child; neck and heads as they were."""
     parent, body = edit.parent.body, edit.child.body
     remade = tuple(f"{name_block(parent, (stage, index))}." for stage, index, _ in parent.blocks())
     remade += tuple(f"{name}." for name in name_laterals(edit.parent).values())
@@ -60,7 +68,7 @@ def inherit(weights: Weights, edit: Edit) -> dict[str, Tensor]:
             width = block.out_width
         assert tap is not None, "a child starts with a block of its parent's"
         child |= inherit_lateral(weights, edit.parent, stage, tap, stream)
-    return narrow_neck_and_heads(child, edit.child)
+    return child
 
 
 def _assert_only_narrower_outside_body(edit: Edit) -> None:
@@ -74,11 +82,11 @@ def _assert_only_narrower_outside_body(edit: Edit) -> None:
     )
 
 
-def _choose_channels(weights: Weights, edit: Edit) -> dict[Site, Tensor]:
+def _choose_channels(ranks: Weights, edit: Edit) -> dict[Site, Tensor]:
     """Output channels that stay, for every convolution of the parent that the child narrows."""
     places = {source: place for place, source in _list_sources(edit)}
-    scores = measure_channels(weights, edit.parent)
-    device = next(iter(weights.values())).device
+    scores = measure_channels(ranks, edit.parent)
+    device = next(iter(ranks.values())).device
     kept: dict[Site, Tensor] = {}
     for group in edit.parent.body.channel_groups():
         survivors = [(*places[stage, index], conv) for stage, index, conv in group.sites if (stage, index) in places]

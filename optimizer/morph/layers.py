@@ -21,11 +21,10 @@ def name_block(body: AnyBody, position: Position) -> str:
 
 
 def take_channels(tensor: Tensor, rows: Channels = None, columns: Channels = None) -> Tensor:
-    """A copy with these entries of the first dimension and of the second."""
-    taken = tensor.detach()
+    """A copy with these entries of the first dimension and of the second; gradients flow through it."""
     if rows is None and columns is None:
-        return taken.clone()
-    taken = taken if rows is None else taken.index_select(0, rows)
+        return tensor.clone()
+    taken = tensor if rows is None else tensor.index_select(0, rows)
     return taken if columns is None else taken.index_select(1, columns)
 
 

@@ -26,7 +26,9 @@ def list_channel_sets(arch: ArchSpec) -> list[ChannelSet]:
     return [*neck, *arch.head.channel_sets(width)]
 
 
-def narrow_neck_and_heads(weights: Mapping[str, Tensor], child: ArchSpec) -> dict[str, Tensor]:
+def narrow_neck_and_heads(
+    weights: Mapping[str, Tensor], child: ArchSpec, ranked_by: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
     """These weights with neck and heads as wide as `child`'s; what is as wide already is the same tensor as before.
 
     The greatest channels of each set stay, in their order. Where several layers write a set, each one's norms are
@@ -34,10 +36,11 @@ def narrow_neck_and_heads(weights: Mapping[str, Tensor], child: ArchSpec) -> dic
 
     Args:
         weights: a state dict with the child's body and the parent's neck and heads; it is left alone.
+        ranked_by: tensors like these weights, or the weights themselves, whose norms decide.
     """
     narrowed = dict(weights)
     for channels in list_channel_sets(child):
-        scores = _score_channels(weights, channels.writers)
+        scores = _score_channels(ranked_by, channels.writers)
         if len(scores) == channels.width:
             continue
         kept = torch.tensor(kept_channels(scores.tolist(), channels.width), device=scores.device)

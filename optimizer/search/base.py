@@ -15,8 +15,8 @@ from optimizer.errors import DetoptError
 from optimizer.search.latency import LatencyFigures
 
 __all__ = [
-    "DoneTrial", "FailedTrial", "History", "PendingTrial", "Proposal", "SearchStrategy", "SpaceExhausted", "Trial",
-    "TrialFailed", "TrialFiles", "Work", "get_done", "list_done",
+    "DoneTrial", "FailedTrial", "History", "PendingTrial", "Proposal", "ScreenedTrial", "SearchStrategy",
+    "SpaceExhausted", "Trial", "TrialFailed", "TrialFiles", "Work", "get_done", "list_done", "list_screened",
 ]  # fmt: skip
 
 
@@ -40,6 +40,8 @@ class Proposal:
         teacher: subnet of the teacher pool that teaches; None is training without a teacher.
         subnet: of the teacher pool, which the student is, instead of a child of a parent.
         finetune: whether the training is the longer one at the end of a run.
+        epochs: of this training; None leaves it to the recipe, and 0 only screens the student (`ScreenedTrial`).
+        aim: latency that the actions were chosen for, as a share of the base's; None where none was.
     """
 
     parent: int | None
@@ -48,6 +50,13 @@ class Proposal:
     teacher: Subnet | None = None
     subnet: Subnet | None = None
     finetune: bool = False
+    epochs: int | None = None
+    aim: float | None = None
+
+    @property
+    def screens(self) -> bool:
+        """Whether the student is only looked at, with the weights it inherits."""
+        return self.epochs == 0
 
 
 @dataclass(frozen=True)
@@ -67,6 +76,25 @@ class FailedTrial:
     number: int
     proposal: Proposal
     error: str
+
+
+@dataclass(frozen=True)
+class ScreenedTrial:
+    """A student that was looked at without training: inherited weights, BatchNorm measured anew, nothing kept.
+
+    Attributes:
+        ap, ap50: COCO average precision by PyTorch, 0..1, on the training images that are kept out of training.
+        seconds: that it took.
+    """
+
+    status: ClassVar[Literal["screened"]] = "screened"
+    number: int
+    proposal: Proposal
+    arch: ArchSpec
+    ap: float
+    ap50: float
+    counts: Cost
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -137,13 +165,18 @@ class DoneTrial:
         return LatencyFigures.from_record(self.latency) if self.latency is not None else None
 
 
-Trial: TypeAlias = PendingTrial | FailedTrial | DoneTrial
+Trial: TypeAlias = PendingTrial | FailedTrial | ScreenedTrial | DoneTrial
 History: TypeAlias = Sequence[Trial]
 
 
 def list_done(history: History) -> list[DoneTrial]:
-    """The trials that have figures."""
+    """The trials that were trained and measured."""
     return [trial for trial in history if isinstance(trial, DoneTrial)]
+
+
+def list_screened(history: History) -> list[ScreenedTrial]:
+    """The trials that were looked at without training."""
+    return [trial for trial in history if isinstance(trial, ScreenedTrial)]
 
 
 def get_done(history: History, number: int) -> DoneTrial:

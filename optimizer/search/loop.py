@@ -14,6 +14,7 @@ from optimizer.search.base import (
     History,
     PendingTrial,
     Proposal,
+    ScreenedTrial,
     SearchStrategy,
     SpaceExhausted,
     Trial,
@@ -24,7 +25,7 @@ from optimizer.seeds import derive_seed
 __all__ = ["search", "try_proposal"]
 
 MAX_FAILURES_IN_A_ROW = 5
-Evaluate: TypeAlias = Callable[[int, Proposal], DoneTrial]
+Evaluate: TypeAlias = Callable[[int, Proposal], DoneTrial | ScreenedTrial]
 
 
 def search(
@@ -37,9 +38,9 @@ def search(
     trials: int,
     keep_going: Callable[[], bool],
 ) -> str:
-    """Run until trial number `trials` is recorded; returns why it stopped, in words.
+    """Run until as many students are recorded as `trials` says; returns why it stopped, in words.
 
-    Trial 0, the base, is done before this is called.
+    Trial 0, the base, is done before this is called. Students that are only screened do not count.
 
     Raises:
         RunFailed: five trials in a row could not be evaluated.
@@ -48,10 +49,11 @@ def search(
         past = history()
         finished = [trial for trial in past if not isinstance(trial, PendingTrial)]
         number = len(finished)
-        if number > trials:
+        students = sum(not isinstance(trial, ScreenedTrial) for trial in finished[1:])
+        if students >= trials:
             return f"all {trials} trials are done"
         if not keep_going():
-            return f"the time is used up after {number - 1} of {trials} trials"
+            return f"the time is used up after {students} of {trials} trials"
         pending = [trial for trial in past if isinstance(trial, PendingTrial)]
         if pending:
             proposal = pending[0].proposal
@@ -59,7 +61,7 @@ def search(
             try:
                 proposal = strategy.ask(finished, Random(derive_seed(seed, "trial", number)))
             except SpaceExhausted as error:
-                return f"{error} (after {number - 1} of {trials} trials)"
+                return f"{error} (after {students} of {trials} trials)"
         trial = try_proposal(number, proposal, evaluate, record)
         if isinstance(trial, FailedTrial) and _count_last_failures([*finished, trial]) >= MAX_FAILURES_IN_A_ROW:
             raise RunFailed(f"{MAX_FAILURES_IN_A_ROW} trials in a row failed; the last one: {trial.error}")

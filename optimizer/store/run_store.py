@@ -18,7 +18,15 @@ from optimizer.search.base import Trial
 from optimizer.store.artefacts import ArtefactStore
 from optimizer.store.entry import DataSummary, Entry
 from optimizer.store.lock import take_lock
-from optimizer.store.schema import COLUMNS, SCHEMA_VERSION, TABLES, list_strange_objects, row_from_trial, trial_from_row
+from optimizer.store.schema import (
+    COLUMNS,
+    READABLE_VERSIONS,
+    SCHEMA_VERSION,
+    TABLES,
+    list_strange_objects,
+    row_from_trial,
+    trial_from_row,
+)
 
 __all__ = ["DATABASE", "RunStore"]
 
@@ -170,7 +178,7 @@ def _connect(folder: Path, *, writable: bool) -> sqlite3.Connection:
         connection.row_factory = sqlite3.Row
         connection.execute("pragma trusted_schema = off")
         version = connection.execute("pragma user_version").fetchone()[0]
-        strange = list_strange_objects(connection) if version == SCHEMA_VERSION else []
+        strange = list_strange_objects(connection, version) if version in READABLE_VERSIONS else []
         healthy = bool(strange) or connection.execute("pragma quick_check").fetchone()[0] == "ok"
         if writable:
             connection.execute("pragma journal_mode = wal")
@@ -179,8 +187,9 @@ def _connect(folder: Path, *, writable: bool) -> sqlite3.Connection:
         raise InputError(f"{path} cannot be opened: {_advise(error)}") from error
     except sqlite3.DatabaseError as error:
         raise InputError(f"{path} is damaged or no database ({error})") from error
-    if version != SCHEMA_VERSION:
-        raise InputError(f"{path} has schema version {version}; this release reads version {SCHEMA_VERSION}")
+    if version not in READABLE_VERSIONS:
+        readable = " and ".join(map(str, READABLE_VERSIONS))
+        raise InputError(f"{path} has schema version {version}; this release reads versions {readable}")
     if strange:
         raise InputError(f"{path} is not a run of ours: its database holds {', '.join(strange)}; do not use it")
     if not healthy:

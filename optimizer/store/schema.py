@@ -12,11 +12,24 @@ from optimizer.arch.actions import action_from_json
 from optimizer.arch.macs import Cost
 from optimizer.arch.spec import ArchSpec
 from optimizer.arch.subnets import subnet_from_json
-from optimizer.search.base import DoneTrial, FailedTrial, PendingTrial, Proposal, Trial, TrialFiles, Work
+from optimizer.search.base import (
+    DoneTrial,
+    FailedTrial,
+    PendingTrial,
+    Proposal,
+    ScreenedTrial,
+    Trial,
+    TrialFiles,
+    Work,
+)
 
-__all__ = ["COLUMNS", "SCHEMA_VERSION", "TABLES", "list_strange_objects", "row_from_trial", "trial_from_row"]
+__all__ = [
+    "COLUMNS", "READABLE_VERSIONS", "SCHEMA_VERSION", "TABLES", "list_strange_objects", "row_from_trial",
+    "trial_from_row",
+]  # fmt: skip
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+READABLE_VERSIONS = (1, 2)  # a run of version 1 goes on in its own tables: no method of its time screens students
 COLUMNS = (
     "number", "proposal", "status", "arch", "ap", "ap50", "macs", "flops_mmdet", "params", "cost_ratio", "score",
     "latency", "weights", "model", "epochs_total", "seconds", "curve", "error", "details",
@@ -26,7 +39,7 @@ create table meta (key text primary key, value text not null);
 create table trials (
     number integer primary key,
     proposal text not null,
-    status text not null check (status in ('pending', 'done', 'failed')),
+    status text not null check (status in ('pending', 'done', 'failed', 'screened')),
     arch text,
     ap real, ap50 real,
     macs integer, flops_mmdet integer, params integer,
@@ -41,11 +54,13 @@ create table trials (
 );
 create table events (id integer primary key, time text not null default current_timestamp, text text not null);
 """
+TABLES_OF_VERSION_1 = TABLES.replace(", 'screened'", "")
 
 
-def list_strange_objects(connection: sqlite3.Connection) -> list[str]:
+def list_strange_objects(connection: sqlite3.Connection, version: int) -> list[str]:
     """What a database holds besides or in place of our tables: a view or a trigger would run as we read or write."""
-    ours = {_normalise(statement): statement for statement in TABLES.split(";\n") if statement.strip()}
+    tables = TABLES_OF_VERSION_1 if version == 1 else TABLES
+    ours = {_normalise(statement): statement for statement in tables.split(";\n") if statement.strip()}
     strange = []
     for kind, name, statement in connection.execute("select type, name, sql from sqlite_master"):
         is_ours = ours.pop(_normalise(statement or ""), None) is not None
@@ -71,6 +86,8 @@ def row_from_trial(trial: Trial) -> tuple[Any, ...]:
     }
     if isinstance(trial, FailedTrial):
         values["error"] = trial.error
+    if isinstance(trial, ScreenedTrial):
+        values |= _figures_of(trial) | {"seconds": trial.seconds}
     if isinstance(trial, DoneTrial):
         values |= _columns_of(trial)
     return tuple(values.get(name) for name in COLUMNS)
@@ -83,14 +100,18 @@ def trial_from_row(row: sqlite3.Row) -> Trial:
         return PendingTrial(number, proposal)
     if row["status"] == "failed":
         return FailedTrial(number, proposal, row["error"])
+    arch = ArchSpec.from_json(json.loads(row["arch"]))
+    counts = Cost(row["params"], row["macs"], row["flops_mmdet"])
+    if row["status"] == "screened":
+        return ScreenedTrial(number, proposal, arch, row["ap"], row["ap50"], counts, row["seconds"])
     details = json.loads(row["details"])
     return DoneTrial(
         number=number,
         proposal=proposal,
-        arch=ArchSpec.from_json(json.loads(row["arch"])),
+        arch=arch,
         ap=row["ap"],
         ap50=row["ap50"],
-        counts=Cost(row["params"], row["macs"], row["flops_mmdet"]),
+        counts=counts,
         cost_ratio=row["cost_ratio"],
         score=row["score"] or 0.0,  # version 0.1.0 wrote none for a base that detects nothing
         latency=json.loads(row["latency"]) if row["latency"] is not None else None,
@@ -110,13 +131,14 @@ def trial_from_row(row: sqlite3.Row) -> Trial:
     )
 
 
+def _figures_of(trial: DoneTrial | ScreenedTrial) -> dict[str, Any]:
+    return {"arch": _dump(trial.arch.to_json()), "ap": trial.ap, "ap50": trial.ap50, **asdict(trial.counts)}
+
+
 def _columns_of(trial: DoneTrial) -> dict[str, Any]:
     """What only a finished trial has; `details` is what has no column of its own."""
     return {
-        "arch": _dump(trial.arch.to_json()),
-        "ap": trial.ap,
-        "ap50": trial.ap50,
-        **asdict(trial.counts),
+        **_figures_of(trial),
         "cost_ratio": trial.cost_ratio,
         "score": trial.score,
         "latency": _dump(trial.latency) if trial.latency is not None else None,
@@ -142,6 +164,8 @@ def _json_from_proposal(proposal: Proposal) -> dict[str, Any]:
         "teacher": proposal.teacher.to_json() if proposal.teacher is not None else None,
         "subnet": proposal.subnet.to_json() if proposal.subnet is not None else None,
         "finetune": proposal.finetune,
+        "epochs": proposal.epochs,
+        "aim": proposal.aim,
     }
 
 
@@ -154,6 +178,8 @@ def _proposal_from_json(value: dict[str, Any]) -> Proposal:
         subnet_from_json(teacher) if teacher is not None else None,
         subnet_from_json(subnet) if subnet is not None else None,
         value.get("finetune", False),
+        value.get("epochs"),
+        value.get("aim"),
     )
 
 
