@@ -36,7 +36,7 @@ def main() -> None:
     folder = parser.parse_args().run
     with RunStore.open(folder) as store, tempfile.TemporaryDirectory() as scratch:
         config = parse_config(store.config)
-        train_data, val_data = read_data(store, config)
+        splits = read_data(store, config)
         trials = {trial.number: trial for trial in list_done(store.history())}
         front = find_front(store)
         fast = [n for n in front.numbers if n and front.plain[n].change <= -LESS_LATENCY]
@@ -46,7 +46,7 @@ def main() -> None:
         artefacts = ArtefactStore(Path(scratch) / "artefacts")
         for name in (trials[0].files.weights, trials[0].files.model):
             artefacts.put_file(store.artefacts.path(name))
-        evaluation = build_evaluation(config, store, (train_data, val_data), MacsCost(), RunProgress())
+        evaluation = build_evaluation(config, store, splits, MacsCost(), RunProgress())
         evaluation = replace(
             evaluation,
             builder=replace(evaluation.builder, artefacts=artefacts),

@@ -157,6 +157,11 @@ class RunConfig(_Value):
         """Whether the run draws on a teacher pool."""
         return bool(self.search.trials) and (self.search.teacher != "none" or self.search.method == "etp")
 
+    @property
+    def keeps_images(self) -> bool:
+        """Whether some training images are kept out, to judge by, until the last training."""
+        return self.search.method == "pareto"
+
     def pool_config(self) -> ElasticConfig:
         """The teacher pool this run draws on."""
         assert self.pool is not None

@@ -39,6 +39,11 @@ def check_base(folder: Path, config: RunConfig, data: DataSummary | None) -> Don
             raise InputError(f"the base of {folder} is another one: its {name} is {found}, this run wants {own}")
     if data is not None and (seen is None or not data.is_same(seen)):
         raise InputError(f"the data changed since the base of {folder} was trained: was {seen}; is {data}")
+    if config.keeps_images and not theirs.keeps_images:
+        raise InputError(
+            f"the base of {folder} was trained on every training image, and this run keeps some out to judge by: "
+            "train one with --epochs auto or with --method pareto"
+        )
     if not base.ap:
         raise InputError(f"the base of {folder} detects nothing (AP 0), so students cannot be compared with it")
     return base

@@ -8,11 +8,12 @@ from deploy import Target, get_target
 from deploy.targets import require_working
 from optimizer.config import RunConfig
 from optimizer.data.shapes import CLASS_NAMES
+from optimizer.data.splits import Splits
 from optimizer.detectors.pretrained import choose_pretrained
 from optimizer.errors import InputError
 from optimizer.handover.variants import choose_precisions
 from optimizer.run.base_run import check_base
-from optimizer.run.images import Splits, describe_data, read_splits
+from optimizer.run.images import describe_data, read_splits
 from optimizer.run.plan import Plan, plan_run
 from optimizer.run.teachers import choose_pool, default_pools
 from optimizer.trials.export import check_export
@@ -32,13 +33,13 @@ def check_run(config: RunConfig, folder: Path) -> tuple[Splits | None, Plan]:
     published = None
     if isinstance(config.weights, str) and config.base_run is None:
         published = choose_pretrained(config.weights, config.base, config.detector)
-    splits = read_splits(config.data) if config.data is not None else None
+    splits = read_splits(config.data, config.keeps_images) if config.data is not None else None
     if config.base_run is not None:
         check_base(config.base_run, config, describe_data(splits) if splits else None)
     pool_exists = False
     if config.needs_pool:
-        pool_exists = choose_pool(config, default_pools(config, folder), splits[0] if splits else None).trained
-    class_names = splits[0].class_names if splits else CLASS_NAMES
+        pool_exists = choose_pool(config, default_pools(config, folder), splits.train if splits else None).trained
+    class_names = splits.train.class_names if splits else CLASS_NAMES
     check_export(config.base_arch(), len(class_names), target.spec)
     plan = plan_run(config, target.spec, splits, base_exists=config.base_run is not None, pool_exists=pool_exists)
     plan.check()

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TypeAlias
 
 from deploy.data import (
-    Dataset,
     describe_splits,
     keep_fitting,
     read_dataset,
@@ -17,19 +15,19 @@ from deploy.data import (
 from deploy.files import hash_file
 from optimizer.config import RunConfig
 from optimizer.data.shapes import write_shapes
+from optimizer.data.splits import Splits
 from optimizer.errors import InputError
 from optimizer.progress import RunProgress
 from optimizer.store import DataSummary
 from optimizer.store.run_store import RunStore
 
-__all__ = ["Splits", "describe_data", "read_data", "read_splits", "say_images"]
+__all__ = ["describe_data", "read_data", "read_splits", "say_images"]
 
 SAMPLED = 64  # pictures of each split, or a few more
-Splits: TypeAlias = tuple[Dataset, Dataset]  # training, validation
 
 
-def read_splits(folder: Path) -> Splits:
-    """Training and validation images of a folder.
+def read_splits(folder: Path, keeps: bool = False) -> Splits:
+    """Training and validation images of a folder, some of the former kept out of training if the run `keeps` some.
 
     Raises:
         InputError: they are of different classes, or cannot be read.
@@ -40,7 +38,7 @@ def read_splits(folder: Path) -> Splits:
             f"{folder}: training and validation list different classes: {', '.join(train_data.class_names)} and "
             f"{', '.join(val_data.class_names)}"
         )
-    return train_data, val_data
+    return Splits.divide(train_data, val_data, keeps)
 
 
 def read_data(store: RunStore, config: RunConfig, splits: Splits | None = None) -> Splits:
@@ -55,7 +53,7 @@ def read_data(store: RunStore, config: RunConfig, splits: Splits | None = None) 
         folder = write_shapes(
             store.folder / "data", train=shapes.train, val=shapes.val, size=shapes.size, seed=config.seed
         )
-    splits = splits or read_splits(folder)
+    splits = splits or read_splits(folder, config.keeps_images)
     found, known = describe_data(splits), store.data
     if known is None:
         store.data = found
@@ -67,15 +65,14 @@ def read_data(store: RunStore, config: RunConfig, splits: Splits | None = None) 
 
 def describe_data(splits: Splits) -> DataSummary:
     """Class names, how many images there are to train and to validate on, and what they are known by."""
-    train_data, val_data = splits
-    counts = (len(train_data.records), len(val_data.records))
-    return DataSummary(tuple(train_data.class_names), *counts, _fingerprint(splits))
+    counts = (len(splits.train.records), len(splits.val.records))
+    return DataSummary(tuple(splits.train.class_names), *counts, _fingerprint(splits))
 
 
 def _fingerprint(splits: Splits) -> str:
     """SHA-256 of every label, and of the content of some pictures, the same ones each time."""
     digest = hashlib.sha256()
-    for dataset in splits:
+    for dataset in (splits.train, splits.val):
         for index, record in enumerate(dataset.records):
             digest.update(f"{record.path.name} {record.width} {record.height}".encode(errors="backslashreplace"))
             digest.update(record.boxes_xyxy.tobytes() + record.labels.tobytes())
@@ -86,8 +83,11 @@ def _fingerprint(splits: Splits) -> str:
 
 def say_images(splits: Splits, progress: RunProgress) -> None:
     """Tell the person what there is, what is doubtful, and what training will skip or clip."""
-    progress.say(describe_splits(*splits))
-    for dataset, name in zip(splits, ("training", "validation")):
+    progress.say(describe_splits(splits.train, splits.val))
+    if splits.kept.records:
+        kept, images = len(splits.kept.records), len(splits.train.records)
+        progress.say(f"{kept} of the {images} training images are kept out, to judge by, until the last training")
+    for dataset, name in ((splits.train, "training"), (splits.val, "validation")):
         for warning in warn_of_problems(dataset):
             progress.say(f"warning: {name} data: {warning}")
         if dataset.problems:

@@ -10,12 +10,12 @@ import torch
 from deploy import TargetSpec
 from deploy.measuring.protocols import PROTOCOLS
 from optimizer.config import RunConfig
+from optimizer.data.splits import Splits, count_kept
 from optimizer.detectors import build_detector
 from optimizer.detectors.base import Truth
 from optimizer.errors import InputError
 from optimizer.handover.variants import list_variants
 from optimizer.progress import format_duration
-from optimizer.run.images import Splits
 from optimizer.search.base import History, list_done
 from optimizer.train.precision import autocast_dtype
 from optimizer.trials.jobs import choose_device
@@ -93,8 +93,11 @@ def plan_run(
     config: RunConfig, target: TargetSpec, splits: Splits | None, *, base_exists: bool, pool_exists: bool
 ) -> Plan:
     """`make_plan` for these images; None are images that are yet to be generated."""
-    shapes = config.shapes
-    images, val_images = (len(split.records) for split in splits) if splits else (shapes.train, shapes.val)
+    if splits is not None:
+        images, val_images = len(splits.fit.records), len(splits.val.records)
+    else:
+        images, val_images = config.shapes.train, config.shapes.val
+        images -= count_kept(images) if config.keeps_images else 0
     variants = len(list_variants(config, target, config.base_arch()))
     return make_plan(
         config, images, find_step_s(config, choose_device()), base_exists=base_exists, pool_exists=pool_exists,

@@ -11,6 +11,7 @@ from typing import Any
 from deploy import get_target
 from optimizer.config import RunConfig, parse_config
 from optimizer.cost.base import CostMeter
+from optimizer.data.splits import Splits
 from optimizer.errors import InputError, RunFailed
 from optimizer.handover.front import find_front
 from optimizer.handover.handover import hand_over
@@ -20,7 +21,7 @@ from optimizer.run.base_run import adopt_base
 from optimizer.run.checks import check_run, check_target
 from optimizer.run.finetune import finetune_best, is_all_trained
 from optimizer.run.gather import report_run
-from optimizer.run.images import Splits, read_data, read_splits, say_images
+from optimizer.run.images import read_data, read_splits, say_images
 from optimizer.run.plan import Plan, plan_run
 from optimizer.run.stopping import clocked, interruptible, logged, stoppable
 from optimizer.run.teachers import choose_pool, make_settings, open_teachers, prepare_pool
@@ -79,7 +80,7 @@ def train_teachers(config: RunConfig, folder: Path) -> Path:
     assert config.data is not None
     with assemble_team([config.pool_config().batch_size]) as leads:
         splits = read_splits(config.data)
-        choice = choose_pool(config, folder, splits[0])
+        choice = choose_pool(config, folder, splits.train)
         if leads:
             progress = RunProgress()
             with interruptible("optimize teachers train, with the same options"), progress.shown():
@@ -104,7 +105,7 @@ def rewrite_report(folder: Path) -> Path:
     """`report.html` and `front.json` of a run, written again from its database; returns the page."""
     with RunStore.open(folder) as store:
         config = parse_config(store.config)
-        report_run(store, config, read_data(store, config)[1], store.status)
+        report_run(store, config, read_data(store, config).val, store.status)
     return folder / "report.html"
 
 
@@ -201,7 +202,7 @@ class _Run:
 
     def report(self) -> None:
         """The page, the table, and where everything is."""
-        page = report_run(self.store, self.config, self.splits[1], "finished")
+        page = report_run(self.store, self.config, self.splits.val, "finished")
         front = find_front(self.store)
         self.progress.console.print(front_table(front))
         if front.tried:
@@ -218,13 +219,13 @@ class _Run:
             if not isinstance(trial, PendingTrial):
                 evaluation.trainer.forget(trial.number)
                 self.progress.trial_done(trial, self.config.search.trials)
-                report_run(self.store, self.config, self.splits[1], "running")
+                report_run(self.store, self.config, self.splits.val, "running")
 
         return record
 
     def _build_meter(self, protocol: str) -> CostMeter:
         target = get_target(self.config.target, self.config.host)
-        return build_meter(self.config, target, self.splits[1], protocol, self.progress.note)
+        return build_meter(self.config, target, self.splits.val, protocol, self.progress.note)
 
 
 def _list_batches(config: RunConfig) -> list[int]:

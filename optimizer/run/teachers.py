@@ -8,6 +8,7 @@ from pathlib import Path
 
 from deploy.data import Dataset
 from optimizer.config import RunConfig
+from optimizer.data.splits import Splits
 from optimizer.distill.step import check_pair
 from optimizer.errors import InputError
 from optimizer.progress import RunProgress
@@ -76,20 +77,19 @@ def choose_pool(config: RunConfig, pools: Path, train_data: Dataset | None) -> P
 
 
 def prepare_pool(
-    choice: PoolChoice, config: RunConfig, splits: tuple[Dataset, Dataset], data: Path, progress: RunProgress
+    choice: PoolChoice, config: RunConfig, splits: Splits, data: Path, progress: RunProgress
 ) -> TeacherPool:
     """The pool of a run, trained here if it is not; `data` is the folder of the images in `splits`."""
     if not choice.trained:
         progress.say(f"no teacher pool for this data and recipe yet: training {choice.folder}, for later runs as well")
-    pool = train_pool(
-        choice.folder, choice.config, PoolImages(data, *splits), choose_device(), progress, config.workers, tell_team
-    )  # fmt: skip
+    images = PoolImages(data, splits.train, splits.val)
+    pool = train_pool(choice.folder, choice.config, images, choose_device(), progress, config.workers, tell_team)
     progress.say(f"teachers: {pool.folder}, {pool.space.count()} sub-networks of {pool.config.name}")
     return pool
 
 
 def open_teachers(
-    store: RunStore, config: RunConfig, splits: tuple[Dataset, Dataset], progress: RunProgress, moved_to: Path | None
+    store: RunStore, config: RunConfig, splits: Splits, progress: RunProgress, moved_to: Path | None
 ) -> TeacherPool:
     """The run's teacher pool, trained first if need be; its place is remembered.
 
@@ -97,7 +97,7 @@ def open_teachers(
         InputError: students have been taught by a pool that is not there any more.
     """
     pools = moved_to or Path(store.teachers or default_pools(config, store.folder))
-    choice = choose_pool(config, pools, splits[0])
+    choice = choose_pool(config, pools, splits.train)
     if not choice.trained and any(t.proposal.teacher or t.proposal.subnet for t in store.history()):
         raise InputError(
             f"the teacher pool of this run is not in {choice.folder} any more; if it was moved: "

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from safetensors import SafetensorError
 
 from deploy import get_target
-from deploy.data import Dataset
 from deploy.errors import BoardError, DeployError, InputError
 from optimizer.arch.edits import IllegalAction
 from optimizer.config import RunConfig
 from optimizer.cost.base import CostMeter
+from optimizer.data.splits import Splits
 from optimizer.errors import RunFailed
 from optimizer.progress import RunProgress
 from optimizer.search.base import DoneTrial, History, Proposal, TrialFailed, Work, get_done
@@ -110,18 +110,17 @@ class Evaluation:
 
 
 def build_evaluation(
-    config: RunConfig, store: RunStore, splits: tuple[Dataset, Dataset], meter: CostMeter, progress: RunProgress
+    config: RunConfig, store: RunStore, splits: Splits, meter: CostMeter, progress: RunProgress
 ) -> Evaluation:
-    """What evaluates the proposals of a run; `splits` are its training and validation images."""
-    train_data, val_data = splits
-    class_names, device = train_data.class_names, choose_device()
+    """What evaluates the proposals of a run with these images."""
+    class_names, device = splits.train.class_names, choose_device()
     target, scratch = get_target(config.target, config.host), store.folder / "scratch"
     scratch.mkdir(exist_ok=True)
     return Evaluation(
         Builder(config, class_names, store.artefacts, device, progress),
-        Trainer(config, train_data, config.data or store.folder / "data", scratch, device, progress),
+        Trainer(config, splits, config.data or store.folder / "data", scratch, device, progress),
         Exporter(store.artefacts, scratch, target.spec, class_names),
-        Judge(config, val_data, choose_engine(config, target), meter, progress),
+        Judge(config, splits.val, choose_engine(config, target), meter, progress),
         store.history,
         progress,
     )

@@ -45,12 +45,14 @@ class Batches(_Value):
         data: folder of the training images.
         size: images per step, of all processes together.
         workers: processes that prepare them.
+        keep_out: whether those images are left out that the run keeps to judge by (`optimizer.data.splits`).
     """
 
     data: Path
     size: int
     augment: str
     workers: int
+    keep_out: bool = False
 
 
 class Teaching(_Value):

@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 
 from deploy.data import Dataset, read_dataset
+from optimizer.data.splits import keep_out
 from optimizer.detectors import build_detector
 from optimizer.errors import InputError, RunFailed
 from optimizer.supernet.pool import TeacherPool, open_pool
@@ -107,8 +108,9 @@ def _train_student(told: dict[str, Any], shelf: _Shelf) -> None:
     job = StudentJob.model_validate(told)
     dataset = shelf.read(job.batches.data)
     pool = shelf.open(job.teaching.pool, dataset) if job.teaching is not None else None
+    images = keep_out(dataset)[0] if job.batches.keep_out else dataset
     detector = build_detector(job.arch, len(dataset.class_names))  # its weights become those of the first process
-    train_student(job, detector, dataset, pool, choose_device())
+    train_student(job, detector, images, pool, choose_device())
 
 
 HELP: dict[str, Callable[[dict[str, Any], _Shelf], None]] = {"pool": _train_phase, "student": _train_student}

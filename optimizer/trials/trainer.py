@@ -10,6 +10,7 @@ import torch
 from deploy.data import Dataset
 from optimizer.arch.subnets import Subnet
 from optimizer.config import RunConfig
+from optimizer.data.splits import Splits
 from optimizer.progress import RunProgress
 from optimizer.search.base import Proposal
 from optimizer.seeds import derive_seed
@@ -36,13 +37,13 @@ class Trainer:
     """Trains students.
 
     Attributes:
-        images: the training images. folder: where they are, for the other processes of a team.
+        splits: the images. folder: where they are, for the other processes of a team.
         scratch: folder of the checkpoint of the current training.
         pool: where teachers come from; None in runs without one.
     """
 
     config: RunConfig
-    images: Dataset
+    splits: Splits
     folder: Path
     scratch: Path
     device: torch.device
@@ -55,15 +56,15 @@ class Trainer:
         Raises:
             TrainingDiverged: the loss stayed without a finite value.
         """
-        recipe = self.choose_recipe(number, proposal)
+        recipe, images = self.choose_recipe(number, proposal), self.choose_images(proposal)
         job = self._make_job(number, proposal, student, recipe)
-        self.progress.start_step(f"{name_trial(number)}: train", count_steps(job, self.images))
+        self.progress.start_step(f"{name_trial(number)}: train", count_steps(job, images))
 
         def show(progress: Progress) -> None:
             self.progress.advance_step(progress.step, note=f"loss {progress.loss:.2f}")
 
         tell_team(job)
-        result = train_student(job, student.detector, self.images, self.pool, self.device, show)
+        result = train_student(job, student.detector, images, self.pool, self.device, show)
         return Trained(result.curve, recipe.epochs)
 
     def choose_recipe(self, number: int, proposal: Proposal) -> TrainConfig:
@@ -75,6 +76,10 @@ class Trainer:
         assert self.config.finetune is not None
         return self.config.finetune
 
+    def choose_images(self, proposal: Proposal) -> Dataset:
+        """All training images at the end, and until then without those that are kept out."""
+        return self.splits.train if proposal.finetune else self.splits.fit
+
     def forget(self, number: int) -> None:
         """Remove what a recorded trial no longer needs."""
         self._checkpoint(number).unlink(missing_ok=True)
@@ -84,7 +89,13 @@ class Trainer:
         return StudentJob(
             arch=student.arch,
             recipe=recipe,
-            batches=Batches(data=self.folder, size=config.batch_size, augment=config.augment, workers=config.workers),
+            batches=Batches(
+                data=self.folder,
+                size=config.batch_size,
+                augment=config.augment,
+                workers=config.workers,
+                keep_out=config.keeps_images and not proposal.finetune,
+            ),
             seed=derive_seed(config.seed, number),
             checkpoint=self._checkpoint(number),
             teaching=self._find_teaching(proposal.teacher),

@@ -40,6 +40,7 @@ from optimizer.config import parse_config
 from optimizer.cost.base import Candidate, CostMeter, RelativeCost
 from optimizer.cost.latency import LatencyCost
 from optimizer.data.shapes import CLASS_NAMES, write_shapes
+from optimizer.data.splits import Splits
 from optimizer.detectors import build_detector
 from optimizer.errors import InputError
 from optimizer.handover.front import find_front, write_front
@@ -151,7 +152,7 @@ def finish(store: RunStore, meter: CostMeter, **changes: Any) -> None:
     assert config.data is not None
     train, val = read_dataset(config.data, "train"), read_dataset(config.data, "val")
     progress = RunProgress(Console(file=io.StringIO()))
-    hand_over(store, config, build_evaluation(config, store, (train, val), meter, progress), meter)
+    hand_over(store, config, build_evaluation(config, store, Splits.divide(train, val), meter, progress), meter)
 
 
 def read_front(store: RunStore) -> dict[str, Any]:

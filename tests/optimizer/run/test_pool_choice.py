@@ -12,6 +12,7 @@ from rich.console import Console
 from deploy.data import Dataset, read_dataset
 from optimizer.config import RunConfig
 from optimizer.data.shapes import write_shapes
+from optimizer.data.splits import Splits
 from optimizer.errors import InputError
 from optimizer.progress import RunProgress
 from optimizer.recipes import smoke
@@ -141,7 +142,7 @@ def test_a_pool_that_is_not_there_is_trained_by_the_choices_recipe(
     monkeypatch.setattr(module, "train_pool", train_pool)
     folder = write_pool(tmp_path / "mine", wanted, images) if trained else tmp_path / "mine"
     progress = Lines()
-    pool = prepare_pool(PoolChoice(folder, wanted), config, (images, images), Path("images"), progress)
+    pool = prepare_pool(PoolChoice(folder, wanted), config, Splits.divide(images, images), Path("images"), progress)
     assert pool.config == wanted and told == [(folder, wanted, PoolImages(Path("images"), images, images))]
     assert progress.said[-1] == f"teachers: {folder}, {pool.space.count()} sub-networks of r18"
     assert [f"training {folder}" in line for line in progress.said] == ([False] if trained else [True, False])

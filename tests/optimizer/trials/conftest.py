@@ -10,10 +10,11 @@ import pytest
 from made_trials import make_done
 from rich.console import Console
 
-from deploy.data import Dataset, read_dataset
+from deploy.data import read_dataset
 from optimizer.config import RunConfig
 from optimizer.cost.macs import MacsCost
 from optimizer.data.shapes import write_shapes
+from optimizer.data.splits import Splits
 from optimizer.detectors import build_detector
 from optimizer.progress import RunProgress
 from optimizer.recipes import smoke
@@ -25,7 +26,7 @@ from optimizer.trials.evaluation import Evaluation, build_evaluation
 class SmallRun:
     config: RunConfig
     store: RunStore
-    splits: tuple[Dataset, Dataset]
+    splits: Splits
     said: io.StringIO
 
     def build_evaluation(self, config: RunConfig | None = None) -> Evaluation:
@@ -41,11 +42,11 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallRun]:
          "data": write_shapes(folder / "shapes", train=4, val=4, size=(96, 96), seed=0)}
     )  # fmt: skip
     assert config.data is not None
-    splits = (read_dataset(config.data, "train"), read_dataset(config.data, "val"))
+    splits = Splits.divide(read_dataset(config.data, "train"), read_dataset(config.data, "val"))
     with RunStore.create(folder / "run", config.model_dump(mode="json")) as store:
         run = SmallRun(config, store, splits, io.StringIO())
         arch = config.base_arch()
-        detector = build_detector(arch, len(splits[0].class_names), seed=config.seed)
+        detector = build_detector(arch, len(splits.train.class_names), seed=config.seed)
         files = run.build_evaluation().exporter.store(0, arch, detector)
         store.record(make_done(arch=arch, files=files))
         yield run

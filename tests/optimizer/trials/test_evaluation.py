@@ -80,9 +80,9 @@ def test_what_is_exported_is_found_again_and_detects(small_run: SmallRun) -> Non
     assert found.source.preprocess == Preprocess.imagenet(96, 96) and found.source.head == base.files.head
     assert not list(exporter.scratch.iterdir()), "nothing is left beside the store"
     with Detector(found.source) as detector:
-        detector(read_image(small_run.splits[1].records[0].path))
+        detector(read_image(small_run.splits.val.records[0].path))
     manifest = exporter.describe("base", base.arch, found.source, {"ap": 0.4})
-    assert manifest.arch_id == base.arch.arch_id and manifest.class_names == small_run.splits[0].class_names
+    assert manifest.arch_id == base.arch.arch_id and manifest.class_names == small_run.splits.train.class_names
 
 
 def test_precision_is_the_targets_where_latency_counts_and_this_machines_otherwise(small_run: SmallRun) -> None:

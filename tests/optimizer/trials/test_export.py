@@ -18,6 +18,7 @@ from deploy.targets.spec import NMS_VARIANTS
 from optimizer.arch import ArchSpec, BlockSpec, FasterRCNNHead, FpnSpec, ResNetSpec, StageSpec
 from optimizer.cost.macs import MacsCost
 from optimizer.data.shapes import CLASS_NAMES, write_shapes
+from optimizer.data.splits import Splits
 from optimizer.detectors import build_detector
 from optimizer.handover.handover import hand_over
 from optimizer.progress import RunProgress
@@ -57,7 +58,7 @@ def test_the_variant_of_a_target_reaches_the_bundle_and_its_detector(
         weights, model = map(store.artefacts.put_file, (tmp_path / "weights", source.model))
         files = TrialFiles(weights, model, source.head, source.selection.to_json() if source.selection else None)
         store.record(make_done(arch=arch, ap=precision.ap, ap50=precision.ap50, files=files))
-        evaluation = build_evaluation(config, store, (images, images), MacsCost(), RunProgress())
+        evaluation = build_evaluation(config, store, Splits.divide(images, images), MacsCost(), RunProgress())
         hand_over(store, config, evaluation, MacsCost())
     bundle = open_bundle(tmp_path / "run" / "bundles" / "base")
     assert (
