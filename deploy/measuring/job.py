@@ -85,7 +85,7 @@ def do_job(job: Job, report: Report = lambda line: None, at: At = lambda name: N
             continue
         if best is None or watched.lease.canary.drift < best.lease.canary.drift:
             best = watched
-        if best.lease.canary.drift <= rules.drift_limit:
+        if best.lease.canary.drift <= rules.repeat_drift:
             break
         report(f"the canary drifted by {watched.lease.canary.drift:.1%}")
     if best is None:

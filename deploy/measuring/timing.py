@@ -28,8 +28,8 @@ __all__ = ["NOISE_SEED", "At", "Runner", "Timed", "TimedLease", "make_noise", "t
 
 NOT_WARM = WarmUp(0, False)
 NOISE_SEED = 0
-FRESH_RUNS = 3
-BOTH_REACHED, CAPPED = "runs and seconds reached", "time cap"
+FRESH_RUNS, FEWEST_FRESH_RUNS, FRESH_S = 3, 2, 0.1  # before a window; fewer of a model that is slow
+ALL_WINDOWS, CAPPED = "all windows timed", "time cap"
 At = Callable[[Optional[str]], None]  # takes the name of the model that runs from now on, None between two
 
 
@@ -45,12 +45,11 @@ class Timed:
     pre_ms: list[float] = field(default_factory=list)
     gpu_ms: list[float] = field(default_factory=list)
     work: Span | None = None
-    seconds: float = 0.0
     bound: str = ""
     error: str | None = None
 
     def reached(self, protocol: MeasuringProtocol) -> bool:
-        return sum(map(len, self.windows_ms)) >= protocol.runs and self.seconds >= protocol.seconds
+        return len(self.windows_ms) >= protocol.windows
 
 
 @dataclass(frozen=True)
@@ -169,7 +168,8 @@ def time_models(
         started = monotonic()
         going = [name for name in runners if timed[name].error is None]
         while going and not all(timed[name].reached(rules) for name in going):
-            if monotonic() - started > rules.cap_s * len(going) and timed[going[0]].windows_ms:
+            over = monotonic() - started > rules.cap_s * len(going)
+            if over and len(timed[going[0]].windows_ms) >= rules.min_windows:
                 break
             order.shuffle(going)
             report(f"timing {', '.join(sorted(going))}: round {len(timed[going[0]].windows_ms) + 1}")
@@ -179,7 +179,7 @@ def time_models(
             going = [name for name in going if timed[name].error is None]
         span = Span(started, monotonic())
         for item in timed.values():
-            item.bound = BOTH_REACHED if item.reached(rules) else CAPPED
+            item.bound = ALL_WINDOWS if item.reached(rules) else CAPPED
         after = _time_canary(canary, rules) if going else before
         for name in going if idle else ():
             report(f"metering the energy of {name}")
@@ -207,11 +207,12 @@ def _add_window(timed: Timed, runner: Runner, rules: MeasuringProtocol) -> None:
     if timed.windows_ms:  # what a session got of the machine it keeps, good or bad: windows of one are not independent
         runner.close()
         runner.open()
-    for _ in range(FRESH_RUNS):  # the first in a session takes memory; the model before it has emptied the caches
-        runner.run()
     started = monotonic()
+    for count in range(FRESH_RUNS):  # the first two in a session take memory; the model before has emptied the caches
+        if count >= FEWEST_FRESH_RUNS and monotonic() - started > FRESH_S:
+            break
+        runner.run()
     window = _run_window(runner, rules)
-    timed.seconds += monotonic() - started
     timed.windows_ms.append(tuple(round(item.infer_ms, 4) for item in window))
     timed.pre_ms += [item.pre_ms for item in window]
     timed.gpu_ms += [item.gpu_ms for item in window if item.gpu_ms is not None]

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from deploy import LatencyRecord, compare
+from deploy import PROTOCOLS, LatencyRecord, compare
 from deploy.errors import InputError
 from deploy.measuring.device import DeviceFingerprint
 from deploy.measuring.intervals import find_median_interval
@@ -198,6 +198,15 @@ def test_the_interval_of_a_ratio_holds_the_truth_in_95_percent_of_leases(windows
 @pytest.mark.parametrize(("count", "beyond"), [(1, 0), (5, 0), (6, 0), (8, 0), (9, 1), (12, 2), (20, 5), (100, 39)])
 def test_the_interval_is_that_of_the_sign_test(count: int, beyond: int) -> None:
     assert find_median_interval(np.arange(count)[::-1]) == (beyond, count - 1 - beyond), "as in tables of the binomial"
+
+
+def test_a_plain_difference_of_slow_models_is_claimed_of_as_few_windows_as_they_have_at_least() -> None:
+    rules = PROTOCOLS["screen"]
+    base, student = (
+        make_record(make_windows(ms, seed)[: rules.min_windows, : rules.window_min_runs], protocol="screen")
+        for seed, ms in enumerate((90, 57))
+    )
+    assert compare(student, base).different and compare(student, base).ci95[1] < 0.75
 
 
 def test_a_large_difference_in_too_few_windows_is_not_claimed() -> None:

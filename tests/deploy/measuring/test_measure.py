@@ -19,6 +19,7 @@ from deploy.engines import ENGINES, TensorSpec
 from deploy.engines.ort import OrtEngine
 from deploy.errors import InputError, MeasurementError
 from deploy.files import hash_file
+from deploy.measuring.intervals import FEWEST_VALUES
 from deploy.measuring.job import Job, do_job
 from deploy.measuring.lease import lease_device
 from deploy.measuring.measure import _merge
@@ -55,9 +56,9 @@ def test_a_bare_model_is_fed_noise_and_the_record_says_so(tiny_model: Path) -> N
     assert record.feeds == "noise, seed 0" and record.images_sha256 is None and record.pre_ms is None
     assert record.model_sha256 == hash_file(tiny_model)
     assert record.device.threads == 1 and "onnxruntime" in record.device.runtime
-    assert len(record.samples_ms) >= PROTOCOLS["quick"].runs and record.warm_up[0].runs >= 3
+    assert len(record.samples_ms) >= 5 and record.warm_up[0].runs >= 3
     assert any("quick protocol" in flag for flag in record.flags)
-    assert record.bound in ("runs and seconds reached", "time cap")
+    assert record.bound in ("all windows timed", "time cap")
 
 
 def test_a_bundle_is_fed_images_through_its_own_preprocessing(
@@ -87,6 +88,27 @@ def test_models_of_one_lease_have_their_windows_in_step(tiny_bundle: Bundle, tin
     assert isinstance(a, LatencyRecord) and isinstance(b, LatencyRecord)
     assert a.lease == b.lease and a.canaries == b.canaries and len(a.windows_ms) == len(b.windows_ms)
     assert compare(a, b).ratio > 0
+
+
+def test_a_slow_model_has_windows_enough_to_be_told_apart(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rules = replace(PROTOCOLS["screen"], warm_up_cap_s=0.0, cap_s=0.0, window_s=0.0, canary_s=0.0, retries=0)
+    monkeypatch.setitem(PROTOCOLS, "quick", rules)  # time is up before it begins, as it is for a model of seconds
+    subjects = {"a": ModelSource(tiny_model), "b": ModelSource(tiny_model)}
+    for record in do_job(job(subjects)).values():
+        assert isinstance(record, LatencyRecord) and record.bound == "time cap"
+        assert [len(window) for window in record.windows_ms] == [rules.window_min_runs] * FEWEST_VALUES
+
+
+@pytest.mark.parametrize(("limit", "leases"), [(0.0, 2), (1e9, 1)])
+def test_a_lease_is_repeated_if_the_canary_drifts_by_more_than_its_level_allows(
+    limit: float, leases: int, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = replace(PROTOCOLS["quick"], drift_limit=-1.0, repeat_drift=limit - 1e-9, retries=1)
+    monkeypatch.setitem(PROTOCOLS, "quick", rules)
+    said: list[str] = []
+    record = do_job(job({"a": ModelSource(tiny_model)}), said.append)["a"]
+    assert isinstance(record, LatencyRecord) and any("canary drifted" in flag for flag in record.flags)
+    assert said.count("warming up a") == leases
 
 
 def test_a_model_that_cannot_run_is_a_failure_and_the_others_go_on(tiny_model: Path, tmp_path: Path) -> None:
@@ -226,7 +248,7 @@ def on_gpu(fake_nvml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every engine counts as one of a GPU, which is the played one, and `quick` meters energy."""
     monkeypatch.setattr(OrtEngine, "uses_gpu", True)
     monkeypatch.setitem(SENSOR_INTERVAL_S, "gpu", 0.02)
-    monkeypatch.setitem(PROTOCOLS, "quick", replace(PROTOCOLS["quick"], seconds=0.2, idle_s=0.3, energy_s=0.3))
+    monkeypatch.setitem(PROTOCOLS, "quick", replace(PROTOCOLS["quick"], windows=40, idle_s=0.3, energy_s=0.3))
 
 
 def test_a_gpu_is_watched_and_its_energy_metered(
@@ -320,5 +342,8 @@ def test_a_lease_ends_with_an_exception() -> None:
 @pytest.mark.parametrize("level", sorted(PROTOCOLS))
 def test_levels_are_consistent(level: str) -> None:
     protocol = PROTOCOLS[level]
-    assert protocol.cap_s >= protocol.seconds and protocol.warm_up_cap_s >= protocol.warm_up_s
+    assert protocol.warm_up_cap_s >= protocol.warm_up_s and protocol.repeat_drift >= protocol.drift_limit
     assert protocol.window_s < protocol.cap_s and protocol.window_min_runs <= protocol.window_runs
+    assert 1 <= protocol.min_windows <= protocol.windows
+    if protocol.caveat is None:
+        assert protocol.processes * protocol.min_windows >= FEWEST_VALUES, "a slow model can be told apart too"
