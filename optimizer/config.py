@@ -45,6 +45,10 @@ class SearchConfig(_Value):
     fixed_trials: int = Field(0, ge=0, description="first trials in which the student's architecture stays (paper: 5)")
     top_k: int = Field(5, ge=1)
     max_actions: int = Field(1, ge=1, description="most actions between a student and its parent (paper: 1)")
+    screened: int = Field(8, ge=0, description="pareto: students judged without training for each that is trained")
+    rung_epochs: tuple[int, ...] = Field(
+        (1, 2, 4), min_length=1, description="pareto: epochs of a student's first training, of its second and so on"
+    )
     objective: str = "harmonic"
     alpha: float | None = Field(
         None, gt=0, description="exponent that softens the gain in cost; None is 0.4, and 0.1 for x101"
@@ -62,6 +66,13 @@ class SearchConfig(_Value):
     @classmethod
     def _known_method(cls, value: str) -> str:
         return _member(value, STRATEGIES, "method")
+
+    @field_validator("rung_epochs")
+    @classmethod
+    def _positive_epochs(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if min(value) < 1:
+            raise ValueError(f"each training has at least one epoch, not {', '.join(map(str, value))}")
+        return value
 
     @field_validator("objective")
     @classmethod

@@ -96,7 +96,7 @@ OPTIONS = (
         "method",
         str,
         "joint: students and teachers together. etp: in the teacher pool. pipeline: search, then prune, then distil. "
-        "random: the baseline.",
+        "random: the baseline. pareto: students for every latency.",
         _as_given("search.method"),
     ),
     Option(

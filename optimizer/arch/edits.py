@@ -46,6 +46,8 @@ class Edit:
 class Action(Protocol):
     """A wish such as "prune 10 % of the channels"; a frozen dataclass that JSON can hold."""
 
+    def __hash__(self) -> int: ...
+
     @property
     def kind(self) -> str: ...
 

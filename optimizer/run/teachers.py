@@ -14,6 +14,7 @@ from optimizer.errors import InputError
 from optimizer.progress import RunProgress
 from optimizer.search import StrategySettings
 from optimizer.search.base import get_done
+from optimizer.search.predictor import Probe
 from optimizer.search.teachers import Teachers
 from optimizer.store.run_store import RunStore
 from optimizer.supernet.config import SupernetConfig
@@ -121,8 +122,10 @@ def warn_of_weak_teachers(pool: Manifest, base_ap: float, progress: RunProgress)
         )
 
 
-def make_settings(config: RunConfig, pool: SupernetConfig | None) -> StrategySettings:
-    """What the run's strategy is made from."""
+def make_settings(
+    config: RunConfig, pool: SupernetConfig | None, num_classes: int = 80, probes: tuple[Probe, ...] = ()
+) -> StrategySettings:
+    """What the run's strategy is made from; `probes` are latencies that were measured before the search."""
     search = config.search
     teachers = None
     if pool is not None and search.teacher != "none":
@@ -131,5 +134,6 @@ def make_settings(config: RunConfig, pool: SupernetConfig | None) -> StrategySet
         teachers = Teachers(pool.model_copy(update={"sizes": sizes}).space(), fixed=search.teacher == "fixed")
     return StrategySettings(
         search.space, search.trials, search.top_k, search.fixed_trials, teachers,
-        pool.space() if pool is not None else None, search.max_actions,
+        pool.space() if pool is not None else None, search.max_actions, search.screened, search.rung_epochs, probes,
+        num_classes,
     )  # fmt: skip

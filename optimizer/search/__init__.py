@@ -12,7 +12,9 @@ from optimizer.search.base import SearchStrategy
 from optimizer.search.elastic_search import ElasticSearch
 from optimizer.search.hill_climb import HillClimb
 from optimizer.search.loop import search, try_proposal
+from optimizer.search.pareto_search import ParetoSearch
 from optimizer.search.pipeline import Pipeline
+from optimizer.search.predictor import Probe
 from optimizer.search.random_search import RandomSearch
 from optimizer.search.teachers import Teachers
 
@@ -29,6 +31,7 @@ class StrategySettings:
         teachers: None trains without teachers.
         max_actions: most actions between a student and its parent, for methods that climb.
         pool: the members that "etp" searches.
+        screened, rung_epochs, probes, num_classes: as in `ParetoSearch`.
     """
 
     space: Space
@@ -38,6 +41,10 @@ class StrategySettings:
     teachers: Teachers | None = None
     pool: SubnetSpace | None = None
     max_actions: int = 1
+    screened: int = 8
+    rung_epochs: tuple[int, ...] = (1, 2, 4)
+    probes: tuple[Probe, ...] = ()
+    num_classes: int = 80
 
     @property
     def rank_weights(self) -> tuple[float, ...]:
@@ -55,6 +62,9 @@ STRATEGIES: dict[str, Callable[[StrategySettings], SearchStrategy]] = {
         of.space, of.rank_weights, of.fixed_trials, teachers=of.teachers, max_actions=of.max_actions
     ),
     "etp": _build_etp,
+    "pareto": lambda of: ParetoSearch(
+        of.space, of.screened, of.rung_epochs, probes=of.probes, teachers=of.teachers, num_classes=of.num_classes
+    ),
     "pipeline": lambda of: Pipeline(of.space, of.trials, of.rank_weights, of.teachers, of.max_actions),
     "random": lambda of: RandomSearch(of.space, teachers=of.teachers),
 }

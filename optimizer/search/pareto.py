@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["pareto_front"]
+__all__ = ["hypervolume", "pareto_front"]
 
 
 def pareto_front(gains: Sequence[float], costs: Sequence[float], epsilon: float = 0.0) -> list[int]:
@@ -28,3 +28,13 @@ def pareto_front(gains: Sequence[float], costs: Sequence[float], epsilon: float 
     indices = range(len(gains))
     front = [b for b in indices if not any(beats(a, b) for a in indices if a != b)]
     return sorted(front, key=lambda index: (costs[index], gains[index]))
+
+
+def hypervolume(front: Sequence[tuple[float, float]], latency: float = 1.0) -> float:
+    """The area that (AP, latency) points beat, above AP 0 and left of a latency."""
+    area, best = 0.0, 0.0
+    left = sorted((cost, ap) for ap, cost in front if cost < latency)
+    for (cost, ap), following in zip(left, [*(cost for cost, _ in left[1:]), latency]):
+        best = max(best, ap)
+        area += best * (following - cost)
+    return area

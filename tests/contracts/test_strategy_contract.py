@@ -19,7 +19,16 @@ from optimizer.arch.spec import ArchSpec
 from optimizer.arch.subnets import subnet_from_json
 from optimizer.errors import InputError
 from optimizer.search import STRATEGIES, StrategySettings, build_strategy
-from optimizer.search.base import DoneTrial, FailedTrial, Proposal, SpaceExhausted, Trial, get_done, list_done
+from optimizer.search.base import (
+    DoneTrial,
+    FailedTrial,
+    Proposal,
+    ScreenedTrial,
+    SpaceExhausted,
+    Trial,
+    get_done,
+    list_done,
+)
 from optimizer.search.teachers import Teachers
 
 SPACE = Space(sizes=((160, 120), (144, 104), (128, 96)), region_proposals=(100, 50))
@@ -27,7 +36,12 @@ POOL = ElasticSpace("r18", ((1, 2),) * 4, (1.0, 1.25, 1.5), SPACE.sizes, region_
 TEACHERS = Teachers(POOL)
 BASE = base_arch("r18", (160, 120), region_proposals=100)
 FIRST = make_done(arch=BASE, ap=1.0)
-MORPHING = {"joint", "pipeline", "random"}  # edit a parent; "etp" takes its students from the pool as they are
+MORPHING = {
+    "joint",
+    "pareto",
+    "pipeline",
+    "random",
+}  # edit a parent; "etp" takes its students from the pool as they are
 
 
 def build_arch(history: Sequence[Trial], proposal: Proposal) -> ArchSpec:
@@ -41,12 +55,14 @@ def build_arch(history: Sequence[Trial], proposal: Proposal) -> ArchSpec:
     return arch
 
 
-def evaluate(history: Sequence[Trial], proposal: Proposal) -> DoneTrial:
+def evaluate(history: Sequence[Trial], proposal: Proposal) -> DoneTrial | ScreenedTrial:
     """A student without training: its score is made up of its operations and number."""
     number = len(history)
     arch = build_arch(history, proposal)
     ratio = count(BASE, 3).macs / count(arch, 3).macs
     ap = Random(number).uniform(0.8, 1.0)
+    if proposal.screens:
+        return ScreenedTrial(number, proposal, arch, ap, ap, count(arch, 3), seconds=3.0)
     return make_done(number, proposal, arch=arch, ap=ap, cost_ratio=ratio, score=ap * ratio**0.4)
 
 
@@ -69,11 +85,14 @@ def climb(
 
 
 def list_tried(method: str, history: list[Trial]) -> list[tuple[int | None, object]]:
-    """What must not be proposed twice. A pipeline's last part trains the best student on, again and again."""
+    """What must not be proposed twice. A pipeline's last part trains the best student on, again and again.
+
+    A student that was screened may be trained.
+    """
     if method == "etp":
         return [(None, trial.proposal.subnet) for trial in history[1:]]
     tried = [trial.proposal for trial in history[1:] if method != "pipeline" or trial.proposal.actions]
-    return [(proposal.parent, proposal.actions) for proposal in tried]
+    return [(proposal.parent, (proposal.actions, proposal.screens)) for proposal in tried]
 
 
 @pytest.fixture(params=sorted(STRATEGIES))
@@ -165,11 +184,11 @@ def test_fine_tuned_students_in_the_history_do_no_harm(method: str) -> None:
 
 
 # "pipeline" is not among them: it goes over to its last part, which needs no action
-@pytest.mark.parametrize("method", ["joint", "random"])
+@pytest.mark.parametrize("method", ["joint", "pareto", "random"])
 def test_a_space_without_a_legal_action_is_said_to_be_exhausted(method: str) -> None:
     nothing = Space(sizes=((160, 120),), region_proposals=(100,), actions=("resize",))
     strategy = build_strategy(method, make_settings(10, TEACHERS, nothing))
-    with pytest.raises(SpaceExhausted, match=r"every legal action|none that is new"):
+    with pytest.raises(SpaceExhausted, match=r"every legal action|none that is new|no action of the search space"):
         strategy.ask((FIRST,), Random(0))
 
 

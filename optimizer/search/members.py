@@ -1,0 +1,68 @@
+"""The front as a search sees it: one member per architecture, its latency pooled over all that measured it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import geometric_mean
+
+from optimizer.arch.spec import ArchSpec
+from optimizer.search.base import DoneTrial, History, list_done
+from optimizer.search.pareto import hypervolume, pareto_front
+
+__all__ = ["Member", "list_members", "select_last"]
+
+
+@dataclass(frozen=True)
+class Member:
+    """A trained student, or the base.
+
+    Attributes:
+        latency: as a share of the base's, the mean of what was measured for this architecture.
+        rung: trainings of this very architecture so far, the base's not counted.
+    """
+
+    trial: DoneTrial
+    latency: float
+    rung: int
+
+    @property
+    def point(self) -> tuple[float, float]:
+        """(AP, latency), as `hypervolume` wants it."""
+        return self.trial.ap, self.latency
+
+
+def list_members(history: History) -> list[Member]:
+    """The front, fastest first; the base is the last where nothing beats it."""
+    done = list_done(history)
+    measured: dict[ArchSpec, list[float]] = defaultdict(list)
+    for trial in done:
+        measured[trial.arch].append(1 / trial.cost_ratio)
+    rungs: dict[int, int] = {}
+    for trial in done:
+        before = 0 if trial.proposal.parent is None or trial.proposal.actions else rungs[trial.proposal.parent]
+        rungs[trial.number] = before + (trial.number != 0)
+    members = [Member(trial, geometric_mean(measured[trial.arch]), rungs[trial.number]) for trial in done]
+    chosen = pareto_front([member.trial.ap for member in members], [member.latency for member in members])
+    return [members[index] for index in chosen]
+
+
+def select_last(front: Sequence[DoneTrial], count: int) -> list[DoneTrial]:
+    """Whom the last training is for: `count` of these students or fewer, fastest first.
+
+    One after the other, whichever adds most to the hypervolume of those chosen before; so they are spread over the
+    front. One that is no faster than the base adds nothing, and is not chosen.
+    """
+    chosen: list[DoneTrial] = []
+    left = sorted(front, key=lambda trial: trial.number)
+    while left and len(chosen) < count:
+        volumes = [hypervolume([_point(trial) for trial in (*chosen, candidate)]) for candidate in left]
+        if max(volumes) <= hypervolume([_point(trial) for trial in chosen]):
+            break
+        chosen.append(left.pop(volumes.index(max(volumes))))
+    return sorted(chosen, key=lambda trial: -trial.cost_ratio)
+
+
+def _point(trial: DoneTrial) -> tuple[float, float]:
+    return trial.ap, 1 / trial.cost_ratio
