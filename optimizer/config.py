@@ -18,7 +18,7 @@ from optimizer.errors import InputError
 from optimizer.search import STRATEGIES
 from optimizer.search.objective import OBJECTIVES
 from optimizer.supernet.elastic_config import ElasticConfig, ElasticRecipe
-from optimizer.train.config import TrainConfig
+from optimizer.train.config import Freeze, TrainConfig
 
 __all__ = ["Published", "RunConfig", "SearchConfig", "ShapesConfig", "VariantsConfig", "parse_duration", "parse_size"]
 
@@ -113,6 +113,7 @@ class RunConfig(_Value):
         pool: the teacher pool that distillation and the method "etp" draw from, trained where it is not found.
         teacher_pool: folder of teacher pools, or one pool; None is the folder ``teachers`` beside the run's.
         distill: what a teacher teaches.
+        freeze: parts that base and students leave as the weights they start from have them.
         finetune: training of the students that are trained further after the search.
         variants: other precisions and numbers of region proposals that the front is exported with.
         search_protocol, final_protocol: how latency is measured for a trial and for the front
@@ -142,6 +143,7 @@ class RunConfig(_Value):
     teacher_pool: Path | None = None
     distill: DistillConfig = DistillConfig()
     finetune: TrainConfig | None = None
+    freeze: Freeze = Freeze()
     variants: VariantsConfig = VariantsConfig()
     search_protocol: str = "screen"
     final_protocol: str = "final"
@@ -161,6 +163,8 @@ class RunConfig(_Value):
             raise ValueError(f"none of the actions {', '.join(space.actions)} is legal on the base {self.base}")
         if self.search.finetuned and self.finetune is None:
             raise ValueError("students are to be trained on after the search, but no recipe says how (finetune)")
+        if (self.freeze.stages or self.freeze.norm) and self.weights is None and self.base_run is None:
+            raise ValueError("random weights are not worth freezing: start from some (--weights, --base-run)")
         return self
 
     @property

@@ -166,6 +166,20 @@ OPTIONS = (
         "for preset smoke), else none.",
         {"weights": _read_weights},
     ),
+    Option(
+        "freeze_stages",
+        int,
+        "Stages of the backbone, and its stem with them, that are not trained: 0 (default) to 4. torchvision's own "
+        "fine-tuning freezes 1.",
+        _as_given("freeze.stages"),
+    ),
+    Option(
+        "freeze_norm",
+        bool,
+        "Whether BatchNorms keep the scales and statistics of the weights the base starts from, for few images.",
+        _as_given("freeze.norm"),
+        switch="--freeze-norm/--train-norm",
+    ),
     Option("base_run", Path, "A run whose trained base is taken over.", {"base_run": Path.resolve}),
     Option(
         "precision",

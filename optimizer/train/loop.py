@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from optimizer.detectors.base import Truth
 from optimizer.errors import RunFailed
 from optimizer.train.checkpoint import load_checkpoint, save_checkpoint
-from optimizer.train.config import TrainConfig
+from optimizer.train.config import Freeze, TrainConfig
 from optimizer.train.distributed import (
     current_world,
     mean_over_ranks,
@@ -26,13 +26,16 @@ from optimizer.train.distributed import (
     synchronised_batchnorm,
     wrap_for_world,
 )
+from optimizer.train.freeze import frozen
 from optimizer.train.precision import autocast_dtype
 from optimizer.train.schedule import lr_factor
+from optimizer.train.state import TrainState
 from optimizer.train.steps import LossStep
 
 __all__ = ["Loader", "Progress", "TrainResult", "TrainingDiverged", "train"]
 
 CURVE_POINTS = 200
+NOTHING = Freeze()
 
 
 class TrainingDiverged(RunFailed):
@@ -64,12 +67,14 @@ class TrainResult:
         curve: (step, loss averaged since the point before), at most 200 points.
         skipped_batches: batches whose loss or gradient was not finite.
         seconds: of this process, without what an earlier one did before a resume.
+        state: what another training needs to go on from here.
     """
 
     curve: tuple[tuple[int, float], ...]
     skipped_batches: int
     steps: int
     seconds: float
+    state: TrainState = field(compare=False)
 
 
 @dataclass
@@ -92,6 +97,9 @@ def train(
     seed: int,
     checkpoint: Path | None = None,
     report: Callable[[Progress], None] | None = None,
+    freeze: Freeze = NOTHING,
+    start: TrainState | None = None,
+    first_epoch: int = 0,
 ) -> TrainResult:
     """Train `model` in place (its weights, or their moving average with EMA), on the device that it is on.
 
@@ -99,6 +107,11 @@ def train(
 
     With a checkpoint path the training is saved there as it goes, and goes on from there if the file exists: bit for
     bit on a CPU. The global random generators are left as they were found.
+
+    Args:
+        freeze: parts of a detector that are left as they are.
+        start: of the training that left these weights, to go on from; None starts anew.
+        first_epoch: of the loader, where earlier trainings had those before.
 
     In several processes (`distributed.joined_world`) every one calls this with the same arguments and its own share of
     each batch, and has the same weights after it; rank 0 alone writes the checkpoint and calls `report`.
@@ -111,7 +124,9 @@ def train(
     devices = [torch.cuda.current_device()] if device.type == "cuda" and current_world().size > 1 else None
     with torch.random.fork_rng(devices), synchronised_batchnorm(model, step, device):
         torch.manual_seed(seed)
-        return _train(model, loader, step, config, seed, checkpoint, report)
+        model.train()
+        with frozen(model, freeze):
+            return _train(model, loader, step, config, seed, checkpoint, report, start, first_epoch)
 
 
 def _train(
@@ -122,10 +137,11 @@ def _train(
     seed: int,
     checkpoint: Path | None,
     report: Callable[[Progress], None] | None,
+    start: TrainState | None,
+    first_epoch: int,
 ) -> TrainResult:
     started = saved = time.monotonic()
     world, device = current_world(), _find_device(model)
-    model.train()
     if world.size > 1 and isinstance(step, nn.Module):
         step.to(device)  # GPUs send each other nothing that is not on a GPU, a step's counters included
     dtype = autocast_dtype(config.precision, device)
@@ -133,11 +149,15 @@ def _train(
     scaler = torch.amp.GradScaler(device.type, enabled=dtype is torch.float16)
     average = None
     if config.ema_decay:
-        average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=False)
+        average = AveragedModel(model, use_buffers=False, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
+        if config.schedule == "constant":
+            average.multi_avg_fn = _average_warming_up(config.ema_decay)
     parts = _Parts(model, step, optimizer, scaler, average)
+    if start is not None:
+        start.restore(model, step, optimizer, scaler, average)
     scales = _list_backbone_scales(model) if config.bn_l1 else []
     position = _Position()
-    fingerprint = _fingerprint(model, config, seed, len(loader))
+    fingerprint = _fingerprint(model, config, seed, len(loader), first_epoch)
     total = config.epochs * len(loader)
     if checkpoint is not None and said_by_first(checkpoint.exists(), device):
         position = parts.restore(load_checkpoint(checkpoint, fingerprint))
@@ -146,8 +166,8 @@ def _train(
     losses_of = wrap_for_world(model, step)
 
     while position.step < total:
-        epoch, start = divmod(position.step, len(loader))
-        for images, truths in loader.epoch(epoch, start):
+        epoch, done = divmod(position.step, len(loader))
+        for images, truths in loader.epoch(first_epoch + epoch, done):
             for group in optimizer.param_groups:
                 group["lr"] = config.lr * lr_factor(position.step, total, config)
             if world.size > 1:  # each step and rank has its own random numbers, of which a checkpoint need not know
@@ -183,11 +203,12 @@ def _train(
                 save_checkpoint(checkpoint, fingerprint, parts.state(position))
                 saved = time.monotonic()
 
+    state = TrainState.capture(model, step, optimizer, scaler, average)
     if average is not None:
         model.load_state_dict({**model.state_dict(), **dict(average.module.named_parameters())})
     share_buffers(model, step)
     model.eval()
-    return TrainResult(tuple(position.curve), position.skipped, position.step, time.monotonic() - started)
+    return TrainResult(tuple(position.curve), position.skipped, position.step, time.monotonic() - started, state)
 
 
 @dataclass(frozen=True)
@@ -249,6 +270,17 @@ def _build_optimizer(model: nn.Module, step: LossStep, config: TrainConfig) -> t
     return torch.optim.AdamW(groups, lr=config.lr, fused=True)
 
 
+def _average_warming_up(decay: float) -> Callable[[Any, Any, Any], None]:
+    """An exponential moving average whose decay rises from a tenth to `decay` with the number of updates."""
+
+    @torch.no_grad()
+    def update(averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
+        updates = int(count)
+        torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + updates) / (10 + updates)))
+
+    return update
+
+
 def _list_backbone_scales(model: nn.Module) -> list[Tensor]:
     """Scales of the backbone's BatchNorms, which channel pruning ranks by."""
     return [
@@ -295,7 +327,7 @@ def _add_point(position: _Position) -> None:
         position.window.clear()
 
 
-def _fingerprint(model: nn.Module, config: TrainConfig, seed: int, steps: int) -> str:
+def _fingerprint(model: nn.Module, config: TrainConfig, seed: int, steps: int, first_epoch: int) -> str:
     shapes = [(name, tuple(value.shape)) for name, value in model.state_dict().items()]
-    text = f"{shapes}|{config.model_dump_json()}|{seed}|{steps}"
+    text = f"{shapes}|{config.model_dump_json()}|{seed}|{steps}" + (f"|{first_epoch}" if first_epoch else "")
     return hashlib.sha256(text.encode()).hexdigest()

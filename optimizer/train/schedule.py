@@ -17,6 +17,8 @@ def lr_factor(step: int, total: int, config: TrainConfig) -> float:
     share = (step - warmup) / max(total - warmup, 1)
     if config.schedule == "cosine":
         return 0.5 * (1 + math.cos(math.pi * share))
+    if config.schedule == "linear":
+        return 1 - share
     if config.schedule == "step":
         return 0.1 ** sum(step >= milestone * total for milestone in config.milestones)
     return 1.0

@@ -18,7 +18,7 @@ from optimizer.detectors.base import Detector
 from optimizer.distill.config import DistillConfig
 from optimizer.distill.step import DistillStep
 from optimizer.supernet.pool import TeacherPool
-from optimizer.train.config import TrainConfig
+from optimizer.train.config import Freeze, TrainConfig
 from optimizer.train.distributed import current_world
 from optimizer.train.loop import Progress, TrainResult, train
 from optimizer.train.steps import DetectionStep, LossStep
@@ -74,6 +74,7 @@ class StudentJob(_Value):
         seed: of the training and of its batches.
         checkpoint: where the training is saved as it goes; a file system that all processes see.
         teaching: None is plain training.
+        freeze: what of the student is not trained.
     """
 
     kind: Literal["student"] = "student"
@@ -83,6 +84,7 @@ class StudentJob(_Value):
     seed: int
     checkpoint: Path
     teaching: Teaching | None = None
+    freeze: Freeze = Freeze()
 
 
 def train_student(
@@ -97,7 +99,7 @@ def train_student(
     loader = _build_loader(job, dataset)
     return train(
         detector.to(device), loader, _build_step(job, pool, device), job.recipe, seed=job.seed,
-        checkpoint=job.checkpoint, report=report,
+        checkpoint=job.checkpoint, report=report, freeze=job.freeze,
     )  # fmt: skip
 
 

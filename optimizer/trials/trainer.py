@@ -99,6 +99,7 @@ class Trainer:
             seed=derive_seed(config.seed, number),
             checkpoint=self._checkpoint(number),
             teaching=self._find_teaching(proposal.teacher),
+            freeze=config.freeze,
         )
 
     def _find_teaching(self, teacher: Subnet | None) -> Teaching | None:

@@ -222,3 +222,9 @@ def test_published_weights_are_the_default_on_images_of_a_users_own_and_stored_p
         config = parse_config({**stored, "weights": weights})
         assert config.weights == meant
         assert parse_config(config.model_dump(mode="json")) == config
+
+
+def test_random_weights_are_not_frozen() -> None:
+    with pytest.raises(InputError, match="not worth freezing"):
+        quick().changed({"freeze.norm": True})
+    assert quick(Path("images")).changed({"freeze.stages": 1}).freeze.stages == 1

@@ -47,3 +47,8 @@ def test_warm_up_takes_at_most_a_tenth_of_a_short_training() -> None:
 def test_no_schedule_divides_by_zero_in_a_training_of_one_step() -> None:
     for schedule in ("cosine", "step", "constant"):
         assert 0 < lr_factor(0, 1, config(schedule=schedule, warmup_steps=5)) <= 1
+
+
+def test_linear_falls_on_a_straight_line() -> None:
+    factors = [lr_factor(step, 50, config(schedule="linear")) for step in range(50)]
+    assert factors == pytest.approx([1 - step / 50 for step in range(50)])

@@ -1,0 +1,153 @@
+"""What a training leaves besides the weights, so that another one goes on where it stopped instead of starting cold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from deploy.files import replace_file
+from optimizer.errors import RunFailed
+
+__all__ = ["TrainState"]
+
+Tensors = Mapping[str, Tensor]
+MODEL, STEP = "model.", "step."
+
+
+@dataclass(frozen=True)
+class TrainState:
+    """The state of a training's end, on the CPU.
+
+    Parameters are named as in the model, behind "model.", and as in a step with adapters, behind "step.".
+
+    Attributes:
+        raw: parameters of the model as they were trained, where the weights are their moving average; empty without.
+        moments: what the optimiser keeps of each parameter, by kind ("exp_avg", "step", ...).
+        step: the step's state dict; empty where it has none.
+        averaged: updates of the moving average so far.
+        scale: of the losses in half precision; empty where there is none.
+    """
+
+    raw: Tensors = field(default_factory=dict)
+    moments: Mapping[str, Tensors] = field(default_factory=dict)
+    step: Tensors = field(default_factory=dict)
+    averaged: int = 0
+    scale: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def capture(
+        cls,
+        model: nn.Module,
+        step: object,
+        optimizer: torch.optim.Optimizer,
+        scaler: torch.amp.GradScaler,
+        average: AveragedModel | None,
+    ) -> TrainState:
+        """The state of these parts as they are; moments in bfloat16, which is exact enough and half as large."""
+        moments: dict[str, dict[str, Tensor]] = {}
+        for name, parameter in _name_parameters(model, step):
+            for kind, value in optimizer.state.get(parameter, {}).items():
+                if value is not None:
+                    kept = value.detach().to("cpu", torch.bfloat16 if value.ndim else torch.float32, copy=True)
+                    moments.setdefault(kind, {})[name] = kept
+        return cls(
+            _copy(dict(model.named_parameters())) if average is not None else {},
+            moments,
+            _copy(step.state_dict()) if isinstance(step, nn.Module) else {},
+            int(average.n_averaged) if average is not None else 0,
+            scaler.state_dict(),
+        )
+
+    def restore(
+        self,
+        model: nn.Module,
+        step: object,
+        optimizer: torch.optim.Optimizer,
+        scaler: torch.amp.GradScaler,
+        average: AveragedModel | None,
+    ) -> None:
+        """Put new parts, whose model has the average as its weights, into this state.
+
+        What the state does not know, or knows with another shape, starts as in a new training: adapters to another
+        teacher, the loss scale of another arithmetic, moments of another optimiser.
+        """
+        if average is not None and self.raw:
+            average.n_averaged.fill_(self.averaged)
+            parameters = dict(model.named_parameters())
+            with torch.no_grad():
+                for name, value in self.raw.items():
+                    parameters[name].copy_(value)
+        if isinstance(step, nn.Module) and _list_shapes(step.state_dict()) == _list_shapes(self.step):
+            step.load_state_dict(dict(self.step))
+        wanted = "exp_avg" if isinstance(optimizer, torch.optim.AdamW) else "momentum_buffer"
+        trained = {parameter for group in optimizer.param_groups for parameter in group["params"]}
+        for name, parameter in _name_parameters(model, step):
+            found = {kind: tensors[name] for kind, tensors in self.moments.items() if name in tensors}
+            fits = all(value.shape == parameter.shape for value in found.values() if value.ndim)
+            if wanted in found and fits and parameter in trained:
+                optimizer.state[parameter] = {
+                    kind: value.to(parameter.device, torch.float32) for kind, value in found.items()
+                }
+        if scaler.is_enabled() and self.scale:
+            scaler.load_state_dict(dict(self.scale))
+
+    def save(self, path: Path, weights: Tensors | None = None) -> None:
+        """Write it, and with it the weights the training ended with, so that the file is whole or not there."""
+        groups = {"raw": self.raw, "step": self.step, "weights": weights or {}}
+        groups |= {f"moments/{kind}": tensors for kind, tensors in self.moments.items()}
+        tensors = {f"{group}/{name}": value for group, named in groups.items() for name, value in named.items()}
+        numbers = json.dumps({"averaged": self.averaged, "scale": dict(self.scale)})
+        try:
+            with replace_file(path) as aside:
+                save_file(
+                    {name: value.cpu().contiguous() for name, value in tensors.items()}, aside, {"numbers": numbers}
+                )
+        except SafetensorError as error:
+            raise RunFailed(f"cannot write {path}: {error}; free some space, then resume the run") from error
+
+    @classmethod
+    def load(cls, path: Path) -> tuple[TrainState, dict[str, Tensor]]:
+        """A state that was saved, and the weights saved with it.
+
+        Raises:
+            RunFailed: the file is damaged.
+        """
+        groups: dict[str, dict[str, Tensor]] = {}
+        try:
+            with safe_open(path, "pt") as file:
+                numbers = json.loads(file.metadata()["numbers"])
+                for name in file.keys():  # noqa: SIM118 - not a mapping
+                    *group, last = name.split("/")
+                    groups.setdefault("/".join(group), {})[last] = file.get_tensor(name)
+        except (SafetensorError, OSError, ValueError, LookupError, TypeError) as error:
+            raise RunFailed(f"{path} cannot be read ({type(error).__name__}); delete it to start over") from error
+        moments = {
+            name.removeprefix("moments/"): found for name, found in groups.items() if name.startswith("moments/")
+        }
+        state = cls(groups.get("raw", {}), moments, groups.get("step", {}), numbers["averaged"], numbers["scale"])
+        return state, groups.get("weights", {})
+
+
+def _name_parameters(model: nn.Module, step: object) -> Iterator[tuple[str, nn.Parameter]]:
+    for name, parameter in model.named_parameters():
+        yield MODEL + name, parameter
+    if isinstance(step, nn.Module):
+        for name, parameter in step.named_parameters():
+            yield STEP + name, parameter
+
+
+def _copy(tensors: Tensors) -> dict[str, Tensor]:
+    return {name: value.detach().to("cpu", copy=True) for name, value in tensors.items()}
+
+
+def _list_shapes(tensors: Tensors) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in tensors.items()}
