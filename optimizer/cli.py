@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 import time
@@ -258,6 +259,7 @@ def targets_check(
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Entry point: errors are one line on stderr and an exit code (0, 1, 2 or 130)."""
     escape_what_cannot_be_printed()
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is loaded: its idle threads give cores back
     try:
         app(args=arguments, prog_name="optimize", standalone_mode=True)
     except (DetoptError, DeployError) as error:

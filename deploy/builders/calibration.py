@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Iterable, Mapping, Sequence, Tuple
 import numpy as np
 
 from deploy.builders.trunk import Trunk
+from deploy.engines.ort import NO_SPINNING
 from deploy.errors import InputError
 from deploy.files import hash_file, write_file
 
@@ -92,4 +93,6 @@ def load_session(model: onnx.ModelProto, threads: int | None) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = threads or 0
+    for name, value in NO_SPINNING:
+        options.add_session_config_entry(name, value)
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

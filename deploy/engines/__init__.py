@@ -21,15 +21,19 @@ ENGINES: dict[str, type[OrtEngine] | type[TrtEngine]] = {
 }
 
 
-def open_engine(path: str | Path, threads: int | None = None, engine: str = "ort") -> Engine:
+def open_engine(path: str | Path, threads: int | None = None, engine: str = "ort", spins: bool = True) -> Engine:
     """A loaded model, ready to `infer`; use it in a with block, or close it. Nothing is built here.
 
     The engine is named, not read off the file's ending: stored models are named by their content.
 
     Args:
         path: what the engine executes: an ONNX file, or a plan. `deploy.builders.prepare_model` gives it, of a model.
+        spins: as of `OrtEngine`; False where nothing is timed. Other engines have no threads that could.
     """
-    return get_engine(engine)(path, threads)
+    kind = get_engine(engine)
+    if not spins and issubclass(kind, OrtEngine):
+        return kind(path, threads, spins=False)
+    return kind(path, threads)
 
 
 def get_engine(name: str) -> type[OrtEngine] | type[TrtEngine]:

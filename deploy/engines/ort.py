@@ -12,9 +12,10 @@ from deploy.engines.base import Engine, Int8Style, TensorSpec, check_model_file,
 from deploy.errors import EngineError, InputError
 from deploy.sensors.machine import count_physical_cores
 
-__all__ = ["OrtEngine"]
+__all__ = ["NO_SPINNING", "OrtEngine"]
 
 ERRORS_ONLY = 3
+NO_SPINNING = (("session.intra_op.allow_spinning", "0"),)
 SOURCE_PLACE = re.compile(r"\S+\.(?:cc|h|cpp|cu):\d+ ")
 SIGNATURE_END = re.compile(r"^(?: const)?(?: \[with [^]]*\])?")
 ADVICE = {  # by words of the runtime's reason
@@ -44,6 +45,8 @@ class OrtEngine(Engine):
 
     Args:
         threads: threads inside an operator; None is the number of physical cores.
+        spins: whether threads with nothing to do keep their cores busy for some 30 ms, so as to go on at once. That is
+            what a deployed program has and what is timed; elsewhere it takes the cores from whoever else needs them.
 
     Raises:
         InputError: the file is missing or is not an ONNX model.
@@ -60,11 +63,12 @@ class OrtEngine(Engine):
     install = "python3 -m pip install onnxruntime"
     int8 = Int8Style(unsigned=True, biases=True, rest="fp32")  # on x86, 33 of an r18's 43 convolutions: else 10
 
-    def __init__(self, path: str | Path, threads: int | None = None) -> None:
+    def __init__(self, path: str | Path, threads: int | None = None, spins: bool = True) -> None:
         super().__init__(check_model_file(path, "ONNX model"))
         check_threads(threads)
         runtime = _import_runtime(self.messages, self.install)
         self.threads = threads if threads is not None else count_physical_cores()
+        self._spins = spins
         self._session: Any = self._open(runtime)
         active = self._session.get_providers()
         if active[:1] != [self.provider]:
@@ -95,7 +99,7 @@ class OrtEngine(Engine):
         options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
         options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.log_severity_level = self.messages
-        for name, value in entries.items():
+        for name, value in (*entries.items(), *(() if self._spins else NO_SPINNING)):
             options.add_session_config_entry(name, value)
         try:
             return runtime.InferenceSession(str(self.path), options, providers=[self.provider], enable_fallback=0)

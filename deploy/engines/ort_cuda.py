@@ -38,8 +38,8 @@ class OrtCudaEngine(OrtEngine):
     uses_gpu = True
     is_reference = False
 
-    def __init__(self, path: str | Path, threads: int | None = None) -> None:
-        super().__init__(path, threads)
+    def __init__(self, path: str | Path, threads: int | None = None, spins: bool = True) -> None:
+        super().__init__(path, threads, spins)
         self.runtime = f"{self.runtime}, {find_cuda_device().name}"
 
     def _open(self, runtime: Any) -> Any:

@@ -45,6 +45,7 @@ class Detector:
     Args:
         source: a `Bundle`, or a `ModelSource`, whose file the engine executes (`deploy.builders.prepare_model`).
         threads: CPU threads of the engine; None is the number of physical cores. engine: as of `open_engine`.
+        spins: as of `open_engine`; what `detect_timed` says is a latency only with it.
 
     Attributes:
         images: how many the model takes at once; fewer are filled up with the last one, whose copies are thrown away.
@@ -55,13 +56,15 @@ class Detector:
             those of its head.
     """
 
-    def __init__(self, source: ModelSource, threads: int | None = None, engine: str = "ort") -> None:
+    def __init__(
+        self, source: ModelSource, threads: int | None = None, engine: str = "ort", spins: bool = True
+    ) -> None:
         if source.preprocess is None or source.head is None:
             raise InputError(f"{source.model.name}: a model detects with a preprocess and a head; here one is missing")
         head = get_head(source.head)
         self._decode, self._selection = head.decode, source.selection
         self._preprocess = source.preprocess
-        self.engine = open_engine(source.model, threads, engine)
+        self.engine = open_engine(source.model, threads, engine, spins)
         size = (source.preprocess.width, source.preprocess.height)
         try:
             taken = find_image_input(self.engine.inputs)

@@ -46,8 +46,8 @@ class LocalTarget:
     def detect(
         self, source: ModelSource, images: Sequence[ImageFile], report: Callable[[str], None] = lambda line: None
     ) -> Iterator[tuple[int, Detections, Timings]]:
-        """As `Detector.detect_files`."""
+        """As `Detector.detect_files`, by threads that wait without spinning: for detections, not for their times."""
         engine = self.spec.engine
         prepared = ModelSource.of(source, prepare_model(source.model, engine.name))
-        with Detector(prepared, engine.threads, engine.name) as detector:
+        with Detector(prepared, engine.threads, engine.name, spins=False) as detector:
             yield from detector.detect_files(images, report)

@@ -57,7 +57,7 @@ def _find_readable(dataset: Dataset) -> Iterator[SizedPath]:
 @lru_cache(maxsize=4)  # the page is written after every trial, and the base and the best of it are mostly as before
 def _annotate(source: ModelSource, images: tuple[SizedPath, ...], class_names: tuple[str, ...]) -> list[bytes]:
     pictures = []
-    with Detector(source) as detector:
+    with Detector(source, spins=False) as detector:
         for path, size in images:
             image = read_image(path, size)
             picture = Image.fromarray(draw_detections(image, detector(image).above(SCORE), class_names))
