@@ -50,7 +50,7 @@ def write_file(path: Path, content: bytes, mode: int = 0o666) -> None:
 
 
 @contextmanager
-def replace_file(path: Path, mode: int = 0o666) -> Iterator[Path]:
+def replace_file(path: Path, mode: int = 0o666, flushed: bool = True) -> Iterator[Path]:
     """A new, empty file to write into; once the block ends it is flushed and renamed to ``path``.
 
     Whoever reads ``path`` finds the old content or the new one, also after a crash. If the block raises, ``path`` stays
@@ -58,6 +58,8 @@ def replace_file(path: Path, mode: int = 0o666) -> Iterator[Path]:
 
     Args:
         mode: permissions of the new file, before the process's mask.
+        flushed: whether to wait for the disk. A file that is not flushed outlives its process, however that ends, but
+            after a power cut it may have holes: for what can be checked when it is read, and made again.
     """
 
     def make(aside: Path) -> None:
@@ -65,9 +67,11 @@ def replace_file(path: Path, mode: int = 0o666) -> Iterator[Path]:
 
     with _hold_aside(path, make) as aside:
         yield aside
-        flush(aside)
+        if flushed:
+            flush(aside)
         aside.replace(path)
-    flush(path.parent)
+    if flushed:
+        flush(path.parent)
 
 
 @contextmanager

@@ -118,7 +118,7 @@ def train(
 
     Raises:
         TrainingDiverged: the loss was not finite `config.max_bad_losses` times in a row.
-        RunFailed: the checkpoint is unusable, or cannot be written.
+        RunFailed: the checkpoint is another training's, or cannot be written.
     """
     device = _find_device(model)
     devices = [torch.cuda.current_device()] if device.type == "cuda" and current_world().size > 1 else None
@@ -160,7 +160,9 @@ def _train(
     fingerprint = _fingerprint(model, config, seed, len(loader), first_epoch)
     total = config.epochs * len(loader)
     if checkpoint is not None and said_by_first(checkpoint.exists(), device):
-        position = parts.restore(load_checkpoint(checkpoint, fingerprint))
+        state = load_checkpoint(checkpoint, fingerprint)
+        if state is not None:
+            position = parts.restore(state)
     if said_by_first(position.step, device) != position.step:
         raise RunFailed(f"the processes found different checkpoints at {checkpoint}: its folder must be one for all")
     losses_of = wrap_for_world(model, step)
@@ -200,7 +202,7 @@ def _train(
                 report(Progress(position.step, total, value))
             due = time.monotonic() - saved >= config.checkpoint_every_s
             if checkpoint is not None and world.is_first and due:
-                save_checkpoint(checkpoint, fingerprint, parts.state(position))
+                save_checkpoint(checkpoint, fingerprint, parts.state(position), time.monotonic() - started)
                 saved = time.monotonic()
 
     state = TrainState.capture(model, step, optimizer, scaler, average)

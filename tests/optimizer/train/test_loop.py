@@ -102,6 +102,18 @@ def test_a_stopped_training_goes_on_bit_for_bit(
         assert torch.equal(value, again.state_dict()[name]), name
 
 
+def test_a_training_whose_checkpoint_is_damaged_starts_over(tiny: TinyModel, tmp_path: Path) -> None:
+    whole, again = copy.deepcopy(tiny), copy.deepcopy(tiny)
+    undisturbed = run(whole)
+    checkpoint = tmp_path / "training.ckpt"
+    with pytest.raises(KeyboardInterrupt):
+        run(copy.deepcopy(tiny), loader=TinyLoader(8), checkpoint=checkpoint)
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
+    loader = TinyLoader()
+    assert run(again, loader=loader, checkpoint=checkpoint).curve == undisturbed.curve
+    assert loader.served[0] == (0, 0)
+
+
 def test_it_is_what_plain_torch_does(tiny: TinyModel) -> None:
     ours, plain = copy.deepcopy(tiny), copy.deepcopy(tiny)
     config = make_config(optimizer="sgd", momentum=0.9, weight_decay=0.1, clip_norm=0.5)
