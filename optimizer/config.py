@@ -55,12 +55,20 @@ class SearchConfig(_Value):
     )
     beta: float = Field(0.8, gt=0, lt=1, description="weight of average precision")
     cost: Literal["latency", "macs"] = "latency"
-    teacher: Literal["dynamic", "fixed", "none"] = Field(
-        "none", description="dynamic: searched with the student; fixed: the largest; none: no distillation"
+    teacher: Literal["base", "dynamic", "fixed", "none"] | Path = Field(
+        "none",
+        description="base: the trained base; dynamic: of the teacher pool, searched with the student; fixed: the "
+        "pool's largest; none: no distillation; a path: the best detector of that run, or a checkpoint of the base's "
+        "architecture",
     )
     inherit: bool = Field(True, description="whether a child starts from its parent's weights; an ablation if not")
     finetuned: int = Field(0, ge=0, description="students, the best by score, to train further at the end")
     space: Space
+
+    @property
+    def takes_pool_teachers(self) -> bool:
+        """Whether students are taught by subnets of a teacher pool."""
+        return self.teacher in ("dynamic", "fixed")
 
     @field_validator("method")
     @classmethod
@@ -170,7 +178,7 @@ class RunConfig(_Value):
     @property
     def needs_pool(self) -> bool:
         """Whether the run draws on a teacher pool."""
-        return bool(self.search.trials) and (self.search.teacher != "none" or self.search.method == "etp")
+        return bool(self.search.trials) and (self.search.takes_pool_teachers or self.search.method == "etp")
 
     @property
     def keeps_images(self) -> bool:

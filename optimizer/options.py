@@ -86,6 +86,11 @@ def _read_weights(text: str) -> str | Path | None:
     return text if text in get_args(Published) else None if text == "none" else Path(text).resolve()
 
 
+def _read_teacher(text: str) -> str | Path:
+    """A kind of teacher by name, or where a trained one is."""
+    return text if text in ("base", "dynamic", "fixed", "none") else Path(text).resolve()
+
+
 # Those further down win where two change the same part.
 OPTIONS = (
     Option("base", str, f"Detector to start from: {', '.join(FAMILIES)}.", _as_given("base")),
@@ -102,8 +107,10 @@ OPTIONS = (
     Option(
         "teacher",
         str,
-        "dynamic: searched with the student (default); fixed: the largest; none.",
-        _as_given("search.teacher"),
+        "Who teaches students. base: the trained base; dynamic: a member of a teacher pool, searched with the student; "
+        "fixed: the pool's largest; none; or the folder of a run (its best detector), or a checkpoint of the base's "
+        "architecture.",
+        {"search.teacher": _read_teacher},
     ),
     Option(
         "teacher_pool",

@@ -16,6 +16,7 @@ from optimizer.run.base_run import check_base
 from optimizer.run.images import describe_data, read_splits
 from optimizer.run.plan import Plan, plan_run
 from optimizer.run.teachers import choose_pool, default_pools
+from optimizer.run.trained_teacher import check_teacher
 from optimizer.trials.export import check_export
 
 __all__ = ["check_run", "check_target"]
@@ -40,6 +41,7 @@ def check_run(config: RunConfig, folder: Path) -> tuple[Splits | None, Plan]:
     if config.needs_pool:
         pool_exists = choose_pool(config, default_pools(config, folder), splits.train if splits else None).trained
     class_names = splits.train.class_names if splits else CLASS_NAMES
+    check_teacher(config, class_names)
     check_export(config.base_arch(), len(class_names), target.spec)
     plan = plan_run(config, target.spec, splits, base_exists=config.base_run is not None, pool_exists=pool_exists)
     plan.check()

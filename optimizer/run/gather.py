@@ -79,7 +79,8 @@ def _describe_variants(config: RunConfig) -> str:
 
 
 def _describe_teaching(store: RunStore, config: RunConfig) -> str:
-    if not config.needs_pool:
+    if config.search.teacher == "none":
         return "none"
     terms = ", ".join(f"{name} {weight:g}" for name, weight in config.distill.weights.items())
-    return f"{config.search.teacher}; pool of {store.pool}; weights {terms}"
+    pool = f"; pool of {store.pool}" if config.search.takes_pool_teachers else ""
+    return f"{config.search.teacher}{pool}; weights {terms}"

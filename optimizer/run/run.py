@@ -25,6 +25,7 @@ from optimizer.run.images import read_data, read_splits, say_images
 from optimizer.run.plan import Plan, plan_run
 from optimizer.run.stopping import clocked, interruptible, logged, stoppable
 from optimizer.run.teachers import choose_pool, make_settings, open_teachers, prepare_pool
+from optimizer.run.trained_teacher import choose_teacher
 from optimizer.search import build_strategy, search, try_proposal
 from optimizer.search.base import PendingTrial, Proposal, Trial, get_done, list_done
 from optimizer.store.run_store import DATABASE, RunStore
@@ -127,6 +128,7 @@ def _work(
             pool = run.open_teachers(teacher_pool)
             if pool is not None:
                 evaluation = evaluation.with_pool(pool)
+            evaluation = evaluation.with_teacher(choose_teacher(store, config, splits.train.class_names))
             run.search_students(evaluation, pool, plan)
             run.finetune_best(evaluation)
             run.hand_over(evaluation)

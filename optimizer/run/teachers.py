@@ -70,7 +70,7 @@ def choose_pool(config: RunConfig, pools: Path, train_data: Dataset | None) -> P
     space = found.space()
     largest = space.arch(space.largest())
     check_pair(largest, largest, found.distill.model_copy(update={"teacher_canvas": "student"}))
-    if config.search.teacher != "none":
+    if config.search.takes_pool_teachers:
         for student_size, teacher_size in product(config.search.space.sizes, found.sizes):
             student, teacher = config.base_arch().with_size(*student_size), largest.with_size(*teacher_size)
             check_pair(student, teacher, config.distill)
@@ -107,7 +107,7 @@ def open_teachers(
     store.teachers = str(pools.resolve())
     store.pool = f"{choice.config.space().count()} sub-networks of {choice.config.name}"
     pool = prepare_pool(choice, config, splits, config.data or store.folder / "data", progress)
-    if config.search.teacher != "none":
+    if config.search.takes_pool_teachers:
         warn_of_weak_teachers(pool.manifest, get_done(store.history(), 0).ap, progress)
     return pool
 
@@ -128,7 +128,7 @@ def make_settings(
     """What the run's strategy is made from; `probes` are latencies that were measured before the search."""
     search = config.search
     teachers = None
-    if pool is not None and search.teacher != "none":
+    if pool is not None and search.takes_pool_teachers:
         # where a teacher looks at its student's canvas, its own is not searched
         sizes = pool.sizes[:1] if config.distill.teacher_canvas == "student" else pool.sizes
         teachers = Teachers(pool.model_copy(update={"sizes": sizes}).space(), fixed=search.teacher == "fixed")

@@ -46,6 +46,7 @@ class RunStore:
         data: classes and numbers of its images; None before they were read.
         elapsed_seconds: wall-clock time spent in all processes that worked on it.
         teachers: folder of its teacher pools. pool: its teacher pool in words.
+        trained_teacher: architecture (JSON) and weights (SHA-256) of a teacher that came from outside the run.
         search_ended: why the search ended; None while it goes on.
         finetuned: numbers of the trials that are trained further after the search; None before they are chosen.
         handover: JSON of `optimizer.handover.state.HandOverState`; None before it began.
@@ -58,6 +59,7 @@ class RunStore:
     elapsed_seconds = Entry(0.0, float)
     teachers: Entry[str | None] = Entry(None)
     pool = Entry("sub-networks")
+    trained_teacher: Entry[tuple[dict[str, Any], str] | None] = Entry(None)
     search_ended: Entry[str | None] = Entry(None)
     finetuned: Entry[list[int] | None] = Entry(None)
     handover: Entry[dict[str, Any] | None] = Entry(None)

@@ -22,7 +22,7 @@ from optimizer.supernet.pool import TeacherPool
 from optimizer.train.loop import TrainingDiverged
 from optimizer.trials.builder import Builder
 from optimizer.trials.exporter import Exporter
-from optimizer.trials.jobs import choose_device
+from optimizer.trials.jobs import TrainedTeacher, choose_device
 from optimizer.trials.judge import Judge, choose_engine
 from optimizer.trials.trainer import Trainer, name_trial
 
@@ -65,6 +65,10 @@ class Evaluation:
     def with_pool(self, pool: TeacherPool) -> Evaluation:
         """The same, with a teacher pool to draw on."""
         return replace(self, builder=replace(self.builder, pool=pool), trainer=replace(self.trainer, pool=pool))
+
+    def with_teacher(self, teacher: TrainedTeacher | None) -> Evaluation:
+        """The same, with one teacher for every student that none of the pool teaches."""
+        return replace(self, trainer=replace(self.trainer, teacher=teacher))
 
     def _evaluate(self, number: int, proposal: Proposal) -> DoneTrial:
         history = self.history()

@@ -14,7 +14,9 @@ from deploy.data import Dataset
 from optimizer.arch.spec import ArchSpec
 from optimizer.arch.subnets import Subnet, subnet_from_json
 from optimizer.data.loader import TrainLoader
+from optimizer.detectors import build_detector
 from optimizer.detectors.base import Detector
+from optimizer.detectors.weights import load_weights
 from optimizer.distill.config import DistillConfig
 from optimizer.distill.step import DistillStep
 from optimizer.supernet.pool import TeacherPool
@@ -23,7 +25,10 @@ from optimizer.train.distributed import current_world
 from optimizer.train.loop import Progress, TrainResult, train
 from optimizer.train.steps import DetectionStep, LossStep
 
-__all__ = ["Batches", "StudentJob", "Teaching", "choose_device", "count_steps", "train_student"]
+__all__ = [
+    "Batches", "PoolTeacher", "StudentJob", "Teaching", "TrainedTeacher", "choose_device", "count_steps",
+    "train_student",
+]  # fmt: skip
 
 
 def _read_arch(value: Any) -> ArchSpec:
@@ -55,15 +60,24 @@ class Batches(_Value):
     keep_out: bool = False
 
 
-class Teaching(_Value):
-    """Who teaches a student, and what.
-
-    Attributes:
-        pool: folder of the teacher pool that `teacher` is a subnet of.
-    """
+class PoolTeacher(_Value):
+    """A subnet of the teacher pool in a folder."""
 
     pool: Path
-    teacher: Annotated[Subnet, PlainValidator(_read_subnet), PlainSerializer(lambda subnet: subnet.to_json())]
+    subnet: Annotated[Subnet, PlainValidator(_read_subnet), PlainSerializer(lambda subnet: subnet.to_json())]
+
+
+class TrainedTeacher(_Value):
+    """A detector of the same classes, and the file of its weights."""
+
+    arch: Annotated[ArchSpec, PlainValidator(_read_arch), PlainSerializer(lambda arch: arch.to_json())]
+    weights: Path
+
+
+class Teaching(_Value):
+    """Who teaches a student, and what."""
+
+    teacher: PoolTeacher | TrainedTeacher
     distill: DistillConfig
 
 
@@ -98,7 +112,7 @@ def train_student(
     """Train `detector` in place, in every process of the world alike."""
     loader = _build_loader(job, dataset)
     return train(
-        detector.to(device), loader, _build_step(job, pool, device), job.recipe, seed=job.seed,
+        detector.to(device), loader, _build_step(job, pool, detector.num_classes, device), job.recipe, seed=job.seed,
         checkpoint=job.checkpoint, report=report, freeze=job.freeze,
     )  # fmt: skip
 
@@ -121,10 +135,16 @@ def _build_loader(job: StudentJob, dataset: Dataset) -> TrainLoader:
     )  # fmt: skip
 
 
-def _build_step(job: StudentJob, pool: TeacherPool | None, device: torch.device) -> LossStep:
+def _build_step(job: StudentJob, pool: TeacherPool | None, num_classes: int, device: torch.device) -> LossStep:
     if job.teaching is None:
         return DetectionStep()
-    assert pool is not None, "a teacher without the pool it comes from"
-    distill = job.teaching.distill
+    teacher, distill = job.teaching.teacher, job.teaching.distill
     canvas = job.arch.input_size if distill.teacher_canvas == "student" else None
-    return DistillStep(job.arch, pool.extract(job.teaching.teacher, device, canvas), distill).to(device)
+    if isinstance(teacher, PoolTeacher):
+        assert pool is not None, "a teacher without the pool it comes from"
+        detector = pool.extract(teacher.subnet, device, canvas)
+    else:
+        arch = teacher.arch if canvas is None else teacher.arch.with_size(*canvas)
+        detector = build_detector(arch, num_classes)
+        load_weights(detector, teacher.weights)
+    return DistillStep(job.arch, detector.to(device), distill).to(device)

@@ -24,7 +24,7 @@ from optimizer.supernet.pool import TeacherPool, open_pool
 from optimizer.supernet.training import PoolJob, train_phase
 from optimizer.train.distributed import current_world, joined_world
 from optimizer.train.loop import TrainingDiverged
-from optimizer.trials.jobs import StudentJob, choose_device, train_student
+from optimizer.trials.jobs import PoolTeacher, StudentJob, choose_device, train_student
 
 __all__ = ["assemble_team", "tell_team"]
 
@@ -107,7 +107,8 @@ def _train_phase(told: dict[str, Any], shelf: _Shelf) -> None:
 def _train_student(told: dict[str, Any], shelf: _Shelf) -> None:
     job = StudentJob.model_validate(told)
     dataset = shelf.read(job.batches.data)
-    pool = shelf.open(job.teaching.pool, dataset) if job.teaching is not None else None
+    teacher = job.teaching.teacher if job.teaching is not None else None
+    pool = shelf.open(teacher.pool, dataset) if isinstance(teacher, PoolTeacher) else None
     images = keep_out(dataset)[0] if job.batches.keep_out else dataset
     detector = build_detector(job.arch, len(dataset.class_names))  # its weights become those of the first process
     train_student(job, detector, images, pool, choose_device())

@@ -18,7 +18,7 @@ from optimizer.supernet.pool import TeacherPool
 from optimizer.train.config import TrainConfig
 from optimizer.train.loop import Progress
 from optimizer.trials.builder import Student
-from optimizer.trials.jobs import Batches, StudentJob, Teaching, count_steps, train_student
+from optimizer.trials.jobs import Batches, PoolTeacher, StudentJob, Teaching, TrainedTeacher, count_steps, train_student
 from optimizer.trials.team import tell_team
 
 __all__ = ["Trained", "Trainer", "name_trial"]
@@ -40,6 +40,7 @@ class Trainer:
         splits: the images. folder: where they are, for the other processes of a team.
         scratch: folder of the checkpoint of the current training.
         pool: where teachers come from; None in runs without one.
+        teacher: of every student that no subnet of the pool teaches; None leaves those without.
     """
 
     config: RunConfig
@@ -49,6 +50,7 @@ class Trainer:
     device: torch.device
     progress: RunProgress
     pool: TeacherPool | None = None
+    teacher: TrainedTeacher | None = None
 
     def train(self, number: int, proposal: Proposal, student: Student) -> Trained:
         """Train the student's detector in place; a training that was killed goes on at its checkpoint.
@@ -98,15 +100,17 @@ class Trainer:
             ),
             seed=derive_seed(config.seed, number),
             checkpoint=self._checkpoint(number),
-            teaching=self._find_teaching(proposal.teacher),
+            teaching=self._find_teaching(number, proposal.teacher),
             freeze=config.freeze,
         )
 
-    def _find_teaching(self, teacher: Subnet | None) -> Teaching | None:
-        if teacher is None:
+    def _find_teaching(self, number: int, subnet: Subnet | None) -> Teaching | None:
+        if subnet is not None:
+            assert self.pool is not None, "a teacher in a run without a pool"
+            return Teaching(teacher=PoolTeacher(pool=self.pool.folder, subnet=subnet), distill=self.config.distill)
+        if self.teacher is None or number == 0:
             return None
-        assert self.pool is not None, "a teacher in a run without a pool"
-        return Teaching(pool=self.pool.folder, teacher=teacher, distill=self.config.distill)
+        return Teaching(teacher=self.teacher, distill=self.config.distill)
 
     def _checkpoint(self, number: int) -> Path:
         return self.scratch / f"trial-{number}.ckpt"

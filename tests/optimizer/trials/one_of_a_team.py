@@ -21,7 +21,7 @@ from optimizer.recipes import smoke
 from optimizer.supernet.training import PoolImages, train_pool
 from optimizer.train.config import TrainConfig
 from optimizer.train.distributed import current_world
-from optimizer.trials.jobs import Batches, StudentJob, Teaching, train_student
+from optimizer.trials.jobs import Batches, PoolTeacher, StudentJob, Teaching, train_student
 from optimizer.trials.team import assemble_team, tell_team
 
 CPU = torch.device("cpu")
@@ -46,7 +46,8 @@ def lead(folder: Path) -> None:
         arch=arch, recipe=TRAIN, batches=Batches(data=folder / "data", size=2, augment="none", workers=0), seed=1,
         checkpoint=folder / "student.ckpt",
         teaching=Teaching(
-            pool=pool.folder, teacher=pool.space.smallest(), distill=DistillConfig(teacher_canvas="student")
+            teacher=PoolTeacher(pool=pool.folder, subnet=pool.space.smallest()),
+            distill=DistillConfig(teacher_canvas="student"),
         ),
     )  # fmt: skip
     detector = build_detector(arch, len(splits[0].class_names), seed=0)

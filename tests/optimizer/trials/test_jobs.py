@@ -12,7 +12,7 @@ from optimizer.arch import base_arch
 from optimizer.arch.pool import ElasticSubnet
 from optimizer.distill.config import DistillConfig
 from optimizer.train.config import TrainConfig
-from optimizer.trials.jobs import Batches, StudentJob, Teaching
+from optimizer.trials.jobs import Batches, PoolTeacher, StudentJob, Teaching, TrainedTeacher
 
 TEACHER = ElasticSubnet((2, 1, 2, 2), (1.5, 1.25, 1.0, 1.5), (160, 120))
 PLAIN = StudentJob(
@@ -23,11 +23,25 @@ PLAIN = StudentJob(
     checkpoint=Path("student.ckpt"),
 )
 TAUGHT = PLAIN.model_copy(
-    update={"teaching": Teaching(pool=Path("teachers"), teacher=TEACHER, distill=DistillConfig(temperature=2.0))}
+    update={
+        "teaching": Teaching(
+            teacher=PoolTeacher(pool=Path("teachers"), subnet=TEACHER), distill=DistillConfig(temperature=2.0)
+        )
+    }
 )
 
 
-@pytest.mark.parametrize("job", [PLAIN, TAUGHT], ids=["plain", "taught"])
+BY_BASE = PLAIN.model_copy(
+    update={
+        "teaching": Teaching(
+            teacher=TrainedTeacher(arch=base_arch("r18", (160, 120)), weights=Path("base.safetensors")),
+            distill=DistillConfig(),
+        )
+    }
+)
+
+
+@pytest.mark.parametrize("job", [PLAIN, TAUGHT, BY_BASE], ids=["plain", "taught", "taught by the base"])
 def test_a_job_survives_json(job: StudentJob) -> None:
     told = json.loads(json.dumps(job.model_dump(mode="json")))
     assert told["kind"] == "student"

@@ -1,0 +1,94 @@
+"""A teacher that is there already: the base, the best detector of another run, a checkpoint, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from made_trials import make_done
+from safetensors.torch import load_file, save_file
+
+from optimizer.config import RunConfig
+from optimizer.detectors import build_detector
+from optimizer.errors import InputError
+from optimizer.recipes import smoke
+from optimizer.run.trained_teacher import check_teacher, choose_teacher
+from optimizer.search.base import DoneTrial
+from optimizer.store import DataSummary, RunStore
+
+CLASSES = ("circle", "square")
+
+
+def teach(teacher: object) -> RunConfig:
+    return smoke().changed({"search.teacher": teacher})
+
+
+def write_weights(path: Path, classes: int = len(CLASSES), seed: int = 0) -> Path:
+    detector = build_detector(smoke().base_arch(), classes, seed=seed)
+    save_file(detector.state_dict(), path)
+    return path
+
+
+def write_run(folder: Path, classes: tuple[str, ...] = CLASSES, aps: tuple[float, ...] = (0.3, 0.5, 0.4)) -> Path:
+    """A run whose trials have weights of their own."""
+    with RunStore.create(folder, smoke().model_dump(mode="json")) as store:
+        store.data = DataSummary(classes, 16, 8)
+        (folder / "scratch").mkdir()
+        for number, ap in enumerate(aps):
+            weights = store.artefacts.put_file(write_weights(folder.parent / "weights", seed=number))
+            trial: DoneTrial = make_done(number=number, arch=smoke().base_arch(), ap=ap)
+            store.record(replace(trial, files=replace(trial.files, weights=weights)))
+    return folder
+
+
+def read_first(weights: Path) -> torch.Tensor:
+    return load_file(weights)["backbone.body.conv1.weight"]
+
+
+def test_the_base_teaches_with_the_weights_it_was_stored_with(tmp_path: Path) -> None:
+    with RunStore.open(write_run(tmp_path / "run")) as store:
+        teacher = choose_teacher(store, teach("base"), CLASSES)
+        assert teacher is not None and teacher.arch == smoke().base_arch()
+        assert torch.equal(read_first(teacher.weights), read_first(write_weights(tmp_path / "base")))
+
+
+@pytest.mark.parametrize("kind", ["none", "dynamic", "fixed"])
+def test_runs_without_one_or_with_a_pool_have_none(tmp_path: Path, kind: str) -> None:
+    check_teacher(teach(kind), CLASSES)
+    with RunStore.open(write_run(tmp_path / "run")) as store:
+        assert choose_teacher(store, teach(kind), CLASSES) is None
+
+
+def test_of_another_run_the_detector_of_highest_ap_teaches_and_is_kept(tmp_path: Path) -> None:
+    other = write_run(tmp_path / "other")
+    config = teach(other)
+    check_teacher(config, CLASSES)
+    with RunStore.open(write_run(tmp_path / "run")) as store:
+        teacher = choose_teacher(store, config, CLASSES)
+        assert teacher is not None and teacher.weights.is_relative_to(store.folder)
+        assert torch.equal(read_first(teacher.weights), read_first(write_weights(tmp_path / "best", seed=1)))
+        other.rename(tmp_path / "moved")
+        assert choose_teacher(store, config, CLASSES) == teacher, "a resumed run has it already"
+
+
+def test_a_checkpoint_teaches_with_all_its_weights(tmp_path: Path) -> None:
+    config = teach(write_weights(tmp_path / "teacher.safetensors", seed=5))
+    check_teacher(config, CLASSES)
+    with RunStore.open(write_run(tmp_path / "run")) as store:
+        teacher = choose_teacher(store, config, CLASSES)
+        assert teacher is not None
+        assert torch.equal(read_first(teacher.weights), read_first(tmp_path / "teacher.safetensors"))
+
+
+def test_what_cannot_teach_is_refused_before_any_work(tmp_path: Path) -> None:
+    refused = {
+        tmp_path / "nothing": "no weights file",
+        write_weights(tmp_path / "more.safetensors", classes=7): "cannot teach: it has no weights for class head",
+        write_run(tmp_path / "cats", classes=("cat", "dog")): "know other classes",
+        write_run(tmp_path / "empty", aps=()): "no trained detector yet",
+    }
+    for teacher, words in refused.items():
+        with pytest.raises(InputError, match=words):
+            check_teacher(teach(teacher), CLASSES)
