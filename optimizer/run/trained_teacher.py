@@ -8,7 +8,6 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from optimizer.arch.spec import ArchSpec
 from optimizer.config import RunConfig, parse_config
 from optimizer.detectors import Detector, build_detector
 from optimizer.detectors.weights import load_weights
@@ -35,7 +34,7 @@ def check_teacher(config: RunConfig, class_names: Sequence[str]) -> None:
     if isinstance(where, Path) and (where / DATABASE).exists():
         arch = _find_best(where, class_names)[1].arch
     elif isinstance(where, Path):
-        _read_checkpoint(where, arch, len(class_names))
+        _read_checkpoint(where, config, len(class_names))
     for size in config.search.space.sizes:
         check_pair(config.base_arch().with_size(*size), arch, config.distill)
 
@@ -50,22 +49,24 @@ def choose_teacher(store: RunStore, config: RunConfig, class_names: Sequence[str
         return TrainedTeacher(arch=base.arch, weights=store.artefacts.path(base.files.weights))
     assert isinstance(where, Path)
     if store.trained_teacher is None:
-        store.trained_teacher = _adopt(store, where, config.base_arch(), class_names)
+        store.trained_teacher = _adopt(store, where, config, class_names)
     arch, sha256 = store.trained_teacher
-    return TrainedTeacher(arch=ArchSpec.from_json(arch), weights=store.artefacts.path(sha256))
+    return TrainedTeacher.model_validate({"arch": arch, "weights": store.artefacts.path(sha256)})
 
 
-def _adopt(store: RunStore, where: Path, arch: ArchSpec, class_names: Sequence[str]) -> tuple[dict[str, object], str]:
+def _adopt(
+    store: RunStore, where: Path, config: RunConfig, class_names: Sequence[str]
+) -> tuple[dict[str, object], str]:
     """Copy a teacher's weights into the run; returns its architecture as JSON, and their SHA-256."""
     if (where / DATABASE).exists():
         other, best = _find_best(where, class_names)
         with other:
             return best.arch.to_json(), store.artefacts.put_file(other.artefacts.path(best.files.weights, verify=True))
-    detector = _read_checkpoint(where, arch, len(class_names))
+    detector = _read_checkpoint(where, config, len(class_names))
     with tempfile.TemporaryDirectory(dir=store.folder / "scratch") as folder:
         path = Path(folder) / "teacher.safetensors"
         save_file({name: value.contiguous() for name, value in detector.state_dict().items()}, path)
-        return arch.to_json(), store.artefacts.put_file(path)
+        return config.base_arch().to_json(), store.artefacts.put_file(path)
 
 
 def _find_best(folder: Path, class_names: Sequence[str]) -> tuple[RunStore, DoneTrial]:
@@ -88,9 +89,9 @@ def _find_best(folder: Path, class_names: Sequence[str]) -> tuple[RunStore, Done
     return other, max(done, key=lambda trial: (trial.ap, -trial.number))
 
 
-def _read_checkpoint(path: Path, arch: ArchSpec, num_classes: int) -> Detector:
-    """A detector with a checkpoint's weights, all of them."""
-    detector = build_detector(arch, num_classes)
+def _read_checkpoint(path: Path, config: RunConfig, num_classes: int) -> Detector:
+    """A detector of the base's architecture with a checkpoint's weights, all of them."""
+    detector = build_detector(config.base_arch(), num_classes)
     report = load_weights(detector, path)
     anew = [group for group, (_, left) in report.groups.items() if left]
     if anew:
