@@ -160,9 +160,9 @@ def _train(
     fingerprint = _fingerprint(model, config, seed, len(loader), first_epoch)
     total = config.epochs * len(loader)
     if checkpoint is not None and said_by_first(checkpoint.exists(), device):
-        state = load_checkpoint(checkpoint, fingerprint)
-        if state is not None:
-            position = parts.restore(state)
+        left = load_checkpoint(checkpoint, fingerprint)
+        if left is not None:
+            position = parts.restore(left)
     if said_by_first(position.step, device) != position.step:
         raise RunFailed(f"the processes found different checkpoints at {checkpoint}: its folder must be one for all")
     losses_of = wrap_for_world(model, step)
