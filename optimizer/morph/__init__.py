@@ -1,7 +1,20 @@
 """Actions applied to weights: what matters in a trained detector, and what its child inherits."""
 
 from optimizer.morph.apply import Morphed, morph
+from optimizer.morph.compensate import Moments, compensate, measure_moments
 from optimizer.morph.importance import measure_importance
 from optimizer.morph.inherit import inherit
+from optimizer.morph.saliency import measure_gates, measure_saliency, spread_gates
 
-__all__ = ["Morphed", "inherit", "measure_importance", "morph"]
+__all__ = [
+    "Moments",
+    "Morphed",
+    "compensate",
+    "inherit",
+    "measure_gates",
+    "measure_importance",
+    "measure_moments",
+    "measure_saliency",
+    "morph",
+    "spread_gates",
+]

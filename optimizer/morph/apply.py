@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from optimizer.arch import Action, ArchSpec, Edit, count
+from optimizer.morph.compensate import Moments, compensate
 from optimizer.morph.importance import measure_importance
 from optimizer.morph.inherit import inherit
 
@@ -33,12 +34,14 @@ def morph(
     arch: ArchSpec,
     actions: Sequence[Action],
     ranked_by: Mapping[str, Tensor] | None = None,
+    moments: Moments | None = None,
 ) -> Morphed:
     """The detector after these actions in order, importance measured anew before each.
 
     Args:
         ranked_by: what importance is read off instead of the weights themselves, a tensor like each of theirs under
             its name: `measure_saliency`'s, or the weights of the network that the order of channels was settled with.
+        moments: what the parent's layers read, by `measure_moments`; with them readers make up for dropped channels.
 
     Raises:
         IllegalAction: an architecture on the way does not admit its action.
@@ -49,7 +52,10 @@ def morph(
         edit = action.apply(student.arch, measure_importance(ranks, student.arch))
         if action.prunes:
             _assert_cheaper(edit)
-        student = Morphed(inherit(student.weights, edit, ranked_by), edit.child, (*student.edits, edit))
+        kept = student.weights
+        if moments is not None:
+            kept, moments = compensate(kept, edit, moments, ranks)
+        student = Morphed(inherit(kept, edit, ranks), edit.child, (*student.edits, edit))
         ranked_by = None if ranked_by is None else inherit(ranked_by, edit)
     return student
 

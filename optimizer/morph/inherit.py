@@ -39,7 +39,7 @@ def inherit(weights: Weights, edit: Edit, ranked_by: Weights | None = None) -> d
     _assert_only_narrower_outside_body(edit)
     kept = _choose_channels(weights if ranked_by is None else ranked_by, edit)
     child = _inherit_body(weights, edit, kept)
-    ranks = child if ranked_by is None else _inherit_body(ranked_by, edit, kept)
+    ranks = child if ranked_by is None or ranked_by is weights else _inherit_body(ranked_by, edit, kept)
     return narrow_neck_and_heads(child, edit.child, ranks)
 
 

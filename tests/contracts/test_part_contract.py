@@ -30,8 +30,9 @@ from optimizer.arch.necks import NECKS
 from optimizer.detectors import DETECTORS, build_detector
 from optimizer.detectors import bodies as body_modules
 from optimizer.detectors import necks as neck_modules
+from optimizer.detectors.base import Truth
 from optimizer.errors import InputError
-from optimizer.morph import measure_importance, morph
+from optimizer.morph import measure_importance, measure_moments, measure_saliency, morph
 from optimizer.morph.layers import BODY, name_block
 from optimizer.morph.neck import list_channel_sets
 
@@ -181,6 +182,26 @@ def test_every_legal_action_leads_to_a_detector_that_runs(arch: ArchSpec) -> Non
         detector.load_state_dict(student.weights)
         width, height = student.arch.input_size
         assert len(detector.eval().detect(torch.zeros(1, 3, height, width))) == 1, action
+
+
+def test_saliency_and_moments_go_through_every_legal_action(arch: ArchSpec) -> None:
+    """What the loss says of channels is read, cut and handed on like the weights, and readers make up for the rest."""
+    weights = weights_of(arch)
+    detector = build_detector(arch, CLASSES)
+    detector.load_state_dict(weights)
+    images = torch.randn(2, 3, SIZE[1], SIZE[0], generator=torch.Generator().manual_seed(3))
+    truth = Truth(torch.tensor([[10.0, 10.0, 90.0, 80.0]]), torch.tensor([1]))
+    saliency = measure_saliency(detector, [(images, [truth, truth])])
+    assert saliency.keys() == weights.keys()
+    assert all(saliency[name].shape == tensor.shape for name, tensor in weights.items())
+    importance = measure_importance(saliency, arch)
+    assert {*importance.channels} == {name for group in arch.body.channel_groups() for name in group.names}
+    assert all(max(scores) > 0 for scores in importance.channels.values())
+    moments = measure_moments(detector, [images])
+    for action in legal_actions(arch, SPACE):
+        student = morph(weights, arch, [action, *legal_actions(arch, SPACE)[:1]], saliency, moments)
+        assert all(tensor.isfinite().all() for tensor in student.weights.values()), action
+        build_detector(student.arch, CLASSES).load_state_dict(student.weights)
 
 
 def test_a_prunable_width_is_a_width_of_the_module(arch: ArchSpec) -> None:

@@ -45,7 +45,7 @@ ARROWS = {
         "distill": {"arch", "detectors", "errors"},
         "data": {"detectors", "errors", "seeds"},
         "train": {"detectors", "errors"},
-        "morph": {"arch", "errors"},
+        "morph": {"arch", "detectors", "errors"},
         "detectors": {"arch", "errors"},
         "report": {"arch", "errors", "handover", "search"},
         "store": {"arch", "errors", "search"},
