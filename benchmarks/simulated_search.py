@@ -1,27 +1,24 @@
-"""Which strategy finds the best front, where AP is a formula? Thirty seeds in seconds, one process, no torch.
+"""Which strategy finds the best front in equal time, where AP is a formula? One process, no torch.
 
-    python benchmarks/simulated_search.py [--seeds 30] [--trials 12] [--methods joint,random] [--json FILE]
+    python benchmarks/simulated_search.py [--seeds 30] [--time 45] [--slow] [--rows joint,pareto] [--json FILE]
 
-Every strategy of `optimizer.search` runs through the real loop; only the evaluation is a formula, of the architecture
-(operations by part), the epochs, what was inherited, and noise. Printed are the hypervolume of each strategy's front
-(above AP 0, left of the base's latency, so that the base alone has 0) and the best AP at 0.8 and at 0.6 of that latency
-or less; means over seeds with their standard deviation. A strategy sees noisy figures and picks its front by them; what
-is printed are the true figures of what it picked.
+Every strategy of `optimizer.search` runs through the real loop; only the evaluation is a formula (see
+`simulated_training`), of the architecture, the epochs, what was inherited, and noise. Printed are the hypervolume of
+each row's front (above AP 0, left of the base's latency, so that the base alone has 0) and the best AP at 0.8, 0.6 and
+0.4 of that latency or less; means over seeds with their standard deviation. A strategy sees noisy figures and picks its
+front by them; what is printed are the true figures of what it picked.
 
-Fitted to `reports/joint-detnas_cpu2_2026-11.json` (R18 at 256x192, two seeds) and to the table `EDITS` (one edit each
-of a base that was trained out, R18 at 320x240):
-
-- how AP grows with the epochs of a lineage and falls with operations: least squares over the 16 rows;
-- what each kind of edit costs before training, in ln(AP) per ln(operations before / after): least squares over `EDITS`;
-- what share of that damage is left after an epoch: least absolute error over the 76 recorded students and parents;
-- latency as a straight line in the operations of the whole detector: least squares over the 16 rows.
+All rows have the same time, the base's training included. Its unit is an epoch of the base: an epoch of a network that
+has the share x of the base's latency takes 0.4 + 0.6 x, a screening 0.1 of that, measuring a student or a probe 0.1.
+Unless a row says otherwise, it has every idea that is not its strategy's own: a base that was trained out, importance
+by gradients, a teacher, weights and optimiser handed on, 35 % of the time for the last training of four members.
 
 Taken as recorded: the noise of AP between equal students (sd 0.004 to 0.006) and of a latency at `quick` (3 %).
 
-Assumed: a part's operations count by its share of the base's; adding a layer costs no AP, and moving a block as much as
-leaving one out; damage decays by the same share in every epoch; a restart costs nothing; teachers make no difference
-(the recorded rank correlation of a teacher's AP and a student's gain is 0.08); subnets of the pool have been trained
-for 16 epochs. The formula knows one data set and one base, so it ranks strategies and predicts no AP of a real run.
+Assumed, and to be doubted: AP of a screening, on fewer images, has a noise of 0.01; importance by gradients takes 0.6
+of the damage off the body's channels; an epoch with a teacher is worth 1.25 and takes 1.15; a restart costs the growth
+of one epoch; siblings are luckier or less lucky by a factor on their damage (sd 0.3 of its logarithm), which a
+screening sees; subnets of the pool have been trained for 16 epochs, and nobody pays for that.
 """
 
 from __future__ import annotations
@@ -29,163 +26,96 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from random import Random
-from statistics import fmean, median, stdev
-from typing import Any
+from statistics import fmean, stdev
 
-import numpy as np
+from simulated_training import (
+    CLASSES,
+    Formula,
+    fit_formula,
+    read_recorded,
+    shrinkage,
+    slow,
+    total_macs,
+)
 
-from optimizer.arch import ArchSpec, IllegalAction, Space, base_arch, count, count_parts, uniform_importance
+from optimizer.arch import ArchSpec, IllegalAction, Space, base_arch, count, uniform_importance
 from optimizer.arch.pool import ElasticSpace
 from optimizer.arch.subnets import SubnetSpace
-from optimizer.search import STRATEGIES, StrategySettings, build_strategy, search
-from optimizer.search.base import DoneTrial, Proposal, Trial, TrialFailed, TrialFiles, Work, list_done
+from optimizer.search import StrategySettings, build_strategy, search
+from optimizer.search.base import (
+    DoneTrial,
+    Proposal,
+    ScreenedTrial,
+    SearchStrategy,
+    Trial,
+    TrialFailed,
+    TrialFiles,
+    Work,
+    get_done,
+    list_done,
+)
+from optimizer.search.members import Member, select_last
 from optimizer.search.objective import harmonic
-from optimizer.search.pareto import pareto_front
+from optimizer.search.pareto import hypervolume, pareto_front
+from optimizer.search.pareto_search import ParetoSearch, Turn
+from optimizer.search.predictor import Probe
+from optimizer.search.random_search import extend_chain
+from optimizer.search.sizing import Chain, apply_chain, choose_probes
 from optimizer.search.teachers import Teachers
 from optimizer.seeds import derive_seed
 
-RECORDED = Path(__file__).parent / "reports" / "joint-detnas_cpu2_2026-11.json"
-CLASSES = 3
 AP_NOISE = 0.005
+SCREEN_NOISE = 0.01
 LATENCY_NOISE = 0.03
+LUCK = 0.3
 POOL_EPOCHS = 16.0
 BASE_EPOCHS = 4.0
 TRIAL_EPOCHS = 1.0
-TRAINED_OUT = 0.734  # AP of the base of `EDITS`
-
-# One edit of a trained-out base, weights inherited, BatchNorm measured anew, not trained: (kind, operations left, AP).
-EDITS = (
-    ("set_region_proposals", 0.895, 0.733),
-    ("set_region_proposals", 0.843, 0.733),
-    ("prune_rpn", 0.929, 0.732),
-    ("prune_rpn", 0.857, 0.719),
-    ("prune_channels", 0.962, 0.713),
-    ("prune_channels", 0.911, 0.627),
-    ("prune_layer", 0.973, 0.588),
-    ("prune_box_head", 0.945, 0.677),
-    ("prune_box_head", 0.891, 0.615),
-    ("prune_fpn", 0.755, 0.619),
-    ("prune_fpn", 0.545, 0.365),
-    ("resize", 0.851, 0.575),
-    ("resize", 0.713, 0.468),
-)
+TAYLOR = 0.4
+TEACHER_GAIN, TEACHER_TIME = 1.25, 1.15
+RESTART_EPOCHS = 1.0
+SCREENING_TIME = MEASURING_TIME = 0.1
+ENDLESS = 10_000
 
 
 @dataclass(frozen=True)
-class Formula:
-    """AP and latency of a detector.
+class Conditions:
+    """Under which a strategy works. The defaults are those of the recorded rows.
 
     Attributes:
-        ceiling: AP of the base after endless training.
-        tau, kappa: AP grows with 1 - exp(-(epochs / tau) ** kappa).
-        capacity: share of AP lost per unit of `shrinkage`.
-        damage: of each kind of action, in ln(AP) per unit of ln(operations before / after).
-        left: share of the damage that is left after an epoch.
-        slope: of latency over operations, both as ratios to the base's.
+        time: of the whole run, in epochs of the base; None is without limit.
+        last: share of the time that is left for the last training, of at most `last_members`.
+        taylor, taught, continues, inherits: whether importance is by gradients, a teacher teaches, the optimiser's
+            state is handed on, and weights are.
     """
 
-    ceiling: float
-    tau: float
-    kappa: float
-    capacity: float
-    damage: Mapping[str, float]
-    left: float
-    slope: float
-
-    def ap(self, shrinkage: float, epochs: float, damage: float = 0.0) -> float:
-        """True AP of a network that was trained for `epochs` in all and carries `damage` from its last edits."""
-        grown = 1 - math.exp(-((epochs / self.tau) ** self.kappa))
-        return max(self.ceiling * grown * (1 - self.capacity * shrinkage) * math.exp(-damage), 0.0)
-
-    def latency(self, macs_ratio: float) -> float:
-        """As a ratio to the base's."""
-        return 1 + self.slope * (macs_ratio - 1)
-
-    def hurt(self, kind: str, before: int, after: int) -> float:
-        """The damage of one action that changed the operations like this; an action that removes nothing costs none.
-
-        Moving a block does as much damage as leaving out one of its size.
-        """
-        if kind == "rearrange":
-            return self.damage["prune_layer"] * abs(math.log(before / after))
-        return self.damage.get(kind, 0.0) * max(math.log(before / after), 0.0)
-
-    def heal(self, damage: float, epochs: float) -> float:
-        """What is left of a damage."""
-        return damage * self.left**epochs
+    base_epochs: float = BASE_EPOCHS
+    time: float | None = None
+    last: float = 0.0
+    last_members: int = 4
+    taylor: bool = False
+    taught: bool = False
+    continues: bool = True
+    inherits: bool = True
 
 
-@lru_cache(maxsize=100_000)
-def count_by_part(arch: ArchSpec) -> tuple[tuple[str, int], ...]:
-    return tuple((name, cost.macs) for name, cost in count_parts(arch, CLASSES).items())
+@dataclass(frozen=True)
+class State:
+    """What a network carries.
 
+    Attributes:
+        epochs: that count, along its lineage.
+        damage: that is not healed.
+        trained: epochs along its lineage, whether they count or not.
+    """
 
-def shrinkage(arch: ArchSpec, base: ArchSpec) -> float:
-    """How much smaller than the base: ln(operations of the base / its own) of each part, weighed by its share."""
-    parts, own = dict(count_by_part(base)), dict(count_by_part(arch))
-    total = sum(parts.values())
-    return sum(macs / total * math.log(macs / own[name]) for name, macs in parts.items())
-
-
-def total_macs(arch: ArchSpec) -> int:
-    return sum(macs for _, macs in count_by_part(arch))
-
-
-def fit_formula(recorded: Mapping[str, Any]) -> Formula:
-    """The formula nearest to the recorded rows, pairs and edits."""
-    rows = recorded["rows"]
-    archs = [ArchSpec.from_json(row["arch"]) for row in rows]
-    base = next(arch for row, arch in zip(rows, archs) if row["row"] == "base")
-    shrunk = np.array([shrinkage(arch, base) for arch in archs])
-    epochs, ap = (np.array([row[key] for row in rows]) for key in ("epochs_of_student", "ap"))
-    best = (math.inf, 0.0, 0.0, 0.0, 0.0)
-    for kappa in np.arange(0.3, 1.51, 0.05):
-        for tau in np.geomspace(0.3, 6, 60):
-            grown = 1 - np.exp(-((epochs / tau) ** kappa))
-            inputs = np.stack([grown, -grown * shrunk], axis=1)
-            (ceiling, lost), *_ = np.linalg.lstsq(inputs, ap, rcond=None)
-            error = float(((inputs @ (ceiling, lost) - ap) ** 2).sum())
-            best = min(best, (error, float(ceiling), float(tau), float(kappa), float(lost / ceiling)))
-    _, ceiling, tau, kappa, capacity = best
-    ratios = np.array([row["macs"] for row in rows]) / total_macs(base) - 1
-    slower = np.array([row["latency_over_base"] for row in rows]) - 1
-    damage = fit_damage()
-    return Formula(
-        ceiling, tau, kappa, capacity, damage, fit_left(recorded["pairs"], damage),
-        slope=float(ratios @ slower / (ratios @ ratios)),
-    )  # fmt: skip
-
-
-def fit_damage() -> dict[str, float]:
-    """For each kind of `EDITS` the slope of the line through 0, of ln(AP before / after) over ln(operations)."""
-    fitted = {}
-    for kind in dict.fromkeys(kind for kind, _, _ in EDITS):
-        points = [(-math.log(left), math.log(TRAINED_OUT / ap)) for edited, left, ap in EDITS if edited == kind]
-        fitted[kind] = sum(x * y for x, y in points) / sum(x * x for x, _ in points)
-    return fitted
-
-
-def fit_left(pairs: Sequence[Mapping[str, Any]], damage: Mapping[str, float]) -> float:
-    """The share of damage that is left after the epoch of a trial, with the actions at the smaller steps of `EDITS`."""
-    step = {kind: -math.log(left) for kind, left, _ in reversed(EDITS)}
-    unchanged = median(pair["ap_gain_on_parent"] for pair in pairs if not pair["actions"])
-    edited = [pair for pair in pairs if pair["actions"]]
-
-    def error(left: float) -> float:
-        total = 0.0
-        for pair in edited:
-            hurt = sum(damage.get(kind, 0.0) * step.get(kind, 0.0) for kind in pair["actions"])
-            parent = pair["student_ap"] - pair["ap_gain_on_parent"]
-            expected = unchanged - parent * (1 - math.exp(-left * hurt))
-            total += abs(expected - pair["ap_gain_on_parent"])
-        return total
-
-    return min((percent / 100 for percent in range(1, 100)), key=error)
+    epochs: float
+    damage: float
+    trained: float
 
 
 @dataclass
@@ -195,49 +125,112 @@ class Simulation:
     Attributes:
         history: the trials so far; the base is the first.
         true: AP and latency ratio of each trial, free of noise.
+        spent: time so far.
     """
 
     formula: Formula
     base: ArchSpec
     pool: SubnetSpace
     seed: int
+    under: Conditions = Conditions()
     history: list[Trial] = field(default_factory=list)
     true: dict[int, tuple[float, float]] = field(default_factory=dict)
-    damage: dict[int, float] = field(default_factory=dict)
+    states: dict[int, State] = field(default_factory=dict)
+    spent: float = 0.0
 
     def __post_init__(self) -> None:
-        self.record(self._finish(0, Proposal(None), self.base, BASE_EPOCHS, 0.0))
+        self.spent = epochs = self.under.base_epochs
+        self.record(self._finish(0, Proposal(None), self.base, State(epochs, 0.0, epochs)))
 
-    def __call__(self, number: int, proposal: Proposal) -> DoneTrial:
+    def __call__(self, number: int, proposal: Proposal) -> DoneTrial | ScreenedTrial:
         if proposal.subnet is not None:
-            arch = self.pool.arch(proposal.subnet)
-            return self._finish(number, proposal, arch, POOL_EPOCHS + TRIAL_EPOCHS, 0.0)
-        parent = next(trial for trial in list_done(self.history) if trial.number == proposal.parent)
-        arch, damage = parent.arch, self.damage[parent.number]
+            return self._train(number, proposal, self.pool.arch(proposal.subnet), State(POOL_EPOCHS, 0.0, POOL_EPOCHS))
+        assert proposal.parent is not None
+        parent = get_done(self.history, proposal.parent)
+        arch, damage = parent.arch, 0.0
         for action in proposal.actions:
             before = total_macs(arch)
             try:
                 arch = action.apply(arch, uniform_importance(arch)).child
             except IllegalAction as error:
                 raise TrialFailed(str(error)) from error
-            damage += self.formula.hurt(action.kind, before, total_macs(arch))
-        return self._finish(number, proposal, arch, parent.work.epochs_total + TRIAL_EPOCHS, damage)
+            spared = TAYLOR if self.under.taylor and action.kind == "prune_channels" else 1.0
+            damage += spared * self.formula.hurt(action.kind, before, total_macs(arch))
+        luck = Random(derive_seed(self.seed, "luck", arch.arch_id)).gauss(0.0, LUCK)
+        carried = self.states[parent.number]
+        state = State(carried.epochs, carried.damage + damage * math.exp(luck), carried.trained)
+        if not self.under.inherits:
+            state = State(0.0, 0.0, 0.0)
+        if proposal.screens:
+            return self._screen(number, proposal, arch, state)
+        return self._train(number, proposal, arch, state)
 
     def record(self, trial: Trial) -> None:
         self.history[trial.number :] = [trial]
 
-    def _finish(self, number: int, proposal: Proposal, arch: ArchSpec, epochs: float, damage: float) -> DoneTrial:
+    def latency(self, arch: ArchSpec) -> float:
+        return self.formula.latency(total_macs(arch) / total_macs(self.base))
+
+    def pace(self, arch: ArchSpec) -> float:
+        """Time of an epoch."""
+        return 0.4 + 0.6 * self.latency(arch)
+
+    def probe(self, chains: Sequence[Chain]) -> tuple[Probe, ...]:
+        """Untrained networks, measured before the search."""
+        rng, probes = Random(derive_seed(self.seed, "probes")), []
+        for chain in chains:
+            arch = apply_chain(self.base, chain)
+            assert arch is not None
+            probes.append(Probe(arch, self.latency(arch) * math.exp(rng.gauss(0, LATENCY_NOISE))))
+        self.spent += MEASURING_TIME * len(probes)
+        return tuple(probes)
+
+    def has_time(self) -> bool:
+        """Whether one more student can be trained before the last training begins."""
+        time = self.under.time
+        return time is None or self.spent + TRIAL_EPOCHS <= time * (1 - self.under.last)
+
+    def train_last(self) -> None:
+        """Use the rest of the time for members of the front, the same number of epochs each."""
+        if self.under.time is None or not self.under.last:
+            return
+        done = list_done(self.history)
+        indices = pareto_front([trial.ap for trial in done], [1 / trial.cost_ratio for trial in done])
+        chosen = select_last([done[index] for index in indices], self.under.last_members)
+        pace = sum(self.pace(trial.arch) for trial in chosen) * (TEACHER_TIME if self.under.taught else 1.0)
+        left = self.under.time - self.spent - MEASURING_TIME * len(chosen)
+        for trial in chosen:
+            epochs = max(left / pace, 0.0)
+            proposal = Proposal(trial.number, (), "last training", finetune=True)
+            self.record(self._train(len(self.history), proposal, trial.arch, self.states[trial.number], epochs))
+
+    def _screen(self, number: int, proposal: Proposal, arch: ArchSpec, state: State) -> ScreenedTrial:
+        self.spent += SCREENING_TIME * self.pace(arch)
+        ap = self.formula.ap(shrinkage(arch, self.base), state.epochs, state.damage)
+        seen = min(max(Random(derive_seed(self.seed, "noise", number)).gauss(ap, SCREEN_NOISE), 0.0), 1.0)
+        return ScreenedTrial(number, proposal, arch, seen, seen, count(arch, CLASSES), 0.0)
+
+    def _train(
+        self, number: int, proposal: Proposal, arch: ArchSpec, state: State, epochs: float | None = None
+    ) -> DoneTrial:
+        epochs = proposal.epochs or TRIAL_EPOCHS if epochs is None else epochs
+        self.spent += epochs * self.pace(arch) * (TEACHER_TIME if self.under.taught else 1.0) + MEASURING_TIME
+        worth = epochs * (TEACHER_GAIN if self.under.taught else 1.0)
+        grown = worth if self.under.continues else max(worth - RESTART_EPOCHS, 0.0)
+        left = self.formula.heal(state.damage, worth)
+        return self._finish(number, proposal, arch, State(state.epochs + grown, left, state.trained + epochs))
+
+    def _finish(self, number: int, proposal: Proposal, arch: ArchSpec, state: State) -> DoneTrial:
         rng = Random(derive_seed(self.seed, "noise", number))
-        left = self.formula.heal(damage, TRIAL_EPOCHS)
-        ap = self.formula.ap(shrinkage(arch, self.base), epochs, left)
-        latency = self.formula.latency(total_macs(arch) / total_macs(self.base))
-        self.true[number], self.damage[number] = (ap, latency), left
+        ap = self.formula.ap(shrinkage(arch, self.base), state.epochs, state.damage)
+        latency = self.latency(arch)
+        self.true[number], self.states[number] = (ap, latency), state
         seen_ap = min(max(rng.gauss(ap, AP_NOISE), 0.0), 1.0)
         ratio = 1.0 if number == 0 else 1 / (latency * math.exp(rng.gauss(0, LATENCY_NOISE)))
         base_ap = seen_ap if number == 0 else list_done(self.history)[0].ap
         return DoneTrial(
             number, proposal, arch, seen_ap, seen_ap, count(arch, CLASSES), ratio, harmonic(seen_ap / base_ap, ratio),
-            None, TrialFiles("", ""), Work(epochs, 0.0),
+            None, TrialFiles("", ""), Work(state.trained, 0.0),
         )  # fmt: skip
 
     def front(self) -> list[tuple[float, float]]:
@@ -247,19 +240,49 @@ class Simulation:
         return [self.true[done[index].number] for index in chosen]
 
 
-def hypervolume(front: Sequence[tuple[float, float]], latency: float = 1.0) -> float:
-    """The area that (AP, latency) points beat, above AP 0 and left of a latency."""
-    area, best = 0.0, 0.0
-    left = sorted((cost, ap) for ap, cost in front if cost < latency)
-    for (cost, ap), following in zip(left, [*(cost for cost, _ in left[1:]), latency]):
-        best = max(best, ap)
-        area += best * (following - cost)
-    return area
-
-
 def best_ap(front: Sequence[tuple[float, float]], latency: float) -> float:
     """The best AP at no more than a latency; 0 where nothing is as fast."""
     return max((ap for ap, cost in front if cost <= latency), default=0.0)
+
+
+class FixedSteps(Turn):
+    """Without steps sized by latency: one or two actions of the space's own step sizes.
+
+    They are not screened: of students of any latency the one that hardly changed would win.
+    """
+
+    def draw_chain(self, parent: DoneTrial, aim: float) -> Chain | None:
+        for _ in range(20):
+            chain = extend_chain((), parent.arch, self.of.space, self.rng.randint(1, 2), self.rng)
+            child = apply_chain(parent.arch, chain)
+            if child is not None and chain and (parent.number, chain, bool(self.of.screened)) not in self.tried:
+                return chain
+        return None
+
+
+class NoBands(Turn):
+    """Without bands: always a little faster than the student of the best score, which is the parent too."""
+
+    def list_sweep(self) -> list[float]:
+        return []
+
+    def rate_rounds(self) -> Iterator[tuple[float, float, Member | None]]:
+        best = max(list_done(self.history), key=lambda trial: trial.score)
+        yield math.inf, round(self.of.band / best.cost_ratio, 3), None
+
+
+@dataclass(frozen=True)
+class Ablated(ParetoSearch):
+    """The strategy with another way of choosing what comes next.
+
+    Attributes:
+        turn: `FixedSteps` or `NoBands`.
+    """
+
+    turn: type[Turn] = Turn
+
+    def ask(self, history: Sequence[Trial], rng: Random) -> Proposal:
+        return self.turn(self, history, rng).propose()
 
 
 @dataclass(frozen=True)
@@ -270,6 +293,7 @@ class Setting:
     space: Space
     pool: SubnetSpace
     trials: int
+    under: Conditions = Conditions()
 
     @staticmethod
     def of_report(trials: int) -> Setting:
@@ -282,18 +306,72 @@ class Setting:
             trials,
         )
 
-    def simulate(self, method: str, formula: Formula, seed: int) -> Simulation:
-        """One whole search."""
-        strategy = build_strategy(
-            method,
-            StrategySettings(self.space, self.trials, teachers=Teachers(self.pool), pool=self.pool, max_actions=2),
-        )
-        simulation = Simulation(formula, self.base, self.pool, seed)
+    @staticmethod
+    def of_time(time: float) -> Setting:
+        """The same, for a base that is trained out and a run that ends with a last training."""
+        under = Conditions(12.0, time, last=0.35, taylor=True, taught=True)
+        trials = int((time * (1 - under.last) - under.base_epochs) / (TRIAL_EPOCHS * TEACHER_TIME + MEASURING_TIME))
+        return replace(Setting.of_report(max(trials, 1)), under=under)
+
+    def build(self, method: str) -> SearchStrategy:
+        teachers = Teachers(self.pool)
+        settings = StrategySettings(self.space, self.trials, teachers=teachers, pool=self.pool, max_actions=2)
+        return build_strategy(method, settings)
+
+    def simulate(
+        self, method: str, formula: Formula, seed: int, change: Callable[[ParetoSearch], ParetoSearch] | None = None
+    ) -> Simulation:
+        """One whole run; `change` is applied to a strategy of the kind `ParetoSearch`."""
+        simulation = Simulation(formula, self.base, self.pool, seed, self.under)
+        strategy = self.build(method)
+        if isinstance(strategy, ParetoSearch):
+            strategy = replace(strategy, probes=simulation.probe(choose_probes(self.base, self.space)))
+            strategy = change(strategy) if change is not None else strategy
         search(
-            strategy, lambda: tuple(simulation.history), simulation, simulation.record, seed=seed, trials=self.trials,
-            keep_going=lambda: True,
+            strategy, lambda: tuple(simulation.history), simulation, simulation.record, seed=seed,
+            trials=self.trials if self.under.time is None else ENDLESS, keep_going=simulation.has_time,
         )  # fmt: skip
+        simulation.train_last()
         return simulation
+
+
+@dataclass(frozen=True)
+class Row:
+    """A strategy, and what is different for it."""
+
+    method: str
+    under: Mapping[str, float | bool] = field(default_factory=dict)
+    change: Callable[[ParetoSearch], ParetoSearch] | None = None
+
+    def simulate(self, setting: Setting, formula: Formula, seed: int) -> Simulation:
+        under = replace(setting.under, **self.under)  # type: ignore[arg-type]
+        return replace(setting, under=under).simulate(self.method, formula, seed, self.change)
+
+
+def _ablate(turn: type[Turn], **changes: object) -> Callable[[ParetoSearch], ParetoSearch]:
+    def change(of: ParetoSearch) -> ParetoSearch:
+        settings = {name: getattr(of, name) for name in ParetoSearch.__dataclass_fields__}
+        return Ablated(**{**settings, **changes}, turn=turn)
+
+    return change
+
+
+ROWS: dict[str, Row] = {
+    "joint as before": Row("joint", {"base_epochs": 4.0, "last": 0.0, "taylor": False, "continues": False}),
+    "joint": Row("joint"),
+    "random": Row("random"),
+    "pipeline": Row("pipeline"),
+    "pareto": Row("pareto"),
+    "- screening": Row("pareto", change=lambda of: replace(of, screened=0)),
+    "- sized steps": Row("pareto", change=_ablate(FixedSteps, screened=0)),
+    "- bands": Row("pareto", change=_ablate(NoBands)),
+    "- taylor": Row("pareto", {"taylor": False}),
+    "- continuity": Row("pareto", {"continues": False}),
+    "- teacher": Row("pareto", {"taught": False}),
+    "- inheritance": Row("pareto", {"inherits": False}),
+    "- last training": Row("pareto", {"last": 0.0}),
+    "- trained-out base": Row("pareto", {"base_epochs": 4.0}),
+}
 
 
 def summarise(fronts: Sequence[Sequence[tuple[float, float]]]) -> dict[str, tuple[float, float]]:
@@ -302,6 +380,7 @@ def summarise(fronts: Sequence[Sequence[tuple[float, float]]]) -> dict[str, tupl
         "hypervolume": [hypervolume(front) for front in fronts],
         "ap_at_0.8": [best_ap(front, 0.8) for front in fronts],
         "ap_at_0.6": [best_ap(front, 0.6) for front in fronts],
+        "ap_at_0.4": [best_ap(front, 0.4) for front in fronts],
     }
     return {name: (fmean(of), stdev(of) if len(of) > 1 else 0.0) for name, of in figures.items()}
 
@@ -309,20 +388,26 @@ def summarise(fronts: Sequence[Sequence[tuple[float, float]]]) -> dict[str, tupl
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=30)
-    parser.add_argument("--trials", type=int, default=12, help="students of each search")
-    parser.add_argument("--methods", default=",".join(STRATEGIES), help="strategies, separated by commas")
+    parser.add_argument(
+        "--time", type=float, default=45, help="of each run, in epochs of the base, its own 12 included"
+    )
+    parser.add_argument("--rows", default=",".join(ROWS), help="rows, separated by commas")
+    parser.add_argument("--slow", action="store_true", help="images on which a network learns and heals more slowly")
     parser.add_argument("--json", type=Path, help="also write the figures and the fitted formula here")
     arguments = parser.parse_args()
-    formula = fit_formula(json.loads(RECORDED.read_text()))
-    setting = Setting.of_report(arguments.trials)
-    print(f"{'strategy':10} {'hypervolume':>16} {'AP at 0.8':>16} {'AP at 0.6':>16}")
+    formula = fit_formula(read_recorded())
+    formula = slow(formula) if arguments.slow else formula
+    setting = Setting.of_time(arguments.time)
+    print(f"{'':20} {'hypervolume':>16} {'AP at 0.8':>16} {'AP at 0.6':>16} {'AP at 0.4':>16}  students")
     results = {}
-    for method in arguments.methods.split(","):
-        fronts = [setting.simulate(method, formula, seed).front() for seed in range(arguments.seeds)]
-        results[method] = summarise(fronts)
-        print(f"{method:10}" + "".join(f"{mean:10.4f} ±{sd:.4f}" for mean, sd in results[method].values()))
+    for name in arguments.rows.split(","):
+        runs = [ROWS[name].simulate(setting, formula, seed) for seed in range(arguments.seeds)]
+        results[name] = summarise([run.front() for run in runs])
+        students = fmean(len(list_done(run.history)) - 1 for run in runs)
+        figures = "".join(f"{mean:10.4f} ±{sd:.4f}" for mean, sd in results[name].values())
+        print(f"{name:20}{figures} {students:9.1f}", flush=True)
     if arguments.json is not None:
-        content = {"formula": asdict(formula), "seeds": arguments.seeds, "trials": arguments.trials, "results": results}
+        content = {"formula": asdict(formula), "seeds": arguments.seeds, "time": arguments.time, "results": results}
         arguments.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 

@@ -20,7 +20,7 @@ from optimizer.search.sensitivity import fit_sensitivities
 from optimizer.search.sizing import Chain, apply_chain, draw_split, find_least, is_saving, size_chain
 from optimizer.search.teachers import Teachers
 
-__all__ = ["ParetoSearch"]
+__all__ = ["ParetoSearch", "Turn"]
 
 DRAWS = 12
 TOLERANCE = 0.02  # of a predicted latency from its aim
@@ -67,11 +67,11 @@ class ParetoSearch:
         assert 0 < self.band < 1 and 0 < self.sweep < 1 and 0 < self.floor < 1
 
     def ask(self, history: History, rng: Random) -> Proposal:
-        return _Turn(self, history, rng).propose()
+        return Turn(self, history, rng).propose()
 
 
 @dataclass(frozen=True)
-class _Turn:
+class Turn:
     """One question to the strategy, and what the history says about it."""
 
     of: ParetoSearch
@@ -109,9 +109,9 @@ class _Turn:
     def _list_proposals(self) -> Iterator[Proposal | None]:
         """What could be done next, the best first; None is what turned out to be impossible."""
         yield self._continue_round()
-        for aim in self._list_sweep():
+        for aim in self.list_sweep():
             yield self._start_round(aim)
-        options = [*self._rate_rounds(), *self._rate_trainings()]
+        options = [*self.rate_rounds(), *self.rate_trainings()]
         for _, aim, member in sorted(options, key=lambda option: -option[0]):
             yield self._start_round(aim) if member is None else self._train_further(member)
 
@@ -131,7 +131,7 @@ class _Turn:
                 begun += trial.proposal.screens
                 looks += [trial] if isinstance(trial, ScreenedTrial) else []
         if 0 < begun < self.of.screened:
-            chain = self._draw_chain(get_done(self.history, last.parent), last.aim)
+            chain = self.draw_chain(get_done(self.history, last.parent), last.aim)
             if chain is not None:
                 return self._propose_round(last.parent, last.aim, chain)
         return self._promote(looks, last.aim)
@@ -149,10 +149,10 @@ class _Turn:
         return self._train(parent, chosen.proposal.actions, 1, f"the best of {len(looks)} screened", aim)
 
     def _start_round(self, aim: float) -> Proposal | None:
-        parent = self._find_parent(aim)
+        parent = self.find_parent(aim)
         if parent is None or find_least(parent.trial.arch, self.of.space, self.predictor) > aim * (1 + TOLERANCE):
             return None
-        chain = self._draw_chain(parent.trial, aim)
+        chain = self.draw_chain(parent.trial, aim)
         if chain is None:
             return None
         return self._propose_round(parent.trial.number, aim, chain)
@@ -162,7 +162,7 @@ class _Turn:
             return Proposal(parent, chain, f"aims at {aim:.2f} of the base's latency", epochs=0, aim=aim)
         return self._train(parent, chain, 1, f"aims at {aim:.2f} of the base's latency", aim)
 
-    def _find_parent(self, aim: float) -> Member | None:
+    def find_parent(self, aim: float) -> Member | None:
         """The fastest member that is slower than the aim, both as measured and as predicted."""
         slower = (
             member
@@ -171,7 +171,7 @@ class _Turn:
         )
         return next(slower, None)
 
-    def _draw_chain(self, parent: DoneTrial, aim: float) -> Chain | None:
+    def draw_chain(self, parent: DoneTrial, aim: float) -> Chain | None:
         """New actions that lead from a parent to a latency; the nearest of some draws, if it is in the aim's band."""
         moves = [action for action in legal_actions(parent.arch, self.of.space) if not is_saving(action)]
         found: list[tuple[float, Chain]] = []
@@ -190,7 +190,7 @@ class _Turn:
 
     # what comes next
 
-    def _list_sweep(self) -> list[float]:
+    def list_sweep(self) -> list[float]:
         """The first aims, except those that were tried."""
         steps = int(math.log(self.of.floor) / math.log(self.of.sweep) + 1e-9)
         aims = [round(self.of.sweep**step, 3) for step in range(1, steps + 1)]
@@ -202,17 +202,17 @@ class _Turn:
         lost = sum(trial.proposal.screens and not isinstance(trial, ScreenedTrial) for trial in trials)
         return sum(not trial.proposal.screens for trial in trials) + lost // max(self.of.screened, 1)
 
-    def _rate_rounds(self) -> Iterator[tuple[float, float, Member | None]]:
+    def rate_rounds(self) -> Iterator[tuple[float, float, Member | None]]:
         """(expected gain in hypervolume per epoch, aim, None) of a round in each band; less where it was tried."""
         bands = int(math.log(self.of.floor) / math.log(self.of.band) + 1e-9)
         epochs = self.of.rung_epochs[0] + SCREENING_EPOCHS * self.of.screened
         for aim in (round(self.of.band**step, 3) for step in range(1, bands + 1)):
-            parent = self._find_parent(aim)
+            parent = self.find_parent(aim)
             if parent is not None:
                 ap = parent.trial.ap * math.exp(-self._loss * math.log(parent.latency / aim))
                 yield self._gain((ap, aim)) / epochs / (1 + self._count_tries(aim)), aim, None
 
-    def _rate_trainings(self) -> Iterator[tuple[float, float, Member | None]]:
+    def rate_trainings(self) -> Iterator[tuple[float, float, Member | None]]:
         """(expected gain in hypervolume per epoch, latency, member) of further training of each member."""
         for member in self.front:
             open_ = (member.trial.number, (), False) not in self.tried and not member.trial.proposal.finetune

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from optimizer.arch.macs import count_parts
@@ -12,7 +12,7 @@ from optimizer.arch.spec import ArchSpec
 from optimizer.search.base import History, list_done
 from optimizer.search.nonnegative import fit_nonnegative
 
-__all__ = ["LatencyPredictor", "Probe", "fit_predictor", "list_measured"]
+__all__ = ["LatencyPredictor", "Probe", "count_features", "fit_predictor", "list_measured"]
 
 NOISE = 0.03  # of a measured latency, as a share of itself
 OVERHEADS = {"constant": 0.04, "blocks": 0.02, "pixels": 0.02, "regions": 0.02}  # shares of the base's, before a fit
@@ -42,8 +42,16 @@ class LatencyPredictor:
 
     def predict(self, arch: ArchSpec) -> float:
         """Latency of `arch` as a share of the base's."""
-        own, base = count_features(arch, self.num_classes), count_features(self.base, self.num_classes)
-        return sum(share * own.get(name, 0.0) / base[name] for name, share in self.shares.items())
+        return self.weigh(count_features(arch, self.num_classes))
+
+    def weigh(self, features: Mapping[str, float]) -> float:
+        """The same of an architecture whose features are known (`count_features`)."""
+        return sum(rate * features.get(name, 0.0) for name, rate in self._rates)
+
+    @cached_property
+    def _rates(self) -> list[tuple[str, float]]:
+        base = count_features(self.base, self.num_classes)
+        return [(name, share / base[name]) for name, share in self.shares.items()]
 
 
 def fit_predictor(base: ArchSpec, measured: Sequence[Probe], num_classes: int = 80) -> LatencyPredictor:

@@ -6,13 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from functools import lru_cache
+from itertools import pairwise
 from random import Random
 from typing import Any, TypeAlias
 
 from optimizer.arch.edits import Action, IllegalAction, Importance
 from optimizer.arch.space import Space, legal_actions
 from optimizer.arch.spec import ArchSpec
-from optimizer.search.predictor import LatencyPredictor, fit_predictor
+from optimizer.search.predictor import LatencyPredictor, count_features, fit_predictor
 
 __all__ = [
     "Chain",
@@ -46,21 +47,19 @@ def is_saving(action: Action | type[Any]) -> bool:
     return action.prunes or action.of_canvas
 
 
-@lru_cache(maxsize=50_000)
-def apply_action(arch: ArchSpec, action: Action) -> ArchSpec | None:
-    """What an action comes to where every group of channels loses the same share; None where it is illegal."""
-    try:
-        return action.apply(arch, _spread_importance(arch)).child
-    except IllegalAction:
-        return None
-
-
 def apply_chain(arch: ArchSpec, chain: Chain) -> ArchSpec | None:
-    """The same for several actions, one after the other."""
-    child: ArchSpec | None = arch
+    """What actions come to where every group of channels loses the same share; None where one is illegal."""
     for action in chain:
-        child = None if child is None else apply_action(child, action)
-    return child
+        try:
+            arch = _apply(arch, action)
+        except IllegalAction:
+            return None
+    return arch
+
+
+@lru_cache(maxsize=50_000)
+def _apply(arch: ArchSpec, action: Action) -> ArchSpec:
+    return action.apply(arch, _spread_importance(arch)).child
 
 
 @lru_cache(maxsize=1000)
@@ -74,15 +73,19 @@ def _spread_importance(arch: ArchSpec) -> Importance:
 
 def list_savings(arch: ArchSpec, chain: Chain, predictor: LatencyPredictor) -> list[float] | None:
     """ln(latency before / after) of each action of a chain, as predicted; None where the chain is illegal."""
-    savings, before = [], predictor.predict(arch)
-    for action in chain:
-        child = apply_action(arch, action)
-        if child is None:
-            return None
-        arch, after = child, predictor.predict(child)
-        savings.append(math.log(before / after))
-        before = after
-    return savings
+    features = _trace_features(arch, chain, predictor.num_classes)
+    if features is None:
+        return None
+    latencies = [predictor.weigh(of) for of in features]
+    return [math.log(before / after) for before, after in pairwise(latencies)]
+
+
+@lru_cache(maxsize=100_000)
+def _trace_features(arch: ArchSpec, chain: Chain, num_classes: int) -> list[Mapping[str, float]] | None:
+    """The features of an architecture and of what each action makes of it; None where one is illegal."""
+    steps = [apply_chain(arch, chain[:length]) for length in range(len(chain) + 1)]
+    known = [step for step in steps if step is not None]
+    return [count_features(step, num_classes) for step in known] if len(known) == len(steps) else None
 
 
 def draw_split(kinds: Sequence[str], sensitivities: Mapping[str, float], rng: Random) -> dict[str, float]:
@@ -182,7 +185,7 @@ def find_least(arch: ArchSpec, space: Space, predictor: LatencyPredictor) -> flo
     legal = [action for action in legal_actions(arch, space) if is_saving(action)]
     for kind in dict.fromkeys(action.kind for action in legal):
         options = [_with_ratio(a, MOST) if is_sized(a) else a for a in legal if a.kind == kind]
-        children = [child for option in options if (child := apply_action(arch, option)) is not None]
+        children = [child for option in options if (child := apply_chain(arch, (option,))) is not None]
         arch = min([arch, *children], key=predictor.predict)
         least = predictor.predict(arch)
     return least
