@@ -56,11 +56,13 @@ def convert(
     target: Target = CPU,
     limits: ConversionLimits = LIMITS,
     report: Report = lambda line: None,
+    ap: float | None = None,
 ) -> tuple[Bundle, Conversion]:
     """Write the bundle of a bundle's model in another precision, unless it loses too much.
 
     Ranges are found on the training images, average precision on the validation images of `data`, on the target. Ranges
-    are kept beside the new bundle, under a hash of all they depend on.
+    are kept beside the new bundle, under a hash of all they depend on. `ap` is the bundle's own on those
+    images and that target, where it is known already.
 
     Raises:
         InputError: the bundle is not in FP32, its model cannot be converted, the target's engine does not take the
@@ -100,7 +102,7 @@ def convert(
 
         calibration = Calibration(ranges, few, len(records))
         converted, conversion = convert_model(
-            model, precision, calibration, evaluate, limits.max_ap_drop, report, target.spec.engine.name
+            model, precision, calibration, evaluate, limits.max_ap_drop, report, target.spec.engine.name, ap
         )
         _check_converted(model, converted, precision, target.spec.engine.releases)
         assert path.read_bytes() == converted.SerializeToString(deterministic=True), "the artefact that was evaluated"

@@ -122,6 +122,7 @@ def convert_model(
     max_ap_drop: float,
     report: Callable[[str], None] = lambda line: None,
     engine: str = "trt",
+    ap: float | None = None,
 ) -> tuple[onnx.ModelProto, Conversion]:
     """A model in another precision that loses at most `max_ap_drop` of average precision.
 
@@ -130,7 +131,7 @@ def convert_model(
     layers are FP16; elsewhere FP32, because ONNX Runtime has no FP16 arithmetic on a CPU.
 
     Args:
-        evaluate: average precision of a model. engine: what INT8 is written for.
+        evaluate: average precision of a model. engine: what INT8 is written for. ap: the given model's, where known.
 
     Raises:
         PrecisionError: the loss stays above the bound with all but one group put back; it says the least loss found.
@@ -141,8 +142,10 @@ def convert_model(
     groups = source.trunk.groups(with_last)
     if not groups:
         raise PrecisionError(f"the model has no layer that could be {precision}: no convolution or linear")
-    report("average precision in fp32")
-    before = evaluate(model)
+    if ap is None:
+        report("average precision in fp32")
+        ap = evaluate(model)
+    before = ap
     ranked: list[str] = []
     tried: list[tuple[int, float]] = []
     count = 0

@@ -104,6 +104,7 @@ class VariantBuilder:
             limits=ConversionLimits(max_ap_drop),
             target=self.judge.engine,
             report=self.judge.progress.note,
+            ap=source.manifest.metrics["ap"],
         )[0]
 
     def _write(self, trial: DoneTrial, variant: Variant, source: ModelSource, ap: float, ap50: float) -> Bundle:

@@ -20,6 +20,7 @@ from deploy.export import check_parity, export_onnx
 from optimizer.arch.spec import ArchSpec
 from optimizer.detectors import Detector as TorchDetector
 from optimizer.detectors import build_detector
+from optimizer.detectors.base import Prediction
 from optimizer.train.predict import predict
 
 __all__ = ["check_export", "export_model", "write_student"]
@@ -73,11 +74,13 @@ def write_student(
     Raises:
         ParityError: it does not; no bundle is written, and the message says why.
     """
-    canvases = _list_canvases(dataset, manifest.preprocess)
-    report = check_parity(detector, model, canvases, head=manifest.head, selection=manifest.selection)
-    source = evaluate_detections(
-        dataset, predict(detector.eval(), dataset.records, manifest.preprocess, torch.device("cpu"))
-    )
+    seen: list[Prediction] = []
+    found = predict(detector.eval(), dataset.records, manifest.preprocess, torch.device("cpu"), seen.append)
+    source = evaluate_detections(dataset, found)
+    report = check_parity(
+        detector, model, _list_canvases(dataset, manifest.preprocess),
+        head=manifest.head, selection=manifest.selection, predictions=seen,
+    )  # fmt: skip
     if ap is None:
         exported = ModelSource(model, manifest.preprocess, manifest.head, manifest.selection)
         ap = evaluate_artefact(exported, dataset.class_names, dataset, get_target("cpu"))[0].ap

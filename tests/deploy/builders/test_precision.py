@@ -123,6 +123,21 @@ def test_layers_whose_values_are_wide_stay_in_fp32() -> None:
     assert conversion.drop == 0
 
 
+def test_an_average_precision_that_is_known_is_not_found_again() -> None:
+    model = chain()
+    ranges = calibrate(model, find_trunk(model), canvases_for(model), 1)
+    found: list[onnx.ModelProto] = []
+
+    def judge(candidate: onnx.ModelProto) -> float:
+        found.append(candidate)
+        return 0.5
+
+    calibration = Calibration(ranges, [], 2)
+    _, conversion = convert_model(model, "fp16", calibration, judge, 0.01, ap=0.505)
+    assert len(found) == 1 and found[0] is not model, "the converted one alone"
+    assert conversion.drop == pytest.approx(0.005)
+
+
 def test_int8_is_symmetric_and_leaves_the_last_layer_out() -> None:
     model = chain()
     trunk = find_trunk(model)

@@ -86,6 +86,25 @@ def test_an_exact_copy_passes_and_the_blank_and_noise_images_were_added(tmp_path
     assert report == ParityReport(images=3, detections=3, at_the_cut=0, near_ties=0, box_px=0.0, score=0.0)
 
 
+def test_what_the_source_is_known_to_detect_is_not_asked_again(tmp_path: Path) -> None:
+    asked: list[float] = []
+
+    class Watched(OneObject):
+        def detect(self, images: Tensor) -> list[Found]:
+            asked.append(float(images.mean()))
+            return super().detect(images)
+
+    detector, canvases = Watched(), [np.full((1, 3, 64, 64), value, np.float32) for value in (1.0, 2.0)]
+    export_onnx(detector, (64, 64), tmp_path / "one.onnx", max_detections=3)
+    known = detector.detect(torch.from_numpy(canvases[0]))
+    del asked[:]
+    assert check_parity(detector, tmp_path / "one.onnx", canvases, predictions=known).detections == 4
+    assert asked[0] == 0.0 and asked[-1] == 2.0 and len(asked) == 3, "blank, noise, and the second image"
+    other = known[0]._replace(scores=known[0].scores - 0.1)
+    with pytest.raises(ParityError, match="image 1: "):
+        check_parity(detector, tmp_path / "one.onnx", canvases, predictions=[other])
+
+
 @pytest.mark.parametrize(
     "detector, says",
     [

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from made_trials import make_done
 from safetensors.torch import save_file
+from torch import Tensor
 
-from deploy import Detector, EngineSpec, TargetSpec, get_target, open_bundle
+from deploy import BundleManifest, Detector, EngineSpec, TargetSpec, get_target, open_bundle
 from deploy.builders.releases import RELEASES
 from deploy.data import Dataset, read_dataset, read_image
 from deploy.errors import ExportError, InputError
@@ -19,7 +21,9 @@ from optimizer.arch import ArchSpec, BlockSpec, FasterRCNNHead, FpnSpec, ResNetS
 from optimizer.cost.macs import MacsCost
 from optimizer.data.shapes import CLASS_NAMES, write_shapes
 from optimizer.data.splits import Splits
+from optimizer.detectors import Detector as TorchDetector
 from optimizer.detectors import build_detector
+from optimizer.detectors.base import Prediction
 from optimizer.handover.handover import hand_over
 from optimizer.progress import RunProgress
 from optimizer.recipes import smoke
@@ -27,7 +31,7 @@ from optimizer.run.run import start_run
 from optimizer.search.base import TrialFiles
 from optimizer.store.run_store import RunStore
 from optimizer.trials.evaluation import build_evaluation
-from optimizer.trials.export import check_export, export_model
+from optimizer.trials.export import check_export, export_model, write_student
 
 SIZE = (128, 96)
 ONLY_OPSET_16 = replace(RELEASES["8.6"], highest_opset=16)
@@ -74,6 +78,29 @@ def test_the_variant_of_a_target_reaches_the_bundle_and_its_detector(
     image = read_image(images.records[0].path)
     with Detector(bundle, 1) as one, Detector(source, 1) as other:
         assert one(image).scores.tolist() == other(image).scores.tolist() != []
+
+
+def test_the_gate_looks_at_each_image_once_in_pytorch(
+    images: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detector, target = build_detector(narrow_arch(), len(CLASS_NAMES), seed=0), get_target("cpu")
+    source = export_model(detector, narrow_arch(), tmp_path / "model.onnx", target.spec)
+    assert source.preprocess is not None and source.head is not None
+    manifest = BundleManifest(
+        name="one", arch_id="", arch={}, class_names=images.class_names, preprocess=source.preprocess,
+        head=source.head, metrics={},
+    )  # fmt: skip
+    looked: Counter[bytes] = Counter()
+    detect = type(detector).detect
+
+    def watch(self: TorchDetector, canvases: Tensor) -> list[Prediction]:
+        looked[canvases.numpy().tobytes()] += 1
+        return detect(self, canvases)
+
+    monkeypatch.setattr(type(detector), "detect", watch)
+    bundle = write_student(tmp_path / "one", detector, source.model, manifest, images, None)
+    assert len(looked) >= len(images.records) + 2 and set(looked.values()) == {1}
+    assert bundle.manifest.metrics["gate"]["images"] == len(images.records) + 2
 
 
 def test_an_export_is_checked_against_the_release_of_the_target(
