@@ -23,6 +23,7 @@ from optimizer.train.config import Freeze, TrainConfig
 __all__ = ["Published", "RunConfig", "SearchConfig", "ShapesConfig", "VariantsConfig", "parse_duration", "parse_size"]
 
 Published = Literal["auto", "coco", "imagenet"]
+MOST_EPOCHS = 60  # of a base that is trained until it stops gaining, where nobody says another number
 
 
 class _Value(BaseModel):
@@ -124,6 +125,9 @@ class RunConfig(_Value):
         freeze: parts that base and students leave as the weights they start from have them.
         finetune: training of the students that are trained further after the search.
         variants: other precisions and numbers of region proposals that the front is exported with.
+        base_epochs: "fixed" is those of base_train; "auto" trains the base until it stops gaining on images kept out,
+            for at most so many epochs.
+        base_share: of the budget, the most that the base's training may use with "auto".
         search_protocol, final_protocol: how latency is measured for a trial and for the front
             (`deploy.measuring.measure`).
     """
@@ -144,6 +148,8 @@ class RunConfig(_Value):
     augment: str = "light"
     workers: int = Field(0, ge=0)
     shapes: ShapesConfig
+    base_epochs: Literal["fixed", "auto"] = "fixed"
+    base_share: float = Field(0.4, gt=0, lt=1)
     base_train: TrainConfig
     trial_train: TrainConfig
     search: SearchConfig
@@ -183,7 +189,7 @@ class RunConfig(_Value):
     @property
     def keeps_images(self) -> bool:
         """Whether some training images are kept out, to judge by, until the last training."""
-        return self.search.method == "pareto"
+        return self.search.method == "pareto" or self.base_epochs == "auto"
 
     def pool_config(self) -> ElasticConfig:
         """The teacher pool this run draws on."""

@@ -12,7 +12,7 @@ import typer
 
 from optimizer.arch.families import FAMILIES
 from optimizer.arch.heads import HEADS
-from optimizer.config import Published, parse_duration, parse_size
+from optimizer.config import MOST_EPOCHS, Published, parse_duration, parse_size
 from optimizer.errors import InputError
 from optimizer.recipes import scaled_sizes
 
@@ -70,6 +70,15 @@ def _read_phase(phase: int) -> Callable[[str], int]:
         return epochs[phase]
 
     return read
+
+
+def _read_epochs(text: str) -> int:
+    """Epochs of the base, or the most of them."""
+    if text == "auto":
+        return MOST_EPOCHS
+    if not text.isdigit() or int(text) < 1:
+        raise InputError(f"--epochs takes a number from 1 on, or auto; not {text!r}")
+    return int(text)
 
 
 def _read_names(text: str) -> tuple[str, ...]:
@@ -159,7 +168,16 @@ OPTIONS = (
         "The base's number, then alternatives: 200,100.",
         {"region_proposals": lambda text: _read_proposals(text)[0], "search.space.region_proposals": _read_proposals},
     ),
-    Option("epochs", int, "Epochs the base is trained.", _as_given("base_train.epochs")),
+    Option(
+        "epochs",
+        str,
+        "Epochs the base is trained: a number, or auto: until its AP on training images that are kept out stops rising "
+        f"(at most {MOST_EPOCHS}, or 0.4 of the budget). Default: auto with --data (preset quick), else a number.",
+        {
+            "base_epochs": lambda text: "auto" if str(text) == "auto" else "fixed",
+            "base_train.epochs": lambda text: _read_epochs(str(text)),
+        },
+    ),
     Option("trial_epochs", int, "Epochs each student is trained.", _as_given("trial_train.epochs")),
     Option("score", str, "Cost that is scored: latency (default) or macs.", _as_given("search.cost")),
     Option("objective", str, "harmonic (default), geometric, product, arithmetic.", _as_given("search.objective")),

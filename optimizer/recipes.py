@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from optimizer.arch.space import Space
-from optimizer.config import RunConfig, SearchConfig, ShapesConfig, VariantsConfig
+from optimizer.config import MOST_EPOCHS, RunConfig, SearchConfig, ShapesConfig, VariantsConfig
 from optimizer.distill.config import DistillConfig
 from optimizer.supernet.elastic_config import ElasticRecipe
 from optimizer.train.config import TrainConfig
@@ -42,7 +42,8 @@ def quick(data: Path | None = None) -> RunConfig:
         input_size=size,
         region_proposals=region_proposals[0],
         shapes=ShapesConfig(train=160, val=48, size=(160, 120)),
-        base_train=train,
+        base_epochs="fixed" if data is None else "auto",
+        base_train=train if data is None else train.model_copy(update={"epochs": MOST_EPOCHS}),
         trial_train=train.model_copy(
             update={"epochs": 1, "lr": 2e-4, "warmup_steps": 10, "bn_l1": 1e-5, "ema_decay": 0.95}
         ),
@@ -79,6 +80,7 @@ def smoke(data: Path | None = None) -> RunConfig:
             "region_proposals": 30,
             "batch_size": 2,
             "shapes": ShapesConfig(train=16, val=16, size=size),
+            "base_epochs": "fixed",
             "base_train": train.model_copy(update={"epochs": 5}),
             "trial_train": train,
             "search": SearchConfig(

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from optimizer.handover.front import Export, Front
-from optimizer.search.base import Trial, list_done
+from optimizer.search.base import DoneTrial, Trial, list_done
 
-__all__ = ["draw_curves", "draw_front"]
+__all__ = ["draw_curves", "draw_front", "draw_judged"]
 
 INK, MUTED, ACCENT, BASE, GRID = "#1c2430", "#9aa5b1", "#0b6e4f", "#c2571a", "#e6e9ee"
 HEIGHT_PX = 420
@@ -85,6 +85,21 @@ def draw_curves(trials: Sequence[Trial]) -> str:
     figure.update_xaxes(title="step of that training")
     figure.update_yaxes(title="loss", rangemode="tozero")
     return _render(figure, "curves")
+
+
+def draw_judged(base: DoneTrial) -> str:
+    """AP on the images kept out over the epochs of a base that was trained until it stopped gaining."""
+    figure = go.Figure()
+    figure.add_scatter(
+        x=[epochs for epochs, _ in base.work.judged],
+        y=[ap for _, ap in base.work.judged],
+        mode="lines+markers",
+        line={"width": 2, "color": BASE},
+        name="base",
+    )
+    figure.update_xaxes(title="epochs")
+    figure.update_yaxes(title="AP (COCO, kept images)", rangemode="tozero")
+    return _render(figure, "judged")
 
 
 def _describe(export: Export, cost: float, by_latency: bool) -> str:

@@ -14,7 +14,7 @@ from plotly.offline import get_plotlyjs
 
 from deploy.files import write_file
 from optimizer.handover.front import Front
-from optimizer.report.charts import draw_curves, draw_front
+from optimizer.report.charts import draw_curves, draw_front, draw_judged
 from optimizer.search.base import DoneTrial, Proposal, Trial, list_done
 from optimizer.search.latency import LatencyFigures
 
@@ -71,18 +71,22 @@ def write_report(path: Path, data: ReportData) -> None:
         export.trial.number for export in [*students, *(other for other in front.others if other.on_front)]
     )
     front_chart, curves_chart = draw_front(front), draw_curves(data.trials)
+    base_trial = by_number.get(0)
+    judged_chart = draw_judged(base_trial) if base_trial is not None and base_trial.work.judged else ""
     text = environment.get_template("report.html.j2").render(
         data=data,
         plotly_js=get_plotlyjs(),
         front=front,
         front_chart=front_chart,
         curves_chart=curves_chart,
+        judged_chart=judged_chart,
+        still_gaining=base_trial is not None and base_trial.work.still_gaining,
         base=front.base,
         best=max((e for e in front.plain.values() if not e.of_base), key=lambda e: e.score, default=None),
         rows=students + base,
         done=[trial for trial in by_number.values() if trial.number > 0 and not trial.proposal.finetune],
         lineages={number: trace_lineage(by_number[number], by_number) for number in shown},
-        policy=_write_policy([get_plotlyjs(), *_list_scripts(front_chart), *_list_scripts(curves_chart)]),
+        policy=_write_policy([get_plotlyjs(), *_list_scripts(front_chart + curves_chart + judged_chart)]),
         shared_flags=find_shared_flags([row.latency for row in [*base, *students] if row.latency is not None]),
     )
     write_file(path, text.encode(errors="backslashreplace"))  # names of files that are not UTF-8

@@ -55,7 +55,8 @@ def _list_settings(store: RunStore, config: RunConfig) -> dict[str, str]:
         "region proposals": ", ".join(str(count) for count in search_config.space.region_proposals),
         "objective": f"{search_config.objective} of AP and {search_config.cost}, alpha {config.alpha:g}, "
         f"beta {search_config.beta:g} (a reconstruction of the papers' score)",
-        "base training": f"{config.base_train.epochs} epochs, {config.base_train.optimizer}, "
+        "base training": f"{'until it stops gaining, at most ' if config.base_epochs == 'auto' else ''}"
+        f"{config.base_train.epochs} epochs, {config.base_train.optimizer}, "
         f"lr {config.base_train.lr:g}",
         "each student": f"{config.trial_train.epochs} epochs, lr {config.trial_train.lr:g}, weights "
         f"{'inherited' if search_config.inherit else 'drawn anew'}",

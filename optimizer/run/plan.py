@@ -137,10 +137,13 @@ def make_plan(
         pool = config.pool_config()
         pool_steps = max(images // pool.batch_size, 1) * pool.epochs
         pool_s = pool_steps * step_s * WIDE_SHARE * pool.batch_size / config.batch_size + 10
+    base_s = step_s * steps * config.base_train.epochs
+    if config.base_epochs == "auto" and config.budget_s is not None:
+        base_s = min(base_s, config.base_share * config.budget_s)
     passes = EVALUATED * val_images + CALIBRATED
     variant_s = VARIANT_S + passes * EVALUATE_SHARE * step_s / config.batch_size + final_s
     return Plan(
-        base_s=0.0 if base_exists else step_s * steps * config.base_train.epochs + measure_s + 10,
+        base_s=0.0 if base_exists else base_s + measure_s + 10,
         trial_s=step_s * steps * config.trial_train.epochs * taught + measure_s + 10,
         handover_s=HANDED_OVER * (final_s + 3 + variants * variant_s) + 5 + finetune_s,
         variants=variants,

@@ -122,6 +122,8 @@ class Work:
         epochs_total: epochs of training along the whole lineage, the base's included.
         seconds: of the whole evaluation; `seconds_by_part`: of its parts, by name.
         curve: (step, total loss) points of this trial's training.
+        judged: (epochs, AP on the images kept out) of a base that is trained until it stops gaining.
+        still_gaining: whether it had not stopped when its time was up, so that its scores flatter students.
         changes: what distinguishes the student from its parent, in words.
     """
 
@@ -130,6 +132,8 @@ class Work:
     curve: tuple[tuple[int, float], ...] = ()
     changes: tuple[str, ...] = ()
     seconds_by_part: Mapping[str, float] = field(default_factory=dict)
+    judged: tuple[tuple[int, float], ...] = ()
+    still_gaining: bool = False
 
 
 @dataclass(frozen=True)

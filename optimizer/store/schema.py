@@ -127,6 +127,8 @@ def trial_from_row(row: sqlite3.Row) -> Trial:
             curve=tuple((int(step), float(loss)) for step, loss in json.loads(row["curve"])),
             changes=tuple(details.get("changes", ())),
             seconds_by_part=details.get("seconds", {}),
+            judged=tuple((int(epochs), float(ap)) for epochs, ap in details.get("judged", ())),
+            still_gaining=details.get("still_gaining", False),
         ),
     )
 
@@ -152,6 +154,8 @@ def _columns_of(trial: DoneTrial) -> dict[str, Any]:
             "head": trial.files.head,
             "seconds": trial.work.seconds_by_part,
             "selection": trial.files.selection,
+            **({"judged": trial.work.judged} if trial.work.judged else {}),
+            **({"still_gaining": True} if trial.work.still_gaining else {}),
         }),
     }  # fmt: skip
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 from deploy.files import replace_file
 from optimizer.errors import RunFailed
 
-__all__ = ["TrainState"]
+__all__ = ["MODEL", "STEP", "Saved", "TrainState"]
 
 Tensors = Mapping[str, Tensor]
 MODEL, STEP = "model.", "step."
@@ -100,23 +100,27 @@ class TrainState:
         if scaler.is_enabled() and self.scale:
             scaler.load_state_dict(dict(self.scale))
 
-    def save(self, path: Path, weights: Tensors | None = None) -> None:
-        """Write it, and with it the weights the training ended with, so that the file is whole or not there."""
+    def save(self, path: Path, weights: Tensors | None = None, notes: str = "", *, flushed: bool = True) -> None:
+        """Write it, and with it the weights the training ended with, so that the file is whole or not there.
+
+        Args:
+            notes: text for whoever goes on from the file.
+            flushed: whether to wait for the disk; a power cut costs a file that is not what it holds.
+        """
         groups = {"raw": self.raw, "step": self.step, "weights": weights or {}}
         groups |= {f"moments/{kind}": tensors for kind, tensors in self.moments.items()}
         tensors = {f"{group}/{name}": value for group, named in groups.items() for name, value in named.items()}
         numbers = json.dumps({"averaged": self.averaged, "scale": dict(self.scale)})
+        words = {"numbers": numbers, "notes": notes}
         try:
-            with replace_file(path) as aside:
-                save_file(
-                    {name: value.cpu().contiguous() for name, value in tensors.items()}, aside, {"numbers": numbers}
-                )
+            with replace_file(path, flushed=flushed) as aside:
+                save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, aside, words)
         except SafetensorError as error:
             raise RunFailed(f"cannot write {path}: {error}; free some space, then resume the run") from error
 
     @classmethod
-    def load(cls, path: Path) -> tuple[TrainState, dict[str, Tensor]]:
-        """A state that was saved, and the weights saved with it.
+    def load(cls, path: Path) -> Saved:
+        """A state that was saved, and what was saved with it.
 
         Raises:
             RunFailed: the file is damaged.
@@ -124,7 +128,8 @@ class TrainState:
         groups: dict[str, dict[str, Tensor]] = {}
         try:
             with safe_open(path, "pt") as file:
-                numbers = json.loads(file.metadata()["numbers"])
+                words = file.metadata()
+                numbers, notes = json.loads(words["numbers"]), words["notes"]
                 for name in file.keys():  # noqa: SIM118 - not a mapping
                     *group, last = name.split("/")
                     groups.setdefault("/".join(group), {})[last] = file.get_tensor(name)
@@ -134,7 +139,15 @@ class TrainState:
             name.removeprefix("moments/"): found for name, found in groups.items() if name.startswith("moments/")
         }
         state = cls(groups.get("raw", {}), moments, groups.get("step", {}), numbers["averaged"], numbers["scale"])
-        return state, groups.get("weights", {})
+        return Saved(state, groups.get("weights", {}), notes)
+
+
+class Saved(NamedTuple):
+    """A state from a file, with the weights its training ended with and notes; both may be empty."""
+
+    state: TrainState
+    weights: dict[str, Tensor]
+    notes: str
 
 
 def _name_parameters(model: nn.Module, step: object) -> Iterator[tuple[str, nn.Parameter]]:

@@ -109,6 +109,8 @@ class Evaluation:
                 curve=trained.curve,
                 changes=student.changes,
                 seconds_by_part=clock.seconds,
+                judged=trained.judged,
+                still_gaining=trained.still_gaining,
             ),
         )
 

@@ -23,6 +23,7 @@ from optimizer.supernet.pool import TeacherPool
 from optimizer.train.config import Freeze, TrainConfig
 from optimizer.train.distributed import current_world
 from optimizer.train.loop import Progress, TrainResult, train
+from optimizer.train.state import TrainState
 from optimizer.train.steps import DetectionStep, LossStep
 
 __all__ = [
@@ -50,6 +51,7 @@ class Batches(_Value):
         data: folder of the training images.
         size: images per step, of all processes together.
         workers: processes that prepare them.
+        sizes: canvases, one of which is drawn for each step; empty is the student's own.
         keep_out: whether those images are left out that the run keeps to judge by (`optimizer.data.splits`).
     """
 
@@ -57,6 +59,7 @@ class Batches(_Value):
     size: int
     augment: str
     workers: int
+    sizes: tuple[tuple[int, int], ...] = ()
     keep_out: bool = False
 
 
@@ -89,6 +92,8 @@ class StudentJob(_Value):
         checkpoint: where the training is saved as it goes; a file system that all processes see.
         teaching: None is plain training.
         freeze: what of the student is not trained.
+        start: file of weights and state to go on from; None starts anew from the detector's weights.
+        first_epoch: number of the first one, where earlier trainings had those before.
     """
 
     kind: Literal["student"] = "student"
@@ -99,6 +104,8 @@ class StudentJob(_Value):
     checkpoint: Path
     teaching: Teaching | None = None
     freeze: Freeze = Freeze()
+    start: Path | None = None
+    first_epoch: int = 0
 
 
 def train_student(
@@ -111,15 +118,19 @@ def train_student(
 ) -> TrainResult:
     """Train `detector` in place, in every process of the world alike."""
     loader = _build_loader(job, dataset)
+    state = None
+    if job.start is not None:
+        state, weights, _ = TrainState.load(job.start)
+        detector.load_state_dict(weights)
     return train(
         detector.to(device), loader, _build_step(job, pool, detector.num_classes, device), job.recipe, seed=job.seed,
-        checkpoint=job.checkpoint, report=report, freeze=job.freeze,
+        checkpoint=job.checkpoint, report=report, freeze=job.freeze, start=state, first_epoch=job.first_epoch,
     )  # fmt: skip
 
 
 def count_steps(job: StudentJob, dataset: Dataset) -> int:
-    """Steps of the whole training."""
-    return len(_build_loader(job, dataset)) * job.recipe.epochs
+    """Steps of an epoch."""
+    return len(_build_loader(job, dataset))
 
 
 def choose_device() -> torch.device:
@@ -129,8 +140,9 @@ def choose_device() -> torch.device:
 
 def _build_loader(job: StudentJob, dataset: Dataset) -> TrainLoader:
     world = current_world()
+    canvases = [Preprocess.imagenet(*size) for size in job.batches.sizes or (job.arch.input_size,)]
     return TrainLoader(
-        dataset, Preprocess.imagenet(*job.arch.input_size), batch_size=job.batches.size, seed=job.seed,
+        dataset, canvases, batch_size=job.batches.size, seed=job.seed,
         augment=job.batches.augment, workers=job.batches.workers, share=(world.rank, world.size),
     )  # fmt: skip
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from deploy import Preprocess
 from deploy.data import Dataset
+from deploy.evaluate import evaluate_detections
 from optimizer.arch.subnets import Subnet
 from optimizer.config import RunConfig
 from optimizer.data.splits import Splits
@@ -16,7 +20,9 @@ from optimizer.search.base import Proposal
 from optimizer.seeds import derive_seed
 from optimizer.supernet.pool import TeacherPool
 from optimizer.train.config import TrainConfig
-from optimizer.train.loop import Progress
+from optimizer.train.loop import Progress, TrainResult
+from optimizer.train.predict import predict
+from optimizer.trials.base_training import BaseTraining, choose_stretch
 from optimizer.trials.builder import Student
 from optimizer.trials.jobs import Batches, PoolTeacher, StudentJob, Teaching, TrainedTeacher, count_steps, train_student
 from optimizer.trials.team import tell_team
@@ -26,10 +32,17 @@ __all__ = ["Trained", "Trainer", "name_trial"]
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training left behind, besides the weights: its loss over its steps, and how many epochs it took."""
+    """What a training left behind, besides the weights.
+
+    Attributes:
+        curve: (step, loss). epochs: that it took.
+        judged, still_gaining: as in `Work`.
+    """
 
     curve: tuple[tuple[int, float], ...]
     epochs: float
+    judged: tuple[tuple[int, float], ...] = ()
+    still_gaining: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,21 +73,45 @@ class Trainer:
         """
         recipe, images = self.choose_recipe(number, proposal), self.choose_images(proposal)
         job = self._make_job(number, proposal, student, recipe)
-        self.progress.start_step(f"{name_trial(number)}: train", count_steps(job, images))
 
-        def show(progress: Progress) -> None:
-            self.progress.advance_step(progress.step, note=f"loss {progress.loss:.2f}")
+        def train(job: StudentJob, text: str = "train") -> TrainResult:
+            self.progress.start_step(f"{name_trial(number)}: {text}", job.recipe.epochs * count_steps(job, images))
+            tell_team(job)
+            return train_student(job, student.detector, images, self.pool, self.device, self._show)
 
-        tell_team(job)
-        result = train_student(job, student.detector, images, self.pool, self.device, show)
-        return Trained(result.curve, recipe.epochs)
+        if number == 0 and self.config.base_epochs == "auto":
+            return self._train_base(job, student, lambda job: train(job, f"train from epoch {job.first_epoch + 1} on"))
+        return Trained(train(job).curve, recipe.epochs)
+
+    def _train_base(self, job: StudentJob, student: Student, train: Callable[[StudentJob], TrainResult]) -> Trained:
+        """The base, until it stops gaining."""
+        kept, steps = self.splits.kept, count_steps(job, self.splits.fit)
+        budget_s = self.config.budget_s
+        training = BaseTraining(
+            job, steps, choose_stretch(steps, len(self.splits.fit.records), len(kept.records)),
+            math.inf if budget_s is None else self.config.base_share * budget_s,
+        )  # fmt: skip
+
+        def judge() -> float:
+            self.progress.note(f"AP on {len(kept.records)} kept images")
+            found = predict(student.detector, kept.records, Preprocess.imagenet(*job.arch.input_size), self.device)
+            return evaluate_detections(kept, found).ap
+
+        reached, _ = training.run(student.detector, train, judge, self.progress.say)
+        if reached.still_gaining:
+            self.progress.say("base: it was still gaining when its time was up, so students' scores will flatter them")
+        return Trained(reached.curve, reached.epochs, reached.judged, bool(reached.still_gaining))
+
+    def _show(self, progress: Progress) -> None:
+        self.progress.advance_step(progress.step, note=f"loss {progress.loss:.2f}")
 
     def choose_recipe(self, number: int, proposal: Proposal) -> TrainConfig:
         """The base's, a student's, or that of the fine-tuning at the end."""
         if number == 0:
             return self.config.base_train
         if not proposal.finetune:
-            return self.config.trial_train
+            recipe = self.config.trial_train
+            return recipe if proposal.epochs is None else recipe.model_copy(update={"epochs": proposal.epochs})
         assert self.config.finetune is not None
         return self.config.finetune
 
@@ -84,7 +121,8 @@ class Trainer:
 
     def forget(self, number: int) -> None:
         """Remove what a recorded trial no longer needs."""
-        self._checkpoint(number).unlink(missing_ok=True)
+        for path in self.scratch.glob(f"trial-{number}.*"):
+            path.unlink(missing_ok=True)
 
     def _make_job(self, number: int, proposal: Proposal, student: Student, recipe: TrainConfig) -> StudentJob:
         config = self.config
@@ -96,6 +134,7 @@ class Trainer:
                 size=config.batch_size,
                 augment=config.augment,
                 workers=config.workers,
+                sizes=self._choose_sizes(number),
                 keep_out=config.keeps_images and not proposal.finetune,
             ),
             seed=derive_seed(config.seed, number),
@@ -103,6 +142,12 @@ class Trainer:
             teaching=self._find_teaching(number, proposal.teacher),
             freeze=config.freeze,
         )
+
+    def _choose_sizes(self, number: int) -> tuple[tuple[int, int], ...]:
+        """All canvases that are searched for a base that is trained out, so that a smaller one costs no training."""
+        space = self.config.search.space
+        trains_out = number == 0 and self.config.base_epochs == "auto"
+        return space.sizes if trains_out and "resize" in space.actions else ()
 
     def _find_teaching(self, number: int, subnet: Subnet | None) -> Teaching | None:
         if subnet is not None:

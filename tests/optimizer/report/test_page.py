@@ -240,3 +240,12 @@ def test_the_table_of_the_front_fits_a_terminal_of_80_columns() -> None:
     console.print(front_table(make_front(done, HandOverState((0, 1, 2), {EXPORT.name: EXPORT}))))
     last = console.export_text().splitlines()[-1]
     assert len(last.rstrip()) <= 80 and last.split()[0] == "student-001-int8-p50" and "10.2 (10.0-10.4)" in last
+
+
+def test_a_base_in_training_shows_its_curve_and_says_if_it_was_still_gaining(tmp_path: Path) -> None:
+    judged = ((4, 0.31), (5, 0.36), (6, 0.37))
+    over, short = (replace(BASE.work, judged=judged, still_gaining=gaining) for gaining in (False, True))
+    assert "The base in training" not in page(tmp_path, make_data([BASE]))
+    done = page(tmp_path, make_data([replace(BASE, work=over)]))
+    assert "The base in training" in done and "still gaining" not in done
+    assert "The base was still gaining when its time was up" in page(tmp_path, make_data([replace(BASE, work=short)]))

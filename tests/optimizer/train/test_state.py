@@ -81,7 +81,7 @@ def test_two_trainings_that_follow_each_other_are_one(variant: dict[str, object]
     run(whole, step, 4, **variant)
     first = run(parts, WithGain(), 2, **variant)
     first.state.save(tmp_path / "state", parts.state_dict())
-    state, weights = TrainState.load(tmp_path / "state")
+    state, weights, _ = TrainState.load(tmp_path / "state")
     again, other = copy.deepcopy(small), WithGain()  # another process has nothing but the file
     again.load_state_dict(weights)
     run(again, other, 2, state, first_epoch=2, **variant)

@@ -16,10 +16,12 @@ from deploy import Detector, Preprocess, get_target
 from deploy.data import read_image
 from optimizer.arch.actions import PruneLayer, Resize
 from optimizer.arch.macs import count
+from optimizer.data.splits import Splits
 from optimizer.detectors import pretrained
 from optimizer.errors import RunFailed
 from optimizer.search.base import Proposal, TrialFailed, get_done
 from optimizer.search.objective import harmonic
+from optimizer.store.schema import COLUMNS, row_from_trial, trial_from_row
 from optimizer.trials.judge import choose_engine
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ def test_each_kind_of_proposal_has_its_recipe(small_run: SmallRun) -> None:
     config, trainer = small_run.config, small_run.build_evaluation().trainer
     assert trainer.choose_recipe(0, Proposal(None)) == config.base_train
     assert trainer.choose_recipe(3, RESIZE) == config.trial_train
+    assert trainer.choose_recipe(3, replace(RESIZE, epochs=7)) == config.trial_train.model_copy(update={"epochs": 7})
     assert trainer.choose_recipe(3, Proposal(2, finetune=True)) == config.finetune
 
 
@@ -143,3 +146,19 @@ def test_a_base_says_which_published_weights_it_starts_from(
         0, Proposal(None), None
     )
     assert base.changes == ("random weights: torchvision has none that fit r18",)
+
+
+def test_a_base_that_is_trained_out_is_judged_on_images_it_never_saw(small_run: SmallRun, tmp_path: Path) -> None:
+    config = small_run.config.changed({"base_epochs": "auto", "base_train.epochs": 3})
+    assert config.keeps_images and not small_run.config.keeps_images
+    keeping = replace(small_run, splits=Splits.divide(small_run.splits.train, small_run.splits.val, keeps=True))
+    evaluation = keeping.build_evaluation(config)
+    trainer = replace(evaluation.trainer, scratch=tmp_path)
+    assert len(trainer.choose_images(Proposal(None)).records) == 3, "a third of four is kept"
+    assert len(trainer.choose_images(Proposal(1, finetune=True)).records) == 4
+    base = replace(evaluation, trainer=trainer)(0, Proposal(None))
+    assert [epochs for epochs, _ in base.work.judged] == [2, 3] and base.work.epochs_total == 3
+    assert base.work.still_gaining and len(base.work.curve) == 2
+    assert trial_from_row(dict(zip(COLUMNS, row_from_trial(base)))) == base  # type: ignore[arg-type]
+    trainer.forget(0)
+    assert not list(tmp_path.glob("trial-0.*"))
