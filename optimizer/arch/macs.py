@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
+from optimizer.arch.bodies import AnyBody
 from optimizer.arch.cost import Cost
 from optimizer.arch.spec import ArchSpec
 
@@ -16,7 +19,12 @@ def count(arch: ArchSpec, num_classes: int = 80) -> Cost:
 def count_parts(arch: ArchSpec, num_classes: int = 80) -> dict[str, Cost]:
     """Cost by part: "backbone", "neck", and the head's own, which are "head" and in a Faster R-CNN "rpn"."""
     return {
-        "backbone": arch.body.count(arch.input_size),
+        "backbone": _count_body(arch.body, arch.input_size),
         "neck": arch.neck.count(arch.body_maps, arch.head.levels),
         **arch.head.count_parts(arch.maps, num_classes),
     }
+
+
+@lru_cache(maxsize=10_000)  # most of the work, and strategies ask for one body under many necks and heads
+def _count_body(body: AnyBody, input_size: tuple[int, int]) -> Cost:
+    return body.count(input_size)

@@ -40,7 +40,8 @@ def search(
 ) -> str:
     """Run until as many students are recorded as `trials` says; returns why it stopped, in words.
 
-    Trial 0, the base, is done before this is called. Students that are only screened do not count.
+    Trial 0, the base, is done before this is called. Students that are only screened do not
+    count, nor do those of which that failed.
 
     Raises:
         RunFailed: five trials in a row could not be evaluated.
@@ -49,7 +50,7 @@ def search(
         past = history()
         finished = [trial for trial in past if not isinstance(trial, PendingTrial)]
         number = len(finished)
-        students = sum(not isinstance(trial, ScreenedTrial) for trial in finished[1:])
+        students = sum(_was_to_be_trained(trial) for trial in finished[1:])
         if students >= trials:
             return f"all {trials} trials are done"
         if not keep_going():
@@ -81,6 +82,11 @@ def try_proposal(number: int, proposal: Proposal, evaluate: Evaluate, record: Ca
         trial = FailedTrial(number, proposal, str(error))
     record(trial)
     return trial
+
+
+def _was_to_be_trained(trial: Trial) -> bool:
+    failed_screening = isinstance(trial, FailedTrial) and trial.proposal.screens
+    return not isinstance(trial, ScreenedTrial) and not failed_screening
 
 
 def _count_last_failures(trials: History) -> int:

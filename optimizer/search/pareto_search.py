@@ -44,7 +44,7 @@ class ParetoSearch:
         sweep: each of the first aims is this share of the one before.
         floor: the least latency aimed at, as a share of the base's.
         p_move: probability that a chain starts by adding or moving a block.
-        tie: students whose screened AP differs by less are equal, and the faster one is trained.
+        tie: students whose screened AP differs by less than this share are equal, and the faster one is trained.
         probes: latencies that were measured before the search.
         teachers: None trains without teachers.
         num_classes: of the data set.
@@ -57,7 +57,7 @@ class ParetoSearch:
     sweep: float = 0.75
     floor: float = 0.3
     p_move: float = 0.1
-    tie: float = 0.01
+    tie: float = 0.02
     probes: tuple[Probe, ...] = ()
     teachers: Teachers | None = None
     num_classes: int = 80
@@ -142,7 +142,7 @@ class Turn:
         if not looks:
             return None
         best = max(trial.ap for trial in looks)
-        ties = [trial for trial in looks if trial.ap >= best - self.of.tie]
+        ties = [trial for trial in looks if trial.ap >= best * (1 - self.of.tie)]
         chosen = min(ties, key=lambda trial: (self.predictor.predict(trial.arch), trial.number))
         parent = chosen.proposal.parent
         assert parent is not None

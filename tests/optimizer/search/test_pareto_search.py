@@ -66,7 +66,7 @@ def test_a_round_screens_and_then_trains_the_best() -> None:
         looks, trained = list_screened(history[start : start + 3]), history[start + 3]
         assert {(t.proposal.parent, t.proposal.aim) for t in looks} == {(trained.proposal.parent, trained.proposal.aim)}
         best = max(trial.ap for trial in looks)
-        ties = [trial for trial in looks if trial.ap >= best - STRATEGY.tie]
+        ties = [trial for trial in looks if trial.ap >= best * (1 - STRATEGY.tie)]
         assert trained.proposal.actions in [trial.proposal.actions for trial in ties]
         assert trained.proposal.epochs == STRATEGY.rung_epochs[0]
 

@@ -10,7 +10,7 @@ from made_trials import make_done
 from optimizer.arch import PruneLayer
 from optimizer.errors import RunFailed
 from optimizer.search import search
-from optimizer.search.base import DoneTrial, History, Proposal, SpaceExhausted, Trial, TrialFailed
+from optimizer.search.base import DoneTrial, History, Proposal, ScreenedTrial, SpaceExhausted, Trial, TrialFailed
 
 
 class Chain:
@@ -90,6 +90,25 @@ def test_a_failed_trial_is_recorded_with_its_reason_and_the_search_goes_on() -> 
            keep_going=lambda: True)  # fmt: skip
     assert [trial.status for trial in records()] == ["done", "done", "failed", "done"]
     assert records.trials[2].error == "trial 2 is unlucky"
+
+
+def test_students_that_are_only_screened_do_not_count_even_if_that_fails() -> None:
+    class Screening(Chain):
+        def ask(self, history: History, rng: Random) -> Proposal:
+            return Proposal(0, (PruneLayer(),), epochs=None if len(history) % 3 == 0 else 0)
+
+    def look(number: int, proposal: Proposal) -> DoneTrial | ScreenedTrial:
+        if not proposal.screens:
+            return succeed(number, proposal)
+        if number % 3 == 1:
+            raise TrialFailed("no memory")
+        done = make_done(number, proposal)
+        return ScreenedTrial(number, proposal, done.arch, 0.3, 0.5, done.counts, 1.0)
+
+    records = Records()
+    why = search(Screening(), records, look, records.record, seed=1, trials=2, keep_going=lambda: True)
+    assert why == "all 2 trials are done"
+    assert [trial.status for trial in records()[1:]] == ["failed", "screened", "done"] * 2
 
 
 def test_five_failures_in_a_row_end_it() -> None:
