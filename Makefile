@@ -3,6 +3,13 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+RTX := $(VENV)/.installed-rtx
+
+# A worker per core, a thread per worker. The tests of a file stay together and share what they made; long files come first.
+WORKERS ?= auto
+PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
+SPREAD := --numprocesses $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+LONG_FIRST := tests/smoke tests/deploy/targets tests/optimizer tests
 
 BOARD_PYTHONS := .venv-3.8 .venv-3.10
 
@@ -17,20 +24,24 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)            ## search a small detector on generated images (at most 10 minutes on 2 cores)
 	$(BIN)/optimize --base r18 --target cpu --out runs/demo-$$(date +%Y%m%d-%H%M%S)
 
-test: $(STAMP)            ## the default tests (about 20 minutes on 2 cores)
-	$(BIN)/python -m pytest
+test: $(STAMP)            ## the default tests (less than 10 minutes on 2 cores)
+	$(PYTEST) $(SPREAD) $(LONG_FIRST)
 
 test-slow: $(STAMP)       ## what takes minutes: one training in several processes, whole runs of every base
-	$(BIN)/python -m pytest -m 'slow and not gpu and not tensorrt and not rtx and not ssh'
-
-test-all: test test-slow test-rtx test-ssh   ## all that this machine can run
+	$(PYTEST) -m 'slow and not gpu and not tensorrt and not rtx and not ssh'
 
 test-ssh: $(STAMP)        ## boards behind a local sshd; skipped where there is none
-	$(BIN)/python -m pytest -m 'ssh and not slow' tests/deploy tests/smoke
+	$(PYTEST) -m 'ssh and not slow' tests/deploy tests/smoke
 
-test-rtx: $(STAMP)        ## NVIDIA's own builder on every variant of the exports; no GPU needed (x86-64, 230 MB)
+$(RTX): $(STAMP)
 	$(BIN)/python -m pip install --quiet --editable '.[rtx]'
-	$(BIN)/python -m pytest -m 'rtx and not slow' tests/deploy/builders/test_rtx.py
+	touch $@
+
+test-rtx: $(RTX)          ## NVIDIA's own builder on every variant of the exports; no GPU needed (x86-64, 230 MB)
+	$(PYTEST) -m 'rtx and not slow' tests/deploy/builders/test_rtx.py
+
+test-all: $(RTX)          ## all four at once: what this machine can run
+	$(PYTEST) $(SPREAD) $(LONG_FIRST) -m 'not gpu and not tensorrt and not (slow and (ssh or rtx))'
 
 $(BOARD_PYTHONS): .venv-%: ## the Pythons of JetPack 5 and 6, where they are installed: tests then run board-side code in them
 	PYENV_VERSION=$* python$* -m venv $@
@@ -40,7 +51,7 @@ check: $(STAMP)           ## what a pull request must pass: format, lint, types,
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest --ignore tests/smoke
+	$(PYTEST) $(SPREAD) --ignore tests/smoke
 
 format: $(STAMP)
 	$(BIN)/ruff format .

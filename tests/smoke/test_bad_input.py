@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from optimizer.cli import main
 
-def run(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    code = f"from {module} import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=120, check=False
-    )
+Refuse = Callable[..., str]
+
+
+@pytest.fixture
+def refuse(capsys: pytest.CaptureFixture[str]) -> Refuse:
+    """Runs `optimize` with what it must refuse; gives what it says on stderr."""
+
+    def run(*arguments: str) -> str:
+        with pytest.raises(SystemExit) as stopped:
+            main(list(arguments))
+        message = capsys.readouterr().err.strip()
+        assert stopped.value.code == 2, message
+        assert "Traceback" not in message
+        return message
+
+    return run
 
 
 @pytest.mark.parametrize(
@@ -71,7 +84,7 @@ def run(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     ],
 )
 def test_optimize_says_what_is_wrong_and_exits_with_2(
-    arguments: list[str], words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: list[str], words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refuse: Refuse
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
@@ -84,31 +97,26 @@ def test_optimize_says_what_is_wrong_and_exits_with_2(
     (tmp_path / "board.toml").write_text('name = "board"\nlink = "ssh"\n')
     (tmp_path / "detopt").mkdir()
     (tmp_path / "detopt" / "hosts.toml").write_text('[board]\nhost = "127.0.0.1"\nport = 1\n')
-    result = run("optimizer.cli", *arguments)
-    assert result.returncode == 2, result.stderr
-    message = result.stderr.strip()
-    assert "Traceback" not in message
+    message = refuse(*arguments)
     for word in words:
         assert word in message
     assert not list(tmp_path.glob("runs/*/run.db")), "nothing may be started"
 
 
-def test_an_empty_data_set_is_refused(tmp_path: Path) -> None:
+def test_an_empty_data_set_is_refused(tmp_path: Path, refuse: Refuse) -> None:
     (tmp_path / "data").mkdir()
-    result = run("optimizer.cli", "--base", "r18", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "run"))
-    assert result.returncode == 2, result.stderr
-    assert "data" in result.stderr and "Traceback" not in result.stderr
+    assert "data" in refuse("--base", "r18", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "run"))
 
 
-def test_a_folder_that_is_no_run_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_that_is_no_run_is_left_alone(tmp_path: Path, refuse: Refuse) -> None:
     (tmp_path / "precious.txt").write_text("mine")
-    result = run("optimizer.cli", "--base", "r18", "--preset", "smoke", "--out", str(tmp_path))
-    assert result.returncode == 2, result.stderr
+    refuse("--base", "r18", "--preset", "smoke", "--out", str(tmp_path))
     assert (tmp_path / "precious.txt").read_text() == "mine" and not (tmp_path / "run.db").exists()
 
 
-def test_a_corrupt_run_is_said_to_be_one(tmp_path: Path) -> None:
+def test_a_corrupt_run_is_said_to_be_one_by_the_program_itself(tmp_path: Path) -> None:
     (tmp_path / "run.db").write_bytes(b"this is not a database" * 100)
-    result = run("optimizer.cli", "resume", str(tmp_path))
+    command = [sys.executable, "-m", "optimizer", "resume", str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert result.returncode == 2, result.stderr
     assert "run.db" in result.stderr and "Traceback" not in result.stderr

@@ -2,32 +2,50 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
+
+from deploy.cli.parser import main as deploy
+from optimizer.cli import main as optimize
 
 pytestmark = pytest.mark.timeout(900)  # a whole run, on a machine that may be busy
 
 KEYS = {"arch", "input_size", "precision", "ap", "ap50", "macs", "flops_mmdet", "params", "latency_ms", "score"}
 
 
-def call(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    code = f"from {module} import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=840, check=False
-    )
+@dataclass(frozen=True)
+class Answer:
+    returncode: object
+    stdout: str
+    stderr: str
+
+
+def call(program: Callable[[list[str]], NoReturn], *arguments: str) -> Answer:
+    """A program's entry point with these arguments: it ends by `SystemExit`, and any other exception is a failure."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
+        program(list(arguments))
+    return Answer(ended.value.code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A finished run's folder and what was printed."""
+    """The folder of a run that a process of its own finished, and what was printed."""
     run = tmp_path_factory.mktemp("main-job") / "run"
-    result = call("optimizer.cli", "--base", "r18", "--target", "cpu", "--preset", "smoke", "--out", str(run))
+    command = [sys.executable, "-m", "optimizer", "--base", "r18", "--target", "cpu", "--preset", "smoke"]
+    result = subprocess.run(
+        [*command, "--out", str(run)], capture_output=True, text=True, timeout=840, check=False
+    )  # fmt: skip
     assert result.returncode == 0, result.stderr
     return run, result.stdout
 
@@ -54,7 +72,7 @@ def test_every_student_has_a_teacher_from_the_pool_beside_the_run(finished: tupl
         proposals = [json.loads(row[0]) for row in database.execute("select proposal from trials where number > 0")]
     assert len(proposals) == 2 and all(len(proposal["teacher"]["depths"]) == 4 for proposal in proposals)
     assert '<th class="text">teacher</th>' in (run / "report.html").read_text()
-    listed = call("optimizer.cli", "teachers", "list", str(run.parent / "teachers"))
+    listed = call(optimize, "teachers", "list", str(run.parent / "teachers"))
     assert listed.returncode == 0 and "1296 sub-networks" in listed.stdout and listed.stdout.count("AP 0.") == 3
 
 
@@ -62,7 +80,7 @@ def test_another_run_takes_over_the_base_and_the_pool(finished: tuple[Path, str]
     run, _ = finished
     again = run.parent / "again"
     options = ["--base", "r18", "--preset", "smoke", "--base-run", str(run), "--out", str(again)]
-    result = call("optimizer.cli", *options, "--method", "etp", "--trials", "1")
+    result = call(optimize, *options, "--method", "etp", "--trials", "1")
     assert result.returncode == 0, result.stderr
     assert "no teacher pool" not in result.stdout and "from the pool" in result.stdout
     weights = []
@@ -70,7 +88,7 @@ def test_another_run_takes_over_the_base_and_the_pool(finished: tuple[Path, str]
         with sqlite3.connect(folder / "run.db") as database:
             weights.append(database.execute("select weights, ap from trials where number = 0").fetchone())
     assert weights[0] == weights[1]
-    other = call("optimizer.cli", *options[:-1], str(run.parent / "other"), "--size", "128x96")
+    other = call(optimize, *options[:-1], str(run.parent / "other"), "--size", "128x96")
     assert other.returncode == 2 and "is another one: its architecture or canvas" in other.stderr
     assert not (run.parent / "other").exists()
 
@@ -89,7 +107,7 @@ def test_front_json_has_what_the_readme_promises(finished: tuple[Path, str]) -> 
 def test_the_ap_in_front_json_is_that_of_the_artefact(finished: tuple[Path, str]) -> None:
     run, _ = finished
     base = read_front(run)["base"]
-    result = call("deploy.cli.parser", "evaluate", str(run / base["bundle"]), "--data", str(run / "data"), "--json")
+    result = call(deploy, "evaluate", str(run / base["bundle"]), "--data", str(run / "data"), "--json")
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["ap"] == pytest.approx(base["ap"], abs=1e-9)
 
@@ -115,7 +133,7 @@ def test_an_altered_bundle_is_refused(finished: tuple[Path, str], tmp_path: Path
     for file in (run / "bundles" / "base").iterdir():
         content = file.read_bytes()
         (altered / file.name).write_bytes(content[:-1] + b"?" if file.name == "model.onnx" else content)
-    result = call("deploy.cli.parser", "run", str(altered), str(image))
+    result = call(deploy, "run", str(altered), str(image))
     assert result.returncode == 2 and "model.onnx" in result.stderr and "Traceback" not in result.stderr
 
 
@@ -124,7 +142,7 @@ def test_a_finished_run_is_resumed_by_reporting_it_again(finished: tuple[Path, s
     before = read_front(run)
     for command in ("resume", "report"):
         (run / "report.html").unlink()
-        result = call("optimizer.cli", command, str(run))
+        result = call(optimize, command, str(run))
         assert result.returncode == 0, result.stderr
         assert (run / "report.html").is_file() and read_front(run) == before
 
@@ -134,5 +152,5 @@ def test_a_missing_artefact_is_named(finished: tuple[Path, str], tmp_path: Path)
     copy = tmp_path / "copy"
     copy.mkdir()
     (copy / "run.db").write_bytes((run / "run.db").read_bytes())
-    result = call("optimizer.cli", "resume", str(copy))
+    result = call(optimize, "resume", str(copy))
     assert result.returncode == 2 and "missing" in result.stderr and "Traceback" not in result.stderr

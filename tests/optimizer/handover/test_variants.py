@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Mapping
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from made_trials import make_done
+from narrow import narrow_arch
 from rich.console import Console
 from safetensors.torch import save_file
 
@@ -33,7 +35,6 @@ from deploy.errors import MeasurementError
 from deploy.evaluate import evaluate_artefact
 from deploy.measuring.device import read_fingerprint
 from deploy.measuring.record import Canary, WarmUp
-from optimizer.arch import ArchSpec, BlockSpec, FasterRCNNHead, FpnSpec, ResNetSpec, StageSpec
 from optimizer.arch.families import base_arch
 from optimizer.arch.macs import Cost
 from optimizer.config import parse_config
@@ -113,36 +114,40 @@ def is_int8(candidate: Candidate) -> bool:
     return "int8" in candidate.source.model.parent.name
 
 
-def narrow_arch(region_proposals: int = 40) -> ArchSpec:
-    stages = tuple(StageSpec((BlockSpec((8, 8), 1 if index == 0 else 2, projection=index > 0),)) for index in range(4))
-    return ArchSpec(SIZE, ResNetSpec(stages, stem_width=8), FpnSpec(16), FasterRCNNHead(16, 32, region_proposals))
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_shapes(tmp_path_factory.mktemp("shapes"), train=4, val=4, size=SIZE, seed=0)
 
 
-@pytest.fixture
-def store(tmp_path: Path, data: Path) -> Any:
-    """A run whose base and one student of half the proposals, both untrained, are there to be handed over."""
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
+    """The folder of a run whose base and one student of three quarters of its proposals, both untrained, are there."""
+    folder = tmp_path_factory.mktemp("prepared")
     changes = {"data": data, "variants.precisions": None, "variants.region_proposals": (20,)}
     config = smoke().changed({**changes, "variants.max_ap_drop": ANY_DROP})
     target = get_target("cpu")
-    with RunStore.create(tmp_path / "run", config.model_dump(mode="json")) as store:
+    with RunStore.create(folder / "run", config.model_dump(mode="json")) as store:
         for number in (0, 1):
-            arch = narrow_arch(40 - 10 * number)
+            arch = narrow_arch(SIZE, 40 - 10 * number)
             detector = build_detector(arch, len(CLASS_NAMES), seed=number)
-            source = export_model(detector, arch, tmp_path / "model.onnx", target.spec)
+            source = export_model(detector, arch, folder / "model.onnx", target.spec)
             dataset = read_dataset(data, "val")
             found, _ = evaluate_artefact(source, dataset.class_names, dataset, target)
-            save_file(detector.state_dict(), tmp_path / "weights")
-            weights, model = map(store.artefacts.put_file, (tmp_path / "weights", source.model))
+            save_file(detector.state_dict(), folder / "weights")
+            weights, model = map(store.artefacts.put_file, (folder / "weights", source.model))
             store.record(make_done(
                 number, arch=arch, ap=found.ap, ap50=found.ap50, cost_ratio=1.0 + 0.5 * number,
                 files=TrialFiles(weights, model),
             ))  # fmt: skip
         (store.folder / "scratch").mkdir()
+    return store.folder
+
+
+@pytest.fixture
+def store(tmp_path: Path, prepared: Path) -> Iterator[RunStore]:
+    """A copy of the prepared run, to be handed over."""
+    shutil.copytree(prepared, tmp_path / "run")
+    with RunStore.open(tmp_path / "run") as store:
         yield store
 
 

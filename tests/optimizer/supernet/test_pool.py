@@ -14,6 +14,8 @@ import pytest
 import torch
 from rich.console import Console
 from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from deploy import files
 from deploy.data import Dataset, read_dataset
@@ -23,7 +25,6 @@ from optimizer.distill.config import DistillConfig
 from optimizer.errors import InputError, RunFailed
 from optimizer.progress import RunProgress
 from optimizer.store.lock import take_lock
-from optimizer.supernet import pool as pool_module
 from optimizer.supernet import training
 from optimizer.supernet.elastic import rank_channels
 from optimizer.supernet.elastic_config import ElasticConfig, ElasticPhase
@@ -163,15 +164,20 @@ def test_an_extracted_member_has_statistics_of_its_own(trained: TeacherPool) -> 
 
 @pytest.mark.parametrize(("images", "batches"), [(1, 1), (4, 1), (5, 2), (8, 2), (1000, 3)])
 def test_statistics_are_measured_on_so_many_images_and_at_most_on_all_of_them(
-    trained: TeacherPool, data: Data, images: int, batches: int, monkeypatch: pytest.MonkeyPatch
+    trained: TeacherPool, data: Data, images: int, batches: int
 ) -> None:
     """In batches of four, whatever the batches of the training were; the last one may be more than was asked for."""
     seen: list[tuple[int, ...]] = []
-    monkeypatch.setattr(pool_module, "recalibrate", lambda _, shown, device: seen.extend(b.shape for b in shown))
+
+    def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if isinstance(module, nn.Conv2d) and module.in_channels == 3:
+            seen.append(tuple(inputs[0].shape))
+
     twice = replace(data.train, records=data.train.records * 2)
     config = CONFIG.model_copy(update={"calibration_images": images})
     manifest = replace(trained.manifest, config=config)
-    replace(trained, manifest=manifest, calibration=twice).extract(trained.space.smallest(), CPU, (72, 64))
+    with register_module_forward_pre_hook(note):
+        replace(trained, manifest=manifest, calibration=twice).extract(trained.space.smallest(), CPU, (72, 64))
     assert seen == [(4, 3, 64, 72)] * batches
 
 

@@ -1,4 +1,4 @@
-"""One small run whose base is there: an untrained detector, exported and stored as an evaluation does it."""
+"""One small run whose base is there: a narrow, untrained detector, exported and stored as an evaluation does it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 from made_trials import make_done
+from narrow import narrow_arch
 from rich.console import Console
 
 from deploy.data import read_dataset
@@ -45,7 +46,7 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallRun]:
     splits = Splits.divide(read_dataset(config.data, "train"), read_dataset(config.data, "val"))
     with RunStore.create(folder / "run", config.model_dump(mode="json")) as store:
         run = SmallRun(config, store, splits, io.StringIO())
-        arch = config.base_arch()
+        arch = narrow_arch((96, 96), region_proposals=30)
         detector = build_detector(arch, len(splits.train.class_names), seed=config.seed)
         files = run.build_evaluation().exporter.store(0, arch, detector)
         store.record(make_done(arch=arch, files=files))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from made_trials import make_done
+from narrow import narrow_arch
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -17,7 +18,6 @@ from deploy.data import Dataset, read_dataset, read_image
 from deploy.errors import ExportError, InputError
 from deploy.evaluate import evaluate_artefact
 from deploy.targets.spec import NMS_VARIANTS
-from optimizer.arch import ArchSpec, BlockSpec, FasterRCNNHead, FpnSpec, ResNetSpec, StageSpec
 from optimizer.cost.macs import MacsCost
 from optimizer.data.shapes import CLASS_NAMES, write_shapes
 from optimizer.data.splits import Splits
@@ -37,11 +37,6 @@ SIZE = (128, 96)
 ONLY_OPSET_16 = replace(RELEASES["8.6"], highest_opset=16)
 
 
-def narrow_arch(size: tuple[int, int] = SIZE, region_proposals: int = 40) -> ArchSpec:
-    stages = tuple(StageSpec((BlockSpec((8, 8), 1 if index == 0 else 2, projection=index > 0),)) for index in range(4))
-    return ArchSpec(size, ResNetSpec(stages, stem_width=8), FpnSpec(16), FasterRCNNHead(16, 32, region_proposals))
-
-
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return read_dataset(write_shapes(tmp_path_factory.mktemp("shapes"), train=1, val=4, size=SIZE, seed=0), "val")
@@ -52,7 +47,7 @@ def test_the_variant_of_a_target_reaches_the_bundle_and_its_detector(
     nms: str, roi_align: str, images: Dataset, tmp_path: Path
 ) -> None:
     (tmp_path / "mine.toml").write_text(f'name = "mine"\nthreads = 1\nnms = "{nms}"\nroi_align = "{roi_align}"\n')
-    target, arch = get_target(str(tmp_path / "mine.toml")), narrow_arch()
+    target, arch = get_target(str(tmp_path / "mine.toml")), narrow_arch(SIZE)
     detector = build_detector(arch, len(CLASS_NAMES), seed=0)
     source = export_model(detector, arch, tmp_path / "model.onnx", target.spec)
     precision, _ = evaluate_artefact(source, images.class_names, images, target)
@@ -106,7 +101,7 @@ def test_the_gate_looks_at_each_image_once_in_pytorch(
 def test_an_export_is_checked_against_the_release_of_the_target(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arch = narrow_arch()
+    arch = narrow_arch(SIZE)
     detector = build_detector(arch, 3, seed=0)
     monkeypatch.setitem(RELEASES, "8.6", ONLY_OPSET_16)  # type: ignore[arg-type]
     for target in (TargetSpec("new", engine=EngineSpec(tensorrt="10.3")), TargetSpec("cpu")):
