@@ -30,6 +30,11 @@ def check_teacher(config: RunConfig, class_names: Sequence[str]) -> None:
     where = config.search.teacher
     if config.search.takes_pool_teachers or where == "none":
         return
+    if isinstance(where, Path) and not where.exists():
+        raise InputError(
+            f"there is no teacher {where}; --teacher takes base, dynamic, fixed, none, the folder of a run, or a file "
+            "of weights"
+        )
     arch = config.base_arch()
     if isinstance(where, Path) and (where / DATABASE).exists():
         arch = _find_best(where, class_names)[1].arch

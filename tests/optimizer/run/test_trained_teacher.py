@@ -84,7 +84,7 @@ def test_a_checkpoint_teaches_with_all_its_weights(tmp_path: Path) -> None:
 
 def test_what_cannot_teach_is_refused_before_any_work(tmp_path: Path) -> None:
     refused = {
-        tmp_path / "nothing": "no weights file",
+        tmp_path / "nothing": "there is no teacher .*; --teacher takes base, dynamic",
         write_weights(tmp_path / "more.safetensors", classes=7): "cannot teach: it has no weights for class head",
         write_run(tmp_path / "cats", classes=("cat", "dog")): "know other classes",
         write_run(tmp_path / "empty", aps=()): "no trained detector yet",
