@@ -74,7 +74,7 @@ def test_five_kills_change_nothing(undisturbed: tuple[Path, float], tmp_path: Pa
     process = launch(start_run, CONFIG, run)
     for kill in range(KILLS):
         # what a training did since it was last saved is lost, and what is loaded is loaded again: never done by then
-        moment = (0.03 + 0.2 * moments.random()) * cpu_s
+        moment = (0.02 + 0.17 * moments.random()) * cpu_s
         while read_cpu_s(process) < moment:
             assert process.is_alive(), f"it was done before kill {kill + 1}"
             time.sleep(0.01)
