@@ -2,9 +2,9 @@
 
     python benchmarks/shared_core.py --json /tmp/shared_core.json
 
-The run is `make demo`'s; `--preset smoke` is a quicker look. It is made alone and beside a process that does nothing but
-keep a core busy, in turns, for each way in which idle threads of OpenMP may wait: "as shipped" is what `optimize` asks for
-by itself. The file has the seconds of each run, where they went, and the ratios. Nothing else may run meanwhile.
+The run is `make demo`'s; `--preset smoke` is a quicker look. It is made alone and beside a process that does nothing
+but keep a core busy, in turns, for each way in which idle threads of OpenMP may wait: "as shipped" is what `optimize`
+asks for by itself. The file has the seconds of each run, where they went, and the ratios. Nothing else may run.
 """
 
 from __future__ import annotations
@@ -93,7 +93,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=1, help="runs of each")
     parser.add_argument("--nice", type=int, default=0, help="niceness of the other process")
     parser.add_argument("--json", type=Path, help="where to write what was found")
-    arguments, arguments.rest = parser.parse_known_args()
+    arguments, rest = parser.parse_known_args()
+    arguments.rest = rest
     return arguments
 
 

@@ -12,7 +12,7 @@ from deploy import get_target
 from deploy.errors import BoardError, DeployError, InputError
 from optimizer.arch.edits import IllegalAction
 from optimizer.config import RunConfig
-from optimizer.cost.base import CostMeter
+from optimizer.cost.base import CostMeter, RelativeCost
 from optimizer.data.splits import Splits
 from optimizer.errors import RunFailed
 from optimizer.progress import RunProgress
@@ -32,6 +32,9 @@ __all__ = ["Evaluation", "build_evaluation"]
 @dataclass(frozen=True)
 class Evaluation:
     """Turns proposals into trials.
+
+    A student of its parent's architecture has its parent's cost, and is not measured: the graph is the same, and what
+    weights change of its latency is less than a search can tell apart. The last lease of a run measures it itself.
 
     Attributes:
         history: the trials recorded so far, read anew at every call.
@@ -88,7 +91,10 @@ class Evaluation:
         precision = self.judge.find_precision(model.source)
         clock.tick("evaluate")
         self.progress.advance_step(2)
-        cost = self.judge.compare(model, model if base is None else self.exporter.find(base))
+        if parent is not None and parent.arch == student.arch:  # trained further: the same graph with other weights
+            cost = RelativeCost(parent.cost_ratio, parent.latency)
+        else:
+            cost = self.judge.compare(model, model if base is None else self.exporter.find(base))
         clock.tick("measure")
         self.progress.advance_step(3)
 

@@ -14,8 +14,11 @@ from torchvision.models import resnet18
 
 from deploy import Detector, Preprocess, get_target
 from deploy.data import read_image
+from deploy.errors import MeasurementError
 from optimizer.arch.actions import PruneLayer, Resize
 from optimizer.arch.macs import count
+from optimizer.cost.base import Candidate, RelativeCost
+from optimizer.cost.macs import MacsCost
 from optimizer.data.splits import Splits
 from optimizer.detectors import pretrained
 from optimizer.errors import RunFailed
@@ -111,6 +114,20 @@ def test_an_evaluation_is_built_trained_exported_and_judged(small_run: SmallRun)
         "build", "train", "export", "evaluate", "measure",
     }  # fmt: skip
     assert trial.ap == evaluation.judge.find_precision(evaluation.exporter.find(trial).source).ap
+
+
+def test_a_student_of_its_parents_architecture_is_not_measured_again(small_run: SmallRun) -> None:
+    class Meter(MacsCost):
+        def measure(self, student: Candidate, base: Candidate) -> RelativeCost:
+            raise MeasurementError("it was measured")
+
+    evaluation, base = small_run.build_evaluation(), get_done(small_run.store.history(), 0)
+    evaluation = replace(evaluation, judge=replace(evaluation.judge, meter=Meter()))
+    further = evaluation(1, Proposal(0))
+    assert further.arch == base.arch and further.files.model != base.files.model
+    assert (further.cost_ratio, further.latency) == (base.cost_ratio, base.latency)
+    with pytest.raises(TrialFailed, match="it was measured"):
+        evaluation(1, RESIZE)
 
 
 def test_a_student_that_cannot_be_made_fails_alone_and_a_full_disk_ends_the_run(
