@@ -62,6 +62,15 @@ class SearchConfig(_Value):
         "pool's largest; none: no distillation; a path: the best detector of that run, or a checkpoint of the base's "
         "architecture",
     )
+    importance: Literal["bn_scale", "taylor"] | None = Field(
+        None,
+        description="what channels and blocks are ranked by: BatchNorm scales and norms of weights, or what the loss "
+        "says of them; None is taylor for pareto, else bn_scale",
+    )
+    compensate: bool | None = Field(
+        None,
+        description="whether layers make up for channels they no longer read; None is for pareto only",
+    )
     inherit: bool = Field(True, description="whether a child starts from its parent's weights; an ablation if not")
     finetuned: int = Field(0, ge=0, description="students, the best by score, to train further at the end")
     space: Space
@@ -190,6 +199,16 @@ class RunConfig(_Value):
     def keeps_images(self) -> bool:
         """Whether some training images are kept out, to judge by, until the last training."""
         return self.search.method == "pareto" or self.base_epochs == "auto"
+
+    @property
+    def importance(self) -> str:
+        """What channels and blocks are ranked by; a run that screens students has images for the better kind."""
+        return self.search.importance or ("taylor" if self.keeps_images else "bn_scale")
+
+    @property
+    def compensates(self) -> bool:
+        """Whether layers make up for channels that they no longer read."""
+        return self.keeps_images if self.search.compensate is None else self.search.compensate
 
     def pool_config(self) -> ElasticConfig:
         """The teacher pool this run draws on."""

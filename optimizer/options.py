@@ -141,6 +141,19 @@ OPTIONS = (
         switch="--inherit/--no-inherit",
     ),
     Option(
+        "importance",
+        str,
+        "What channels and layers are ranked by: bn_scale or taylor. Default: taylor for pareto, else bn_scale.",
+        _as_given("search.importance"),
+    ),
+    Option(
+        "compensate",
+        bool,
+        "Whether layers make up for channels they no longer read. Default: for pareto only.",
+        _as_given("search.compensate"),
+        switch="--compensate/--no-compensate",
+    ),
+    Option(
         "actions",
         str,
         "Kinds of action to search over, comma-separated; with 'none' students are only trained further.",

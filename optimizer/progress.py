@@ -43,6 +43,7 @@ class RunProgress:
         self.console = console or Console()
         self._bars = _lay_out_bars(self.console)
         self._run: TaskID | None = None
+        self._students = 0
         self._step: TaskID | None = None
         self._text, self._total, self._started, self._last_line = "", 0, 0.0, 0.0
 
@@ -60,6 +61,7 @@ class RunProgress:
             self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def start_search(self, done: int, total: int) -> None:
+        self._students = done
         self._run = self._bars.add_task("search", total=total, completed=done, note="")
 
     def start_step(self, text: str, total: int) -> None:
@@ -90,9 +92,12 @@ class RunProgress:
             self._last_line = now
 
     def trial_done(self, trial: DoneTrial | FailedTrial | ScreenedTrial, total: int) -> None:
+        """A line for a recorded trial; one that was only screened is not counted among the `total` students."""
+        if trial.number and not trial.proposal.screens:
+            self._students += 1
         if self._run is not None:
-            self._bars.update(self._run, completed=trial.number)
-        self.say(describe_trial(trial, total))
+            self._bars.update(self._run, completed=self._students)
+        self.say(describe_trial(trial, self._students, total))
 
 
 def _lay_out_bars(console: Console) -> Progress:
@@ -120,9 +125,10 @@ def _lay_out_bars(console: Console) -> Progress:
     )
 
 
-def describe_trial(trial: DoneTrial | FailedTrial | ScreenedTrial, total: int) -> str:
-    """A finished trial on one line of at most 80 columns or so."""
-    name = "base" if trial.number == 0 else f"trial {trial.number}/{total}"
+def describe_trial(trial: DoneTrial | FailedTrial | ScreenedTrial, students: int, total: int) -> str:
+    """A finished trial on one line of at most 80 columns or so; it is one of so many students."""
+    place = f"/{total}" if students == trial.number else f" ({students}/{total})"
+    name = "base" if trial.number == 0 else f"trial {trial.number}{place}"
     what = ", ".join(action.kind for action in trial.proposal.actions) or ("train" if trial.number == 0 else "train on")
     if trial.proposal.finetune:
         name, what = f"trial {trial.number}", f"fine-tune trial {trial.proposal.parent}"
@@ -132,7 +138,7 @@ def describe_trial(trial: DoneTrial | FailedTrial | ScreenedTrial, total: int) -
         return f"{name:<12} {what:<22} failed: {trial.error}"
     if isinstance(trial, ScreenedTrial):
         kinds = ", ".join(dict.fromkeys(action.kind for action in trial.proposal.actions))
-        return f"{'screened':<12} {kinds[:40]:<40} AP {trial.ap:.3f} {trial.counts.macs / 1e9:6.2f} GMAC"
+        return f"  screened {trial.number:<4} {kinds[:42]:<42} AP {trial.ap:.3f} {trial.counts.macs / 1e9:6.2f} GMAC"
     cost = f"{trial.figures.median_ms:7.1f} ms" if trial.figures else f"{trial.counts.macs / 1e9:6.2f} GMAC"
     return (
         f"{name:<12} {what:<22} AP {trial.ap:.3f} {cost} x{trial.cost_ratio:.2f} "

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from optimizer.arch.spec import ArchSpec
 from optimizer.detectors.base import Detector, GraphOps, Prediction, RegionView, Truth
 from optimizer.detectors.faster_rcnn import FasterRCNN
 from optimizer.detectors.retinanet import RetinaNet
 
-__all__ = ["DETECTORS", "Detector", "GraphOps", "Prediction", "RegionView", "Truth", "build_detector"]
+__all__ = ["DETECTORS", "Detector", "GraphOps", "Prediction", "RegionView", "Truth", "build_detector", "load_detector"]
 
 DETECTORS: dict[str, Callable[[ArchSpec, int], Detector]] = {"faster_rcnn": FasterRCNN, "retinanet": RetinaNet}
 
@@ -23,3 +26,23 @@ def build_detector(arch: ArchSpec, num_classes: int, seed: int | None = None) ->
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return DETECTORS[arch.head.kind](arch, num_classes).eval()
+
+
+def load_detector(arch: ArchSpec, num_classes: int, weights: Mapping[str, Tensor]) -> Detector:
+    """The detector with a copy of exactly these weights, in evaluation mode; no first weights are drawn for it."""
+    with _Undrawn():
+        detector = build_detector(arch, num_classes)
+    detector.load_state_dict(weights)
+    return detector
+
+
+class _Undrawn(TorchFunctionMode):
+    """Leaves out random numbers, which take most of the time that a large detector takes to build."""
+
+    NAMES = frozenset({"normal_", "uniform_", "trunc_normal_", "kaiming_normal_", "kaiming_uniform_"})
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in self.NAMES:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)

@@ -69,6 +69,8 @@ def compensate(
         moved = (f"{BODY}.", *name_laterals(edit.parent).values())
         return dict(weights), {name: moment for name, moment in moments.items() if not name.startswith(moved)}
     folded, left = dict(weights), dict(moments)
+    if (edit.parent.body, edit.parent.outer_widths) == (edit.child.body, edit.child.outer_widths):
+        return folded, left
     for reader, columns in _list_kept_columns(weights, edit, moments, ranked_by):
         names = [name for name in (f"{reader}.weight", f"{reader}.bias") if name in weights]
         weight, moment = weights[names[0]], moments[reader]
@@ -85,12 +87,12 @@ def _fold(weight: Tensor, bias: Tensor | None, moment: Moment, kept: Tensor) -> 
     is_kept[kept] = True
     dropped = (~is_kept).nonzero().flatten()
     factors, constants = _guess(moment, kept, dropped)
-    taps = weight.double().reshape(len(weight), len(moment.mean), -1).clone()
+    taps = weight.reshape(len(weight), len(moment.mean), -1).clone()
     gone = taps[:, dropped]
-    taps[:, kept] += torch.einsum("odt,dk->okt", gone, factors)
-    yield taps.reshape(weight.shape).to(weight)
+    taps[:, kept] += torch.einsum("odt,dk->okt", gone, factors.to(weight))
+    yield taps.reshape(weight.shape)
     if bias is not None:
-        yield (bias.double() + torch.einsum("odt,d->o", gone, constants)).to(bias)
+        yield bias + gone.sum(2) @ constants.to(weight)
 
 
 def _guess(moment: Moment, kept: Tensor, dropped: Tensor) -> tuple[Tensor, Tensor]:

@@ -27,7 +27,7 @@ from optimizer.run.stopping import clocked, interruptible, logged, stoppable
 from optimizer.run.teachers import choose_pool, make_settings, open_teachers, prepare_pool
 from optimizer.run.trained_teacher import choose_teacher
 from optimizer.search import build_strategy, search, try_proposal
-from optimizer.search.base import PendingTrial, Proposal, Trial, get_done, list_done
+from optimizer.search.base import PendingTrial, Proposal, Trial, count_students, get_done, list_done
 from optimizer.store.run_store import DATABASE, RunStore
 from optimizer.supernet.pool import TeacherPool
 from optimizer.trials.evaluation import Evaluation, build_evaluation
@@ -182,7 +182,7 @@ class _Run:
         config, history = self.config, self.store.history
         target = evaluation.exporter.target
         plan = plan or plan_run(config, target, self.splits, base_exists=True, pool_exists=True)
-        self.progress.start_search(len(history()) - 1, config.search.trials)
+        self.progress.start_search(count_students(history()), config.search.trials)
         why = search(
             build_strategy(config.search.method, make_settings(config, pool.config if pool is not None else None)),
             history,

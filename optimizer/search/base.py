@@ -16,7 +16,8 @@ from optimizer.search.latency import LatencyFigures
 
 __all__ = [
     "DoneTrial", "FailedTrial", "History", "PendingTrial", "Proposal", "ScreenedTrial", "SearchStrategy",
-    "SpaceExhausted", "Trial", "TrialFailed", "TrialFiles", "Work", "get_done", "list_done", "list_screened",
+    "SpaceExhausted", "Trial", "TrialFailed", "TrialFiles", "Work", "count_students", "get_done", "list_done",
+    "list_screened",
 ]  # fmt: skip
 
 
@@ -181,6 +182,12 @@ def list_done(history: History) -> list[DoneTrial]:
 def list_screened(history: History) -> list[ScreenedTrial]:
     """The trials that were looked at without training."""
     return [trial for trial in history if isinstance(trial, ScreenedTrial)]
+
+
+def count_students(history: History) -> int:
+    """How many were tried; the base, what is pending and what is only screened, failed or not, is left aside."""
+    tried = [trial for trial in history if trial.number > 0 and not isinstance(trial, PendingTrial)]
+    return sum(not trial.proposal.screens for trial in tried)
 
 
 def get_done(history: History, number: int) -> DoneTrial:

@@ -19,6 +19,7 @@ from optimizer.search.base import (
     SpaceExhausted,
     Trial,
     TrialFailed,
+    count_students,
 )
 from optimizer.seeds import derive_seed
 
@@ -50,7 +51,7 @@ def search(
         past = history()
         finished = [trial for trial in past if not isinstance(trial, PendingTrial)]
         number = len(finished)
-        students = sum(_was_to_be_trained(trial) for trial in finished[1:])
+        students = count_students(finished)
         if students >= trials:
             return f"all {trials} trials are done"
         if not keep_going():
@@ -82,11 +83,6 @@ def try_proposal(number: int, proposal: Proposal, evaluate: Evaluate, record: Ca
         trial = FailedTrial(number, proposal, str(error))
     record(trial)
     return trial
-
-
-def _was_to_be_trained(trial: Trial) -> bool:
-    failed_screening = isinstance(trial, FailedTrial) and trial.proposal.screens
-    return not isinstance(trial, ScreenedTrial) and not failed_screening
 
 
 def _count_last_failures(trials: History) -> int:

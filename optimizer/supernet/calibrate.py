@@ -40,8 +40,10 @@ def recalibrate(detector: Detector, batches: Iterable[Tensor], device: torch.dev
         norm.reset_running_stats()
         norm.momentum = None  # torch's word for a plain average
         norm.train()
+    of_body = {id(module) for module in detector.get_submodule("backbone.body").modules()}
+    smallest = "backbone.body" if all(id(norm) in of_body for norm in norms) else "backbone"
     for images in batches:
-        detector.get_submodule("backbone")(images.to(device))
+        detector.get_submodule(smallest)(images.to(device))
     assert all(norm.num_batches_tracked for norm in norms), "a BatchNorm outside the backbone was not measured"
     for norm, momentum in zip(norms, momenta):
         norm.momentum = momentum

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
 
 from optimizer.arch.spec import ArchSpec
 from optimizer.arch.subnets import Subnet
 from optimizer.config import RunConfig
-from optimizer.detectors import build_detector
+from optimizer.detectors import build_detector, load_detector
 from optimizer.detectors.base import Detector
 from optimizer.detectors.pretrained import choose_pretrained
 from optimizer.detectors.weights import load_pretrained, load_weights
@@ -23,6 +22,7 @@ from optimizer.search.base import DoneTrial, Proposal
 from optimizer.seeds import derive_seed
 from optimizer.store.artefacts import ArtefactStore
 from optimizer.supernet.pool import TeacherPool
+from optimizer.trials.study import Studies
 
 __all__ = ["Builder", "Student"]
 
@@ -43,6 +43,7 @@ class Builder:
 
     Attributes:
         artefacts: where the weights of earlier students are.
+        studies: what is known of earlier students before they are edited.
         pool: where members are taken from; None in runs without one.
     """
 
@@ -51,6 +52,7 @@ class Builder:
     artefacts: ArtefactStore
     device: torch.device
     progress: RunProgress
+    studies: Studies
     pool: TeacherPool | None = None
 
     def build(self, number: int, proposal: Proposal, parent: DoneTrial | None) -> Student:
@@ -97,15 +99,14 @@ class Builder:
         return Student(detector, detector.arch, changes, float(self.pool.config.epochs))
 
     def _build_child(self, number: int, proposal: Proposal, parent: DoneTrial) -> Student:
-        weights: dict[str, Tensor] = load_file(self.artefacts.path(parent.files.weights, verify=True))
-        child = morph(weights, parent.arch, proposal.actions)
+        study = self.studies(parent)
+        child = morph(study.weights, parent.arch, proposal.actions, study.ranked_by, study.moments)
         changes = _describe_changes(parent.arch, child.arch)
         if not self.config.search.inherit and proposal.actions:  # one that is only trained further is the same student
             seed = derive_seed(self.config.seed, "fresh", number)
             detector = build_detector(child.arch, len(self.class_names), seed=seed)
             return Student(detector, child.arch, (*changes, "weights not inherited"), 0.0)
-        detector = build_detector(child.arch, len(self.class_names))
-        detector.load_state_dict(child.weights)
+        detector = load_detector(child.arch, len(self.class_names), child.weights)
         return Student(detector, child.arch, changes, parent.work.epochs_total)
 
 

@@ -11,12 +11,13 @@ from safetensors import SafetensorError
 from deploy import get_target
 from deploy.errors import BoardError, DeployError, InputError
 from optimizer.arch.edits import IllegalAction
+from optimizer.arch.macs import count
 from optimizer.config import RunConfig
 from optimizer.cost.base import CostMeter, RelativeCost
 from optimizer.data.splits import Splits
 from optimizer.errors import RunFailed
 from optimizer.progress import RunProgress
-from optimizer.search.base import DoneTrial, History, Proposal, TrialFailed, Work, get_done
+from optimizer.search.base import DoneTrial, History, Proposal, ScreenedTrial, TrialFailed, Work, get_done
 from optimizer.store.run_store import RunStore
 from optimizer.supernet.pool import TeacherPool
 from optimizer.train.loop import TrainingDiverged
@@ -24,6 +25,8 @@ from optimizer.trials.builder import Builder
 from optimizer.trials.exporter import Exporter
 from optimizer.trials.jobs import TrainedTeacher, choose_device
 from optimizer.trials.judge import Judge, choose_engine
+from optimizer.trials.screener import Screener
+from optimizer.trials.study import Studies
 from optimizer.trials.trainer import Trainer, name_trial
 
 __all__ = ["Evaluation", "build_evaluation"]
@@ -44,11 +47,12 @@ class Evaluation:
     trainer: Trainer
     exporter: Exporter
     judge: Judge
+    screener: Screener
     history: Callable[[], History]
     progress: RunProgress
 
-    def __call__(self, number: int, proposal: Proposal) -> DoneTrial:
-        """The finished trial.
+    def __call__(self, number: int, proposal: Proposal) -> DoneTrial | ScreenedTrial:
+        """The finished trial, or the screened one where that is what the proposal asks for.
 
         Raises:
             TrialFailed: the student cannot be trained, exported or measured; the search can go on without it.
@@ -56,7 +60,7 @@ class Evaluation:
             BoardError: the board is gone; the trial can be evaluated when it is back.
         """
         try:
-            return self._evaluate(number, proposal)
+            return (self._screen if proposal.screens else self._evaluate)(number, proposal)
         except (InputError, BoardError):  # the next student would fare no better
             raise
         except (TrainingDiverged, IllegalAction, DeployError) as error:
@@ -72,6 +76,21 @@ class Evaluation:
     def with_teacher(self, teacher: TrainedTeacher | None) -> Evaluation:
         """The same, with one teacher for every student that none of the pool teaches."""
         return replace(self, trainer=replace(self.trainer, teacher=teacher))
+
+    def _screen(self, number: int, proposal: Proposal) -> ScreenedTrial:
+        assert proposal.parent is not None, "a student without a parent inherits nothing to look at"
+        started, parent = time.monotonic(), get_done(self.history(), proposal.parent)
+        student = self.builder.build(number, proposal, parent)
+        precision = self.screener.find_precision(student, parent.arch)
+        return ScreenedTrial(
+            number=number,
+            proposal=proposal,
+            arch=student.arch,
+            ap=precision.ap,
+            ap50=precision.ap50,
+            counts=count(student.arch, len(self.builder.class_names)),
+            seconds=time.monotonic() - started,
+        )
 
     def _evaluate(self, number: int, proposal: Proposal) -> DoneTrial:
         history = self.history()
@@ -128,11 +147,13 @@ def build_evaluation(
     class_names, device = splits.train.class_names, choose_device()
     target, scratch = get_target(config.target, config.host), store.folder / "scratch"
     scratch.mkdir(exist_ok=True)
+    studies = Studies(config, splits.fit, store.artefacts, scratch, device)
     return Evaluation(
-        Builder(config, class_names, store.artefacts, device, progress),
+        Builder(config, class_names, store.artefacts, device, progress, studies),
         Trainer(config, splits, config.data or store.folder / "data", scratch, device, progress),
         Exporter(store.artefacts, scratch, target.spec, class_names),
         Judge(config, splits.val, choose_engine(config, target), meter, progress),
+        Screener.of(splits.fit, splits.kept, device),
         store.history,
         progress,
     )

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 
+from made_trials import make_done
 from rich.console import Console
 
+from optimizer.arch import PruneFPN, PruneRPN
 from optimizer.progress import RunProgress
+from optimizer.search.base import Proposal, ScreenedTrial
 
 HOSTILE = "[/bold] [link=x]a[/link] \x1b]0;title\x07\x1b[2J \udc80 \r\u202e"
 
@@ -35,3 +38,17 @@ def test_lines_of_our_own_stay_lines() -> None:
     screen = io.StringIO()
     RunProgress(Console(file=screen, width=300)).say("one\ntwo")
     assert screen.getvalue() == "one\ntwo\n"
+
+
+def test_a_screened_student_has_a_line_of_its_own_and_is_not_counted() -> None:
+    screen = io.StringIO()
+    progress = RunProgress(Console(file=screen, width=300))
+    progress.start_search(0, 2)
+    proposal = Proposal(0, (PruneFPN(0.25), PruneRPN(0.5), PruneFPN(0.5)), epochs=0)
+    base = make_done()
+    screened = ScreenedTrial(2, proposal, base.arch, 0.412, 0.6, base.counts, 3.0)
+    for trial in (make_done(1), screened, make_done(3)):
+        progress.trial_done(trial, 2)
+    first, looked_at, second = screen.getvalue().splitlines()
+    assert first.startswith("trial 1/2 ") and second.startswith("trial 3 (2/2) ")
+    assert " ".join(looked_at.split()) == "screened 2 prune_fpn, prune_rpn AP 0.412 4.00 GMAC" and len(looked_at) <= 80

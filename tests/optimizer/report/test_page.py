@@ -25,7 +25,7 @@ from optimizer.handover.state import HandOverState
 from optimizer.handover.variants import Variant, VariantResult
 from optimizer.report.console import front_table
 from optimizer.report.page import Picture, ReportData, trace_lineage, write_report
-from optimizer.search.base import FailedTrial, PendingTrial, Proposal, Trial, Work, list_done
+from optimizer.search.base import FailedTrial, PendingTrial, Proposal, ScreenedTrial, Trial, Work, list_done
 
 RECORD = {
     "target": "cpu", "median_ms": 20.5, "ci95_ms": [20.1, 20.9], "p90_ms": 22.0, "p99_ms": 24.0,
@@ -249,3 +249,14 @@ def test_a_base_in_training_shows_its_curve_and_says_if_it_was_still_gaining(tmp
     done = page(tmp_path, make_data([replace(BASE, work=over)]))
     assert "The base in training" in done and "still gaining" not in done
     assert "The base was still gaining when its time was up" in page(tmp_path, make_data([replace(BASE, work=short)]))
+
+
+def test_a_screened_student_is_listed_with_its_ap_and_is_on_no_chart(tmp_path: Path) -> None:
+    proposal = Proposal(0, (PruneChannels(0.1, 8, 32),), epochs=0)
+    screened = ScreenedTrial(3, proposal, BASE.arch, 0.987, 0.99, BASE.counts, 2.6)
+    trials = [BASE, PRUNED, SMALL]
+    plain = page(tmp_path, make_data(trials))
+    (tmp_path / "report.html").unlink()
+    content = page(tmp_path, make_data([*trials, screened]))
+    assert "0.987" in content and "not trained; on images kept out of training" in content
+    assert content.count("<circle") == plain.count("<circle")

@@ -10,7 +10,16 @@ from made_trials import make_done
 from optimizer.arch import PruneLayer
 from optimizer.errors import RunFailed
 from optimizer.search import search
-from optimizer.search.base import DoneTrial, History, Proposal, ScreenedTrial, SpaceExhausted, Trial, TrialFailed
+from optimizer.search.base import (
+    DoneTrial,
+    History,
+    Proposal,
+    ScreenedTrial,
+    SpaceExhausted,
+    Trial,
+    TrialFailed,
+    count_students,
+)
 
 
 class Chain:
@@ -135,3 +144,47 @@ def test_the_seed_decides_the_random_numbers_of_each_trial() -> None:
         asked.append(chain.asked)
     assert asked[0] == asked[1] and asked[0] != asked[2]
     assert len({value for _, value in asked[0]}) == 3
+
+
+class Screening:
+    """Screens two students for each that it trains."""
+
+    def ask(self, history: History, rng: Random) -> Proposal:
+        return Proposal(0, (PruneLayer(),), note=f"{rng.random()}", epochs=None if len(history) % 3 == 0 else 0)
+
+
+def look(number: int, proposal: Proposal) -> DoneTrial | ScreenedTrial:
+    done = make_done(number, proposal)
+    return ScreenedTrial(number, proposal, done.arch, 0.3, 0.5, done.counts, 2.0) if proposal.screens else done
+
+
+def test_students_that_are_only_screened_do_not_count() -> None:
+    records = Records()
+    why = search(Screening(), records, look, records.record, seed=1, trials=2, keep_going=lambda: True)
+    assert why == "all 2 trials are done"
+    assert [trial.status for trial in records()] == [
+        "done",
+        "screened",
+        "screened",
+        "done",
+        "screened",
+        "screened",
+        "done",
+    ]
+    assert count_students(records()) == 2
+
+
+def test_a_search_killed_while_it_screens_ends_with_the_same_trials() -> None:
+    whole, records = Records(), Records()
+    search(Screening(), whole, look, whole.record, seed=1, trials=2, keep_going=lambda: True)
+
+    def killed_at_five(number: int, proposal: Proposal) -> DoneTrial | ScreenedTrial:
+        if number == 5:
+            raise KeyboardInterrupt
+        return look(number, proposal)
+
+    with pytest.raises(KeyboardInterrupt):
+        search(Screening(), records, killed_at_five, records.record, seed=1, trials=2, keep_going=lambda: True)
+    assert records.trials[5].status == "pending" and count_students(records()) == 1
+    search(Screening(), records, look, records.record, seed=1, trials=2, keep_going=lambda: True)
+    assert records() == whole()

@@ -19,7 +19,7 @@ from optimizer.arch.families import base_arch
 from optimizer.arch.macs import Cost
 from optimizer.arch.pool import ElasticSubnet
 from optimizer.errors import InputError, RunFailed
-from optimizer.search.base import DoneTrial, FailedTrial, PendingTrial, Proposal, TrialFiles, Work
+from optimizer.search.base import DoneTrial, FailedTrial, PendingTrial, Proposal, ScreenedTrial, TrialFiles, Work
 from optimizer.store import DataSummary, RunStore
 from optimizer.store.lock import take_lock
 from optimizer.store.run_store import _explain
@@ -40,6 +40,9 @@ FULL = DoneTrial(
     work=Work(epochs_total=6.0, seconds=12.5, curve=((10, 1.5), (20, 1.25))),
 )
 FAILED = FailedTrial(2, Proposal(1, (), "a note"), "the loss was not finite")
+SCREENED = ScreenedTrial(
+    1, Proposal(0, (PruneChannels(0.1, 8, 32),), epochs=0, aim=0.7), FULL.arch, 0.31, 0.52, FULL.counts, 2.5
+)
 RAW = make_done(
     6,
     files=TrialFiles("a" * 64, "b" * 64, "raw", {"score_threshold": 0.05, "iou_threshold": 0.5, "max_detections": 100}),
@@ -79,9 +82,11 @@ def test_trials_come_back_as_they_were(run: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "trial", [TAUGHT, MEMBER, TUNED, RAW], ids=["taught", "from the pool", "fine-tuned", "a graph that selects nothing"]
+    "trial",
+    [TAUGHT, MEMBER, TUNED, RAW, SCREENED],
+    ids=["taught", "from the pool", "fine-tuned", "a graph that selects nothing", "screened"],
 )
-def test_every_kind_of_trial_comes_back_as_it_was(run: Path, trial: DoneTrial) -> None:
+def test_every_kind_of_trial_comes_back_as_it_was(run: Path, trial: DoneTrial | ScreenedTrial) -> None:
     with RunStore.open(run) as store:
         pending = PendingTrial(trial.number, trial.proposal)
         store.record(pending)

@@ -1,0 +1,96 @@
+"""What is learned of a trained network before it is edited: what its channels matter, and what its layers read."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from deploy import Preprocess
+from deploy.data import Dataset
+from deploy.files import replace_file
+from optimizer.config import RunConfig
+from optimizer.data.loader import TrainLoader
+from optimizer.detectors import load_detector
+from optimizer.detectors.base import Detector, Truth
+from optimizer.morph import Moments, measure_gates, measure_moments, spread_gates
+from optimizer.search.base import DoneTrial
+from optimizer.seeds import derive_seed
+from optimizer.store.artefacts import ArtefactStore
+
+__all__ = ["Studies", "Study"]
+
+IMAGES, BATCH_SIZE = 64, 4
+REMEMBERED = 3  # parents; most proposals in a row have one of a few
+
+
+@dataclass(frozen=True)
+class Study:
+    """What `morph` wants to know of a network: its weights, and `ranked_by` and `moments` where asked for."""
+
+    weights: dict[str, Tensor]
+    ranked_by: dict[str, Tensor] | None
+    moments: Moments | None
+
+
+@dataclass(frozen=True)
+class Studies:
+    """Studies the trained students of a run, each once.
+
+    What the channels matter is kept in a file, because architectures follow from it: a resumed run, even on another
+    machine, makes the same ones. Everything else is remembered of the last few students.
+
+    Attributes:
+        images: those trained on. scratch: folder of the files.
+    """
+
+    config: RunConfig
+    images: Dataset
+    artefacts: ArtefactStore
+    scratch: Path
+    device: torch.device
+    _remembered: OrderedDict[str, Study] = field(default_factory=OrderedDict, repr=False, compare=False)
+
+    def __call__(self, trial: DoneTrial) -> Study:
+        """Of the network that this trial left."""
+        key = trial.files.weights
+        if key not in self._remembered:
+            while len(self._remembered) >= REMEMBERED:
+                self._remembered.popitem(last=False)
+            self._remembered[key] = self._make(trial)
+        self._remembered.move_to_end(key)
+        return self._remembered[key]
+
+    def _make(self, trial: DoneTrial) -> Study:
+        weights = load_file(self.artefacts.path(trial.files.weights, verify=True))
+        ranked_by = moments = None
+        if self.config.importance == "taylor":
+            ranked_by = spread_gates(self._find_gates(trial, weights), weights)
+        if self.config.compensates:
+            detector = self._load(trial, weights)
+            moments = measure_moments(detector, (images for images, _ in self._draw(detector)))
+        return Study(weights, ranked_by, moments)
+
+    def _find_gates(self, trial: DoneTrial, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        path = self.scratch / f"gates-{trial.files.weights}.safetensors"
+        if not path.exists():
+            detector = self._load(trial, weights)
+            gates = measure_gates(detector, self._draw(detector), derive_seed(self.config.seed, "gates"))
+            with replace_file(path) as aside:
+                save_file({name: gate.cpu() for name, gate in gates.items()}, aside)
+        return load_file(path)
+
+    def _load(self, trial: DoneTrial, weights: dict[str, Tensor]) -> Detector:
+        return load_detector(trial.arch, len(self.images.class_names), weights).to(self.device)
+
+    def _draw(self, detector: Detector) -> Iterator[tuple[Tensor, list[Truth]]]:
+        """Batches of training images as they are, the same ones each time."""
+        canvas = Preprocess.imagenet(*detector.arch.input_size)
+        loader = TrainLoader(self.images, canvas, batch_size=BATCH_SIZE, seed=self.config.seed)
+        return islice(loader.epoch(0), -(-IMAGES // BATCH_SIZE))
