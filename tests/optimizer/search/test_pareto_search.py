@@ -109,7 +109,7 @@ def test_predicted_latencies_are_those_aimed_at(base: str, detector: str) -> Non
     proposals = 300 if arch.head.region_proposals else None
     arch = replace(arch, head=arch.head.propose(proposals)) if proposals else arch
     space = replace(SPACE, region_proposals=(300, 100))
-    history = run(replace(STRATEGY, space=space), 12, arch)
+    history = run(replace(STRATEGY, space=space), 6, arch)
     for number, trial in enumerate(history):
         if trial.proposal.aim is not None and trial.proposal.screens:
             predictor = fit_predictor(arch, list_measured(history[:number]))
@@ -123,7 +123,7 @@ def test_predicted_latencies_are_those_aimed_at(base: str, detector: str) -> Non
 
 def test_failed_trials_are_neither_parents_nor_tried_again() -> None:
     fail = frozenset({1, 4, 7, 8, 9, 15, 16, 21})
-    history = run(STRATEGY, 40, fail=fail)
+    history = run(STRATEGY, 26, fail=fail)
     assert not {trial.proposal.parent for trial in history} & fail
     seen = [(t.proposal.parent, t.proposal.actions, t.proposal.screens) for t in history[1:]]
     assert len(set(seen)) == len(seen)
