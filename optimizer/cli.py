@@ -19,7 +19,7 @@ from deploy.errors import DeployError
 from deploy.foreign import make_printable
 from optimizer.arch.families import FAMILIES
 from optimizer.arch.heads import HEADS
-from optimizer.config import RunConfig
+from optimizer.config import UNLIMITED, RunConfig
 from optimizer.errors import DetoptError, InputError
 from optimizer.options import OPTIONS, read_options, taking
 from optimizer.recipes import RECIPES
@@ -86,7 +86,10 @@ def _change_recipe(preset: str, data: Path | None, chosen: dict[str, Any]) -> Ru
     """A preset with what the options of the command line change of it."""
     if preset not in RECIPES:
         raise InputError(f"unknown preset {preset!r}; there are: {', '.join(RECIPES)}")
-    return RECIPES[preset](data).changed(read_options(chosen))
+    config = RECIPES[preset](data).changed(read_options(chosen))
+    if config.search.aims and config.budget_s is not None and chosen.get("trials") is None:
+        config = config.changed({"search.trials": UNLIMITED})  # a budget is there to be used
+    return config
 
 
 @app.command()

@@ -20,10 +20,20 @@ from optimizer.search.objective import OBJECTIVES
 from optimizer.supernet.elastic_config import ElasticConfig, ElasticRecipe
 from optimizer.train.config import Freeze, TrainConfig
 
-__all__ = ["Published", "RunConfig", "SearchConfig", "ShapesConfig", "VariantsConfig", "parse_duration", "parse_size"]
+__all__ = [
+    "UNLIMITED",
+    "Published",
+    "RunConfig",
+    "SearchConfig",
+    "ShapesConfig",
+    "VariantsConfig",
+    "parse_duration",
+    "parse_size",
+]
 
 Published = Literal["auto", "coco", "imagenet"]
 MOST_EPOCHS = 60  # of a base that is trained until it stops gaining, where nobody says another number
+UNLIMITED = 10_000  # students: as many as the time allows
 
 
 class _Value(BaseModel):
@@ -74,6 +84,11 @@ class SearchConfig(_Value):
     inherit: bool = Field(True, description="whether a child starts from its parent's weights; an ablation if not")
     finetuned: int = Field(0, ge=0, description="students, the best by score, to train further at the end")
     space: Space
+
+    @property
+    def aims(self) -> bool:
+        """Whether the method aims at a whole front: students of chosen latencies, screened, then trained in rungs."""
+        return self.method == "pareto"
 
     @property
     def takes_pool_teachers(self) -> bool:
@@ -198,7 +213,7 @@ class RunConfig(_Value):
     @property
     def keeps_images(self) -> bool:
         """Whether some training images are kept out, to judge by, until the last training."""
-        return self.search.method == "pareto" or self.base_epochs == "auto"
+        return self.search.aims or self.base_epochs == "auto"
 
     @property
     def importance(self) -> str:

@@ -60,7 +60,8 @@ class RunProgress:
             line = make_printable(line, LINE_LIMIT)
             self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    def start_search(self, done: int, total: int) -> None:
+    def start_search(self, done: int, total: int | None) -> None:
+        """`total` students to try; None where only the time decides."""
         self._students = done
         self._run = self._bars.add_task("search", total=total, completed=done, note="")
 
@@ -91,7 +92,7 @@ class RunProgress:
             self.say(f"  {self._text}: {text}")
             self._last_line = now
 
-    def trial_done(self, trial: DoneTrial | FailedTrial | ScreenedTrial, total: int) -> None:
+    def trial_done(self, trial: DoneTrial | FailedTrial | ScreenedTrial, total: int | None) -> None:
         """A line for a recorded trial; one that was only screened is not counted among the `total` students."""
         if trial.number and not trial.proposal.screens:
             self._students += 1
@@ -125,9 +126,9 @@ def _lay_out_bars(console: Console) -> Progress:
     )
 
 
-def describe_trial(trial: DoneTrial | FailedTrial | ScreenedTrial, students: int, total: int) -> str:
-    """A finished trial on one line of at most 80 columns or so; it is one of so many students."""
-    place = f"/{total}" if students == trial.number else f" ({students}/{total})"
+def describe_trial(trial: DoneTrial | FailedTrial | ScreenedTrial, students: int, total: int | None) -> str:
+    """A finished trial on one line of at most 80 columns or so; it is one of so many students, if that is known."""
+    place = "" if total is None else f"/{total}" if students == trial.number else f" ({students}/{total})"
     name = "base" if trial.number == 0 else f"trial {trial.number}{place}"
     what = ", ".join(action.kind for action in trial.proposal.actions) or ("train" if trial.number == 0 else "train on")
     if trial.proposal.finetune:

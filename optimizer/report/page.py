@@ -49,7 +49,7 @@ class ReportData:
     settings: Mapping[str, str]
     environment: Mapping[str, str]
     trials: Sequence[Trial]
-    trials_wanted: int
+    trials_wanted: int | None
     elapsed: str
     front: Front
     pictures: Sequence[Picture] = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from deploy.data import Dataset
-from optimizer.config import RunConfig
+from optimizer.config import UNLIMITED, RunConfig
 from optimizer.environment import describe_environment
 from optimizer.handover.front import find_front, write_front
 from optimizer.progress import format_duration
@@ -34,7 +34,7 @@ def report_run(store: RunStore, config: RunConfig, val_data: Dataset, status: st
         settings=_list_settings(store, config),
         environment=describe_environment(),
         trials=trials,
-        trials_wanted=config.search.trials,
+        trials_wanted=config.search.trials if config.search.trials < UNLIMITED else None,
         elapsed=format_duration(store.elapsed_seconds),
         front=front,
         pictures=draw_pictures(store, get_done(trials, 0), best, val_data) if best is not None else (),

@@ -9,7 +9,7 @@ import torch
 
 from deploy import TargetSpec
 from deploy.measuring.protocols import PROTOCOLS
-from optimizer.config import RunConfig
+from optimizer.config import UNLIMITED, RunConfig
 from optimizer.data.splits import Splits, count_kept
 from optimizer.detectors import build_detector
 from optimizer.detectors.base import Truth
@@ -22,6 +22,7 @@ from optimizer.trials.jobs import choose_device
 
 __all__ = ["Plan", "find_step_s", "make_plan", "plan_run"]
 
+LAST_SHARE = 0.35  # of a budget, for the last training of a front
 HANDED_OVER = 4  # models a front is reckoned with before it is known
 SPARE = 1.1
 SMOKE_STEP_S = 0.35
@@ -42,6 +43,8 @@ class Plan:
         trial_s: one student. handover_s: what follows the search: fine-tuning, other exports, bundles and
             the final lease.
         variants: other exports that are tried of each model handed over.
+        last_s: what of `handover_s` is for the last training of the front, which fills whatever time is left; None
+            where its length is not a matter of time.
     """
 
     base_s: float
@@ -51,10 +54,17 @@ class Plan:
     budget_s: float | None
     pool_s: float = 0.0
     variants: int = 0
+    last_s: float | None = None
 
     def describe(self) -> str:
-        total = self.base_s + self.pool_s + self.trials * self.trial_s + self.handover_s
         pool = f", teachers {format_duration(self.pool_s)}" if self.pool_s else ""
+        if self.trials >= UNLIMITED:
+            return (
+                f"plan: base about {format_duration(self.base_s)}{pool}, then students of about "
+                f"{format_duration(self.trial_s)} while the budget of {format_duration(self.budget_s or 0)} lasts; of "
+                f"it {format_duration(self.handover_s)} are for the last training and the bundles"
+            )
+        total = self.base_s + self.pool_s + self.trials * self.trial_s + self.handover_s
         text = (
             f"plan: base about {format_duration(self.base_s)}{pool}, then {self.trials} students of about "
             f"{format_duration(self.trial_s)}, in all about {format_duration(total)}"
@@ -87,6 +97,12 @@ class Plan:
         spent = [trial.work.seconds for trial in list_done(history) if trial.number > 0][-3:]
         trial_s = max(spent) if spent else self.trial_s
         return elapsed_s + SPARE * trial_s + self.handover_s <= self.budget_s
+
+    def find_last_training_s(self, elapsed_s: float) -> float | None:
+        """What is left of the budget for the last training of the front; None where its length is the recipe's."""
+        if self.last_s is None or self.budget_s is None:
+            return None
+        return max((self.budget_s - elapsed_s - (self.handover_s - self.last_s)) / SPARE, 0.0)
 
 
 def plan_run(
@@ -132,6 +148,9 @@ def make_plan(
     if config.finetune is not None:
         epoch_s = step_s * steps * taught
         finetune_s = config.search.finetuned * (epoch_s * config.finetune.epochs + measure_s + 10)
+    last_s = None
+    if config.search.aims and config.search.finetuned and config.budget_s is not None:
+        last_s = finetune_s = LAST_SHARE * config.budget_s
     pool_s = 0.0
     if config.needs_pool and not pool_exists:
         pool = config.pool_config()
@@ -147,6 +166,7 @@ def make_plan(
         trial_s=step_s * steps * config.trial_train.epochs * taught + measure_s + 10,
         handover_s=HANDED_OVER * (final_s + 3 + variants * variant_s) + 5 + finetune_s,
         variants=variants,
+        last_s=last_s,
         pool_s=pool_s,
         trials=config.search.trials,
         budget_s=config.budget_s,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy import get_target
-from optimizer.config import RunConfig, parse_config
+from optimizer.config import UNLIMITED, RunConfig, parse_config
 from optimizer.cost.base import CostMeter
 from optimizer.data.splits import Splits
 from optimizer.errors import InputError, RunFailed
@@ -23,11 +23,21 @@ from optimizer.run.finetune import finetune_best, is_all_trained
 from optimizer.run.gather import report_run
 from optimizer.run.images import read_data, read_splits, say_images
 from optimizer.run.plan import Plan, plan_run
+from optimizer.run.probes import measure_probes
 from optimizer.run.stopping import clocked, interruptible, logged, stoppable
 from optimizer.run.teachers import choose_pool, make_settings, open_teachers, prepare_pool
 from optimizer.run.trained_teacher import choose_teacher
 from optimizer.search import build_strategy, search, try_proposal
-from optimizer.search.base import PendingTrial, Proposal, Trial, count_students, get_done, list_done
+from optimizer.search.base import (
+    DoneTrial,
+    FailedTrial,
+    PendingTrial,
+    Proposal,
+    Trial,
+    count_students,
+    get_done,
+    list_done,
+)
 from optimizer.store.run_store import DATABASE, RunStore
 from optimizer.supernet.pool import TeacherPool
 from optimizer.trials.evaluation import Evaluation, build_evaluation
@@ -130,7 +140,7 @@ def _work(
                 evaluation = evaluation.with_pool(pool)
             evaluation = evaluation.with_teacher(choose_teacher(store, config, splits.train.class_names))
             run.search_students(evaluation, pool, plan)
-            run.finetune_best(evaluation)
+            run.finetune_best(evaluation, plan)
             run.hand_over(evaluation)
         run.report()
 
@@ -180,11 +190,12 @@ class _Run:
         if self.store.search_ended is not None:
             return
         config, history = self.config, self.store.history
-        target = evaluation.exporter.target
-        plan = plan or plan_run(config, target, self.splits, base_exists=True, pool_exists=True)
-        self.progress.start_search(count_students(history()), config.search.trials)
+        plan = plan or self._plan_again(evaluation)
+        probes = measure_probes(self.store, config, evaluation, self.progress)
+        num_classes, members = len(self.splits.train.class_names), pool.config if pool is not None else None
+        self.progress.start_search(count_students(history()), self._count_students())
         why = search(
-            build_strategy(config.search.method, make_settings(config, pool.config if pool is not None else None)),
+            build_strategy(config.search.method, make_settings(config, members, num_classes, probes)),
             history,
             evaluation,
             self._recorder(evaluation),
@@ -195,8 +206,11 @@ class _Run:
         self.store.search_ended = why
         self.progress.say(f"search ended: {why}")
 
-    def finetune_best(self, evaluation: Evaluation) -> None:
-        finetune_best(self.store, self.config, evaluation, self._recorder(evaluation))
+    def finetune_best(self, evaluation: Evaluation, plan: Plan | None) -> None:
+        plan = plan or self._plan_again(evaluation)
+        finetune_best(
+            self.store, self.config, evaluation, self._recorder(evaluation), plan.find_last_training_s(self.clock())
+        )
 
     def hand_over(self, evaluation: Evaluation) -> None:
         hand_over(self.store, self.config, evaluation, self._build_meter(self.config.final_protocol))
@@ -212,6 +226,14 @@ class _Run:
         self.progress.say(f"bundles: {self.store.folder / 'bundles'}")
         self.progress.say(f"report:  {page}")
 
+    def _count_students(self) -> int | None:
+        """How many students are to be tried; None where only the time decides."""
+        return self.config.search.trials if self.config.search.trials < UNLIMITED else None
+
+    def _plan_again(self, evaluation: Evaluation) -> Plan:
+        """The plan of a run that was resumed."""
+        return plan_run(self.config, evaluation.exporter.target, self.splits, base_exists=True, pool_exists=True)
+
     def _recorder(self, evaluation: Evaluation) -> Callable[[Trial], None]:
         """Writes a trial, and what follows from it: the clock, a line, the page."""
 
@@ -220,7 +242,8 @@ class _Run:
             self.clock()
             if not isinstance(trial, PendingTrial):
                 evaluation.trainer.forget(trial.number)
-                self.progress.trial_done(trial, self.config.search.trials)
+                self.progress.trial_done(trial, self._count_students())
+            if isinstance(trial, (DoneTrial, FailedTrial)):
                 report_run(self.store, self.config, self.splits.val, "running")
 
         return record

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from optimizer.arch.macs import count_parts
 from optimizer.arch.spec import ArchSpec
@@ -24,6 +24,13 @@ class Probe(NamedTuple):
 
     arch: ArchSpec
     share: float
+
+    def to_json(self) -> dict[str, Any]:
+        return {"arch": self.arch.to_json(), "share": self.share}
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> Probe:
+        return Probe(ArchSpec.from_json(value["arch"]), float(value["share"]))
 
 
 @dataclass(frozen=True)

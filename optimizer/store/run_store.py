@@ -47,8 +47,10 @@ class RunStore:
         elapsed_seconds: wall-clock time spent in all processes that worked on it.
         teachers: folder of its teacher pools. pool: its teacher pool in words.
         trained_teacher: architecture (JSON) and weights (SHA-256) of a teacher that came from outside the run.
+        probes: latencies of untrained students, measured before the search; None before that.
         search_ended: why the search ended; None while it goes on.
         finetuned: numbers of the trials that are trained further after the search; None before they are chosen.
+        finetune_epochs: of that training; None leaves it to the recipe.
         handover: JSON of `optimizer.handover.state.HandOverState`; None before it began.
     """
 
@@ -59,9 +61,11 @@ class RunStore:
     elapsed_seconds = Entry(0.0, float)
     teachers: Entry[str | None] = Entry(None)
     pool = Entry("sub-networks")
+    probes: Entry[list[dict[str, Any]] | None] = Entry(None)
     trained_teacher: Entry[tuple[dict[str, Any], str] | None] = Entry(None)
     search_ended: Entry[str | None] = Entry(None)
     finetuned: Entry[list[int] | None] = Entry(None)
+    finetune_epochs: Entry[int | None] = Entry(None)
     handover: Entry[dict[str, Any] | None] = Entry(None)
 
     def __init__(self, folder: Path, connection: sqlite3.Connection, lock: BinaryIO | None) -> None:

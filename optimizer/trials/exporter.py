@@ -48,6 +48,16 @@ class Exporter:
         selection = source.selection.to_json() if source.selection is not None else None
         return TrialFiles(self._keep(weights), self._keep(model), source.head, selection)
 
+    def export_probe(self, number: int, arch: ArchSpec, detector: Detector) -> Candidate:
+        """A model that is only measured: it stays in the scratch folder until `forget_probes`."""
+        source = export_model(detector, arch, self.scratch / f"probe-{number}.onnx", self.target)
+        return Candidate(source, count(arch, len(self.class_names)))
+
+    def forget_probes(self) -> None:
+        """Remove the models of `export_probe`."""
+        for path in self.scratch.glob("probe-*.onnx"):
+            path.unlink()
+
     def find(self, trial: DoneTrial) -> Candidate:
         """The model of a finished trial."""
         return self.make_candidate(trial.arch, trial.files)

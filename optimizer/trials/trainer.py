@@ -109,11 +109,9 @@ class Trainer:
         """The base's, a student's, or that of the fine-tuning at the end."""
         if number == 0:
             return self.config.base_train
-        if not proposal.finetune:
-            recipe = self.config.trial_train
-            return recipe if proposal.epochs is None else recipe.model_copy(update={"epochs": proposal.epochs})
-        assert self.config.finetune is not None
-        return self.config.finetune
+        recipe = self.config.finetune if proposal.finetune else self.config.trial_train
+        assert recipe is not None, "a training at the end that no recipe describes"
+        return recipe if proposal.epochs is None else recipe.model_copy(update={"epochs": proposal.epochs})
 
     def choose_images(self, proposal: Proposal) -> Dataset:
         """All training images at the end, and until then without those that are kept out."""

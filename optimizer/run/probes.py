@@ -1,0 +1,48 @@
+"""Latencies of untrained morphs, measured before a search: what its predictor of latency starts from."""
+
+from __future__ import annotations
+
+from deploy import MeasurementFailure
+from optimizer.config import RunConfig
+from optimizer.cost.base import Candidate
+from optimizer.progress import RunProgress
+from optimizer.search.base import Proposal, get_done
+from optimizer.search.predictor import Probe
+from optimizer.search.sizing import choose_probes
+from optimizer.store.run_store import RunStore
+from optimizer.trials.evaluation import Evaluation
+
+__all__ = ["measure_probes"]
+
+
+def measure_probes(
+    store: RunStore, config: RunConfig, evaluation: Evaluation, progress: RunProgress
+) -> tuple[Probe, ...]:
+    """Latencies of a few students that nobody trained, each far along one kind of action; one lease for all of them.
+
+    None in runs whose method does not aim at latencies. They are kept with the run.
+
+    Raises:
+        MeasurementError: the base has no latency. A probe without one is left out.
+    """
+    if not config.search.aims:
+        return ()
+    if store.probes is None:
+        base = get_done(store.history(), 0)
+        chains = choose_probes(base.arch, config.search.space)
+        progress.start_step(f"measure {len(chains)} untrained students", len(chains) + 1)
+        candidates: dict[int, Candidate] = {0: evaluation.exporter.find(base)}
+        architectures = []
+        for number, chain in enumerate(chains, 1):
+            student = evaluation.builder.build(0, Proposal(0, chain), base)
+            candidates[number] = evaluation.exporter.export_probe(number, student.arch, student.detector)
+            architectures.append(student.arch)
+            progress.advance_step(number)
+        found = evaluation.judge.meter.measure_all(candidates)
+        store.probes = [
+            Probe(arch, 1 / answer.ratio).to_json()
+            for number, arch in enumerate(architectures, 1)
+            if not isinstance(answer := found[number], MeasurementFailure)
+        ]
+        evaluation.exporter.forget_probes()
+    return tuple(Probe.from_json(value) for value in store.probes)
