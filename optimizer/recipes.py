@@ -49,10 +49,11 @@ def quick(data: Path | None = None) -> RunConfig:
         ),
         final_protocol="screen" if data is None else "final",
         search=SearchConfig(
+            method="pareto",
             trials=4 if data is None else 12,
             max_actions=2,
-            teacher="none" if data is None else "dynamic",
-            finetuned=0 if data is None else 1,
+            teacher="none",
+            finetuned=3 if data is None else 4,
             space=Space(sizes=scaled_sizes(size), region_proposals=region_proposals),
         ),
         pool=ElasticRecipe(
