@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from optimizer.config import RunConfig
 from optimizer.handover.front import find_front
@@ -12,7 +12,7 @@ from optimizer.search.members import select_last
 from optimizer.store.run_store import RunStore
 from optimizer.trials.evaluation import Evaluation
 
-__all__ = ["finetune_best", "is_all_trained"]
+__all__ = ["finetune_best", "fit_last_training", "is_all_trained"]
 
 LEAST_EPOCHS = 2  # of a last training; of fewer its rate has no time to fall
 
@@ -33,9 +33,12 @@ def finetune_best(
     if not config.search.finetuned:
         return
     if store.finetuned is None:
-        chosen = _choose(store, config, config.search.finetuned)
+        students, count = _list_front(store), config.search.finetuned
+        chosen = select_last(students, count) if config.search.aims else students[:count]
         if config.search.aims and left_s is not None:
-            chosen, store.finetune_epochs = _fit(store, config, evaluation, left_s)
+            splits, usual = evaluation.trainer.splits, config.trial_train.epochs
+            growth = len(splits.train.records) / max(len(splits.fit.records), 1)  # the last training is on all images
+            chosen, store.finetune_epochs = fit_last_training(students, count, left_s / growth, usual)
         store.finetuned = [trial.number for trial in chosen]
     for parent in store.finetuned or []:
         history = store.history()
@@ -56,27 +59,27 @@ def is_all_trained(store: RunStore, config: RunConfig) -> bool:
     return wanted is not None and tried >= set(wanted)
 
 
-def _choose(store: RunStore, config: RunConfig, count: int) -> list[DoneTrial]:
-    """Those of highest score; where the search aims at a whole front, those that span it."""
-    history = store.history()
-    students = [get_done(history, number) for number in find_front(store).numbers if number != 0]
-    best = sorted(students, key=lambda trial: -trial.score)
-    return select_last(best, count) if config.search.aims else best[:count]
+def fit_last_training(
+    students: Sequence[DoneTrial], count: int, left_s: float, usual_epochs: int
+) -> tuple[list[DoneTrial], int]:
+    """Whom the last training is for, and how many epochs each gets, so that all take no longer than `left_s`.
 
+    At most `count` students that span the front; fewer, down to one, where each would get less than two epochs.
 
-def _fit(store: RunStore, config: RunConfig, evaluation: Evaluation, left_s: float) -> tuple[list[DoneTrial], int]:
-    """As many students as can be trained for two epochs in so many seconds, at least one, and how long each is."""
-    splits = evaluation.trainer.splits
-    growth = len(splits.train.records) / max(len(splits.fit.records), 1)  # the last training is on all images
-    for count in range(config.search.finetuned, 0, -1):
-        chosen = _choose(store, config, count)
-        epoch_s = growth * sum(_find_epoch_s(trial, config) for trial in chosen)
+    Args:
+        usual_epochs: what a student was trained for whose proposal does not say.
+    """
+    for fewer in range(count, 0, -1):
+        chosen = select_last(students, fewer)
+        epoch_s = sum(t.work.seconds_by_part.get("train", 0.0) / (t.proposal.epochs or usual_epochs) for t in chosen)
         epochs = int(left_s / epoch_s) if epoch_s else LEAST_EPOCHS
         if epochs >= LEAST_EPOCHS:
             break
     return chosen, max(epochs, 1)
 
 
-def _find_epoch_s(trial: DoneTrial, config: RunConfig) -> float:
-    """Seconds of an epoch of its training."""
-    return trial.work.seconds_by_part.get("train", 0.0) / (trial.proposal.epochs or config.trial_train.epochs)
+def _list_front(store: RunStore) -> list[DoneTrial]:
+    """The students on the front, those of highest score first."""
+    history = store.history()
+    students = [get_done(history, number) for number in find_front(store).numbers if number != 0]
+    return sorted(students, key=lambda trial: -trial.score)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from made_trials import make_done
 
-from optimizer.config import RunConfig
+from optimizer.config import UNLIMITED, RunConfig
 from optimizer.errors import InputError
 from optimizer.recipes import smoke
 from optimizer.run.plan import Plan, find_step_s, make_plan
@@ -130,3 +130,29 @@ def test_failed_and_pending_students_say_nothing_of_the_time(config: RunConfig) 
         PendingTrial(2, Proposal(0)),
     ]
     assert plan.has_time_for_trial(240, history)
+
+
+def test_a_search_for_a_whole_front_keeps_a_share_of_its_budget_for_the_last_training(config: RunConfig) -> None:
+    config = config.changed({"search.method": "pareto", "search.teacher": "none", "search.finetuned": 3})
+    plan = make_plan(config.changed({"budget_s": 1000.0}), IMAGES, STEP_S)
+    after = plan.handover_s - 350
+    assert plan.last_s == pytest.approx(350) and after > 0
+    assert plan.has_time_for_trial(1000 - plan.handover_s - 1.2 * plan.trial_s, [])
+    assert not plan.has_time_for_trial(1000 - plan.handover_s - 1.0 * plan.trial_s, [])
+    left = plan.find_last_training_s(500)
+    assert left is not None and 500 - after - 50 < left < 500 - after, (
+        "and it takes whatever is left, with some to spare"
+    )
+    assert plan.find_last_training_s(2000) == 0
+    assert make_plan(config.changed({"budget_s": None}), IMAGES, STEP_S).find_last_training_s(0) is None
+    joint = config.changed({"search.method": "joint"})
+    assert make_plan(joint, IMAGES, STEP_S).find_last_training_s(0) is None, (
+        "the papers' method trains as its recipe says"
+    )
+
+
+def test_a_search_that_only_time_ends_says_so(config: RunConfig) -> None:
+    config = config.changed({"search.method": "pareto", "search.teacher": "none", "search.trials": UNLIMITED})
+    assert (
+        "while the budget of 20 min lasts" in make_plan(config.changed({"budget_s": 1200.0}), IMAGES, STEP_S).describe()
+    )

@@ -1,0 +1,49 @@
+"""Who gets the last training of a run, and how much of it."""
+
+from __future__ import annotations
+
+import pytest
+from made_trials import make_done
+
+from optimizer.run.finetune import fit_last_training
+from optimizer.search.base import DoneTrial, Proposal, Work
+
+# AP and latency (share of the base's) of a front, its students' seconds in training and for how many epochs
+FRONT = {1: (0.55, 0.8, 40.0, 2), 2: (0.50, 0.6, 15.0, 1), 3: (0.49, 0.58, 15.0, 1), 4: (0.35, 0.4, 10.0, 1)}
+
+
+def make_front() -> list[DoneTrial]:
+    return [
+        make_done(
+            number,
+            Proposal(0, epochs=epochs),
+            ap=ap,
+            cost_ratio=1 / latency,
+            work=Work(5.0, 99.0, seconds_by_part={"train": seconds}),
+        )
+        for number, (ap, latency, seconds, epochs) in FRONT.items()
+    ]
+
+
+def fit(count: int, left_s: float) -> tuple[set[int], int]:
+    chosen, epochs = fit_last_training(make_front(), count, left_s, usual_epochs=1)
+    return {trial.number for trial in chosen}, epochs
+
+
+def test_the_students_span_the_front_and_fill_the_time() -> None:
+    assert fit(3, 225.0) == ({1, 2, 4}, 5), "20 + 15 + 10 seconds an epoch"
+    assert fit(4, 240.0) == ({1, 2, 3, 4}, 4)
+
+
+def test_there_are_fewer_where_each_would_get_too_little() -> None:
+    assert fit(3, 60.0) == ({2, 4}, 2), "each of three would get one epoch"
+    assert fit(3, 1.0)[1] == 1, "one epoch of one student even where there is no time"
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_no_more_are_chosen_than_wanted(count: int) -> None:
+    assert len(fit(count, 1000.0)[0]) == count
+
+
+def test_a_front_without_students_has_nobody_to_train() -> None:
+    assert fit_last_training([], 3, 100.0, 1) == ([], 2)

@@ -1,0 +1,49 @@
+"""Untrained students measured before a search: once, in one lease, and kept with the run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from optimizer.cost.base import Candidate
+from optimizer.cost.macs import MacsCost
+from optimizer.progress import RunProgress
+from optimizer.run.probes import measure_probes
+
+if TYPE_CHECKING:
+    from conftest import SmallRun
+
+
+class CountingMeter(MacsCost):
+    """Remembers what each lease held."""
+
+    leases: list[dict[int, Candidate]] = []
+
+    def measure_all(self, candidates):
+        self.leases.append(dict(candidates))
+        assert all(candidate.source.path.is_file() for candidate in candidates.values())
+        return super().measure_all(candidates)
+
+
+def test_probes_are_measured_once_and_remembered(small_run: SmallRun) -> None:
+    config = small_run.config.changed({"search.method": "pareto"})
+    evaluation = small_run.build_evaluation(config)
+    evaluation = replace(evaluation, judge=replace(evaluation.judge, meter=CountingMeter()))
+    CountingMeter.leases.clear()
+    probes = measure_probes(small_run.store, config, evaluation, RunProgress())
+    (lease,) = CountingMeter.leases
+    assert len(probes) == len(lease) - 1 >= 5
+    assert [probe.share for probe in probes] == [
+        pytest.approx(lease[number].counts.macs / lease[0].counts.macs) for number in range(1, len(lease))
+    ]
+    assert all(0 < probe.share < 1 for probe in probes), "each is a saving"
+    assert not list(evaluation.exporter.scratch.glob("probe-*")), "their models are not kept"
+    assert measure_probes(small_run.store, config, evaluation, RunProgress()) == probes
+    assert len(CountingMeter.leases) == 1, "a run that goes on has them"
+
+
+def test_a_method_that_aims_at_no_latency_has_none(small_run: SmallRun) -> None:
+    evaluation = small_run.build_evaluation()
+    assert measure_probes(small_run.store, small_run.config, evaluation, RunProgress()) == ()
