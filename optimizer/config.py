@@ -195,8 +195,8 @@ class RunConfig(_Value):
         if self.search.trials and not space.actions and method != "etp":
             if self.search.teacher == "none":
                 raise ValueError("without actions and without a teacher there is nothing to search")
-            if method == "random":
-                raise ValueError("random search draws actions, and this run has none")
+            if method in ("pareto", "random"):
+                raise ValueError(f"{method} search draws actions, and this run has none")
         if self.search.trials and space.actions and not legal_actions(base, space):
             raise ValueError(f"none of the actions {', '.join(space.actions)} is legal on the base {self.base}")
         if self.search.finetuned and self.finetune is None:

@@ -113,13 +113,14 @@ def test_every_presets_pool_has_the_canvases_of_its_search_the_largest_first(pre
 
 
 def test_a_run_needs_a_pool_for_teachers_and_for_a_search_in_it() -> None:
-    alone = quick(Path("images")).changed({"search.teacher": "none"})
-    assert quick(Path("images")).needs_pool and not alone.needs_pool
+    alone, taught = quick(Path("images")), quick(Path("images")).changed({"search.teacher": "dynamic"})
+    assert taught.needs_pool and not alone.needs_pool
+    assert not alone.changed({"search.teacher": "base"}).needs_pool, "the base teaches by itself"
     assert alone.changed({"search.method": "etp"}).needs_pool
-    with pytest.raises(InputError, match="method joint with teachers needs a teacher pool"):
-        quick(Path("images")).changed({"pool": None})
+    with pytest.raises(InputError, match="method pareto with teachers needs a teacher pool"):
+        taught.changed({"pool": None})
     assert alone.changed({"pool": None}).pool is None
-    base_alone = quick(Path("images")).changed({"search.trials": 0})
+    base_alone = taught.changed({"search.trials": 0})
     assert not base_alone.needs_pool and not base_alone.changed({"search.method": "etp"}).needs_pool
     assert base_alone.changed({"pool": None}).pool is None
 
@@ -127,16 +128,19 @@ def test_a_run_needs_a_pool_for_teachers_and_for_a_search_in_it() -> None:
 def test_settings_that_leave_nothing_to_do_are_refused() -> None:
     with pytest.raises(InputError, match="without actions and without a teacher there is nothing to search"):
         quick(Path("images")).changed({"search.teacher": "none", "search.space.actions": ()})
-    assert quick(Path("images")).changed({"search.space.actions": ()}).search.space.actions == ()
+    taught = {"search.method": "joint", "search.teacher": "dynamic", "search.space.actions": ()}
+    assert quick(Path("images")).changed(taught).search.space.actions == ()
     with pytest.raises(InputError, match=r"no recipe says how \(finetune\)"):
         quick(Path("images")).changed({"search.finetuned": 1, "finetune": None})
 
 
 def test_a_random_search_without_actions_is_refused() -> None:
     """Teachers alone do not help it: it draws actions, and nothing else."""
-    none: dict[str, object] = {"search.method": "random", "search.space.actions": ()}
+    none: dict[str, object] = {"search.method": "random", "search.space.actions": (), "search.teacher": "dynamic"}
     with pytest.raises(InputError, match="random search draws actions, and this run has none"):
         quick(Path("images")).changed(none)
+    with pytest.raises(InputError, match="pareto search draws actions, and this run has none"):
+        quick(Path("images")).changed(none | {"search.method": "pareto"})
     assert quick(Path("images")).changed(none | {"search.trials": 0}).search.trials == 0
     assert quick(Path("images")).changed({"search.method": "etp", "search.space.actions": ()}).needs_pool
 
@@ -206,7 +210,8 @@ def test_a_search_in_which_no_action_is_legal_is_refused_before_any_work() -> No
 def test_without_actions_and_teacher_there_is_nothing_to_search() -> None:
     with pytest.raises(InputError, match="nothing to search"):
         quick(Path("images")).changed({"search.space.actions": (), "search.teacher": "none"})
-    assert quick(Path("images")).changed({"search.space.actions": ()}).search.space.actions == ()
+    taught = {"search.method": "joint", "search.space.actions": (), "search.teacher": "base"}
+    assert quick(Path("images")).changed(taught).search.space.actions == ()
 
 
 def test_a_retinanet_is_a_base_like_any_other() -> None:

@@ -23,7 +23,7 @@ class CountingMeter(MacsCost):
 
     def measure_all(self, candidates):
         self.leases.append(dict(candidates))
-        assert all(candidate.source.path.is_file() for candidate in candidates.values())
+        assert all(candidate.source.model.is_file() for candidate in candidates.values())
         return super().measure_all(candidates)
 
 
