@@ -34,7 +34,7 @@ def test_probes_are_measured_once_and_remembered(small_run: SmallRun) -> None:
     CountingMeter.leases.clear()
     probes = measure_probes(small_run.store, config, evaluation, RunProgress())
     (lease,) = CountingMeter.leases
-    assert len(probes) == len(lease) - 1 >= 5
+    assert len(probes) == len(lease) - 1 >= 2
     assert [probe.share for probe in probes] == [
         pytest.approx(lease[number].counts.macs / lease[0].counts.macs) for number in range(1, len(lease))
     ]
