@@ -81,6 +81,11 @@ class SearchConfig(_Value):
         None,
         description="whether layers make up for channels they no longer read; None is for pareto only",
     )
+    continuity: bool | None = Field(
+        None,
+        description="whether a child goes on with its parent's moments, average and adapters, at a rate that stays "
+        "until the last training; None is for method pareto alone",
+    )
     inherit: bool = Field(True, description="whether a child starts from its parent's weights; an ablation if not")
     finetuned: int = Field(0, ge=0, description="students, the best by score, to train further at the end")
     space: Space
@@ -217,13 +222,19 @@ class RunConfig(_Value):
 
     @property
     def importance(self) -> str:
-        """What channels and blocks are ranked by; a run that screens students has images for the better kind."""
-        return self.search.importance or ("taylor" if self.keeps_images else "bn_scale")
+        """What channels and blocks are ranked by."""
+        return self.search.importance or ("taylor" if self.search.method == "pareto" else "bn_scale")
 
     @property
     def compensates(self) -> bool:
         """Whether layers make up for channels that they no longer read."""
-        return self.keeps_images if self.search.compensate is None else self.search.compensate
+        return self.search.method == "pareto" if self.search.compensate is None else self.search.compensate
+
+    @property
+    def carries_state(self) -> bool:
+        """Whether children go on where their parent's training stopped."""
+        continuity = self.search.continuity
+        return self.search.inherit and (self.search.method == "pareto" if continuity is None else continuity)
 
     def pool_config(self) -> ElasticConfig:
         """The teacher pool this run draws on."""

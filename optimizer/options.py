@@ -154,6 +154,13 @@ OPTIONS = (
         switch="--compensate/--no-compensate",
     ),
     Option(
+        "continuity",
+        bool,
+        "Whether children go on with their parent's optimiser moments, average and adapters. Default: method pareto.",
+        _as_given("search.continuity"),
+        switch="--continuity/--no-continuity",
+    ),
+    Option(
         "actions",
         str,
         "Kinds of action to search over, comma-separated; with 'none' students are only trained further.",

@@ -53,8 +53,9 @@ def adopt_base(store: RunStore, folder: Path, config: RunConfig) -> DoneTrial:
     """Copy weights and model of another run's base; returns the trial to record as this run's trial 0."""
     trial = check_base(folder, config, store.data)
     with RunStore.open(folder, writable=False) as other:
-        for sha256 in (trial.files.weights, trial.files.model):
-            store.artefacts.put_file(other.artefacts.path(sha256, verify=True))
+        for sha256 in (trial.files.weights, trial.files.model, trial.files.state):
+            if sha256 is not None:
+                store.artefacts.put_file(other.artefacts.path(sha256, verify=True))
     return trial
 
 

@@ -107,12 +107,14 @@ class TrialFiles:
         model: SHA-256 of the exported ONNX file.
         head: kind of that model's outputs (a name in `deploy.pipeline.heads`).
         selection: JSON of `deploy.Selection`; None where the graph itself selects objects.
+        state: SHA-256 of what the training left besides the weights, for children; None where that is not kept.
     """
 
     weights: str
     model: str
     head: str = "detections"
     selection: Mapping[str, float] | None = None
+    state: str | None = None
 
 
 @dataclass(frozen=True)

@@ -120,6 +120,7 @@ def trial_from_row(row: sqlite3.Row) -> Trial:
             row["model"],
             details.get("head", "detections"),  # the first release had no other and wrote neither
             details.get("selection"),
+            details.get("state"),
         ),
         work=Work(
             epochs_total=row["epochs_total"],
@@ -155,6 +156,7 @@ def _columns_of(trial: DoneTrial) -> dict[str, Any]:
             "seconds": trial.work.seconds_by_part,
             "selection": trial.files.selection,
             **({"judged": trial.work.judged} if trial.work.judged else {}),
+            **({"state": trial.files.state} if trial.files.state is not None else {}),
             **({"still_gaining": True} if trial.work.still_gaining else {}),
         }),
     }  # fmt: skip

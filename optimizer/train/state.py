@@ -30,14 +30,15 @@ class TrainState:
     Parameters are named as in the model, behind "model.", and as in a step with adapters, behind "step.".
 
     Attributes:
-        raw: parameters of the model as they were trained, where the weights are their moving average; empty without.
+        ahead: how far the trained parameters of the model are ahead of their moving average, which the weights are;
+            empty without one.
         moments: what the optimiser keeps of each parameter, by kind ("exp_avg", "step", ...).
         step: the step's state dict; empty where it has none.
         averaged: updates of the moving average so far.
         scale: of the losses in half precision; empty where there is none.
     """
 
-    raw: Tensors = field(default_factory=dict)
+    ahead: Tensors = field(default_factory=dict)
     moments: Mapping[str, Tensors] = field(default_factory=dict)
     step: Tensors = field(default_factory=dict)
     averaged: int = 0
@@ -52,15 +53,22 @@ class TrainState:
         scaler: torch.amp.GradScaler,
         average: AveragedModel | None,
     ) -> TrainState:
-        """The state of these parts as they are; moments in bfloat16, which is exact enough and half as large."""
+        """The state of these parts as they are; in bfloat16, which is exact enough and half as large."""
         moments: dict[str, dict[str, Tensor]] = {}
         for name, parameter in _name_parameters(model, step):
             for kind, value in optimizer.state.get(parameter, {}).items():
                 if value is not None:
                     kept = value.detach().to("cpu", torch.bfloat16 if value.ndim else torch.float32, copy=True)
                     moments.setdefault(kind, {})[name] = kept
+        ahead = {}
+        if average is not None:
+            averaged = dict(average.module.named_parameters())
+            ahead = {
+                name: (parameter.detach() - averaged[name].detach()).to("cpu", torch.bfloat16)
+                for name, parameter in model.named_parameters()
+            }
         return cls(
-            _copy(dict(model.named_parameters())) if average is not None else {},
+            ahead,
             moments,
             _copy(step.state_dict()) if isinstance(step, nn.Module) else {},
             int(average.n_averaged) if average is not None else 0,
@@ -80,12 +88,11 @@ class TrainState:
         What the state does not know, or knows with another shape, starts as in a new training: adapters to another
         teacher, the loss scale of another arithmetic, moments of another optimiser.
         """
-        if average is not None and self.raw:
+        if average is not None and self.ahead:
             average.n_averaged.fill_(self.averaged)
-            parameters = dict(model.named_parameters())
             with torch.no_grad():
-                for name, value in self.raw.items():
-                    parameters[name].copy_(value)
+                for name, parameter in model.named_parameters():
+                    parameter.add_(self.ahead[name].to(parameter.device, parameter.dtype))
         if isinstance(step, nn.Module) and _list_shapes(step.state_dict()) == _list_shapes(self.step):
             step.load_state_dict(dict(self.step))
         wanted = "exp_avg" if isinstance(optimizer, torch.optim.AdamW) else "momentum_buffer"
@@ -107,7 +114,7 @@ class TrainState:
             notes: text for whoever goes on from the file.
             flushed: whether to wait for the disk; a power cut costs a file that is not what it holds.
         """
-        groups = {"raw": self.raw, "step": self.step, "weights": weights or {}}
+        groups = {"ahead": self.ahead, "step": self.step, "weights": weights or {}}
         groups |= {f"moments/{kind}": tensors for kind, tensors in self.moments.items()}
         tensors = {f"{group}/{name}": value for group, named in groups.items() for name, value in named.items()}
         numbers = json.dumps({"averaged": self.averaged, "scale": dict(self.scale)})
@@ -138,7 +145,7 @@ class TrainState:
         moments = {
             name.removeprefix("moments/"): found for name, found in groups.items() if name.startswith("moments/")
         }
-        state = cls(groups.get("raw", {}), moments, groups.get("step", {}), numbers["averaged"], numbers["scale"])
+        state = cls(groups.get("ahead", {}), moments, groups.get("step", {}), numbers["averaged"], numbers["scale"])
         return Saved(state, groups.get("weights", {}), notes)
 
 

@@ -22,6 +22,8 @@ from optimizer.search.base import DoneTrial, Proposal
 from optimizer.seeds import derive_seed
 from optimizer.store.artefacts import ArtefactStore
 from optimizer.supernet.pool import TeacherPool
+from optimizer.train.state import TrainState
+from optimizer.trials.continuity import carry_over, without_adapters
 from optimizer.trials.study import Studies
 
 __all__ = ["Builder", "Student"]
@@ -29,12 +31,17 @@ __all__ = ["Builder", "Student"]
 
 @dataclass(frozen=True)
 class Student:
-    """A network about to be trained, and how it came to be."""
+    """A network about to be trained, and how it came to be.
+
+    Attributes:
+        state: of its parent's training, for its own to go on from.
+    """
 
     detector: Detector
     arch: ArchSpec
     changes: tuple[str, ...]
     epochs_before: float
+    state: TrainState | None = None
 
 
 @dataclass(frozen=True)
@@ -107,7 +114,13 @@ class Builder:
             detector = build_detector(child.arch, len(self.class_names), seed=seed)
             return Student(detector, child.arch, (*changes, "weights not inherited"), 0.0)
         detector = load_detector(child.arch, len(self.class_names), child.weights)
-        return Student(detector, child.arch, changes, parent.work.epochs_total)
+        state = None
+        if self.config.carries_state and parent.files.state is not None:
+            left = TrainState.load(self.artefacts.path(parent.files.state, verify=True)).state
+            state = carry_over(left, study.weights, child.edits, study.ranked_by)
+            if proposal.teacher != parent.proposal.teacher:
+                state = without_adapters(state)
+        return Student(detector, child.arch, changes, parent.work.epochs_total, state)
 
 
 def _describe_changes(parent: ArchSpec, child: ArchSpec) -> tuple[str, ...]:

@@ -103,7 +103,7 @@ class Evaluation:
         trained = self.trainer.train(number, proposal, student)
         clock.tick("train")
         self.progress.start_step(f"{name_trial(number)}: export and measure", 3)
-        files = self.exporter.store(number, student.arch, student.detector)
+        files = self.exporter.store(number, student.arch, student.detector, trained.state)
         model = self.exporter.make_candidate(student.arch, files)
         clock.tick("export")
         self.progress.advance_step(1)

@@ -16,6 +16,7 @@ from optimizer.cost.base import Candidate
 from optimizer.detectors.base import Detector
 from optimizer.search.base import DoneTrial, TrialFiles
 from optimizer.store.artefacts import ArtefactStore
+from optimizer.train.state import TrainState
 from optimizer.trials.export import export_model
 
 __all__ = ["Exporter"]
@@ -35,8 +36,8 @@ class Exporter:
     target: TargetSpec
     class_names: tuple[str, ...]
 
-    def store(self, number: int, arch: ArchSpec, detector: Detector) -> TrialFiles:
-        """Export the detector, and keep its model and its weights.
+    def store(self, number: int, arch: ArchSpec, detector: Detector, state: TrainState | None = None) -> TrialFiles:
+        """Export the detector, and keep its model, its weights and, where there is one, the state of its training.
 
         Raises:
             ExportError: no graph can be written that the target takes.
@@ -46,7 +47,12 @@ class Exporter:
         assert source.head is not None
         save_file({name: value.contiguous().cpu() for name, value in detector.state_dict().items()}, weights)
         selection = source.selection.to_json() if source.selection is not None else None
-        return TrialFiles(self._keep(weights), self._keep(model), source.head, selection)
+        kept = None
+        if state is not None:
+            path = self.scratch / f"trial-{number}.left"
+            state.save(path, flushed=False)
+            kept = self._keep(path)
+        return TrialFiles(self._keep(weights), self._keep(model), source.head, selection, kept)
 
     def export_probe(self, number: int, arch: ArchSpec, detector: Detector) -> Candidate:
         """A model that is only measured: it stays in the scratch folder until `forget_probes`."""

@@ -22,6 +22,7 @@ from optimizer.supernet.pool import TeacherPool
 from optimizer.train.config import TrainConfig
 from optimizer.train.loop import Progress, TrainResult
 from optimizer.train.predict import predict
+from optimizer.train.state import TrainState
 from optimizer.trials.base_training import BaseTraining, choose_stretch
 from optimizer.trials.builder import Student
 from optimizer.trials.jobs import Batches, PoolTeacher, StudentJob, Teaching, TrainedTeacher, count_steps, train_student
@@ -37,12 +38,14 @@ class Trained:
     Attributes:
         curve: (step, loss). epochs: that it took.
         judged, still_gaining: as in `Work`.
+        state: for children to go on from; None where they do not.
     """
 
     curve: tuple[tuple[int, float], ...]
     epochs: float
     judged: tuple[tuple[int, float], ...] = ()
     still_gaining: bool = False
+    state: TrainState | None = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,9 @@ class Trainer:
 
         if number == 0 and self.config.base_epochs == "auto":
             return self._train_base(job, student, lambda job: train(job, f"train from epoch {job.first_epoch + 1} on"))
-        return Trained(train(job).curve, recipe.epochs)
+        result = train(job)
+        has_children = self.config.carries_state and not proposal.finetune
+        return Trained(result.curve, recipe.epochs, state=result.state if has_children else None)
 
     def _train_base(self, job: StudentJob, student: Student, train: Callable[[StudentJob], TrainResult]) -> Trained:
         """The base, until it stops gaining."""
@@ -97,10 +102,12 @@ class Trainer:
             found = predict(student.detector, kept.records, Preprocess.imagenet(*job.arch.input_size), self.device)
             return evaluate_detections(kept, found).ap
 
-        reached, _ = training.run(student.detector, train, judge, self.progress.say)
+        reached, state = training.run(student.detector, train, judge, self.progress.say)
         if reached.still_gaining:
             self.progress.say("base: it was still gaining when its time was up, so students' scores will flatter them")
-        return Trained(reached.curve, reached.epochs, reached.judged, bool(reached.still_gaining))
+        return Trained(reached.curve, reached.epochs, reached.judged, bool(reached.still_gaining),
+            state if self.config.carries_state else None,
+        )  # fmt: skip
 
     def _show(self, progress: Progress) -> None:
         self.progress.advance_step(progress.step, note=f"loss {progress.loss:.2f}")
@@ -111,7 +118,10 @@ class Trainer:
             return self.config.base_train
         recipe = self.config.finetune if proposal.finetune else self.config.trial_train
         assert recipe is not None, "a training at the end that no recipe describes"
-        return recipe if proposal.epochs is None else recipe.model_copy(update={"epochs": proposal.epochs})
+        changes: dict[str, object] = {} if proposal.epochs is None else {"epochs": proposal.epochs}
+        if self.config.carries_state and not proposal.finetune:
+            changes["schedule"] = "constant"
+        return recipe.model_copy(update=changes)
 
     def choose_images(self, proposal: Proposal) -> Dataset:
         """All training images at the end, and until then without those that are kept out."""
@@ -139,7 +149,16 @@ class Trainer:
             checkpoint=self._checkpoint(number),
             teaching=self._find_teaching(number, proposal.teacher),
             freeze=config.freeze,
+            start=self._write_start(number, student),
         )
+
+    def _write_start(self, number: int, student: Student) -> Path | None:
+        """What the training goes on from, for all processes of a team."""
+        if student.state is None:
+            return None
+        path = self.scratch / f"trial-{number}.start"
+        student.state.save(path, student.detector.state_dict(), flushed=False)
+        return path
 
     def _choose_sizes(self, number: int) -> tuple[tuple[int, int], ...]:
         """All canvases that are searched for a base that is trained out, so that a smaller one costs no training."""

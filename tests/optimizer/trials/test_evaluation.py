@@ -179,3 +179,23 @@ def test_a_base_that_is_trained_out_is_judged_on_images_it_never_saw(small_run: 
     assert trial_from_row(dict(zip(COLUMNS, row_from_trial(base)))) == base  # type: ignore[arg-type]
     trainer.forget(0)
     assert not list(tmp_path.glob("trial-0.*"))
+
+
+def test_a_child_goes_on_where_its_parents_training_stopped(small_run: SmallRun, tmp_path: Path) -> None:
+    config, base = (
+        small_run.config.changed({"search.continuity": True, "trial_train.ema_decay": 0.9}),
+        get_done(small_run.store.history(), 0),
+    )
+    evaluation = small_run.build_evaluation(config)
+    evaluation = replace(evaluation, trainer=replace(evaluation.trainer, scratch=tmp_path))
+    assert evaluation.builder.build(1, RESIZE, base).state is None, "this base left nothing"
+    first = evaluation(1, RESIZE)
+    assert first.files.state is not None
+    assert trial_from_row(dict(zip(COLUMNS, row_from_trial(first)))) == first  # type: ignore[arg-type]
+    child = evaluation.builder.build(2, Proposal(1, (PruneLayer(),)), first)
+    assert child.state is not None and child.state.ahead.keys() == dict(child.detector.named_parameters()).keys()
+    second = replace(evaluation, history=lambda: [base, first])(2, Proposal(1, (PruneLayer(),)))
+    assert (tmp_path / "trial-2.start").exists() and second.work.epochs_total == first.work.epochs_total + 1
+    assert evaluation.trainer.choose_recipe(2, RESIZE).schedule == "constant"
+    assert evaluation.trainer.choose_recipe(2, Proposal(1, finetune=True)).schedule == "cosine"
+    assert small_run.build_evaluation().builder.build(2, Proposal(1), first).state is None, "not unless it is wanted"
