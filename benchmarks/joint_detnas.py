@@ -89,6 +89,7 @@ def make_config(arguments: argparse.Namespace, seed: int) -> RunConfig:
             "search.finetuned": 1,
             "finetune.epochs": arguments.finetune_epochs,
             "pool": recipe.pool.model_copy(update={"train": tuple(phases)}),
+            "base_epochs": "fixed",
             "base_train.epochs": arguments.base_epochs,
             "search_protocol": arguments.protocol,
             "final_protocol": "quick",

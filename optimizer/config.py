@@ -218,23 +218,23 @@ class RunConfig(_Value):
     @property
     def keeps_images(self) -> bool:
         """Whether some training images are kept out, to judge by, until the last training."""
-        return self.search.aims or self.base_epochs == "auto"
+        return self.search.aims or (self.base_epochs == "auto" and self.base_run is None)
 
     @property
     def importance(self) -> str:
         """What channels and blocks are ranked by."""
-        return self.search.importance or ("taylor" if self.search.method == "pareto" else "bn_scale")
+        return self.search.importance or ("taylor" if self.search.aims else "bn_scale")
 
     @property
     def compensates(self) -> bool:
         """Whether layers make up for channels that they no longer read."""
-        return self.search.method == "pareto" if self.search.compensate is None else self.search.compensate
+        return self.search.aims if self.search.compensate is None else self.search.compensate
 
     @property
     def carries_state(self) -> bool:
         """Whether children go on where their parent's training stopped."""
         continuity = self.search.continuity
-        return self.search.inherit and (self.search.method == "pareto" if continuity is None else continuity)
+        return self.search.inherit and (self.search.aims if continuity is None else continuity)
 
     def pool_config(self) -> ElasticConfig:
         """The teacher pool this run draws on."""

@@ -24,7 +24,8 @@ def make_config(day: Day, target: str = "cuda", workers: int = 8) -> RunConfig:
         {
             "target": target, "weights": None, "input_size": SIZE, "batch_size": 16, "workers": workers,
             "region_proposals": 200, "search.space.sizes": scaled_sizes(SIZE), "search.trials": 2,
-            "search.teacher": "none", "search.finetuned": 0, "base_train.epochs": 6, "trial_train.epochs": 1,
+            "search.teacher": "none", "search.finetuned": 0, "base_epochs": "fixed", "base_train.epochs": 6,
+            "trial_train.epochs": 1,
             "search_protocol": "quick", "final_protocol": "quick", "variants.region_proposals": (),
             "variants.precisions": (), "shapes.train": 128, "shapes.val": 32,
         }

@@ -42,7 +42,7 @@ def check_base(folder: Path, config: RunConfig, data: DataSummary | None) -> Don
     if config.keeps_images and not theirs.keeps_images:
         raise InputError(
             f"the base of {folder} was trained on every training image, and this run keeps some out to judge by: "
-            "train one with --epochs auto or with --method pareto"
+            "let that run train its base with --epochs auto or --method pareto"
         )
     if not base.ap:
         raise InputError(f"the base of {folder} detects nothing (AP 0), so students cannot be compared with it")

@@ -11,8 +11,9 @@ import pytest
 from made_trials import make_done
 
 import optimizer
-from optimizer.config import RunConfig, parse_config, parse_duration, parse_size
+from optimizer.config import MOST_EPOCHS, RunConfig, parse_config, parse_duration, parse_size
 from optimizer.errors import InputError
+from optimizer.options import read_options
 from optimizer.recipes import RECIPES, paper, quick, scaled_sizes
 from optimizer.run.plan import Plan
 from optimizer.search.base import DoneTrial, Work
@@ -233,3 +234,20 @@ def test_random_weights_are_not_frozen() -> None:
     with pytest.raises(InputError, match="not worth freezing"):
         quick().changed({"freeze.norm": True})
     assert quick(Path("images")).changed({"freeze.stages": 1}).freeze.stages == 1
+
+
+def test_the_base_of_quick_is_trained_out_on_images_of_ones_own() -> None:
+    own = quick(Path("images"))
+    assert own.base_epochs == "auto" and own.keeps_images
+    assert not any(config.keeps_images for config in (quick(), RECIPES["smoke"](Path("images")), paper(Path("images"))))
+    assert not own.changed({"base_run": Path("other")}).keeps_images, "its base is trained already"
+    assert not own.changed(read_options({"epochs": "7"})).keeps_images
+    assert quick().changed({"search.method": "pareto"}).keeps_images
+
+
+def test_a_number_of_epochs_is_from_one_on_or_auto() -> None:
+    assert read_options({"epochs": "auto"}) == {"base_epochs": "auto", "base_train.epochs": MOST_EPOCHS}
+    assert read_options({"epochs": "7"}) == {"base_epochs": "fixed", "base_train.epochs": 7}
+    for text in ("0", "-3", "many", "1.5"):
+        with pytest.raises(InputError, match="a number from 1 on, or auto"):
+            read_options({"epochs": text})

@@ -92,6 +92,14 @@ def test_data_that_changed_under_the_same_name_are_refused(other: Path, data: Da
         check_base(other, CONFIG, data)
 
 
+def test_a_base_that_saw_the_images_a_run_keeps_out_is_refused(other: Path, tmp_path: Path) -> None:
+    screening = CONFIG.changed({"search.method": "pareto"})
+    with pytest.raises(InputError, match="was trained on every training image, and this run keeps some out"):
+        check_base(other, screening, DATA)
+    trained_out = write_run(tmp_path / "auto", config=CONFIG.changed({"base_epochs": "auto"}))
+    assert check_base(trained_out, screening, DATA).ap == check_base(trained_out, CONFIG, DATA).ap == 0.3
+
+
 def test_a_base_that_detects_nothing_is_refused(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "other", replace(BASE, ap=0.0))
     with pytest.raises(InputError, match=r"detects nothing \(AP 0\), so students cannot be compared with it"):

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from optimizer.arch import base_arch
 from optimizer.arch.pool import ElasticSubnet
 from optimizer.distill.config import DistillConfig
-from optimizer.train.config import TrainConfig
+from optimizer.train.config import Freeze, TrainConfig
 from optimizer.trials.jobs import Batches, PoolTeacher, StudentJob, Teaching, TrainedTeacher
 
 TEACHER = ElasticSubnet((2, 1, 2, 2), (1.5, 1.25, 1.0, 1.5), (160, 120))
@@ -41,7 +41,19 @@ BY_BASE = PLAIN.model_copy(
 )
 
 
-@pytest.mark.parametrize("job", [PLAIN, TAUGHT, BY_BASE], ids=["plain", "taught", "taught by the base"])
+GOING_ON = PLAIN.model_copy(
+    update={
+        "batches": PLAIN.batches.model_copy(update={"keep_out": True, "sizes": ((160, 120), (128, 96))}),
+        "freeze": Freeze(stages=1, norm=True),
+        "start": Path("trial-1.start"),
+        "first_epoch": 4,
+    }
+)
+
+
+@pytest.mark.parametrize(
+    "job", [PLAIN, TAUGHT, BY_BASE, GOING_ON], ids=["plain", "taught", "taught by the base", "going on"]
+)
 def test_a_job_survives_json(job: StudentJob) -> None:
     told = json.loads(json.dumps(job.model_dump(mode="json")))
     assert told["kind"] == "student"
