@@ -15,7 +15,7 @@ from torchvision.models import resnet18
 from deploy import Detector, Preprocess, get_target
 from deploy.data import read_image
 from deploy.errors import MeasurementError
-from optimizer.arch.actions import PruneLayer, Resize
+from optimizer.arch.actions import AddLayer, PruneLayer, Resize
 from optimizer.arch.macs import count
 from optimizer.cost.base import Candidate, RelativeCost
 from optimizer.cost.macs import MacsCost
@@ -192,9 +192,9 @@ def test_a_child_goes_on_where_its_parents_training_stopped(small_run: SmallRun,
     first = evaluation(1, RESIZE)
     assert first.files.state is not None
     assert trial_from_row(dict(zip(COLUMNS, row_from_trial(first)))) == first  # type: ignore[arg-type]
-    child = evaluation.builder.build(2, Proposal(1, (PruneLayer(),)), first)
+    child = evaluation.builder.build(2, Proposal(1, (AddLayer(0),)), first)
     assert child.state is not None and child.state.ahead.keys() == dict(child.detector.named_parameters()).keys()
-    second = replace(evaluation, history=lambda: [base, first])(2, Proposal(1, (PruneLayer(),)))
+    second = replace(evaluation, history=lambda: [base, first])(2, Proposal(1, (AddLayer(0),)))
     assert (tmp_path / "trial-2.start").exists() and second.work.epochs_total == first.work.epochs_total + 1
     assert evaluation.trainer.choose_recipe(2, RESIZE).schedule == "constant"
     assert evaluation.trainer.choose_recipe(2, Proposal(1, finetune=True)).schedule == "cosine"
