@@ -21,6 +21,7 @@ log = logging.getLogger("detopt")
 
 LINE_EVERY_S = 60.0  # without a terminal
 LINE_LIMIT = 10_000
+EDITS_WIDTH = 22  # columns
 
 
 def format_duration(seconds: float) -> str:
@@ -130,7 +131,10 @@ def describe_trial(trial: DoneTrial | FailedTrial | ScreenedTrial, students: int
     """A finished trial on one line of at most 80 columns or so; it is one of so many students, if that is known."""
     place = "" if total is None else f"/{total}" if students == trial.number else f" ({students}/{total})"
     name = "base" if trial.number == 0 else f"trial {trial.number}{place}"
-    what = ", ".join(action.kind for action in trial.proposal.actions) or ("train" if trial.number == 0 else "train on")
+    kinds = [action.kind for action in trial.proposal.actions]
+    what = ", ".join(kinds) or ("train" if trial.number == 0 else "train on")
+    if len(what) > EDITS_WIDTH:
+        what = f"{len(kinds)} edits"
     if trial.proposal.finetune:
         name, what = f"trial {trial.number}", f"fine-tune trial {trial.proposal.parent}"
     elif trial.proposal.subnet is not None:
@@ -138,8 +142,8 @@ def describe_trial(trial: DoneTrial | FailedTrial | ScreenedTrial, students: int
     if isinstance(trial, FailedTrial):
         return f"{name:<12} {what:<22} failed: {trial.error}"
     if isinstance(trial, ScreenedTrial):
-        kinds = ", ".join(dict.fromkeys(action.kind for action in trial.proposal.actions))
-        return f"  screened {trial.number:<4} {kinds[:42]:<42} AP {trial.ap:.3f} {trial.counts.macs / 1e9:6.2f} GMAC"
+        listed = ", ".join(kind.removeprefix("prune_").replace("_", " ") for kind in dict.fromkeys(kinds))
+        return f"  screened {trial.number:<4} {listed[:42]:<42} AP {trial.ap:.3f} {trial.counts.macs / 1e9:6.2f} GMAC"
     cost = f"{trial.figures.median_ms:7.1f} ms" if trial.figures else f"{trial.counts.macs / 1e9:6.2f} GMAC"
     return (
         f"{name:<12} {what:<22} AP {trial.ap:.3f} {cost} x{trial.cost_ratio:.2f} "

@@ -30,8 +30,8 @@ QUICK_DISTILL = DistillConfig(feature_regions=64, teacher_canvas="student")
 def quick(data: Path | None = None) -> RunConfig:
     """The default: minutes on a CPU for the generated shapes, more for images of your own. AdamW, cosine.
 
-    On the generated shapes no teachers, as a pool that is worth learning from would take longer than all the rest, and
-    only plain exports of the front.
+    A search for a whole front; on the generated shapes with plain exports only. No teachers, as a pool that is worth
+    learning from would take longer than all the rest.
     """
     size, region_proposals = ((160, 120), (100, 50)) if data is None else ((320, 320), (200, 100, 50))
     train = TrainConfig(epochs=5, lr=6e-4, optimizer="adamw", schedule="cosine", warmup_steps=40, weight_decay=1e-2)
@@ -43,7 +43,7 @@ def quick(data: Path | None = None) -> RunConfig:
         region_proposals=region_proposals[0],
         shapes=ShapesConfig(train=160, val=48, size=(160, 120)),
         base_epochs="fixed" if data is None else "auto",
-        base_train=train if data is None else train.model_copy(update={"epochs": MOST_EPOCHS}),
+        base_train=train.model_copy(update={"epochs": 10 if data is None else MOST_EPOCHS}),
         trial_train=train.model_copy(
             update={"epochs": 1, "lr": 2e-4, "warmup_steps": 10, "bn_l1": 1e-5, "ema_decay": 0.95}
         ),
@@ -62,7 +62,7 @@ def quick(data: Path | None = None) -> RunConfig:
             calibration_images=32,
         ),
         distill=QUICK_DISTILL,
-        finetune=train.model_copy(update={"epochs": 3, "lr": 2e-4, "warmup_steps": 10, "ema_decay": 0.95}),
+        finetune=train.model_copy(update={"epochs": 6, "lr": 2e-4, "warmup_steps": 10, "ema_decay": 0.95}),
         variants=VariantsConfig() if data is None else VariantsConfig(precisions=None, region_proposals=None),
     )
 

@@ -8,15 +8,15 @@ from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator
+from safetensors.torch import load_file
 
 from deploy import Preprocess
 from deploy.data import Dataset
 from optimizer.arch.spec import ArchSpec
 from optimizer.arch.subnets import Subnet, subnet_from_json
 from optimizer.data.loader import TrainLoader
-from optimizer.detectors import build_detector
+from optimizer.detectors import load_detector
 from optimizer.detectors.base import Detector
-from optimizer.detectors.weights import load_weights
 from optimizer.distill.config import DistillConfig
 from optimizer.distill.step import DistillStep
 from optimizer.supernet.pool import TeacherPool
@@ -71,7 +71,7 @@ class PoolTeacher(_Value):
 
 
 class TrainedTeacher(_Value):
-    """A detector of the same classes, and the file of its weights."""
+    """A detector of the same classes, and the safetensors file of its weights, whatever that is called."""
 
     arch: Annotated[ArchSpec, PlainValidator(_read_arch), PlainSerializer(lambda arch: arch.to_json())]
     weights: Path
@@ -157,6 +157,5 @@ def _build_step(job: StudentJob, pool: TeacherPool | None, num_classes: int, dev
         detector = pool.extract(teacher.subnet, device, canvas)
     else:
         arch = teacher.arch if canvas is None else teacher.arch.with_size(*canvas)
-        detector = build_detector(arch, num_classes)
-        load_weights(detector, teacher.weights)
+        detector = load_detector(arch, num_classes, load_file(teacher.weights))
     return DistillStep(job.arch, detector.to(device), distill).to(device)

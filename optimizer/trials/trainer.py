@@ -161,10 +161,9 @@ class Trainer:
         return path
 
     def _choose_sizes(self, number: int) -> tuple[tuple[int, int], ...]:
-        """All canvases that are searched for a base that is trained out, so that a smaller one costs no training."""
+        """Of a base whose students are judged untrained, all canvases that are searched, so that a smaller one can be."""
         space = self.config.search.space
-        trains_out = number == 0 and self.config.base_epochs == "auto"
-        return space.sizes if trains_out and "resize" in space.actions else ()
+        return space.sizes if number == 0 and self.config.keeps_images and "resize" in space.actions else ()
 
     def _find_teaching(self, number: int, subnet: Subnet | None) -> Teaching | None:
         if subnet is not None:

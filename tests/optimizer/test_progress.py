@@ -51,4 +51,4 @@ def test_a_screened_student_has_a_line_of_its_own_and_is_not_counted() -> None:
         progress.trial_done(trial, 2)
     first, looked_at, second = screen.getvalue().splitlines()
     assert first.startswith("trial 1/2 ") and second.startswith("trial 3 (2/2) ")
-    assert " ".join(looked_at.split()) == "screened 2 prune_fpn, prune_rpn AP 0.412 4.00 GMAC" and len(looked_at) <= 80
+    assert " ".join(looked_at.split()) == "screened 2 fpn, rpn AP 0.412 4.00 GMAC" and len(looked_at) <= 80
