@@ -161,7 +161,7 @@ class Trainer:
         return path
 
     def _choose_sizes(self, number: int) -> tuple[tuple[int, int], ...]:
-        """Of a base whose students are judged untrained all canvases of the search, as a smaller one may be a student."""
+        """For a base whose students are judged untrained: all canvases of the search, any of which may be one's."""
         space = self.config.search.space
         return space.sizes if number == 0 and self.config.keeps_images and "resize" in space.actions else ()
 
