@@ -29,7 +29,7 @@ from optimizer.trials.jobs import StudentJob
 
 __all__ = ["BaseTraining", "Standing", "choose_stretch"]
 
-FIRST = 4  # stretches in the first one, as the rate warms up over a tenth of it
+FIRST = 4  # epochs of the first stretch, or more; the rate warms up over a tenth of it
 COOL_DOWN = 0.25  # epochs of it, in epochs before it
 JUDGING_SHARE = 0.15  # of the time, at most
 JUDGED_IMAGE = 0.4  # time of judging an image, in that of training on it once
@@ -125,7 +125,7 @@ class BaseTraining:
     def _next_job(self, standing: Standing) -> StudentJob:
         recipe, first = self.job.recipe, standing.epochs
         if standing.still_gaining is None:
-            first_epochs = min(FIRST * self.stretch, max(int(recipe.epochs / (1 + COOL_DOWN)), 1))
+            first_epochs = min(max(FIRST, self.stretch), max(int(recipe.epochs / (1 + COOL_DOWN)), 1))
             epochs = self.stretch if first else first_epochs
             changes: dict[str, object] = {"epochs": epochs, "schedule": "constant"}
         else:
