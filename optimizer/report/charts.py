@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
 from optimizer.handover.front import Export, Front
+from optimizer.report.edits import describe_edits
+from optimizer.report.timeline import Moment
 from optimizer.search.base import DoneTrial, Trial, list_done
 
-__all__ = ["draw_curves", "draw_front", "draw_judged"]
+__all__ = ["draw_curves", "draw_front", "draw_growth", "draw_judged", "draw_time"]
 
 INK, MUTED, ACCENT, BASE, GRID = "#1c2430", "#9aa5b1", "#0b6e4f", "#c2571a", "#e6e9ee"
-HEIGHT_PX = 420
+HEIGHT_PX, BAR_HEIGHT_PX = 420, 150
+PART_COLOURS = {
+    "training": ACCENT,
+    "screening": "#6db39a",
+    "measuring": BASE,
+    "export": "#e09a78",
+    "AP": "#f1ccba",
+    "building students": MUTED,
+    "other": GRID,
+}  # green learns, orange finds out what came of it
 
 
-def draw_front(front: Front) -> str:
+def draw_front(front: Front, aims: Sequence[float] = ()) -> str:
     """AP against cost: base, all done trials, kept other exports, the front as a line. Hover tells each one's figures.
 
     Cost is milliseconds where latencies are known (the base's, divided by each one's ratio to it), else GMAC.
+
+    Args:
+        aims: costs to mark with a thin line, as shares of the base's; needs a base.
     """
     by_latency = front.by_latency
 
@@ -26,6 +40,12 @@ def draw_front(front: Front) -> str:
         return front.find_ms(export) if by_latency else export.counts.macs / 1e9
 
     figure = go.Figure()
+    if aims:
+        assert front.base is not None
+        for aim in aims:
+            figure.add_vline(
+                aim * cost(front.base), line={"color": MUTED, "width": 1, "dash": "dot"}, layer="below", opacity=0.5
+            )
     line = sorted((cost(export), export.ap) for export in front.best)
     figure.add_scatter(
         x=[point[0] for point in line],
@@ -70,6 +90,51 @@ def draw_front(front: Front) -> str:
     return _render(figure, "front")
 
 
+def draw_growth(moments: Sequence[Moment], by_latency: bool) -> str:
+    """Hypervolume over the time that trials took, as steps. Hover tells which trial raised it."""
+    total = moments[-1].seconds
+    unit, name = (3600, "hours") if total > 3 * 3600 else (60, "minutes")
+    figure = go.Figure()
+    figure.add_scatter(
+        x=[moment.seconds / unit for moment in moments],
+        y=[moment.volume for moment in moments],
+        mode="lines",
+        line={"color": ACCENT, "width": 2, "shape": "hv"},
+        hoverinfo="skip",
+    )
+    raised = [moment for moment in moments if moment.raised]
+    figure.add_scatter(
+        x=[moment.seconds / unit for moment in raised],
+        y=[moment.volume for moment in raised],
+        mode="markers",
+        marker={"color": ACCENT, "size": 9, "line": {"color": "white", "width": 1}},
+        text=[_describe_moment(moment, by_latency) for moment in raised],
+        hovertemplate="%{text}<extra></extra>",
+    )
+    figure.update_layout(showlegend=False)
+    figure.update_xaxes(title=f"{name} of trials", rangemode="tozero")
+    figure.update_yaxes(title="hypervolume", rangemode="tozero")
+    return _render(figure, "growth")
+
+
+def draw_time(parts: Mapping[str, float]) -> str:
+    """Seconds by what they went into, as the shares of one bar."""
+    total = sum(parts.values())
+    figure = go.Figure()
+    for label, seconds in parts.items():
+        figure.add_bar(
+            x=[seconds / total],
+            y=[""],
+            orientation="h",
+            name=f"{label} {seconds / total:.0%}",
+            marker={"color": PART_COLOURS[label]},
+            hovertemplate=f"{label}: {seconds / 60:.1f} minutes<extra></extra>",
+        )
+    figure.update_layout(barmode="stack", legend={"traceorder": "normal", "yanchor": "bottom"})
+    figure.update_xaxes(range=[0, 1], tickformat=".0%")
+    return _render(figure, "time", BAR_HEIGHT_PX)
+
+
 def draw_curves(trials: Sequence[Trial]) -> str:
     """Training loss of every trial over its steps; one line a trial."""
     figure = go.Figure()
@@ -102,6 +167,17 @@ def draw_judged(base: DoneTrial) -> str:
     return _render(figure, "judged")
 
 
+def _describe_moment(moment: Moment, by_latency: bool) -> str:
+    trial = moment.trial
+    assert isinstance(trial, DoneTrial), "what is only screened is on no front"
+    lines = [
+        f"<b>trial {trial.number}</b>: {describe_edits(trial.proposal)}",
+        f"AP {trial.ap:.3f} at {1 / trial.cost_ratio:.2f} of the base's {'latency' if by_latency else 'MACs'}",
+        f"hypervolume {moment.volume:.4f} after {moment.seconds / 60:.1f} minutes",
+    ]
+    return "<br>".join(lines)
+
+
 def _describe(export: Export, cost: float, by_latency: bool) -> str:
     trial = export.trial
     name = "base" if export.of_base else f"trial {trial.number}"
@@ -117,9 +193,9 @@ def _describe(export: Export, cost: float, by_latency: bool) -> str:
     return "<br>".join(lines)
 
 
-def _render(figure: go.Figure, name: str) -> str:
+def _render(figure: go.Figure, name: str, height: int = HEIGHT_PX) -> str:
     figure.update_layout(
-        height=HEIGHT_PX,
+        height=height,
         margin={"l": 60, "r": 16, "t": 16, "b": 48},
         paper_bgcolor="white",
         plot_bgcolor="white",

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import jinja2
@@ -14,9 +14,13 @@ from plotly.offline import get_plotlyjs
 
 from deploy.files import write_file
 from optimizer.handover.front import Front
-from optimizer.report.charts import draw_curves, draw_front, draw_judged
-from optimizer.search.base import DoneTrial, Proposal, Trial, list_done
+from optimizer.report.charts import draw_curves, draw_front, draw_growth, draw_judged, draw_time
+from optimizer.report.edits import describe_edits
+from optimizer.report.rounds import fold_rounds, list_aims
+from optimizer.report.timeline import find_learning_share, trace_growth
+from optimizer.search.base import DoneTrial, Trial, list_done
 from optimizer.search.latency import LatencyFigures
+from optimizer.search.members import count_rungs
 
 __all__ = ["Picture", "ReportData", "write_report"]
 
@@ -41,6 +45,7 @@ class ReportData:
         settings, environment: names and values for the two tables at the end.
         front: the Pareto set, with every export it was found among.
         pictures: of the best-scored student, where there is one.
+        seconds_by_part: of the whole run (`split_time`).
     """
 
     title: str
@@ -53,6 +58,7 @@ class ReportData:
     elapsed: str
     front: Front
     pictures: Sequence[Picture] = ()
+    seconds_by_part: Mapping[str, float] = field(default_factory=dict)
 
 
 def write_report(path: Path, data: ReportData) -> None:
@@ -70,34 +76,34 @@ def write_report(path: Path, data: ReportData) -> None:
     shown = dict.fromkeys(
         export.trial.number for export in [*students, *(other for other in front.others if other.on_front)]
     )
-    front_chart, curves_chart = draw_front(front), draw_curves(data.trials)
     base_trial = by_number.get(0)
-    judged_chart = draw_judged(base_trial) if base_trial is not None and base_trial.work.judged else ""
+    aims = list_aims(data.trials)
+    charts = {"front": draw_front(front, aims), "curves": draw_curves(data.trials)}
+    if len(by_number) > 1:
+        charts["growth"] = draw_growth(trace_growth(data.trials), front.by_latency)
+    if data.seconds_by_part:
+        charts["time"] = draw_time(data.seconds_by_part)
+    if base_trial is not None and base_trial.work.judged:
+        charts["judged"] = draw_judged(base_trial)
     text = environment.get_template("report.html.j2").render(
         data=data,
         plotly_js=get_plotlyjs(),
         front=front,
-        front_chart=front_chart,
-        curves_chart=curves_chart,
-        judged_chart=judged_chart,
+        charts=charts,
+        learning_share=find_learning_share(data.seconds_by_part) if data.seconds_by_part else None,
+        aims=aims,
+        entries=fold_rounds(data.trials),
+        rungs=count_rungs(data.trials) if aims else {},
         still_gaining=base_trial is not None and base_trial.work.still_gaining,
         base=front.base,
         best=max((e for e in front.plain.values() if not e.of_base), key=lambda e: e.score, default=None),
         rows=students + base,
         done=[trial for trial in by_number.values() if trial.number > 0 and not trial.proposal.finetune],
         lineages={number: trace_lineage(by_number[number], by_number) for number in shown},
-        policy=_write_policy([get_plotlyjs(), *_list_scripts(front_chart + curves_chart + judged_chart)]),
+        policy=_write_policy([get_plotlyjs(), *_list_scripts("".join(charts.values()))]),
         shared_flags=find_shared_flags([row.latency for row in [*base, *students] if row.latency is not None]),
     )
     write_file(path, text.encode(errors="backslashreplace"))  # names of files that are not UTF-8
-
-
-def describe_edits(proposal: Proposal) -> str:
-    """How a student differs from its parent, in a few words."""
-    if proposal.subnet is not None:
-        return f"from the pool: {proposal.subnet}"
-    kinds = ", ".join(action.kind for action in proposal.actions).replace("_", " ")
-    return kinds or ("fine-tuned" if proposal.finetune else "trained further")
 
 
 def find_shared_flags(latencies: Sequence[LatencyFigures]) -> list[str]:

@@ -10,6 +10,7 @@ from optimizer.environment import describe_environment
 from optimizer.handover.front import find_front, write_front
 from optimizer.progress import format_duration
 from optimizer.report.page import ReportData, write_report
+from optimizer.report.timeline import split_time
 from optimizer.run.snapshots import draw_pictures
 from optimizer.search.base import get_done, list_done
 from optimizer.store.artefacts import explain_disk_errors
@@ -38,6 +39,7 @@ def report_run(store: RunStore, config: RunConfig, val_data: Dataset, status: st
         elapsed=format_duration(store.elapsed_seconds),
         front=front,
         pictures=draw_pictures(store, get_done(trials, 0), best, val_data) if best is not None else (),
+        seconds_by_part=split_time(trials, store.elapsed_seconds, own_base=config.base_run is None),
     )
     with explain_disk_errors(store.folder):
         write_front(store.folder / "front.json", front)

@@ -11,7 +11,7 @@ from optimizer.arch.spec import ArchSpec
 from optimizer.search.base import DoneTrial, History, list_done
 from optimizer.search.pareto import hypervolume, pareto_front
 
-__all__ = ["Member", "list_members", "select_last"]
+__all__ = ["Member", "count_rungs", "list_members", "select_last"]
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,19 @@ def list_members(history: History) -> list[Member]:
     measured: dict[ArchSpec, list[float]] = defaultdict(list)
     for trial in done:
         measured[trial.arch].append(1 / trial.cost_ratio)
-    rungs: dict[int, int] = {}
-    for trial in done:
-        before = 0 if trial.proposal.parent is None or trial.proposal.actions else rungs[trial.proposal.parent]
-        rungs[trial.number] = before + (trial.number != 0)
+    rungs = count_rungs(done)
     members = [Member(trial, geometric_mean(measured[trial.arch]), rungs[trial.number]) for trial in done]
     chosen = pareto_front([member.trial.ap for member in members], [member.latency for member in members])
     return [members[index] for index in chosen]
+
+
+def count_rungs(history: History) -> dict[int, int]:
+    """Trainings of each trained trial's very architecture up to and with it, by number; the base's not counted."""
+    rungs: dict[int, int] = {}
+    for trial in list_done(history):
+        before = 0 if trial.proposal.parent is None or trial.proposal.actions else rungs[trial.proposal.parent]
+        rungs[trial.number] = before + (trial.number != 0)
+    return rungs
 
 
 def select_last(front: Sequence[DoneTrial], count: int) -> list[DoneTrial]:

@@ -182,7 +182,7 @@ def test_names_from_outside_are_text_and_not_markup(tmp_path: Path) -> None:
 
 def test_a_browser_runs_only_the_scripts_that_we_wrote(tmp_path: Path) -> None:
     """No handler, no `javascript:`, nothing fetched: should a name ever get through as markup, it does nothing."""
-    content = page(tmp_path, make_data([BASE, PRUNED]))
+    content = page(tmp_path, make_data([BASE, PRUNED], seconds_by_part={"training": 80.0}))
     [policy] = [values["content"] for tag, values in Text(content).tags
                 if values.get("http-equiv") == "Content-Security-Policy"]  # fmt: skip
     assert policy is not None
@@ -190,7 +190,7 @@ def test_a_browser_runs_only_the_scripts_that_we_wrote(tmp_path: Path) -> None:
     assert rules["default-src"] == "'none'" and "unsafe" not in rules["script-src"] and "http" not in policy
     scripts = re.findall(r"<script[^>]*>(.*?)</script>", content, re.DOTALL)
     allowed = [f"'sha256-{base64.b64encode(hashlib.sha256(item.encode()).digest()).decode()}'" for item in scripts]
-    assert len(scripts) == 3 and set(rules["script-src"].split()) == set(allowed)
+    assert len(scripts) == 5 and set(rules["script-src"].split()) == set(allowed)
     assert content.index("Content-Security-Policy") < content.index("<script")
     assert "\r" not in content, "a browser would hash another text than we did"
 
@@ -258,5 +258,61 @@ def test_a_screened_student_is_listed_with_its_ap_and_is_on_no_chart(tmp_path: P
     plain = page(tmp_path, make_data(trials))
     (tmp_path / "report.html").unlink()
     content = page(tmp_path, make_data([*trials, screened]))
-    assert "0.987" in content and "not trained; on images kept out of training" in content
+    assert "0.987" in content and "not trained; on images kept out of training" in str(Text(content))
     assert content.count("<circle") == plain.count("<circle")
+
+
+def test_a_page_with_many_screenings_folds_them_round_by_round(tmp_path: Path) -> None:
+    looks = [
+        ScreenedTrial(
+            number, Proposal(0, (PruneChannels(0.1, 8, number),), epochs=0, aim=0.562), BASE.arch, 0.2 + number / 1000,
+            0.5, BASE.counts, 2.6,
+        )
+        for number in range(1, 201)
+    ]  # fmt: skip
+    trained = replace(PRUNED, number=201, proposal=replace(looks[-1].proposal, epochs=1))
+    further = replace(SMALL, number=202, proposal=Proposal(201, epochs=2))
+    content = page(tmp_path, make_data([BASE, *looks, trained, further]))
+    parsed, text = Text(content), str(Text(content))
+    assert sum(tag == "details" for tag, _ in parsed.tags) == 1
+    assert not any(tag == "details" and "open" in values for tag, values in parsed.tags)
+    assert (
+        "200 screened: children of the base, aimed at 0.56 of the base's latency; best AP 0.400; trial 200 was "
+        "trained, as trial 201" in text
+    )
+    outside = str(Text(re.sub(r"<details>.*?</details>", "", content, flags=re.DOTALL)))
+    assert "0.256" in text and "0.256" not in outside, "the AP of one that was screened"
+    assert "aims at 0.56 of the base's latency rung 1" in outside and "trained further rung 2" in outside
+    assert "Dotted lines mark" in text
+
+
+def test_what_failed_or_waits_in_a_round_is_said_in_it(tmp_path: Path) -> None:
+    harmful = "<script>alert(1)</script>"
+    proposal = Proposal(1, (PruneChannels(0.1, 8, 32),), epochs=0, aim=0.75)
+    content = page(tmp_path, make_data([BASE, PRUNED, FailedTrial(2, proposal, harmful), PendingTrial(3, proposal)]))
+    assert harmful not in content and "&lt;script&gt;alert(1)" in content
+    assert "2 screened: children of trial 1, aimed at 0.75 of the base's latency; none could be screened" in str(
+        Text(content)
+    )
+    [fold] = re.findall(r"<details>.*?</details>", content, re.DOTALL)
+    assert "in hand" in fold
+
+
+def test_a_run_without_screenings_has_no_rounds_aims_or_rungs(tmp_path: Path) -> None:
+    content = page(tmp_path, make_data([BASE, PRUNED, SMALL, FAILED, PENDING]))
+    text = str(Text(content))
+    assert not any(tag == "details" for tag, _ in Text(content).tags)
+    for word in ("screen", "aims at", "rung", "Dotted lines"):
+        assert word not in re.sub("the base and screenings included", "", text), word
+    assert "How the front grew" in text and "Where the time went" not in text
+
+
+def test_the_time_of_a_run_is_split_and_summed_up_in_words(tmp_path: Path) -> None:
+    text = str(
+        Text(page(tmp_path, make_data([BASE], seconds_by_part={"training": 60.0, "screening": 15.0, "AP": 25.0})))
+    )
+    assert "Training and screening took 75 % of the time" in text
+    assert "How the front grew" not in text, "there is nothing to see with the base alone"
+    (tmp_path / "report.html").unlink()
+    text = str(Text(page(tmp_path, make_data([BASE], seconds_by_part={"training": 60.0, "AP": 40.0}))))
+    assert "Training took 60 % of the time" in text

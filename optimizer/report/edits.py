@@ -1,0 +1,15 @@
+"""A proposal in a few words."""
+
+from __future__ import annotations
+
+from optimizer.search.base import Proposal
+
+__all__ = ["describe_edits"]
+
+
+def describe_edits(proposal: Proposal) -> str:
+    """How a student differs from its parent."""
+    if proposal.subnet is not None:
+        return f"from the pool: {proposal.subnet}"
+    kinds = ", ".join(action.kind for action in proposal.actions).replace("_", " ")
+    return kinds or ("fine-tuned" if proposal.finetune else "trained further")

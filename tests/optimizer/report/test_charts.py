@@ -1,0 +1,62 @@
+"""What the figures of a page hold, read back from the page's own scripts."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from made_trials import make_done
+
+from optimizer.arch import PruneChannels
+from optimizer.handover.front import make_front
+from optimizer.handover.state import HandOverState
+from optimizer.report.charts import draw_front, draw_growth, draw_time
+from optimizer.report.timeline import PARTS, trace_growth
+from optimizer.search.base import Proposal, Work
+
+RECORD = {"target": "cpu", "median_ms": 20.0, "ci95_ms": [19.9, 20.1], "p90_ms": 21.0, "p99_ms": 22.0, "flags": []}
+BASE = make_done(latency=RECORD, work=Work(5, 120.0))
+PRUNED = make_done(
+    1, Proposal(0, (PruneChannels(0.1, 8, 32),)), ap=0.3, cost_ratio=2.0, latency=RECORD, work=Work(6, 60.0)
+)
+
+
+def read(fragment: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The traces and the layout of a chart."""
+    start = re.search(r'Plotly\.newPlot\(\s*"[^"]*",\s*', fragment)
+    assert start is not None
+    traces, end = json.JSONDecoder().raw_decode(fragment, start.end())
+    following = re.compile(r"\s*,\s*").match(fragment, end)
+    assert following is not None
+    layout, _ = json.JSONDecoder().raw_decode(fragment, following.end())
+    return traces, layout
+
+
+def test_the_growth_is_one_step_line_and_names_who_raised_it() -> None:
+    (line, raisers), layout = read(draw_growth(trace_growth([BASE, PRUNED]), by_latency=True))
+    assert line["line"]["shape"] == "hv" and line["x"] == [2.0, 3.0] and line["y"] == pytest.approx([0.0, 0.15])
+    assert raisers["x"] == [3.0]
+    [text] = raisers["text"]
+    assert "trial 1</b>: prune channels" in text and "AP 0.300 at 0.50 of the base's latency" in text
+    assert "minutes" in layout["xaxis"]["title"]["text"]
+    long = make_done(1, ap=0.3, cost_ratio=2.0, work=Work(6, 4 * 3600.0))
+    (line, _), layout = read(draw_growth(trace_growth([BASE, long]), by_latency=False))
+    assert line["x"] == pytest.approx([1 / 30, 4 + 1 / 30]) and "hours" in layout["xaxis"]["title"]["text"]
+
+
+def test_the_bar_of_the_time_has_a_share_for_every_part() -> None:
+    parts = dict.fromkeys([*PARTS.values(), "other"], 60.0)
+    traces, layout = read(draw_time({**parts, "training": 240.0}))
+    assert layout["barmode"] == "stack" and sum(trace["x"][0] for trace in traces) == pytest.approx(1)
+    assert traces[0]["name"] == "training 40%" and "training: 4.0 minutes" in traces[0]["hovertemplate"]
+    assert len({trace["marker"]["color"] for trace in traces}) == len(parts)
+
+
+def test_aims_are_thin_lines_behind_the_front() -> None:
+    _, layout = read(draw_front(make_front([BASE, PRUNED], HandOverState()), [0.75, 0.5]))
+    assert [shape["x0"] for shape in layout["shapes"]] == pytest.approx([15.0, 10.0]), "milliseconds"
+    assert {(shape["layer"], shape["line"]["width"]) for shape in layout["shapes"]} == {("below", 1)}
+    _, layout = read(draw_front(make_front([BASE, PRUNED], HandOverState())))
+    assert "shapes" not in layout
