@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -36,11 +37,18 @@ from optimizer.trials.judge import Judge
 __all__ = ["hand_over"]
 
 
-def hand_over(store: RunStore, config: RunConfig, evaluation: Evaluation, meter: CostMeter) -> None:
+def hand_over(
+    store: RunStore,
+    config: RunConfig,
+    evaluation: Evaluation,
+    meter: CostMeter,
+    has_time: Callable[[], bool] = lambda: True,
+) -> None:
     """Try other exports of base and front, measure all together once more, write bundles. What exists is kept.
 
     Args:
         meter: measures as rigorously as the front deserves.
+        has_time: asked before each of the other exports; those that are left when it denies are not tried.
 
     Raises:
         RunFailed: not one bundle could be written.
@@ -51,7 +59,7 @@ def hand_over(store: RunStore, config: RunConfig, evaluation: Evaluation, meter:
     variants = VariantBuilder(waiting, *parts, data, config.variants.max_ap_drop)
     bundles = BundleWriter(store.folder / "bundles", *parts)
     judge = replace(evaluation.judge, meter=meter)
-    _HandOver(store, config, variants, bundles, evaluation.exporter, judge, evaluation.progress).finish()
+    _HandOver(store, config, variants, bundles, evaluation.exporter, judge, evaluation.progress, has_time).finish()
     shutil.rmtree(waiting, ignore_errors=True)
 
 
@@ -66,6 +74,7 @@ class _HandOver:
     exporter: Exporter
     judge: Judge
     progress: RunProgress
+    has_time: Callable[[], bool]
 
     def finish(self) -> None:
         state = HandOverState.from_json(self.store.handover)
@@ -95,6 +104,11 @@ class _HandOver:
         for position, (trial, variant) in enumerate(todo):
             name = name_export(trial.number, variant)
             known = state.tried.get(name)
+            if known is None and not self.has_time():
+                self.progress.say(
+                    f"{len(todo) - position} of {len(todo)} other exports are not tried: the time is used up"
+                )
+                break
             if known is None or (known.outcome == MADE and not self.variants.is_made(known)):
                 with explain_disk_errors(self.store.folder):
                     made = self.variants.make(trial, variant)

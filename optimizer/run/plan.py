@@ -23,6 +23,9 @@ from optimizer.trials.jobs import choose_device
 __all__ = ["Plan", "find_step_s", "make_plan", "plan_run"]
 
 LAST_SHARE = 0.35  # of a budget, for the last training of a front
+EXPORTS_SHARE = 0.15  # of a budget, at most, for other exports
+SCREENING_EPOCHS, STUDY_EPOCHS = 0.04, 0.25  # looking at a student, and studying its parent, in epochs of training
+LEAST_BASE_EPOCHS = 5  # of a base that is trained until it stops gaining
 HANDED_OVER = 4  # models a front is reckoned with before it is known
 SPARE = 1.1
 SMOKE_STEP_S = 0.35
@@ -45,6 +48,9 @@ class Plan:
         variants: other exports that are tried of each model handed over.
         last_s: what of `handover_s` is for the last training of the front, which fills whatever time is left; None
             where its length is not a matter of time.
+        exports_s: what of it is for other exports; one of them takes `export_s`.
+        screen_s: what of `trial_s` goes before the student's own training.
+        least_base_s: the least that the base takes, where its length is a matter of time.
     """
 
     base_s: float
@@ -55,6 +61,10 @@ class Plan:
     pool_s: float = 0.0
     variants: int = 0
     last_s: float | None = None
+    exports_s: float = 0.0
+    export_s: float = 0.0
+    screen_s: float = 0.0
+    least_base_s: float | None = None
 
     def describe(self) -> str:
         pool = f", teachers {format_duration(self.pool_s)}" if self.pool_s else ""
@@ -79,23 +89,30 @@ class Plan:
     def check(self) -> None:
         """Refuse, before any work, a budget that does not even cover what is to be done for one student.
 
+        What is made to fit a budget is not charged: other exports, the last training, a base beyond its first epochs.
+
         Raises:
             InputError: it does not.
         """
-        least = self.base_s + self.pool_s + self.handover_s + (self.trial_s if self.trials else 0.0)
+        base_s = self.base_s if self.least_base_s is None else self.least_base_s
+        least = base_s + self.pool_s + self._bundles_s + (self.trial_s if self.trials else 0.0)
         if self.budget_s is not None and self.budget_s < least:
             raise InputError(
                 f"a budget of {format_duration(self.budget_s)} is too short for one student: here base, teachers, "
                 f"student and handover need about {format_duration(least)}; raise --budget, or lower --epochs or --size"
-                + (", or try no other exports (--precisions fp32 --export-proposals none)" if self.variants else "")
             )
+
+    @property
+    def _bundles_s(self) -> float:
+        """What of the hand-over is there whatever the budget: the final lease and the bundles."""
+        return self.handover_s - self.exports_s - (self.last_s or 0.0)
 
     def has_time_for_trial(self, elapsed_s: float, history: History) -> bool:
         """Whether another student and the handover still fit, judged by the students so far."""
         if self.budget_s is None:
             return True
         spent = [trial.work.seconds for trial in list_done(history) if trial.number > 0][-3:]
-        trial_s = max(spent) if spent else self.trial_s
+        trial_s = max(spent) + self.screen_s if spent else self.trial_s
         return elapsed_s + SPARE * trial_s + self.handover_s <= self.budget_s
 
     def find_last_training_s(self, elapsed_s: float) -> float | None:
@@ -103,6 +120,10 @@ class Plan:
         if self.last_s is None or self.budget_s is None:
             return None
         return max((self.budget_s - elapsed_s - (self.handover_s - self.last_s)) / SPARE, 0.0)
+
+    def has_time_for_export(self, elapsed_s: float) -> bool:
+        """Whether one more of the other exports fits, besides the final lease and the bundles."""
+        return self.budget_s is None or elapsed_s + SPARE * self.export_s + self._bundles_s <= self.budget_s
 
 
 def plan_run(
@@ -160,11 +181,24 @@ def make_plan(
     if config.base_epochs == "auto" and config.budget_s is not None:
         base_s = min(base_s, config.base_share * config.budget_s)
     passes = EVALUATED * val_images + CALIBRATED
-    variant_s = VARIANT_S + passes * EVALUATE_SHARE * step_s / config.batch_size + final_s
+    export_s = VARIANT_S + passes * EVALUATE_SHARE * step_s / config.batch_size + final_s
+    exports_s = HANDED_OVER * variants * export_s
+    least_base_s = None
+    if config.budget_s is not None:
+        exports_s = min(exports_s, EXPORTS_SHARE * config.budget_s)
+        if config.base_epochs == "auto":
+            least_base_s = 0.0 if base_exists else step_s * steps * LEAST_BASE_EPOCHS + measure_s + 10
+    screen_s = 0.0
+    if config.search.aims:
+        screen_s = step_s * steps * (SCREENING_EPOCHS * config.search.screened + STUDY_EPOCHS)
     return Plan(
         base_s=0.0 if base_exists else base_s + measure_s + 10,
-        trial_s=step_s * steps * config.trial_train.epochs * taught + measure_s + 10,
-        handover_s=HANDED_OVER * (final_s + 3 + variants * variant_s) + 5 + finetune_s,
+        trial_s=step_s * steps * config.trial_train.epochs * taught + measure_s + 10 + screen_s,
+        handover_s=HANDED_OVER * (final_s + 3) + 5 + exports_s + finetune_s,
+        exports_s=exports_s,
+        export_s=export_s,
+        screen_s=screen_s,
+        least_base_s=least_base_s,
         variants=variants,
         last_s=last_s,
         pool_s=pool_s,

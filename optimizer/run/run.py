@@ -141,7 +141,7 @@ def _work(
             evaluation = evaluation.with_teacher(choose_teacher(store, config, splits.train.class_names))
             run.search_students(evaluation, pool, plan)
             run.finetune_best(evaluation, plan)
-            run.hand_over(evaluation)
+            run.hand_over(evaluation, plan)
         run.report()
 
 
@@ -212,8 +212,10 @@ class _Run:
             self.store, self.config, evaluation, self._recorder(evaluation), plan.find_last_training_s(self.clock())
         )
 
-    def hand_over(self, evaluation: Evaluation) -> None:
-        hand_over(self.store, self.config, evaluation, self._build_meter(self.config.final_protocol))
+    def hand_over(self, evaluation: Evaluation, plan: Plan | None) -> None:
+        plan = plan or self._plan_again(evaluation)
+        meter = self._build_meter(self.config.final_protocol)
+        hand_over(self.store, self.config, evaluation, meter, lambda: plan.has_time_for_export(self.clock()))
         self.clock()
 
     def report(self) -> None:
