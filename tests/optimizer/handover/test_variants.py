@@ -151,13 +151,14 @@ def store(tmp_path: Path, prepared: Path) -> Iterator[RunStore]:
         yield store
 
 
-def finish(store: RunStore, meter: CostMeter, **changes: Any) -> None:
+def finish(store: RunStore, meter: CostMeter, has_time: Callable[[], bool] = lambda: True, **changes: Any) -> None:
     """Hand over the run, whose configuration is changed for it."""
     config = parse_config(store.config).changed(changes)
     assert config.data is not None
     train, val = read_dataset(config.data, "train"), read_dataset(config.data, "val")
     progress = RunProgress(Console(file=io.StringIO()))
-    hand_over(store, config, build_evaluation(config, store, Splits.divide(train, val), meter, progress), meter)
+    evaluation = build_evaluation(config, store, Splits.divide(train, val), meter, progress)
+    hand_over(store, config, evaluation, meter, has_time)
 
 
 def read_front(store: RunStore) -> dict[str, Any]:
@@ -415,3 +416,11 @@ def test_a_student_without_a_latency_is_an_error_and_a_base_too(data: Path) -> N
     for refused, named in (("0", "the base"), ("1", "the student")):
         with pytest.raises(MeasurementError, match=f"no latency for {named}: it broke"):
             LatencyCost(Refusing(refused), (), "final").measure(one, other)  # type: ignore[arg-type]
+
+
+def test_when_the_time_is_up_no_other_export_is_tried_and_the_rest_is_handed_over(store: RunStore) -> None:
+    answers = iter([True, False])
+    finish(store, FixedMeter(by_macs), lambda: next(answers))
+    assert len(list_outcomes(store)) == 1, "there was time for one"
+    front = find_front(store)
+    assert all(export.bundle for export in front.best), "and what there is has bundles"
