@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 DOUBLES = Path(__file__).parent / "doubles"
 DOUBLED = ("tensorrt", "tensorrt_rtx", "pycuda")
 CUDA_OPTIONS = ("device", "capability", "version", "capture")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What a test printed or logged can be sent from a worker to pytest, names of files that are not UTF-8 included."""
+    report = yield
+    report.sections = [
+        (name, text.encode(errors="backslashreplace").decode(errors="replace")) for name, text in report.sections
+    ]
+    return report
 
 
 @pytest.fixture(scope="session")
