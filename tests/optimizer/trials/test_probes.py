@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,7 @@ from optimizer.cost.base import Candidate
 from optimizer.cost.macs import MacsCost
 from optimizer.progress import RunProgress
 from optimizer.run.probes import measure_probes
+from optimizer.store import RunStore
 
 if TYPE_CHECKING:
     from conftest import SmallRun
@@ -47,3 +49,11 @@ def test_probes_are_measured_once_and_remembered(small_run: SmallRun) -> None:
 def test_a_method_that_aims_at_no_latency_has_none(small_run: SmallRun) -> None:
     evaluation = small_run.build_evaluation()
     assert measure_probes(small_run.store, small_run.config, evaluation, RunProgress()) == ()
+
+
+def test_a_short_budget_has_no_time_for_them(tmp_path: Path, small_run: SmallRun) -> None:
+    config = small_run.config.changed({"search.method": "pareto", "budget_s": 60.0})
+    with RunStore.create(tmp_path / "run", config.model_dump(mode="json")) as store:
+        store.record(small_run.store.history()[0])
+        assert measure_probes(store, config, small_run.build_evaluation(config), RunProgress()) == ()
+        assert store.probes == []
