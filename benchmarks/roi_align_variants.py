@@ -120,7 +120,8 @@ def main() -> None:
     if arguments.report is not None:
         figures = arguments.report.with_suffix(".json")
         figures.write_text(json.dumps(result, indent=1) + "\n")
-        command = f"python benchmarks/roi_align_variants.py --level {arguments.level}"
+        counts = " ".join(map(str, arguments.region_proposals))
+        command = f"python benchmarks/roi_align_variants.py --level {arguments.level} --region-proposals {counts}"
         command += f" --image {arguments.image.name}" if arguments.image else ""
         arguments.report.write_text("\n".join(list_lines(result, command, figures.name)) + "\n")
 
