@@ -26,7 +26,7 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
 def _executes_bf16() -> bool:
     """Whether the CPU has instructions for bf16.
 
-    oneDNN also takes bf16 on x86 CPUs with AVX-512 that have none, and then a step takes nearly twice as long as in fp32.
+    oneDNN takes bf16 on x86 CPUs with AVX-512 that have none, too; a step then takes nearly twice as long as in fp32.
     """
     if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return False
