@@ -29,7 +29,7 @@ def measure_probes(
     Raises:
         MeasurementError: the base has no latency. A probe without one is left out.
     """
-    if not config.search.aims:
+    if not config.search.aims or not config.search.trials:
         return ()
     if store.probes is None:
         base = get_done(store.history(), 0)

@@ -46,9 +46,10 @@ def test_probes_are_measured_once_and_remembered(small_run: SmallRun) -> None:
     assert len(CountingMeter.leases) == 1, "a run that goes on has them"
 
 
-def test_a_method_that_aims_at_no_latency_has_none(small_run: SmallRun) -> None:
+def test_a_method_that_aims_at_no_latency_has_none_and_a_run_without_a_search_neither(small_run: SmallRun) -> None:
     evaluation = small_run.build_evaluation()
-    assert measure_probes(small_run.store, small_run.config, evaluation, RunProgress()) == ()
+    for config in (small_run.config, small_run.config.changed({"search.method": "pareto", "search.trials": 0})):
+        assert measure_probes(small_run.store, config, evaluation, RunProgress()) == ()
 
 
 def test_a_short_budget_has_no_time_for_them(tmp_path: Path, small_run: SmallRun) -> None:
