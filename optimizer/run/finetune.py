@@ -64,7 +64,8 @@ def fit_last_training(
 ) -> tuple[list[DoneTrial], int]:
     """Whom the last training is for, and how many epochs each gets, so that all take no longer than `left_s`.
 
-    At most `count` students that span the front; fewer, down to one, where each would get less than two epochs.
+    At most `count` students that span the front; fewer, down to one, where each would get less than two epochs, and
+    none where one would get less than one.
 
     Args:
         usual_epochs: what a student was trained for whose proposal does not say.
@@ -75,7 +76,7 @@ def fit_last_training(
         epochs = int(left_s / epoch_s) if epoch_s else LEAST_EPOCHS
         if epochs >= LEAST_EPOCHS:
             break
-    return chosen, max(epochs, 1)
+    return (chosen, epochs) if epochs else ([], 1)
 
 
 def _list_front(store: RunStore) -> list[DoneTrial]:

@@ -108,12 +108,16 @@ class Plan:
         return self.handover_s - self.exports_s - (self.last_s or 0.0)
 
     def has_time_for_trial(self, elapsed_s: float, history: History) -> bool:
-        """Whether another student and the handover still fit, judged by the students so far."""
+        """Whether another student and the handover still fit, judged by the students so far.
+
+        The first one comes before other exports and before a last training, which then take less.
+        """
         if self.budget_s is None:
             return True
         spent = [trial.work.seconds for trial in list_done(history) if trial.number > 0][-3:]
-        trial_s = max(spent) + self.screen_s if spent else self.trial_s
-        return elapsed_s + SPARE * trial_s + self.handover_s <= self.budget_s
+        if not spent:
+            return elapsed_s + SPARE * self.trial_s + self._bundles_s <= self.budget_s
+        return elapsed_s + SPARE * (max(spent) + self.screen_s) + self.handover_s <= self.budget_s
 
     def find_last_training_s(self, elapsed_s: float) -> float | None:
         """What is left of the budget for the last training of the front; None where its length is the recipe's."""

@@ -37,7 +37,8 @@ def test_the_students_span_the_front_and_fill_the_time() -> None:
 
 def test_there_are_fewer_where_each_would_get_too_little() -> None:
     assert fit(3, 60.0) == ({2, 4}, 2), "each of three would get one epoch"
-    assert fit(3, 1.0)[1] == 1, "one epoch of one student even where there is no time"
+    assert fit(3, 16.0) == ({4}, 1)
+    assert fit(3, 1.0) == (set(), 1), "nobody where there is no time for an epoch"
 
 
 @pytest.mark.parametrize("count", [1, 2])

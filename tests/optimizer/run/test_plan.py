@@ -133,8 +133,11 @@ def test_a_search_for_a_whole_front_keeps_a_share_of_its_budget_for_the_last_tra
     plan = make_plan(config.changed({"budget_s": 1000.0}), IMAGES, STEP_S)
     after = plan.handover_s - 350
     assert plan.last_s == pytest.approx(350) and after > 0
-    assert plan.has_time_for_trial(1000 - plan.handover_s - 1.2 * plan.trial_s, [])
-    assert not plan.has_time_for_trial(1000 - plan.handover_s - 1.0 * plan.trial_s, [])
+    students = [make_done(), make_done(1, work=Work(6.0, 20.0))]
+    assert plan.has_time_for_trial(1000 - plan.handover_s - 1.2 * (20 + plan.screen_s), students)
+    assert not plan.has_time_for_trial(1000 - plan.handover_s - (20 + plan.screen_s), students)
+    assert plan.has_time_for_trial(1000 - after - 1.2 * plan.trial_s, []), "the first student comes before all that"
+    assert not plan.has_time_for_trial(1000 - after - plan.trial_s, [])
     left = plan.find_last_training_s(500)
     assert left is not None and 500 - after - 50 < left < 500 - after, (
         "and it takes whatever is left, with some to spare"
