@@ -21,10 +21,10 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
-demo: $(STAMP)            ## search a small detector on generated images (at most 10 minutes on 2 cores)
+demo: $(STAMP)            ## search a small detector on generated images: minutes, on a CPU
 	$(BIN)/optimize --base r18 --target cpu --out runs/demo-$$(date +%Y%m%d-%H%M%S)
 
-test: $(STAMP)            ## the default tests (less than 10 minutes on 2 cores)
+test: $(STAMP)            ## the default tests (some 10 minutes on 2 cores)
 	$(PYTEST) $(SPREAD) $(LONG_FIRST)
 
 test-slow: $(STAMP)       ## what takes minutes: one training in several processes, whole runs of every base
