@@ -12,6 +12,7 @@ from narrow import narrow_arch
 from rich.console import Console
 
 from deploy.data import read_dataset
+from optimizer.arch import ArchSpec
 from optimizer.config import RunConfig
 from optimizer.cost.macs import MacsCost
 from optimizer.data.shapes import write_shapes
@@ -36,7 +37,13 @@ class SmallRun:
 
 
 @pytest.fixture(scope="module")
-def small_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallRun]:
+def small_arch() -> ArchSpec:
+    """The base of `small_run`; a module that prunes it has a wider one."""
+    return narrow_arch((96, 96), region_proposals=30)
+
+
+@pytest.fixture(scope="module")
+def small_run(tmp_path_factory: pytest.TempPathFactory, small_arch: ArchSpec) -> Iterator[SmallRun]:
     folder = tmp_path_factory.mktemp("small")
     config = smoke().changed(
         {"search.cost": "macs", "search.teacher": "none", "trial_train.checkpoint_every_s": 0.0,
@@ -46,8 +53,7 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallRun]:
     splits = Splits.divide(read_dataset(config.data, "train"), read_dataset(config.data, "val"))
     with RunStore.create(folder / "run", config.model_dump(mode="json")) as store:
         run = SmallRun(config, store, splits, io.StringIO())
-        arch = narrow_arch((96, 96), region_proposals=30)
-        detector = build_detector(arch, len(splits.train.class_names), seed=config.seed)
-        files = run.build_evaluation().exporter.store(0, arch, detector)
-        store.record(make_done(arch=arch, files=files))
+        detector = build_detector(small_arch, len(splits.train.class_names), seed=config.seed)
+        files = run.build_evaluation().exporter.store(0, small_arch, detector)
+        store.record(make_done(arch=small_arch, files=files))
         yield run

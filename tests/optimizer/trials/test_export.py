@@ -78,8 +78,9 @@ def test_the_variant_of_a_target_reaches_the_bundle_and_its_detector(
 def test_the_gate_looks_at_each_image_once_in_pytorch(
     images: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    detector, target = build_detector(narrow_arch(), len(CLASS_NAMES), seed=0), get_target("cpu")
-    source = export_model(detector, narrow_arch(), tmp_path / "model.onnx", target.spec)
+    arch = narrow_arch(SIZE)
+    detector, target = build_detector(arch, len(CLASS_NAMES), seed=0), get_target("cpu")
+    source = export_model(detector, arch, tmp_path / "model.onnx", target.spec)
     assert source.preprocess is not None and source.head is not None
     manifest = BundleManifest(
         name="one", arch_id="", arch={}, class_names=images.class_names, preprocess=source.preprocess,

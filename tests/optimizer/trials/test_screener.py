@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from narrow import narrow_arch
 
 from deploy import Preprocess
 from deploy.data import Record
 from deploy.evaluate import evaluate_detections
+from optimizer.arch import ArchSpec
 from optimizer.arch.actions import PruneBoxHead, PruneChannels, PruneFPN, PruneLayer, Resize
 from optimizer.data.splits import Splits
 from optimizer.detectors import build_detector, load_detector
@@ -30,6 +32,12 @@ if TYPE_CHECKING:
 
 CPU = torch.device("cpu")
 SCREENED = Proposal(0, (PruneChannels(0.2, 8, 32), PruneFPN(0.25), Resize((80, 80))), epochs=0)
+
+
+@pytest.fixture(scope="module")
+def small_arch() -> ArchSpec:
+    """Wide enough to be pruned."""
+    return narrow_arch((96, 96), region_proposals=30, width=64, neck=256, rpn=64, box_head=256)
 
 
 @pytest.fixture(scope="module")
