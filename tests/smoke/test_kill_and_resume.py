@@ -17,7 +17,6 @@ from pathlib import Path
 
 import pytest
 
-from optimizer.config import RunConfig
 from optimizer.recipes import smoke
 from optimizer.run.run import resume_run, start_run
 
@@ -25,13 +24,6 @@ pytestmark = pytest.mark.timeout(900)  # whole runs, on a machine that may be bu
 
 KILLS = 5
 CONFIG = smoke().changed({"search.cost": "macs", "seed": 5, "base_train.checkpoint_every_s": 1.0})
-FRONT = CONFIG.changed(  # screenings, first trainings, further training, and a last training of the front
-    {
-        "search.method": "pareto", "search.teacher": "none", "search.trials": 3, "search.screened": 3,
-        "search.finetuned": 2, "shapes.train": 32, "base_train.epochs": 8, "trial_train.checkpoint_every_s": 1.0,
-        "finetune.checkpoint_every_s": 1.0,
-    }
-)  # fmt: skip
 COMMAND = [sys.executable, "-m", "optimizer", "--base", "r18", "--preset", "smoke", "--score", "macs", "--seed", "5"]
 
 FORKS = multiprocessing.get_context("forkserver")  # every process of a run starts with torch loaded
@@ -63,24 +55,23 @@ def recorded_trials(run: Path) -> list[tuple[object, ...]]:
         ).fetchall()
 
 
-def run_undisturbed(config: RunConfig, run: Path) -> float:
-    """A whole run; returns the processor seconds it took."""
-    process, cpu_s = launch(start_run, config, run), 0.0
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    """A finished run and the processor seconds it took."""
+    run = tmp_path_factory.mktemp("undisturbed") / "run"
+    process, cpu_s = launch(start_run, CONFIG, run), 0.0
     while process.is_alive():
         cpu_s = max(cpu_s, read_cpu_s(process))
         time.sleep(0.05)
     assert process.exitcode == 0
-    return cpu_s
+    return run, cpu_s
 
 
-@pytest.mark.parametrize(
-    "config", [pytest.param(CONFIG, id="joint"), pytest.param(FRONT, id="pareto", marks=pytest.mark.slow)]
-)
-def test_five_kills_change_nothing(config: RunConfig, tmp_path: Path) -> None:
-    reference, run = tmp_path / "undisturbed", tmp_path / "run"
-    cpu_s = run_undisturbed(config, reference)
+def test_five_kills_change_nothing(undisturbed: tuple[Path, float], tmp_path: Path) -> None:
+    reference, cpu_s = undisturbed
+    run = tmp_path / "run"
     moments = random.Random(11)
-    process = launch(start_run, config, run)
+    process = launch(start_run, CONFIG, run)
     for kill in range(KILLS):
         # what a training did since it was last saved is lost, and what is loaded is loaded again: never done by then
         moment = (0.02 + 0.17 * moments.random()) * cpu_s
@@ -90,7 +81,7 @@ def test_five_kills_change_nothing(config: RunConfig, tmp_path: Path) -> None:
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL
-        process = launch(resume_run, run) if (run / "run.db").exists() else launch(start_run, config, run)
+        process = launch(resume_run, run) if (run / "run.db").exists() else launch(start_run, CONFIG, run)
     process.join()
     assert process.exitcode == 0
     assert recorded_trials(run) == recorded_trials(reference)
