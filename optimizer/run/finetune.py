@@ -22,20 +22,21 @@ def finetune_best(
     config: RunConfig,
     evaluation: Evaluation,
     record: Callable[[Trial], None],
-    left_s: float | None = None,
+    find_left_s: Callable[[], float | None] = lambda: None,
 ) -> None:
     """Train the best students of the front on, each with the teacher it has; recorded as trials after the search's.
 
     Args:
-        left_s: seconds that the trainings may take in all; None leaves their length to the recipe. Only a method that
-            aims at a whole front is given a number, and fills them.
+        find_left_s: asked for the seconds that the trainings may take in all; None leaves their length to the recipe.
+            A method that aims at a whole front fills them.
     """
     if not config.search.finetuned:
         return
     if store.finetuned is None:
         students, count = _list_front(store), config.search.finetuned
         chosen = select_last(students, count) if config.search.aims else students[:count]
-        if config.search.aims and left_s is not None:
+        left_s = find_left_s() if config.search.aims else None
+        if left_s is not None:
             splits, usual = evaluation.trainer.splits, config.trial_train.epochs
             growth = len(splits.train.records) / max(len(splits.fit.records), 1)  # the last training is on all images
             chosen, store.finetune_epochs = fit_last_training(students, count, left_s / growth, usual)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +132,7 @@ def _work(
     with logged(store.folder), clocked(store) as clock, stoppable(store):
         splits = read_data(store, config, splits)
         say_images(splits, progress)
-        run = _Run(store, config, splits, progress, clock)
+        run = _Run(store, config, splits, progress, clock, plan)
         with progress.shown():
             evaluation = run.build_evaluation()
             run.train_base(evaluation)
@@ -139,9 +140,9 @@ def _work(
             if pool is not None:
                 evaluation = evaluation.with_pool(pool)
             evaluation = evaluation.with_teacher(choose_teacher(store, config, splits.train.class_names))
-            run.search_students(evaluation, pool, plan)
-            run.finetune_best(evaluation, plan)
-            run.hand_over(evaluation, plan)
+            run.search_students(evaluation, pool)
+            run.finetune_best(evaluation)
+            run.hand_over(evaluation)
         run.report()
 
 
@@ -154,6 +155,7 @@ class _Run:
     splits: Splits
     progress: RunProgress
     clock: Callable[[], float]
+    first_plan: Plan | None
 
     def build_evaluation(self) -> Evaluation:
         meter = self._build_meter(self.config.search_protocol)
@@ -185,12 +187,11 @@ class _Run:
         self.clock()
         return pool
 
-    def search_students(self, evaluation: Evaluation, pool: TeacherPool | None, plan: Plan | None) -> None:
+    def search_students(self, evaluation: Evaluation, pool: TeacherPool | None) -> None:
         """Try students until the trials are done or time is up."""
         if self.store.search_ended is not None:
             return
         config, history = self.config, self.store.history
-        plan = plan or self._plan_again(evaluation)
         probes = measure_probes(self.store, config, evaluation, self.progress)
         num_classes, members = len(self.splits.train.class_names), pool.config if pool is not None else None
         self.progress.start_search(count_students(history()), self._count_students())
@@ -200,22 +201,21 @@ class _Run:
             evaluation,
             self._recorder(evaluation),
             seed=config.seed,
-            trials=config.search.trials,
-            keep_going=lambda: plan.has_time_for_trial(self.clock(), history()),
+            trials=self._count_students(),
+            keep_going=lambda: self.plan.has_time_for_trial(self.clock(), history()),
         )
         self.store.search_ended = why
         self.progress.say(f"search ended: {why}")
 
-    def finetune_best(self, evaluation: Evaluation, plan: Plan | None) -> None:
-        plan = plan or self._plan_again(evaluation)
+    def finetune_best(self, evaluation: Evaluation) -> None:
         finetune_best(
-            self.store, self.config, evaluation, self._recorder(evaluation), plan.find_last_training_s(self.clock())
-        )
+            self.store, self.config, evaluation, self._recorder(evaluation),
+            lambda: self.plan.find_last_training_s(self.clock()),
+        )  # fmt: skip
 
-    def hand_over(self, evaluation: Evaluation, plan: Plan | None) -> None:
-        plan = plan or self._plan_again(evaluation)
+    def hand_over(self, evaluation: Evaluation) -> None:
         meter = self._build_meter(self.config.final_protocol)
-        hand_over(self.store, self.config, evaluation, meter, lambda: plan.has_time_for_export(self.clock()))
+        hand_over(self.store, self.config, evaluation, meter, lambda: self.plan.has_time_for_export(self.clock()))
         self.clock()
 
     def report(self) -> None:
@@ -232,9 +232,11 @@ class _Run:
         """How many students are to be tried; None where only the time decides."""
         return self.config.search.trials if self.config.search.trials < UNLIMITED else None
 
-    def _plan_again(self, evaluation: Evaluation) -> Plan:
-        """The plan of a run that was resumed."""
-        return plan_run(self.config, evaluation.exporter.target, self.splits, base_exists=True, pool_exists=True)
+    @cached_property
+    def plan(self) -> Plan:
+        """The one it was started with; a run that goes on times a step anew, once."""
+        target = get_target(self.config.target, self.config.host).spec
+        return self.first_plan or plan_run(self.config, target, self.splits, base_exists=True, pool_exists=True)
 
     def _recorder(self, evaluation: Evaluation) -> Callable[[Trial], None]:
         """Writes a trial, and what follows from it: the clock, a line, the page."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from optimizer.config import RunConfig, parse_config
+from optimizer.config import RunConfig
 from optimizer.detectors import Detector, build_detector
 from optimizer.detectors.weights import load_weights
 from optimizer.distill.step import check_pair
@@ -37,7 +37,8 @@ def check_teacher(config: RunConfig, class_names: Sequence[str]) -> None:
         )
     arch = config.base_arch()
     if isinstance(where, Path) and (where / DATABASE).exists():
-        arch = _find_best(where, class_names)[1].arch
+        with RunStore.open(where, writable=False) as other:
+            arch = _find_best(other, class_names).arch
     elif isinstance(where, Path):
         _read_checkpoint(where, config, len(class_names))
     for size in config.search.space.sizes:
@@ -64,8 +65,8 @@ def _adopt(
 ) -> tuple[dict[str, object], str]:
     """Copy a teacher's weights into the run; returns its architecture as JSON, and their SHA-256."""
     if (where / DATABASE).exists():
-        other, best = _find_best(where, class_names)
-        with other:
+        with RunStore.open(where, writable=False) as other:
+            best = _find_best(other, class_names)
             return best.arch.to_json(), store.artefacts.put_file(other.artefacts.path(best.files.weights, verify=True))
     detector = _read_checkpoint(where, config, len(class_names))
     with tempfile.TemporaryDirectory(dir=store.folder / "scratch") as folder:
@@ -74,24 +75,22 @@ def _adopt(
         return config.base_arch().to_json(), store.artefacts.put_file(path)
 
 
-def _find_best(folder: Path, class_names: Sequence[str]) -> tuple[RunStore, DoneTrial]:
-    """The trial of highest AP of another run, and that run, open for reading.
+def _find_best(other: RunStore, class_names: Sequence[str]) -> DoneTrial:
+    """The trial of highest AP of another run.
 
     Raises:
         InputError: nothing is trained there, or it knows other classes.
     """
-    other = RunStore.open(folder, writable=False)
-    parse_config(other.config)
     done = list_done(other.history())
     if not done:
-        raise InputError(f"{folder} has no trained detector yet that could teach")
+        raise InputError(f"{other.folder} has no trained detector yet that could teach")
     known = other.data.class_names if other.data is not None else ()
     if tuple(known) != tuple(class_names):
         raise InputError(
-            f"the detectors of {folder} know other classes ({', '.join(known)}) than this run "
+            f"the detectors of {other.folder} know other classes ({', '.join(known)}) than this run "
             f"({', '.join(class_names)}); a teacher knows the same ones in the same order"
         )
-    return other, max(done, key=lambda trial: (trial.ap, -trial.number))
+    return max(done, key=lambda trial: (trial.ap, -trial.number))
 
 
 def _read_checkpoint(path: Path, config: RunConfig, num_classes: int) -> Detector:

@@ -36,26 +36,27 @@ def search(
     record: Callable[[Trial], None],
     *,
     seed: int,
-    trials: int,
+    trials: int | None,
     keep_going: Callable[[], bool],
 ) -> str:
-    """Run until as many students are recorded as `trials` says; returns why it stopped, in words.
+    """Run until as many students are recorded as `trials` says, None being no limit; returns why it stopped, in words.
 
-    Trial 0, the base, is done before this is called. Students that are only screened do not
-    count, nor do those of which that failed.
+    Trial 0, the base, is done before this is called. Students that are only screened do not count, nor do those whose
+    screening failed.
 
     Raises:
         RunFailed: five trials in a row could not be evaluated.
     """
+    of_all = "students" if trials is None else f"of {trials} trials"
     while True:
         past = history()
         finished = [trial for trial in past if not isinstance(trial, PendingTrial)]
         number = len(finished)
         students = count_students(finished)
-        if students >= trials:
+        if trials is not None and students >= trials:
             return f"all {trials} trials are done"
         if not keep_going():
-            return f"the time is used up after {students} of {trials} trials"
+            return f"the time is used up after {students} {of_all}"
         pending = [trial for trial in past if isinstance(trial, PendingTrial)]
         if pending:
             proposal = pending[0].proposal
@@ -63,7 +64,7 @@ def search(
             try:
                 proposal = strategy.ask(finished, Random(derive_seed(seed, "trial", number)))
             except SpaceExhausted as error:
-                return f"{error} (after {students} of {trials} trials)"
+                return f"{error} (after {students} {of_all})"
         trial = try_proposal(number, proposal, evaluate, record)
         if isinstance(trial, FailedTrial) and _count_last_failures([*finished, trial]) >= MAX_FAILURES_IN_A_ROW:
             raise RunFailed(f"{MAX_FAILURES_IN_A_ROW} trials in a row failed; the last one: {trial.error}")
