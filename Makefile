@@ -6,9 +6,10 @@ STAMP := $(VENV)/.installed
 RTX := $(VENV)/.installed-rtx
 
 # A worker per core, a thread per worker. The tests of a file stay together and share what they made; long files come first.
+# A worker that dies ends the tests: a new one in its place may wait for ever for what the old one had left.
 WORKERS ?= auto
 PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
-SPREAD := --numprocesses $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+SPREAD := --numprocesses $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 LONG_FIRST := tests/smoke tests/deploy/targets tests/optimizer tests
 
 BOARD_PYTHONS := .venv-3.8 .venv-3.10

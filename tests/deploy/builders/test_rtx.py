@@ -14,19 +14,20 @@ import pytest
 from onnx import TensorProto, helper
 
 from deploy import Bundle
-from deploy.builders import rtx
 from deploy.builders.calibration import calibrate
 from deploy.builders.compatibility import check_model, fits_release
 from deploy.builders.precision import Calibration, convert_model
 from deploy.builders.releases import RTX
 from deploy.builders.trunk import find_trunk
 from deploy.builders.turing import TURING, rewrite_products
+from deploy.child import ask_child
 from deploy.engines.tensorrt_library import RTX as LIBRARY
 from deploy.engines.tensorrt_library import import_library
 from deploy.errors import BuildError, DeployError, EngineError, InputError
 
 Command = Callable[..., tuple[int, str, str]]
 README = Path(__file__).resolve().parents[3] / "deploy" / "README.md"
+PARTS = Path(__file__).resolve().parents[2] / "parts"
 DETECTORS = {"faster_rcnn": "Faster R-CNN", "retinanet": "RetinaNet"}
 NMS = ("matrix", "op", "raw")
 ROI_ALIGN = ("grid", "op")
@@ -79,11 +80,13 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     return write
 
 
-def build(model: Path, capabilities: tuple[str, ...], folder: Path) -> dict[str, Any]:
-    """The record of one plan for several GPUs, built in this very process."""
+def build(
+    model: Path, capabilities: tuple[str, ...], folder: Path, builder: str = "deploy.builders.rtx"
+) -> dict[str, Any]:
+    """The record of one plan for several GPUs, built as for a user: in a process that may crash where this must not."""
     request = {"model": str(model), "plan": str(folder / "model.plan"), "compute_capabilities": capabilities,
                "level": 3, "allow_tf32": True}  # fmt: skip
-    record = rtx.build_engine(request)
+    record = ask_child(f"{builder}:answer_build", request, lambda message: None)
     assert record["engine_bytes"] == (folder / "model.plan").stat().st_size > 0
     return record
 
@@ -159,9 +162,9 @@ def test_turing_refuses_what_is_rewritten_for_it(
 ) -> None:
     model = export("retinanet", "matrix", "none", "fp32")
     assert build(model, (TURING,), tmp_path)["rewritten_products"] > 0
-    monkeypatch.setattr("deploy.builders.rtx.TURING", "none")
+    monkeypatch.setenv("PYTHONPATH", str(PARTS))
     with pytest.raises(BuildError, match="FP32 GEMM is not supported"):
-        build(model, (TURING,), tmp_path)
+        build(model, (TURING,), tmp_path, "unchanged_turing")
 
 
 @pytest.mark.rtx
