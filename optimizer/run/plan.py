@@ -119,6 +119,13 @@ class Plan:
             return elapsed_s + SPARE * self.trial_s + self._bundles_s <= self.budget_s
         return elapsed_s + SPARE * (max(spent) + self.screen_s) + self.handover_s <= self.budget_s
 
+    def count_rounds(self, elapsed_s: float) -> int:
+        """How many students there is likely to be time for, at least one."""
+        if self.budget_s is None:
+            return max(self.trials, 1)
+        left_s = self.budget_s - elapsed_s - self.handover_s
+        return min(max(int(left_s / (SPARE * self.trial_s)), 1), max(self.trials, 1))
+
     def find_last_training_s(self, elapsed_s: float) -> float | None:
         """What is left of the budget for the last training of the front; None where its length is the recipe's."""
         if self.last_s is None or self.budget_s is None:

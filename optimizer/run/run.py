@@ -193,10 +193,14 @@ class _Run:
             return
         config, history = self.config, self.store.history
         probes = measure_probes(self.store, config, evaluation, self.progress)
+        if self.store.rounds is None:  # once: a run that goes on aims at what it aimed at before
+            self.store.rounds = self.plan.count_rounds(self.clock())
         num_classes, members = len(self.splits.train.class_names), pool.config if pool is not None else None
         self.progress.start_search(count_students(history()), self._count_students())
         why = search(
-            build_strategy(config.search.method, make_settings(config, members, num_classes, probes)),
+            build_strategy(
+                config.search.method, make_settings(config, members, num_classes, probes, self.store.rounds)
+            ),
             history,
             evaluation,
             self._recorder(evaluation),

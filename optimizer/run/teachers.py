@@ -123,9 +123,17 @@ def warn_of_weak_teachers(pool: Manifest, base_ap: float, progress: RunProgress)
 
 
 def make_settings(
-    config: RunConfig, pool: SupernetConfig | None, num_classes: int = 80, probes: tuple[Probe, ...] = ()
+    config: RunConfig,
+    pool: SupernetConfig | None,
+    num_classes: int = 80,
+    probes: tuple[Probe, ...] = (),
+    rounds: int | None = None,
 ) -> StrategySettings:
-    """What the run's strategy is made from; `probes` are latencies that were measured before the search."""
+    """What the run's strategy is made from; `probes` are latencies that were measured before the search.
+
+    Args:
+        rounds: students there is likely to be time for; None where nobody knows.
+    """
     search = config.search
     teachers = None
     if pool is not None and search.takes_pool_teachers:
@@ -135,5 +143,5 @@ def make_settings(
     return StrategySettings(
         search.space, search.trials, search.top_k, search.fixed_trials, teachers,
         pool.space() if pool is not None else None, search.max_actions, search.screened, search.rung_epochs, probes,
-        num_classes,
+        num_classes, rounds,
     )  # fmt: skip

@@ -31,7 +31,7 @@ class StrategySettings:
         teachers: None trains without teachers.
         max_actions: most actions between a student and its parent, for methods that climb.
         pool: the members that "etp" searches.
-        screened, rung_epochs, probes, num_classes: as in `ParetoSearch`.
+        screened, rung_epochs, probes, num_classes, rounds: as in `ParetoSearch`.
     """
 
     space: Space
@@ -45,6 +45,7 @@ class StrategySettings:
     rung_epochs: tuple[int, ...] = (1, 2, 4)
     probes: tuple[Probe, ...] = ()
     num_classes: int = 80
+    rounds: int | None = None
 
     @property
     def rank_weights(self) -> tuple[float, ...]:
@@ -63,7 +64,13 @@ STRATEGIES: dict[str, Callable[[StrategySettings], SearchStrategy]] = {
     ),
     "etp": _build_etp,
     "pareto": lambda of: ParetoSearch(
-        of.space, of.screened, of.rung_epochs, probes=of.probes, teachers=of.teachers, num_classes=of.num_classes
+        of.space,
+        of.screened,
+        of.rung_epochs,
+        probes=of.probes,
+        teachers=of.teachers,
+        num_classes=of.num_classes,
+        rounds=of.rounds,
     ),
     "pipeline": lambda of: Pipeline(of.space, of.trials, of.rank_weights, of.teachers, of.max_actions),
     "random": lambda of: RandomSearch(of.space, teachers=of.teachers),

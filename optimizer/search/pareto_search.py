@@ -25,6 +25,7 @@ __all__ = ["ParetoSearch", "Turn"]
 DRAWS = 12
 TOLERANCE = 0.02  # of a predicted latency from its aim
 SCREENING_EPOCHS = 0.1  # what a screening costs, in epochs of training
+LONGEST_STEP = 0.55  # of the first aims: what a student keeps without training falls steeply below
 LEAST_STEP = 1.03  # a parent is slower than the aim by at least this factor
 
 
@@ -45,7 +46,9 @@ class ParetoSearch:
         screened: students that a round looks at without training; 0 trains the first that is drawn.
         rung_epochs: of a student's first training, of its second and so on; after the last it is trained no further.
         band: each band's latency is this share of the one above.
-        sweep: each of the first aims is this share of the one before.
+        sweep: each of the first aims is this share of the one before, or less where `rounds` would not do to come near
+            the floor.
+        rounds: students there is likely to be time for; None where nobody knows.
         floor: the least latency aimed at, as a share of the base's.
         p_move: probability that a chain starts by adding or moving a block.
         tie: students whose screened AP differs by less than this share are equal, and the faster one is trained.
@@ -62,6 +65,7 @@ class ParetoSearch:
     floor: float = 0.3
     p_move: float = 0.1
     tie: float = 0.02
+    rounds: int | None = None
     probes: tuple[Probe, ...] = ()
     teachers: Teachers | None = None
     num_classes: int = 80
@@ -69,6 +73,13 @@ class ParetoSearch:
     def __post_init__(self) -> None:
         assert self.rung_epochs and min(self.rung_epochs) >= 1
         assert 0 < self.band < 1 and 0 < self.sweep < 1 and 0 < self.floor < 1
+
+    @property
+    def step(self) -> float:
+        """What each of the first aims is of the one before: large enough to come near the floor in time."""
+        if self.rounds is None:
+            return self.sweep
+        return min(max(self.floor ** (1 / self.rounds), LONGEST_STEP), self.sweep)
 
     def ask(self, history: History, rng: Random) -> Proposal:
         return Turn(self, history, rng).propose()
@@ -196,8 +207,9 @@ class Turn:
 
     def list_sweep(self) -> list[float]:
         """The first aims, except those that were tried."""
-        steps = int(math.log(self.of.floor) / math.log(self.of.sweep) + 1e-9)
-        aims = [round(self.of.sweep**step, 3) for step in range(1, steps + 1)]
+        share = self.of.step
+        steps = int(math.log(self.of.floor) / math.log(share) + 1e-9)
+        aims = [round(share**step, 3) for step in range(1, steps + 1)]
         return [aim for aim in aims if not self._count_tries(aim)]
 
     def _count_tries(self, aim: float) -> int:

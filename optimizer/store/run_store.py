@@ -48,6 +48,7 @@ class RunStore:
         teachers: folder of its teacher pools. pool: its teacher pool in words.
         trained_teacher: architecture (JSON) and weights (SHA-256) of a teacher that came from outside the run.
         probes: latencies of untrained students, measured before the search; None before that.
+        rounds: students that were reckoned with when the search began; None before that.
         search_ended: why the search ended; None while it goes on.
         finetuned: numbers of the trials that are trained further after the search; None before they are chosen.
         finetune_epochs: of that training; None leaves it to the recipe.
@@ -61,6 +62,7 @@ class RunStore:
     elapsed_seconds = Entry(0.0, float)
     teachers: Entry[str | None] = Entry(None)
     pool = Entry("sub-networks")
+    rounds: Entry[int | None] = Entry(None)
     probes: Entry[list[dict[str, Any]] | None] = Entry(None)
     trained_teacher: Entry[tuple[dict[str, Any], str] | None] = Entry(None)
     search_ended: Entry[str | None] = Entry(None)

@@ -179,3 +179,11 @@ def test_a_base_that_is_trained_until_it_stops_gaining_is_charged_with_its_least
         make_plan(config.changed({"budget_s": least + charged, **search}), IMAGES, STEP_S).check()
         with pytest.raises(InputError, match="too short for one student"):
             make_plan(config.changed({"budget_s": least - charged, **search}), IMAGES, STEP_S).check()
+
+
+def test_rounds_are_what_the_budget_has_time_for() -> None:
+    plan = Plan(base_s=60, trial_s=100, handover_s=40, trials=UNLIMITED, budget_s=1000)
+    assert plan.count_rounds(elapsed_s=70) == int((1000 - 70 - 40) / 110)
+    assert plan.count_rounds(elapsed_s=990) == 1, "one, even if it is late"
+    assert Plan(60, 100, 40, trials=3, budget_s=1000).count_rounds(70) == 3
+    assert Plan(60, 100, 40, trials=4, budget_s=None).count_rounds(70) == 4

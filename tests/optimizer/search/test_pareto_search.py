@@ -25,7 +25,7 @@ from optimizer.search.base import (
 from optimizer.search.loop import search
 from optimizer.search.members import list_members, select_last
 from optimizer.search.pareto import hypervolume
-from optimizer.search.pareto_search import ParetoSearch
+from optimizer.search.pareto_search import ParetoSearch, Turn
 from optimizer.search.predictor import fit_predictor, list_measured
 from optimizer.search.sizing import apply_chain
 from optimizer.seeds import derive_seed
@@ -210,3 +210,15 @@ def test_the_last_training_is_for_members_all_over_the_front() -> None:
     assert hypervolume([(t.ap, 1 / t.cost_ratio) for t in chosen]) > 0.98 * whole
     assert select_last([make_done()], 3) == select_last([], 3) == []
     assert len(select_last(front, 20)) == 7
+
+
+@pytest.mark.parametrize(
+    ("rounds", "step"), [(None, 0.75), (1, 0.55), (2, 0.55), (3, 0.3 ** (1 / 3)), (4, 0.3 ** (1 / 4)), (9, 0.75)]
+)
+def test_few_rounds_take_longer_steps(rounds: int | None, step: float) -> None:
+    """So that a short search comes near the floor of 0.3 as well; no step is longer than to 0.55."""
+    strategy = replace(STRATEGY, rounds=rounds)
+    assert (strategy.floor, strategy.sweep) == (0.3, 0.75)
+    assert strategy.step == pytest.approx(step)
+    aims = Turn(strategy, [make_done()], Random(0)).list_sweep()
+    assert aims and aims == [round(step**number, 3) for number in range(1, len(aims) + 1)] and aims[-1] >= 0.3
