@@ -26,7 +26,8 @@ from optimizer.store.artefacts import ArtefactStore
 
 __all__ = ["Studies", "Study"]
 
-IMAGES, BATCH_SIZE = 64, 4
+MOST_IMAGES, LEAST_IMAGES, BATCH_SIZE = 64, 16, 4
+EPOCH_SHARE = 0.25  # of the training images, where those are few: looking at them must not cost an epoch of training
 REMEMBERED = 3  # parents; most proposals in a row have one of a few
 
 
@@ -93,4 +94,5 @@ class Studies:
         """Batches of training images as they are, the same ones each time."""
         canvas = Preprocess.imagenet(*detector.arch.input_size)
         loader = TrainLoader(self.images, canvas, batch_size=BATCH_SIZE, seed=self.config.seed)
-        return islice(loader.epoch(0), -(-IMAGES // BATCH_SIZE))
+        count = min(max(int(EPOCH_SHARE * len(self.images.records)), LEAST_IMAGES), MOST_IMAGES)
+        return islice(loader.epoch(0), -(-count // BATCH_SIZE))
