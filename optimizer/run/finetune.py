@@ -1,20 +1,61 @@
-"""After the search: the best students of the front are trained further, each with the teacher it has (S0, D)."""
+"""After the search: the best students of the front are trained further, each with the teacher it has (S0, D).
+
+A method that aims at a whole front does more in that last training. Its students span the front; where the search found
+fewer than are to be trained, children of the fastest join them, which are looked at first and trained here alone.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from optimizer.config import RunConfig
 from optimizer.handover.front import find_front
 from optimizer.search import try_proposal
-from optimizer.search.base import DoneTrial, PendingTrial, Proposal, Trial, get_done
-from optimizer.search.members import select_last
+from optimizer.search.base import DoneTrial, History, PendingTrial, Proposal, ScreenedTrial, Trial, get_done
+from optimizer.search.members import select_points
 from optimizer.store.run_store import RunStore
 from optimizer.trials.evaluation import Evaluation
 
-__all__ = ["finetune_best", "fit_last_training", "is_all_trained"]
+__all__ = ["Candidate", "finetune_best", "fit_last_training", "is_all_trained"]
 
 LEAST_EPOCHS = 2  # of a last training; of fewer its rate has no time to fall
+LOOKS = 2  # at children of one latency
+KEPT = 0.5  # of its parent's AP, that a child has at least before it is trained
+FIXED_SHARE = 0.3  # of an epoch's time, that does not fall with operations
+LOSS = 0.15  # ln(AP of parent / AP of child) per ln(latency saved), after training
+
+AskFaster = Callable[[History, int], Proposal | None]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Who may have the last training.
+
+    Attributes:
+        number: of its trial. point: AP and latency, as a share of the base's; of a child, what is expected of it.
+        epoch_s: seconds of an epoch.
+    """
+
+    number: int
+    point: tuple[float, float]
+    epoch_s: float
+
+    @staticmethod
+    def of_student(trial: DoneTrial, usual_epochs: int) -> Candidate:
+        """`usual_epochs` is what a student was trained for whose proposal does not say."""
+        epoch_s = trial.work.seconds_by_part.get("train", 0.0) / (trial.proposal.epochs or usual_epochs)
+        return Candidate(trial.number, (trial.ap, 1 / trial.cost_ratio), epoch_s)
+
+    @staticmethod
+    def of_child(child: ScreenedTrial, parent: DoneTrial, usual_epochs: int) -> Candidate:
+        """A child that was only looked at."""
+        assert child.proposal.aim is not None
+        ap, latency = parent.ap, 1 / parent.cost_ratio
+        share = FIXED_SHARE + (1 - FIXED_SHARE) * child.counts.macs / parent.counts.macs
+        epoch_s = Candidate.of_student(parent, usual_epochs).epoch_s * share
+        expected = ap * min(child.proposal.aim / latency, 1.0) ** LOSS
+        return Candidate(child.number, (expected, child.proposal.aim), epoch_s)
 
 
 def finetune_best(
@@ -23,32 +64,113 @@ def finetune_best(
     evaluation: Evaluation,
     record: Callable[[Trial], None],
     find_left_s: Callable[[], float | None] = lambda: None,
+    ask_faster: AskFaster = lambda history, steps: None,
 ) -> None:
     """Train the best students of the front on, each with the teacher it has; recorded as trials after the search's.
 
     Args:
         find_left_s: asked for the seconds that the trainings may take in all; None leaves their length to the recipe.
             A method that aims at a whole front fills them.
+        ask_faster: gives a child of the fastest student to look at, so many steps faster; None where there is none.
     """
     if not config.search.finetuned:
         return
     if store.finetuned is None:
-        students, count = _list_front(store), config.search.finetuned
-        chosen = select_last(students, count) if config.search.aims else students[:count]
-        left_s = find_left_s() if config.search.aims else None
-        if left_s is not None:
-            splits, usual = evaluation.trainer.splits, config.trial_train.epochs
-            growth = len(splits.train.records) / max(len(splits.fit.records), 1)  # the last training is on all images
-            chosen, store.finetune_epochs = fit_last_training(students, count, left_s / growth, usual)
-        store.finetuned = [trial.number for trial in chosen]
-    for parent in store.finetuned or []:
+        if config.search.aims:
+            _choose_members(store, config, evaluation, record, find_left_s, ask_faster)
+        else:
+            store.finetuned = [trial.number for trial in _list_front(store)[: config.search.finetuned]]
+    for number in store.finetuned or []:
         history = store.history()
-        trials = [trial for trial in history if trial.proposal.finetune and trial.proposal.parent == parent]
-        if trials and not isinstance(trials[0], PendingTrial):
-            continue
-        teacher, epochs = get_done(history, parent).proposal.teacher, store.finetune_epochs
-        proposal = Proposal(parent, (), f"trial {parent}, fine-tuned", teacher, finetune=True, epochs=epochs)
-        try_proposal(trials[0].number if trials else len(history), proposal, evaluation, record)
+        proposal = _make_proposal(history, number, store.finetune_epochs)
+        trials = [t for t in history if t.proposal.finetune and _find_origin(t.proposal) == _find_origin(proposal)]
+        if not trials or isinstance(trials[0], PendingTrial):
+            try_proposal(trials[0].number if trials else len(history), proposal, evaluation, record)
+
+
+def _choose_members(
+    store: RunStore,
+    config: RunConfig,
+    evaluation: Evaluation,
+    record: Callable[[Trial], None],
+    find_left_s: Callable[[], float | None],
+    ask_faster: AskFaster,
+) -> None:
+    """Whom the last training of a whole front is for, and how long it is for each."""
+    count, usual = config.search.finetuned, config.trial_train.epochs
+    candidates = [Candidate.of_student(trial, usual) for trial in _list_front(store)]
+    chosen = [candidates[index] for index in select_points([of.point for of in candidates], count)]
+    children = _look_further(store, evaluation, record, ask_faster, count - len(chosen)) if chosen else []
+    history = store.history()
+    for child in children:
+        assert child.proposal.parent is not None
+        candidates.append(Candidate.of_child(child, get_done(history, child.proposal.parent), usual))
+    left_s = find_left_s()
+    if left_s is None:
+        chosen = [candidates[index] for index in select_points([of.point for of in candidates], count)]
+    else:
+        splits = evaluation.trainer.splits
+        growth = len(splits.train.records) / max(len(splits.fit.records), 1)  # the last training is on all images
+        chosen, store.finetune_epochs = fit_last_training(candidates, count, left_s / growth)
+    store.finetuned = [of.number for of in chosen]
+
+
+def _look_further(
+    store: RunStore, evaluation: Evaluation, record: Callable[[Trial], None], ask_faster: AskFaster, wanted: int
+) -> list[ScreenedTrial]:
+    """The best of some children of the fastest student at each of the next latencies; at most as many as wanted."""
+    found: list[ScreenedTrial] = []
+    while len(found) < wanted:
+        looks: list[Trial] = []
+        proposal = ask_faster(store.history(), len(found) + 1)
+        while proposal is not None:
+            place = proposal.parent, proposal.aim
+            history = store.history()
+            looks = [t for t in history if t.proposal.screens and (t.proposal.parent, t.proposal.aim) == place]
+            pending = [trial for trial in looks if isinstance(trial, PendingTrial)]
+            if len(looks) >= LOOKS and not pending:
+                break
+            number = pending[0].number if pending else len(history)
+            try_proposal(number, pending[0].proposal if pending else proposal, evaluation, record)
+            proposal = ask_faster(store.history(), len(found) + 1)
+        screened = [trial for trial in looks if isinstance(trial, ScreenedTrial)]
+        best = max(screened, key=lambda trial: (trial.ap, -trial.number), default=None)
+        if best is None or best.proposal.parent is None:
+            break
+        if best.ap < KEPT * get_done(store.history(), best.proposal.parent).ap:
+            break
+        found.append(best)
+    return found
+
+
+def _make_proposal(history: History, number: int, epochs: int | None = None) -> Proposal:
+    """The last training of a student, or of a child that was only looked at."""
+    trial = next(trial for trial in history if trial.number == number)
+    if isinstance(trial, ScreenedTrial) and trial.proposal.parent is not None:
+        parent, actions, note = trial.proposal.parent, trial.proposal.actions, f"trial {number}, trained at the end"
+    else:
+        parent, actions, note = number, (), f"trial {number}, fine-tuned"
+    teacher = get_done(history, parent).proposal.teacher
+    return Proposal(parent, actions, note, teacher, finetune=True, epochs=epochs)
+
+
+def _find_origin(proposal: Proposal) -> tuple[object, object]:
+    return proposal.parent, proposal.actions
+
+
+def fit_last_training(candidates: Sequence[Candidate], count: int, left_s: float) -> tuple[list[Candidate], int]:
+    """Whom the last training is for, and how many epochs each gets, so that all take no longer than `left_s`.
+
+    At most `count` that span the front; fewer, down to one, where each would get less than two epochs, and none where
+    one would get less than one.
+    """
+    for fewer in range(count, 0, -1):
+        chosen = [candidates[index] for index in select_points([of.point for of in candidates], fewer)]
+        epoch_s = sum(of.epoch_s for of in chosen)
+        epochs = int(left_s / epoch_s) if epoch_s else LEAST_EPOCHS
+        if epochs >= LEAST_EPOCHS:
+            break
+    return (chosen, epochs) if epochs else ([], 1)
 
 
 def is_all_trained(store: RunStore, config: RunConfig) -> bool:
@@ -56,28 +178,11 @@ def is_all_trained(store: RunStore, config: RunConfig) -> bool:
     if store.search_ended is None:
         return False
     wanted = store.finetuned if config.search.finetuned else []
-    tried = {t.proposal.parent for t in store.history() if t.proposal.finetune and not isinstance(t, PendingTrial)}
-    return wanted is not None and tried >= set(wanted)
-
-
-def fit_last_training(
-    students: Sequence[DoneTrial], count: int, left_s: float, usual_epochs: int
-) -> tuple[list[DoneTrial], int]:
-    """Whom the last training is for, and how many epochs each gets, so that all take no longer than `left_s`.
-
-    At most `count` students that span the front; fewer, down to one, where each would get less than two epochs, and
-    none where one would get less than one.
-
-    Args:
-        usual_epochs: what a student was trained for whose proposal does not say.
-    """
-    for fewer in range(count, 0, -1):
-        chosen = select_last(students, fewer)
-        epoch_s = sum(t.work.seconds_by_part.get("train", 0.0) / (t.proposal.epochs or usual_epochs) for t in chosen)
-        epochs = int(left_s / epoch_s) if epoch_s else LEAST_EPOCHS
-        if epochs >= LEAST_EPOCHS:
-            break
-    return (chosen, epochs) if epochs else ([], 1)
+    if wanted is None:
+        return False
+    history = store.history()
+    tried = {_find_origin(t.proposal) for t in history if t.proposal.finetune and not isinstance(t, PendingTrial)}
+    return tried >= {_find_origin(_make_proposal(history, number)) for number in wanted}
 
 
 def _list_front(store: RunStore) -> list[DoneTrial]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from deploy import get_target
@@ -32,6 +33,8 @@ from optimizer.search import build_strategy, search, try_proposal
 from optimizer.search.base import (
     DoneTrial,
     FailedTrial,
+    FrontStrategy,
+    History,
     PendingTrial,
     Proposal,
     Trial,
@@ -39,6 +42,8 @@ from optimizer.search.base import (
     get_done,
     list_done,
 )
+from optimizer.search.predictor import Probe
+from optimizer.seeds import derive_seed
 from optimizer.store.run_store import DATABASE, RunStore
 from optimizer.supernet.pool import TeacherPool
 from optimizer.trials.evaluation import Evaluation, build_evaluation
@@ -214,8 +219,16 @@ class _Run:
     def finetune_best(self, evaluation: Evaluation) -> None:
         finetune_best(
             self.store, self.config, evaluation, self._recorder(evaluation),
-            lambda: self.plan.find_last_training_s(self.clock()),
+            lambda: self.plan.find_last_training_s(self.clock()), self._ask_faster,
         )  # fmt: skip
+
+    def _ask_faster(self, history: History, steps: int) -> Proposal | None:
+        """A child for the last training, of a strategy that has some."""
+        probes = tuple(Probe.from_json(value) for value in self.store.probes or ())
+        settings = make_settings(self.config, None, len(self.splits.train.class_names), probes, self.store.rounds)
+        strategy = build_strategy(self.config.search.method, settings)
+        rng = Random(derive_seed(self.config.seed, "trial", len(history)))
+        return strategy.ask_faster(history, rng, steps) if isinstance(strategy, FrontStrategy) else None
 
     def hand_over(self, evaluation: Evaluation) -> None:
         meter = self._build_meter(self.config.final_protocol)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, ClassVar, Literal, Protocol, TypeAlias
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
 from optimizer.arch.edits import Action
 from optimizer.arch.macs import Cost
@@ -15,9 +15,9 @@ from optimizer.errors import DetoptError
 from optimizer.search.latency import LatencyFigures
 
 __all__ = [
-    "DoneTrial", "FailedTrial", "History", "PendingTrial", "Proposal", "ScreenedTrial", "SearchStrategy",
-    "SpaceExhausted", "Trial", "TrialFailed", "TrialFiles", "Work", "count_students", "get_done", "list_done",
-    "list_screened",
+    "DoneTrial", "FailedTrial", "FrontStrategy", "History", "PendingTrial", "Proposal", "ScreenedTrial",
+    "SearchStrategy", "SpaceExhausted", "Trial", "TrialFailed", "TrialFiles", "Work", "count_students", "get_done",
+    "list_done", "list_screened",
 ]  # fmt: skip
 
 
@@ -195,6 +195,15 @@ def count_students(history: History) -> int:
 def get_done(history: History, number: int) -> DoneTrial:
     """The trial of this number, which is there and done."""
     return next(trial for trial in list_done(history) if trial.number == number)
+
+
+@runtime_checkable
+class FrontStrategy(Protocol):
+    """A strategy that aims at a whole front, and goes on from its fast end."""
+
+    def ask_faster(self, history: History, rng: Random, steps: int) -> Proposal | None:
+        """A child of the fastest student to look at, so many steps faster; None where there is none to be had."""
+        ...
 
 
 class SearchStrategy(Protocol):

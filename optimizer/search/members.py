@@ -11,7 +11,7 @@ from optimizer.arch.spec import ArchSpec
 from optimizer.search.base import DoneTrial, History, list_done
 from optimizer.search.pareto import hypervolume, pareto_front
 
-__all__ = ["Member", "count_rungs", "list_members", "select_last"]
+__all__ = ["Member", "count_rungs", "list_members", "select_last", "select_points"]
 
 
 @dataclass(frozen=True)
@@ -60,15 +60,17 @@ def select_last(front: Sequence[DoneTrial], count: int) -> list[DoneTrial]:
     One after the other, whichever adds most to the hypervolume of those chosen before; so they are spread over the
     front. One that is no faster than the base adds nothing, and is not chosen.
     """
-    chosen: list[DoneTrial] = []
-    left = sorted(front, key=lambda trial: trial.number)
-    while left and len(chosen) < count:
-        volumes = [hypervolume([_point(trial) for trial in (*chosen, candidate)]) for candidate in left]
-        if max(volumes) <= hypervolume([_point(trial) for trial in chosen]):
+    students = sorted(front, key=lambda trial: trial.number)
+    return [students[index] for index in select_points([(trial.ap, 1 / trial.cost_ratio) for trial in students], count)]
+
+
+def select_points(points: Sequence[tuple[float, float]], count: int) -> list[int]:
+    """`select_last` of (AP, latency) alone: numbers of the points chosen, fastest first; of equals the first."""
+    chosen: list[int] = []
+    while len(chosen) < min(count, len(points)):
+        before = hypervolume([points[index] for index in chosen])
+        gains = [hypervolume([points[index] for index in (*chosen, other)]) - before for other in range(len(points))]
+        if max(gains) <= 0:
             break
-        chosen.append(left.pop(volumes.index(max(volumes))))
-    return sorted(chosen, key=lambda trial: -trial.cost_ratio)
-
-
-def _point(trial: DoneTrial) -> tuple[float, float]:
-    return trial.ap, 1 / trial.cost_ratio
+        chosen.append(gains.index(max(gains)))
+    return sorted(chosen, key=lambda index: points[index][1])

@@ -84,6 +84,13 @@ class ParetoSearch:
     def ask(self, history: History, rng: Random) -> Proposal:
         return Turn(self, history, rng).propose()
 
+    def ask_faster(self, history: History, rng: Random, steps: int) -> Proposal | None:
+        """A child of the fastest member to look at for the last training, so many steps of `sweep` faster.
+
+        None below the floor, where none can be made, and for a search that screens nothing.
+        """
+        return Turn(self, history, rng).propose_faster(steps) if self.screened else None
+
 
 @dataclass(frozen=True)
 class Turn:
@@ -176,6 +183,14 @@ class Turn:
         if self.of.screened:
             return Proposal(parent, chain, f"aims at {aim:.2f} of the base's latency", epochs=0, aim=aim)
         return self._train(parent, chain, 1, f"aims at {aim:.2f} of the base's latency", aim)
+
+    def propose_faster(self, steps: int) -> Proposal | None:
+        fastest = self.front[0]
+        aim = round(fastest.latency * self.of.sweep**steps, 3)
+        if fastest.trial.number == 0 or aim < self.of.floor * (1 - TOLERANCE):
+            return None
+        chain = self.draw_chain(fastest.trial, aim)
+        return None if chain is None else self._propose_round(fastest.trial.number, aim, chain)
 
     def find_parent(self, aim: float) -> Member | None:
         """The fastest member that is slower than the aim, both as measured and as predicted."""

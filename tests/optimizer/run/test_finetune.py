@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from made_trials import make_done
 
-from optimizer.run.finetune import fit_last_training
-from optimizer.search.base import DoneTrial, Proposal, Work
+from optimizer.arch.macs import Cost
+from optimizer.run.finetune import Candidate, fit_last_training
+from optimizer.search.base import DoneTrial, Proposal, ScreenedTrial, Work
 
 # AP and latency (share of the base's) of a front, its students' seconds in training and for how many epochs
 FRONT = {1: (0.55, 0.8, 40.0, 2), 2: (0.50, 0.6, 15.0, 1), 3: (0.49, 0.58, 15.0, 1), 4: (0.35, 0.4, 10.0, 1)}
@@ -26,8 +27,9 @@ def make_front() -> list[DoneTrial]:
 
 
 def fit(count: int, left_s: float) -> tuple[set[int], int]:
-    chosen, epochs = fit_last_training(make_front(), count, left_s, usual_epochs=1)
-    return {trial.number for trial in chosen}, epochs
+    candidates = [Candidate.of_student(trial, usual_epochs=1) for trial in make_front()]
+    chosen, epochs = fit_last_training(candidates, count, left_s)
+    return {of.number for of in chosen}, epochs
 
 
 def test_the_students_span_the_front_and_fill_the_time() -> None:
@@ -47,4 +49,14 @@ def test_no_more_are_chosen_than_wanted(count: int) -> None:
 
 
 def test_a_front_without_students_has_nobody_to_train() -> None:
-    assert fit_last_training([], 3, 100.0, 1) == ([], 2)
+    assert fit_last_training([], 3, 100.0) == ([], 2)
+
+
+def test_a_child_that_was_only_looked_at_is_reckoned_from_its_parent() -> None:
+    parent = make_front()[1]
+    counts = Cost(parent.counts.params, parent.counts.macs // 2)
+    proposal = Proposal(2, (), epochs=0, aim=0.45)
+    child = Candidate.of_child(ScreenedTrial(9, proposal, parent.arch, 0.4, 0.6, counts, 3.0), parent, 1)
+    assert child.number == 9 and child.epoch_s == pytest.approx(15 * (0.3 + 0.7 / 2))
+    assert child.point == pytest.approx((0.5 * (0.45 / 0.6) ** 0.15, 0.45))
+    assert child.point[0] < parent.ap

@@ -1,0 +1,117 @@
+"""The last training of a whole front: its students, and children of the fastest that were only looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from made_trials import make_done
+
+from optimizer.arch import PruneFPN
+from optimizer.arch.macs import Cost
+from optimizer.recipes import quick
+from optimizer.run.finetune import finetune_best, is_all_trained
+from optimizer.search.base import DoneTrial, History, PendingTrial, Proposal, ScreenedTrial, Trial, list_done
+from optimizer.store.run_store import RunStore
+
+CONFIG = quick().changed({"search.cost": "macs", "search.finetuned": 3})
+MACS = 4 * 10**9
+
+
+class Killed(Exception):
+    """Stands for a process that dies."""
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> RunStore:
+    with RunStore.create(tmp_path / "run", CONFIG.model_dump(mode="json")) as store:
+        store.record(make_done())
+        student = make_done(1, Proposal(0, (PruneFPN(0.2),), epochs=1), ap=0.42, cost_ratio=2.0, score=1.2)
+        store.record(replace(student, work=replace(student.work, seconds_by_part={"train": 10.0})))
+        store.search_ended = "in a test"
+        yield store
+
+
+def ask_faster(history: History, steps: int) -> Proposal | None:
+    """Two steps of a tenth of the latency, each look another ratio."""
+    if steps > 2:
+        return None
+    aim = round(0.5 - 0.1 * steps, 3)
+    looks = sum(trial.proposal.aim == aim for trial in history)
+    return Proposal(1, (PruneFPN(round(0.1 * steps + 0.02 * looks, 2)),), epochs=0, aim=aim)
+
+
+def make_evaluation(store: RunStore, aps: Callable[[Proposal], float], deadly: int = -1) -> Any:
+    """Trials by a formula; one of them kills the process."""
+
+    def evaluate(number: int, proposal: Proposal) -> Trial:
+        if number == deadly:
+            raise Killed
+        arch, ap = make_done().arch, aps(proposal)
+        if proposal.screens:
+            return ScreenedTrial(number, proposal, arch, ap, ap, Cost(10**6, MACS // 2), 1.0)
+        return make_done(number, proposal, ap=ap, cost_ratio=3.0)
+
+    splits = SimpleNamespace(train=SimpleNamespace(records=range(10)), fit=SimpleNamespace(records=range(10)))
+
+    class Evaluation:
+        trainer = SimpleNamespace(splits=splits)
+
+        def __call__(self, number: int, proposal: Proposal) -> Trial:
+            return evaluate(number, proposal)
+
+    return Evaluation()
+
+
+def finish(
+    store: RunStore, left_s: float | None, aps: Callable[[Proposal], float] = lambda p: 0.4, deadly: int = -1
+) -> list[Trial]:
+    finetune_best(store, CONFIG, make_evaluation(store, aps, deadly), store.record, lambda: left_s, ask_faster)
+    return list(store.history()[2:])
+
+
+def test_children_of_the_fastest_join_a_front_that_is_too_small(store: RunStore) -> None:
+    best_of = {0.12: 0.41, 0.22: 0.39}  # the second look of each latency is the better one
+    trials = finish(store, 1000.0, lambda p: best_of.get(p.actions[0].ratio, 0.35) if p.actions else 0.5)
+    looks, trained = trials[:4], trials[4:]
+    assert [(t.status, t.proposal.aim) for t in looks] == [("screened", 0.4)] * 2 + [("screened", 0.3)] * 2
+    assert all(isinstance(trial, DoneTrial) and trial.proposal.finetune for trial in trained)
+    assert sorted((t.proposal.parent, t.proposal.actions) for t in trained) == [
+        (1, ()), (1, (PruneFPN(0.12),)), (1, (PruneFPN(0.22),))
+    ]  # fmt: skip
+    assert len({trial.proposal.epochs for trial in trained}) == 1 and trained[0].proposal.epochs > 10
+    assert is_all_trained(store, CONFIG)
+
+
+def test_without_time_for_all_there_are_fewer(store: RunStore) -> None:
+    trained = [trial for trial in finish(store, 25.0) if trial.proposal.finetune]
+    assert len(trained) < 3 and all(trial.proposal.epochs >= 2 for trial in trained)
+
+
+def test_a_child_that_detects_next_to_nothing_is_left_out(store: RunStore) -> None:
+    trials = finish(store, 1000.0, lambda p: 0.1 if p.screens else 0.5)
+    assert [trial.proposal.finetune for trial in trials] == [False, False, True]
+
+
+def test_the_recipe_decides_where_time_does_not(store: RunStore) -> None:
+    trained = [trial for trial in finish(store, None) if trial.proposal.finetune]
+    assert len(trained) == 3 and {trial.proposal.epochs for trial in trained} == {None}
+
+
+@pytest.mark.parametrize("deadly", range(2, 9))
+def test_a_kill_anywhere_changes_nothing(store: RunStore, tmp_path: Path, deadly: int) -> None:
+    with pytest.raises(Killed):
+        finish(store, 1000.0, deadly=deadly)
+    assert isinstance(store.history()[-1], PendingTrial) and not is_all_trained(store, CONFIG)
+    resumed = finish(store, 1000.0)
+    with RunStore.create(tmp_path / "other", CONFIG.model_dump(mode="json")) as other:
+        for trial in store.history()[:2]:
+            other.record(trial)
+        other.search_ended = "in a test"
+        undisturbed = finish(other, 1000.0)
+    assert [trial.proposal for trial in resumed] == [trial.proposal for trial in undisturbed]
+    assert len(list_done(resumed)) == 3
