@@ -79,7 +79,7 @@ class ParetoSearch:
         """What each of the first aims is of the one before: large enough to come near the floor in time."""
         if self.rounds is None:
             return self.sweep
-        return min(max(self.floor ** (1 / self.rounds), LONGEST_STEP), self.sweep)
+        return min(max(math.pow(self.floor, 1 / self.rounds), LONGEST_STEP), self.sweep)
 
     def ask(self, history: History, rng: Random) -> Proposal:
         return Turn(self, history, rng).propose()
