@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from random import Random
 from typing import Any
 
 from deploy import get_target
@@ -29,7 +28,7 @@ from optimizer.run.probes import measure_probes
 from optimizer.run.stopping import clocked, interruptible, logged, stoppable
 from optimizer.run.teachers import choose_pool, make_settings, open_teachers, prepare_pool
 from optimizer.run.trained_teacher import choose_teacher
-from optimizer.search import build_strategy, search, try_proposal
+from optimizer.search import build_strategy, draw_numbers, search, try_proposal
 from optimizer.search.base import (
     DoneTrial,
     FailedTrial,
@@ -43,7 +42,6 @@ from optimizer.search.base import (
     list_done,
 )
 from optimizer.search.predictor import Probe
-from optimizer.seeds import derive_seed
 from optimizer.store.run_store import DATABASE, RunStore
 from optimizer.supernet.pool import TeacherPool
 from optimizer.trials.evaluation import Evaluation, build_evaluation
@@ -227,7 +225,7 @@ class _Run:
         probes = tuple(Probe.from_json(value) for value in self.store.probes or ())
         settings = make_settings(self.config, None, len(self.splits.train.class_names), probes, self.store.rounds)
         strategy = build_strategy(self.config.search.method, settings)
-        rng = Random(derive_seed(self.config.seed, "trial", len(history)))
+        rng = draw_numbers(self.config.seed, len(history))
         return strategy.ask_faster(history, rng, steps) if isinstance(strategy, FrontStrategy) else None
 
     def hand_over(self, evaluation: Evaluation) -> None:

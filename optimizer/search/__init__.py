@@ -11,14 +11,14 @@ from optimizer.errors import InputError
 from optimizer.search.base import SearchStrategy
 from optimizer.search.elastic_search import ElasticSearch
 from optimizer.search.hill_climb import HillClimb
-from optimizer.search.loop import search, try_proposal
+from optimizer.search.loop import draw_numbers, search, try_proposal
 from optimizer.search.pareto_search import ParetoSearch
 from optimizer.search.pipeline import Pipeline
 from optimizer.search.predictor import Probe
 from optimizer.search.random_search import RandomSearch
 from optimizer.search.teachers import Teachers
 
-__all__ = ["STRATEGIES", "StrategySettings", "build_strategy", "search", "try_proposal"]
+__all__ = ["STRATEGIES", "StrategySettings", "build_strategy", "draw_numbers", "search", "try_proposal"]
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from optimizer.search.base import (
 )
 from optimizer.seeds import derive_seed
 
-__all__ = ["search", "try_proposal"]
+__all__ = ["draw_numbers", "search", "try_proposal"]
 
 MAX_FAILURES_IN_A_ROW = 5
 Evaluate: TypeAlias = Callable[[int, Proposal], DoneTrial | ScreenedTrial]
@@ -62,12 +62,17 @@ def search(
             proposal = pending[0].proposal
         else:
             try:
-                proposal = strategy.ask(finished, Random(derive_seed(seed, "trial", number)))
+                proposal = strategy.ask(finished, draw_numbers(seed, number))
             except SpaceExhausted as error:
                 return f"{error} (after {students} {of_all})"
         trial = try_proposal(number, proposal, evaluate, record)
         if isinstance(trial, FailedTrial) and _count_last_failures([*finished, trial]) >= MAX_FAILURES_IN_A_ROW:
             raise RunFailed(f"{MAX_FAILURES_IN_A_ROW} trials in a row failed; the last one: {trial.error}")
+
+
+def draw_numbers(seed: int, number: int) -> Random:
+    """The random numbers of a run for what is proposed as this trial, the same whenever it is asked."""
+    return Random(derive_seed(seed, "trial", number))
 
 
 def try_proposal(number: int, proposal: Proposal, evaluate: Evaluate, record: Callable[[Trial], None]) -> Trial:
