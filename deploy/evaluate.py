@@ -7,7 +7,7 @@ import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,7 +19,18 @@ from deploy.pipeline.decode import check_labels
 from deploy.pipeline.model import ModelSource
 from deploy.targets.base import Target
 
-__all__ = ["AveragePrecision", "Progress", "evaluate_artefact", "evaluate_detections", "match_classes"]
+__all__ = [
+    "MAX_DETECTIONS",
+    "AveragePrecision",
+    "Progress",
+    "collect_rows",
+    "evaluate_artefact",
+    "evaluate_detections",
+    "judge_artefact",
+    "match_classes",
+]
+
+Judged = TypeVar("Judged")
 
 MAX_DETECTIONS = 100  # of an image and class, as in COCO's protocol
 
@@ -64,10 +75,7 @@ def evaluate_detections(
     """
     if not dataset.count_objects():
         raise InputError(f"there is no object in {len(dataset.records)} images, so no average precision to compute")
-    position_of = {record.image_id: position for position, record in enumerate(dataset.records)}
-    assert len(position_of) == len(dataset.records), "each image has an id of its own"
-    rows = [_rows_of(position_of[image_id], found) for image_id, found in results]
-    detections = np.concatenate([np.zeros((0, 7)), *rows])
+    detections = collect_rows(dataset, results)
     with contextlib.redirect_stdout(io.StringIO()):
         truth = _index(_coco_from_dataset(dataset))
         found = truth.loadRes(detections) if len(detections) else _index({**truth.dataset, "annotations": []})
@@ -121,6 +129,28 @@ def evaluate_artefact(
         InputError: as `match_classes`; or the model cannot be loaded.
         EngineError: it detects a class that is not named. BoardError: the target failed.
     """
+
+    def judge(results: Iterable[tuple[ImageId, Detections]]) -> AveragePrecision:
+        return evaluate_detections(dataset, results, max_detections)
+
+    return judge_artefact(source, class_names, dataset, target, judge, report)
+
+
+def judge_artefact(
+    source: ModelSource,
+    class_names: Sequence[str],
+    dataset: Dataset,
+    target: Target,
+    judge: Callable[[Iterator[tuple[ImageId, Detections]]], Judged],
+    report: Callable[[str], None] = lambda line: None,
+) -> tuple[Judged, list[Path]]:
+    """What `judge` says of all detections of a model file on a target, and images it could not read.
+
+    It is given (image id, detections with the data set's labels) of each image as they come, and takes them all.
+
+    Raises:
+        InputError, EngineError, BoardError: as `evaluate_artefact`.
+    """
     label_of = match_classes(class_names, dataset)
     images = [ImageFile(record.path, (record.width, record.height)) for record in dataset.records]
     unread = dict(enumerate(image.path for image in images))
@@ -134,14 +164,22 @@ def evaluate_artefact(
             known = labels >= 0
             yield image_id, Detections(found.boxes_xyxy[known], found.scores[known], labels[known])
 
-    return evaluate_detections(dataset, detect_all(), max_detections), list(unread.values())
+    return judge(detect_all()), list(unread.values())
+
+
+def collect_rows(dataset: Dataset, results: Iterable[tuple[ImageId, Detections]]) -> np.ndarray:
+    """(N, 7) rows of image, x, y, width, height, score, category, as pycocotools takes them.
+
+    Images are numbered by their position: their ids may be text, or numbers beyond what a float64 holds. A category is
+    the label plus 1.
+    """
+    position_of = {record.image_id: position for position, record in enumerate(dataset.records)}
+    assert len(position_of) == len(dataset.records), "each image has an id of its own"
+    rows = [_rows_of(position_of[image_id], found) for image_id, found in results]
+    return np.concatenate([np.zeros((0, 7)), *rows])
 
 
 def _rows_of(position: int, found: Detections) -> np.ndarray:
-    """(N, 7) rows of image, x, y, width, height, score, category, as pycocotools takes them.
-
-    Images are numbered by their position: their ids may be text, or numbers beyond what a float64 holds.
-    """
     rows = np.empty((len(found), 7))
     rows[:, 0] = position
     rows[:, 1:3] = found.boxes_xyxy[:, :2]

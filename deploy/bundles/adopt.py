@@ -13,6 +13,7 @@ import numpy as np
 from deploy.bundles.bundle import Bundle, BundleManifest, write_bundle
 from deploy.bundles.propose import propose_head
 from deploy.data.classes import require_unique
+from deploy.data.coco_names import COCO_CLASSES
 from deploy.data.text import read_lines
 from deploy.engines import TensorSpec, open_engine
 from deploy.engines.base import check_model_file
@@ -26,21 +27,6 @@ from deploy.pipeline.nms import Selection
 from deploy.pipeline.preprocess import Preprocess
 
 __all__ = ["COCO_CLASSES", "ModelStatement", "adopt_model", "find_canvas_size", "read_class_names", "require_trust"]
-
-# By category id, which is the order that models have them in.
-# fmt: off
-COCO_CLASSES: tuple[str, ...] = (
-    "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
-    "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow",
-    "elephant", "bear", "zebra", "giraffe", "backpack", "umbrella", "handbag", "tie", "suitcase", "frisbee", "skis",
-    "snowboard", "sports ball", "kite", "baseball bat", "baseball glove", "skateboard", "surfboard",
-    "tennis racket", "bottle", "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple", "sandwich",
-    "orange", "broccoli", "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch", "potted plant", "bed",
-    "dining table", "toilet", "tv", "laptop", "mouse", "remote", "keyboard", "cell phone", "microwave", "oven",
-    "toaster", "sink", "refrigerator", "book", "clock", "vase", "scissors", "teddy bear", "hair drier",
-    "toothbrush",
-)
-# fmt: on
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@
 | `splits`, `classes` | what is train, val or test; class names that are each there once and the same in all splits |
 | `coco`, `voc`, `yolo`, `cvat` | a layout each: `find_...(tree)` gives its name and a reader of each split |
 | `coco_content`, `yolo_labels` | what a COCO file and YOLO's label files say |
+| `coco_names` | COCO's own classes and super-categories |
 | `clean` | what label files state becomes records, or problems; all objects at once |
 | `images`, `exif` | image files to pixels |
 | `check` | what only shows in the pixels |
@@ -155,6 +156,7 @@ def _join(splits: dict[str, Callable[[], Dataset]]) -> Dataset:
         datasets[0].class_names,
         tuple(replace(record, image_id=position) for position, record in enumerate(records)),
         tuple(dict.fromkeys(problem for dataset in datasets for problem in dataset.problems)),
+        supercategories=datasets[0].supercategories,
     )
 
 

@@ -7,7 +7,7 @@ of the id otherwise. The files are read piece by piece, so that memory holds the
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -104,7 +104,8 @@ def _read_split(tree: Tree, files: Mapping[str, str], split: str) -> Dataset:
     index = {category.key: names.index(category.name) for category in categories[labels]}
     images = _place_images(tree, files[split], split, content)
     records, found = clean_records(images, content.join(index), names)
-    return Dataset(names, records, (*problems, *found))
+    parents = _list_parents([category for listed in categories.values() for category in listed], names)
+    return Dataset(names, records, (*problems, *found), supercategories=parents)
 
 
 def _place_images(tree: Tree, labels: str, split: str, content: CocoContent) -> list[RawImage]:
@@ -163,6 +164,12 @@ def _parse_categories(entries: Sequence[Any]) -> list[Category] | None:
         return sorted(found, key=lambda category: as_number(category.key))
     except (TypeError, ValueError):
         return sorted(found, key=lambda category: str(category.key))
+
+
+def _list_parents(categories: Iterable[Category], names: Sequence[str]) -> tuple[str, ...]:
+    """The parent of each class, its own name where none is stated; empty where none is stated of any."""
+    stated = {category.name: str(category.parent) for category in categories if category.parent not in NO_PARENT}
+    return tuple(stated.get(name, name) for name in names) if stated else ()
 
 
 def _find_unused(categories: Mapping[Path, Sequence[Category]], labels: Path, content: CocoContent) -> list[Category]:

@@ -64,6 +64,8 @@ class Dataset:
     Attributes:
         layout: what the folder was taken for, as "Pascal VOC, XML beside the images".
         held_out: of which split these were taken aside, where the data set has none of its own; empty otherwise.
+        supercategories: of each class, where the labels group classes; one without a group has its own name. Empty
+            where they group none.
     """
 
     class_names: tuple[str, ...]
@@ -71,6 +73,7 @@ class Dataset:
     problems: tuple[Problem, ...]
     layout: str = field(default="", compare=False)
     held_out: str = field(default="", compare=False)
+    supercategories: tuple[str, ...] = field(default=(), compare=False)
 
     def first(self, count: int) -> Dataset:
         """The same with at most `count` records."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from pathlib import Path
 import jinja2
 from plotly.offline import get_plotlyjs
 
+from deploy.content_policy import write_policy
 from deploy.files import write_file
 from optimizer.handover.front import Front
 from optimizer.report.charts import draw_curves, draw_front, draw_growth, draw_judged, draw_time
@@ -100,7 +100,7 @@ def write_report(path: Path, data: ReportData) -> None:
         rows=students + base,
         done=[trial for trial in by_number.values() if trial.number > 0 and not trial.proposal.finetune],
         lineages={number: trace_lineage(by_number[number], by_number) for number in shown},
-        policy=_write_policy([get_plotlyjs(), *_list_scripts("".join(charts.values()))]),
+        policy=write_policy([get_plotlyjs(), *_list_scripts("".join(charts.values()))]),
         shared_flags=find_shared_flags([row.latency for row in [*base, *students] if row.latency is not None]),
     )
     write_file(path, text.encode(errors="backslashreplace"))  # names of files that are not UTF-8
@@ -123,16 +123,6 @@ def trace_lineage(trial: DoneTrial, by_number: Mapping[int, DoneTrial]) -> list[
 
 def _list_scripts(fragment: str) -> list[str]:
     return re.findall(r"<script[^>]*>(.*?)</script>", fragment, re.DOTALL)
-
-
-def _write_policy(scripts: Sequence[str]) -> str:
-    """A content-security policy under which a browser runs these scripts, and nothing else, and fetches nothing."""
-    digests = (hashlib.sha256(script.encode(errors="backslashreplace")).digest() for script in scripts)
-    allowed = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
-    return (
-        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; "
-        "base-uri 'none'; form-action 'none'"
-    )
 
 
 def _data_uri(content: bytes) -> str:

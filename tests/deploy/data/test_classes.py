@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from deploy.data import describe_splits, read_dataset
+from deploy.data.coco_names import COCO_CLASSES, COCO_SUPERCATEGORIES
 from deploy.data.records import Dataset, Record
 from deploy.detections import Detections
 from deploy.errors import InputError
@@ -74,6 +75,28 @@ def test_a_root_category_that_another_split_uses_stays(write) -> None:
     write("train", [1], categories, 0)
     folder = write("val", [1], categories, 1)
     assert read_dataset(folder, "val").class_names == read_dataset(folder, "train").class_names == ("all", "cat")
+
+
+def test_super_categories_are_kept_and_a_class_without_one_is_its_own(write) -> None:
+    named = [
+        {"id": 1, "name": "cat", "supercategory": "animal"},
+        {"id": 2, "name": "dog", "supercategory": "animal"},
+        {"id": 3, "name": "car", "supercategory": "none"},
+    ]
+    write("train", [1], named[1:], 2)
+    folder = write("val", [1], named, 1)
+    for split in ("train", "val", "all"):
+        assert read_dataset(folder, split).supercategories == ("animal", "animal", "car")
+    write("train", [1], [{"id": 1, "name": "cat"}], 1)
+    assert read_dataset(write("val", [1], [{"id": 1, "name": "cat"}], 1), "val").supercategories == ()
+
+
+@pytest.mark.real
+def test_coco_s_classes_and_super_categories_are_those_of_its_own_files(real_data: Path) -> None:
+    dataset = read_dataset(real_data / "coco_excerpt", "val")
+    assert dataset.class_names == COCO_CLASSES
+    stated = dict(zip(dataset.class_names, dataset.supercategories))
+    assert stated == {name: parent for parent, names in COCO_SUPERCATEGORIES.items() for name in names}
 
 
 def test_two_used_categories_of_one_name_are_refused_with_both_places(write) -> None:
