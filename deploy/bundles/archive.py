@@ -13,7 +13,7 @@ __all__ = ["list_board_files", "write_archive"]
 
 PACKAGE = Path(__file__).parents[1]
 NOT_ON_A_BOARD = ("export",)
-SUFFIXES = (".py", ".toml")
+SUFFIXES = (".py", ".toml", ".html", ".js")
 MAIN = "from deploy.cli.parser import main\n\nmain()\n"
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip format's first moment: equal sources, equal bytes
 

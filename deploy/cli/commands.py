@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from contextlib import ExitStack, closing, suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Sequence
@@ -39,11 +38,12 @@ from deploy.targets import LINKS, TARGETS, Target, describe_conditions, get_targ
 __all__ = [
     "adopt_bundle",
     "check_target",
+    "choose_target",
     "compare_bundles",
     "convert_bundle",
-    "evaluate_bundle",
     "list_targets",
     "measure_model",
+    "open_runnable",
     "run_bundle",
     "serve_requests",
 ]
@@ -73,9 +73,9 @@ def adopt_bundle(options: argparse.Namespace) -> None:
 
 def run_bundle(options: argparse.Namespace) -> None:
     """Objects in every image and frame: text or one JSON object for each as it is done, drawn ones with ``--out``."""
-    bundle = _open_runnable(options.bundle)
+    bundle = open_runnable(options.bundle)
     sources = list_sources(options.sources)
-    spec = _choose_target(options).spec
+    spec = choose_target(options).spec
     engine = spec.engine
     if spec.link.kind != "local":
         raise InputError(
@@ -120,49 +120,16 @@ def run_bundle(options: argparse.Namespace) -> None:
         raise SourceError(f"{len(errors)} of {len(sources)} sources could not be read or drawn")
 
 
-def evaluate_bundle(options: argparse.Namespace) -> None:
-    """Average precision on a labelled split; classes are matched by name."""
-    from deploy.data import keep_fitting, read_dataset, summarise_problems, warn_of_problems
-    from deploy.evaluate import evaluate_artefact
-
-    bundle = _open_runnable(options.bundle)
-    dataset = keep_fitting(read_dataset(options.data, options.split))
-    for warning in warn_of_problems(dataset, options.max_detections):
-        report_line(f"warning: {warning}")
-    if dataset.problems:
-        report_line(f"{dataset.layout}: {summarise_problems(dataset.problems)}")
-    target = _choose_target(options)
-    try:
-        precision, unread = evaluate_artefact(
-            bundle, bundle.class_names, dataset, target, show_progress, options.max_detections
-        )
-    except ImportError as error:
-        raise InputError(f"evaluating needs pycocotools ({error}): python3 -m pip install pycocotools") from error
-    show_progress("")
-    for path in unread:
-        print(f"deploy: {path} cannot be read (counted as an image without detections)", file=sys.stderr)
-    values = asdict(precision)
-    by_class = dict(zip(dataset.class_names, values.pop("by_class")))
-    counts = {"split": options.split, "images": len(dataset.records), "unread_images": len(unread)}
-    if options.json:
-        print(json.dumps({"bundle": str(bundle.folder), **counts, **values, "by_class": by_class}, indent=2))
-        return
-    print(f"{plural(len(dataset.records), 'image')} of {options.data} ({options.split})")
-    for name, value in [*values.items(), *(("ap of " + name, value) for name, value in by_class.items())]:
-        shown = "no such object" if value is None else f"{value:.4f}"
-        print(f"  {name:<24} {shown}")
-
-
 def convert_bundle(options: argparse.Namespace) -> None:
     """A bundle in another precision, with the average precision of that very artefact."""
     from deploy.convert import ConversionLimits, convert
 
-    bundle = _open_runnable(options.bundle)
+    bundle = open_runnable(options.bundle)
     out = options.out or bundle.folder.resolve().parent / f"{bundle.folder.resolve().name}-{options.precision}"
     limits = ConversionLimits(options.max_ap_drop, options.images)
     try:
         written, conversion = convert(
-            bundle, options.precision, options.data, out, _choose_target(options), limits, show_steps
+            bundle, options.precision, options.data, out, choose_target(options), limits, show_steps
         )
     except ImportError as error:
         raise InputError(
@@ -258,7 +225,7 @@ def serve_requests(options: argparse.Namespace) -> None:
     serve(options.cache)
 
 
-def _choose_target(options: argparse.Namespace) -> Target:
+def choose_target(options: argparse.Namespace) -> Target:
     """The target that is named, on as many threads as are asked for."""
     target = get_target(options.target, options.host)
     if options.threads is None:
@@ -309,7 +276,8 @@ def _read_subject(path: str, with_images: bool, trust: bool) -> ModelSource:
     return ModelSource(Path(path), Preprocess(*size))
 
 
-def _open_runnable(path: str) -> Bundle:
+def open_runnable(path: str) -> Bundle:
+    """A bundle; of a bare model an `InputError` says how to make one."""
     if Path(path).is_file() and Path(path).name != "bundle.json":
         raise InputError(
             f"{path} is not a bundle's folder; a bare model does not say how an image is prepared for it or what its "

@@ -17,9 +17,10 @@ from deploy.builders.offline import GPUS
 from deploy.builders.plans import EFFORTS
 from deploy.builders.precision import CONVERSIONS
 from deploy.builders.releases import RELEASES, RTX
-from deploy.cli import commands, graphs
+from deploy.cli import commands, graphs, labelled
 from deploy.cli.terminal import escape_what_cannot_be_printed, show_progress
 from deploy.engines import ENGINES
+from deploy.error_analysis.curves import CURVES, LOSSES
 from deploy.errors import DeployError
 from deploy.foreign import make_printable
 from deploy.measuring.protocols import PROTOCOLS
@@ -33,6 +34,7 @@ EXAMPLES = """examples:
   deploy run runs/demo/bundles/base street.mp4 --every 5 --out drawn
   deploy run runs/demo/bundles/base /dev/video0 --json
   deploy evaluate runs/demo/bundles/base --data path/to/labelled/images
+  deploy errors runs/demo/bundles/base --data path/to/labelled/images --out errors.html
   deploy measure runs/demo/bundles/student-003 --base runs/demo/bundles/base --images photos/
   deploy measure any_model.onnx --trust --level final --json
   deploy adopt any_model.onnx --head yolox --classes coco --out adopted --trust
@@ -88,6 +90,24 @@ exit codes: 0 done, 2 the model is not trusted or is not what was said of it""".
     "\n".join("  {:<11} {}".format(name, "\n".ljust(15).join(textwrap.wrap(head.summary, 65)))
               for name, head in HEADS.items())
 )  # fmt: skip
+
+ERRORS_HELP = """Average precision says how much is wrong, this says what: COCO's error analysis.
+Each curve of precision over recall forgives one more mistake than the one before,
+and what lies between the two is what that mistake costs:
+{}
+
+C50 and what each mistake costs ({}) add up to 1. Means are
+over classes that have an object. Similar classes have one super-category: the
+data's own where its COCO JSON names them, COCO's where all classes are COCO's.
+A bare model is made a bundle first, by deploy adopt.
+
+examples:
+  deploy errors runs/demo/bundles/base --data my_images --out errors.html
+  deploy errors adopted --data coco --split test --json > errors.json
+
+exit codes: 0 done, 1 failed, 2 the input is wrong""".format(
+    "\n".join(f"  {name:<3}  {meaning}" for name, meaning in CURVES.items()), ", ".join(LOSSES)
+)
 
 CONVERT_HELP = """precisions:
   fp16  casts: convolutions, linears and what lies between them in float16;
@@ -199,12 +219,9 @@ def build_parser() -> argparse.ArgumentParser:
     _add_trust(adopt)
     adopt.epilog, adopt.formatter_class = ADOPT_HELP, argparse.RawDescriptionHelpFormatter
 
-    evaluate = _add_command(known, "evaluate", commands.evaluate_bundle, "average precision on labelled images")
+    evaluate = _add_command(known, "evaluate", labelled.evaluate_bundle, "average precision on labelled images")
     evaluate.add_argument("bundle", metavar="BUNDLE", help="folder of a bundle")
-    evaluate.add_argument(
-        "--data", metavar="PATH", type=Path, required=True, help="labelled images: a folder, or its data.yaml or JSON"
-    )
-    evaluate.add_argument("--split", default="val", choices=("train", "val", "test", "all"), help="default: val")
+    _add_labelled(evaluate)
     evaluate.add_argument(
         "--max-detections",
         type=_count,
@@ -215,6 +232,15 @@ def build_parser() -> argparse.ArgumentParser:
     _add_target(evaluate)
     _add_threads(evaluate)
     _add_json(evaluate, "print JSON")
+
+    errors = _add_command(known, "errors", labelled.analyse_bundle, "which mistakes cost how much, on labelled images")
+    errors.add_argument("bundle", metavar="BUNDLE", help="folder of a bundle")
+    _add_labelled(errors)
+    errors.add_argument("--out", type=Path, metavar="PAGE.html", help="write a page with the curves of every class")
+    _add_target(errors)
+    _add_threads(errors)
+    _add_json(errors, "print JSON, with all the curves")
+    errors.epilog, errors.formatter_class = ERRORS_HELP, argparse.RawDescriptionHelpFormatter
 
     convert = _add_command(
         known, "convert", commands.convert_bundle, "write a bundle in another precision, and say what it loses"
@@ -316,6 +342,13 @@ def _add_command(
 
 def _add_json(parser: argparse.ArgumentParser, text: str) -> None:
     parser.add_argument("--json", action="store_true", help=text)
+
+
+def _add_labelled(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data", metavar="PATH", type=Path, required=True, help="labelled images: a folder, or its data.yaml or JSON"
+    )
+    parser.add_argument("--split", default="val", choices=("train", "val", "test", "all"), help="default: val")
 
 
 def _add_threads(parser: argparse.ArgumentParser) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import json
 import sys
-from typing import Any
+from typing import Any, Sequence
 
 from deploy.bundles.bundle import Bundle
 from deploy.detections import Detections
+from deploy.error_analysis.curves import AREAS, CURVES, LOSSES, ErrorAnalysis, ErrorCurves
 from deploy.evaluate import Progress
 from deploy.foreign import make_printable
 from deploy.measuring.record import Comparison, LatencyRecord
@@ -19,6 +20,7 @@ from deploy.pipeline.sources import SourceFrame
 __all__ = [
     "comparison_json",
     "describe_comparison",
+    "describe_errors",
     "describe_frame",
     "escape_what_cannot_be_printed",
     "plural",
@@ -27,6 +29,8 @@ __all__ = [
     "show_progress",
     "show_steps",
 ]
+
+WORST = 10  # classes in the table of errors
 
 
 def escape_what_cannot_be_printed() -> None:
@@ -122,6 +126,35 @@ def describe_comparison(comparison: Comparison, other: str) -> str:
         f"latency is {comparison.ratio:.3f} of {other} (95 % interval {comparison.ci95[0]:.3f} to "
         f"{comparison.ci95[1]:.3f}): {verdict}"
     )
+
+
+def describe_errors(analysis: ErrorAnalysis) -> list[str]:
+    """What mistakes cost as a table of 80 columns: all classes by size, then the classes that lose the most."""
+    there = [curves for curves in analysis.classes if curves.count()]
+    worst = sorted(there, key=lambda curves: (curves.means()["C50"], -curves.count()))[:WORST]
+    title = f"the {WORST} classes that lose the most, of {len(there)}" if len(there) > WORST else "by class"
+    similar = "each class is its own" if not analysis.grouped_by else f"from {analysis.grouped_by}"
+    return [
+        _join_cells("", "objects", ["C75", "C50", *LOSSES]),
+        *(_describe_curves(analysis.overall, area, "all classes" if area == "all" else f"  {area}") for area in AREAS),
+        f"{title}:",
+        *(_describe_curves(curves, "all", curves.name) for curves in worst),
+        "C50 and what each mistake costs add up to 1:",
+        *(f"  {name:<3}  {CURVES[name]}" for name in LOSSES),
+        f"super-categories, whose classes are similar: {similar}",
+    ]
+
+
+def _describe_curves(curves: ErrorCurves, area: str, name: str) -> str:
+    means, losses = curves.means(area), curves.losses(area)
+    values = [means["C75"], means["C50"], *losses.values()]
+    if not curves.count(area):
+        return _join_cells(name, "none", [])
+    return _join_cells(name, str(curves.count(area)), [f"{round(value, 3) + 0.0:.3f}" for value in values])  # no -0.000
+
+
+def _join_cells(name: str, objects: str, values: Sequence[str]) -> str:
+    return f"  {make_printable(name, 20):<20}{objects:>8}" + "".join(f"{value:>7}" for value in values)
 
 
 def plural(count: int, noun: str, many: str = "") -> str:

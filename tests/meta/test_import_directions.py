@@ -60,10 +60,11 @@ ARROWS = {
     "deploy": {
         "": {"builders", "bundles", "detections", "engines", "measuring", "pipeline", "targets"},
         "cli": {
-            *("builders", "bundles", "convert", "data", "detections", "engines", "errors", "evaluate", "foreign"),
-            *("measuring", "pipeline", "targets"),
+            *("builders", "bundles", "convert", "data", "detections", "engines", "error_analysis", "errors"),
+            *("evaluate", "foreign", "measuring", "pipeline", "targets"),
         },
         "convert": {"builders", "bundles", "data", "engines", "errors", "evaluate", "pipeline", "targets"},
+        "error_analysis": {"content_policy", "data", "detections", "errors", "evaluate", "files"},
         "evaluate": {"data", "detections", "errors", "pipeline", "targets"},
         "targets": {
             *("builders", "bundles", "child", "data", "detections", "engines", "errors", "files", "foreign"),
@@ -80,6 +81,7 @@ ARROWS = {
         "data": {"errors"},
         "video": {"errors"},
         "toml": {"errors"},
+        "content_policy": set(),
         "files": set(),
         "foreign": set(),
         "detections": set(),
