@@ -1,4 +1,4 @@
-"""Files that are whole, hashes of them, and locks: whatever both packages write goes through here."""
+"""Files that are whole, and hashes of them: whatever both packages write goes through here."""
 
 from __future__ import annotations
 
@@ -11,25 +11,22 @@ import secrets
 import shutil
 import stat
 import time
-import weakref
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, Callable, Iterator
+from typing import Callable, Iterator
 
 __all__ = [
-    "LockBusy",
     "flush",
     "hash_file",
+    "make_folder",
     "open_to_append",
     "replace_file",
     "replace_folder",
-    "take_lock",
-    "wait_for_lock",
     "write_file",
 ]
 
 PART = ".part"  # how the name of a file ends that is being written
-POLL_S = 0.1
+TURN_S, TURN_POLL_S = 60.0, 0.01  # with a folder, which writers hold for a rename or two
 ONE_PLACE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # no link is followed, no pipe waited for, no child given it
 AT_CURRENT_FOLDER, EXCHANGE = -100, 2  # of renameat2
 
@@ -84,7 +81,7 @@ def replace_folder(folder: Path) -> Iterator[Path]:
     """
     if folder.is_symlink():
         folder = folder.resolve()
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.parent)
     with _hold_aside(folder, Path.mkdir) as aside:
         yield aside
         for path in (*aside.rglob("*"), aside):
@@ -98,6 +95,14 @@ def replace_folder(folder: Path) -> Iterator[Path]:
         flush(folder.parent)
 
 
+def make_folder(folder: Path) -> None:
+    """A folder, with those it is in; what was not there is on the disk once this returns."""
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for place in missing:
+        flush(place.parent)
+
+
 def open_to_append(path: Path) -> int:
     """A descriptor that writes at the end of a file, which is made if it is not there.
 
@@ -109,89 +114,6 @@ def open_to_append(path: Path) -> int:
         os.close(descriptor)
         raise OSError(errno.EINVAL, "no plain file", str(path))
     return descriptor
-
-
-_held: weakref.WeakSet[BinaryIO] = weakref.WeakSet()  # locks of this process
-
-
-def _let_go() -> None:
-    """A forked child has its own descriptors of this process's locks, which would outlive the holder."""
-    for file in list(_held):
-        file.close()
-
-
-os.register_at_fork(after_in_child=_let_go)
-
-
-class LockBusy(Exception):
-    """Another process holds a lock. ``holder`` is its number as text, or "unknown"; only for messages."""
-
-    def __init__(self, path: Path, holder: str) -> None:
-        super().__init__(f"process {holder} holds the lock {path}")
-        self.holder = holder
-
-
-def take_lock(path: Path, *, for_all_users: bool = False) -> BinaryIO:
-    """Lock a file, which is made if it is not there; the lock is free again once the result is closed.
-
-    The system closes it when this process ends, however it ends. A child that is handed the file descriptor (the
-    ``pass_fds`` of `subprocess`) keeps the lock for as long as it lives; one that is forked does not.
-
-    Args:
-        for_all_users: whether every user may take it, whatever the mask of the one whose process made the file.
-
-    Raises:
-        LockBusy: another process holds it.
-        OSError: the file cannot be opened, or is a link or no plain file.
-    """
-    file = open(str(path), "rb", buffering=0, opener=_open_lock)  # noqa: SIM115 (the caller closes it)
-    status = os.fstat(file.fileno())
-    if not stat.S_ISREG(status.st_mode):
-        file.close()
-        raise OSError(errno.EINVAL, "no plain file", str(path))
-    if for_all_users and status.st_uid == os.geteuid() and status.st_mode & 0o666 != 0o666:
-        os.fchmod(file.fileno(), 0o666)
-    _held.add(file)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        holder = os.pread(file.fileno(), 32, 0).decode(errors="replace").strip()
-        file.close()
-        raise LockBusy(path, holder or "unknown") from error
-    try:
-        os.ftruncate(file.fileno(), 0)
-        os.pwrite(file.fileno(), str(os.getpid()).encode(), 0)
-    except OSError:
-        pass  # another user's file: it can be locked, not written
-    return file
-
-
-def wait_for_lock(
-    path: Path,
-    timeout_s: float = float("inf"),
-    report: Callable[[str], None] = lambda holder: None,
-    *,
-    for_all_users: bool = False,
-) -> BinaryIO:
-    """`take_lock`, once whoever holds it has finished.
-
-    Args:
-        report: told who is being waited for, once for each holder.
-
-    Raises:
-        LockBusy: it was held for longer than ``timeout_s``.
-    """
-    deadline, waited_for = time.monotonic() + timeout_s, ""
-    while True:
-        try:
-            return take_lock(path, for_all_users=for_all_users)
-        except LockBusy as busy:
-            if time.monotonic() >= deadline:
-                raise
-            if busy.holder != waited_for:
-                report(busy.holder)
-            waited_for = busy.holder
-        time.sleep(POLL_S)
 
 
 @contextmanager
@@ -210,8 +132,11 @@ def _hold_aside(path: Path, make: Callable[[Path], None]) -> Iterator[Path]:
             descriptor = os.open(str(aside), os.O_RDONLY | os.O_NOFOLLOW)
         except FileNotFoundError:
             continue  # another process took it for a leftover
+        except OSError:
+            _remove(aside)
+            raise
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            _wait_for_turn(descriptor, aside)
             if aside.exists():
                 yield aside
                 return
@@ -235,10 +160,12 @@ def _remove_if_unlocked(leftover: Path) -> None:
 
 
 def _remove(path: Path) -> None:
+    """What cannot be removed stays for the next writer to remove: the first error is the one to be told."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(str(path), ignore_errors=True)
     elif path.exists():
-        path.unlink()
+        with suppress(OSError):
+            path.unlink()
 
 
 def _exchange(aside: Path, folder: Path) -> None:
@@ -261,10 +188,23 @@ def _locked(folder: Path) -> Iterator[None]:
     """One holder of a folder at a time; it leaves nothing in it."""
     descriptor = os.open(str(folder), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _wait_for_turn(descriptor, folder)
         yield
     finally:
         os.close(descriptor)
+
+
+def _wait_for_turn(descriptor: int, path: Path) -> None:
+    deadline = time.monotonic() + TURN_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError as error:
+            if time.monotonic() >= deadline:
+                reason = f"another process has locked it for {TURN_S:g} s"
+                raise OSError(errno.EBUSY, reason, str(path)) from error
+        time.sleep(TURN_POLL_S)
 
 
 def flush(path: Path) -> None:
@@ -274,14 +214,3 @@ def flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _open_lock(path: str, flags: int) -> int:
-    """Open for reading and writing; another user's file for reading alone, which is enough to lock it."""
-    try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | ONE_PLACE, 0o666)
-    except PermissionError as error:
-        try:
-            return os.open(path, os.O_RDONLY | ONE_PLACE)
-        except FileNotFoundError:
-            raise error from None

@@ -13,6 +13,7 @@ from deploy.builders.trunk import Trunk
 from deploy.engines.ort import NO_SPINNING
 from deploy.errors import InputError
 from deploy.files import hash_file, write_file
+from deploy.reading import read_json_object
 
 if TYPE_CHECKING:
     import onnx
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["METHOD", "Ranges", "calibrate", "calibrate_once", "key_calibration", "load_session"]
 
 METHOD = "minmax-1"  # of every image's least and greatest value; another number when what is found changes
+CACHE_LIMIT = 64 << 20  # bytes
 Ranges = Mapping[str, Tuple[float, float]]
 
 
@@ -75,10 +77,10 @@ def calibrate_once(
     """`calibrate`, or what it found before for the very same key; a file that cannot be read is written again."""
     file = cache / f"{key}.json"
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json_object(file, CACHE_LIMIT)
         if content["key"] == key:
             return {str(name): (float(low), float(high)) for name, (low, high) in content["ranges"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (InputError, ValueError, KeyError, TypeError, AttributeError):
         pass
     ranges: dict[str, tuple[float, float]] = dict(calibrate(model, trunk, canvases, threads))
     cache.mkdir(parents=True, exist_ok=True)

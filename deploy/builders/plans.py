@@ -21,7 +21,8 @@ from deploy.engines.plan import (
     read_plan,
 )
 from deploy.errors import DeployError, EngineError
-from deploy.files import hash_file, wait_for_lock, write_file
+from deploy.files import hash_file, write_file
+from deploy.locks import LockBusy, wait_for_lock
 
 __all__ = [
     "EFFORTS",
@@ -38,6 +39,7 @@ __all__ = [
 PLANS_VARIABLE = "DETOPT_PLANS"
 PRIVATE = 0o600  # what is written is for its owner alone
 PLAN_FILE = "model.plan"
+LONGEST_WAIT_S = 2 * 3600.0  # for another process's build, whose two tries have half an hour each
 SEARCH_LEVEL, FINAL_LEVEL = 3, 5
 EFFORTS = {"search": SEARCH_LEVEL, "final": FINAL_LEVEL}
 
@@ -105,8 +107,21 @@ def write_plan(folder: Path, key: PlanKey, blob: bytes, record: Mapping[str, Any
 
 @contextmanager
 def lock_plans(folder: Path) -> Iterator[None]:
-    """One build at a time in a folder; the system frees the lock if its holder dies."""
-    with wait_for_lock(folder / "lock"):
+    """One build at a time in a folder; the system frees the lock if its holder dies.
+
+    Raises:
+        EngineError: another process holds it for longer than builds take, or the folder cannot be written.
+    """
+    try:
+        lock = wait_for_lock(folder / "lock", LONGEST_WAIT_S)
+    except LockBusy as busy:
+        raise EngineError(
+            f"process {busy.holder} has been building in {folder} for {LONGEST_WAIT_S:g} s; end it, or choose another "
+            f"folder by {PLANS_VARIABLE}"
+        ) from busy
+    except OSError as error:
+        raise EngineError(f"the folder of plans {folder} cannot be used: {error}") from error
+    with lock:
         yield
 
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import codecs
 import io
-import os
 import re
-import stat
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import Any, TextIO
 
 from deploy.errors import InputError
+from deploy.reading import open_plain
 
 __all__ = ["open_text", "read_lines", "read_text", "read_xml", "read_yaml"]
 
@@ -37,7 +36,7 @@ def open_text(path: Path) -> TextIO:
     Raises:
         InputError: it cannot be opened, or is not a plain file (a pipe or a device might never end).
     """
-    file = _open_plain(path)
+    file = open_plain(path)
     encoding = _find_encoding(file.read(4))
     file.seek(0)
     return io.TextIOWrapper(file, encoding, "surrogateescape" if encoding.startswith("utf-8") else "replace")
@@ -64,7 +63,7 @@ def read_xml(path: Path) -> ElementTree.Element:
         ValueError: it is not XML, or defines entities, by which a small file becomes a large one.
         InputError: as `read_text`.
     """
-    with _open_plain(path) as file:
+    with open_plain(path) as file:
         content = file.read(LIMIT)
     declared = DECLARED.match(content[:200])
     try:
@@ -110,17 +109,6 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f"{path} is not a YOLO data description: the top is not a mapping")
     return content
-
-
-def _open_plain(path: Path) -> BinaryIO:
-    try:
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # a pipe without a writer would block
-        if stat.S_ISREG(os.fstat(handle).st_mode):
-            return os.fdopen(handle, "rb")
-        os.close(handle)
-    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
-        raise InputError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    raise InputError(f"{path} is not a plain file, so it is not read")
 
 
 def _find_encoding(start: bytes) -> str:

@@ -7,7 +7,6 @@ if its bytes are those that its manifest names, and if the manifest fits this de
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import stat
 from dataclasses import asdict, dataclass, field
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any, Iterator, Mapping
 
 from deploy.errors import EngineError, InputError
+from deploy.reading import read_json_object
 
 __all__ = [
     "BuildSettings",
@@ -29,6 +29,7 @@ __all__ = [
 
 SCHEMA_VERSION = 1
 MANIFEST_FILE = "plan.json"
+MANIFEST_LIMIT = 16 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -103,12 +104,12 @@ def read_plan(path: Path) -> Plan:
         )
     check_private(path.parent)
     try:
-        content = json.loads(manifest_of(path).read_text(encoding="utf-8"))
+        content = read_json_object(manifest_of(path), MANIFEST_LIMIT)
         if content["schema_version"] != SCHEMA_VERSION:
             raise EngineError(f"{path}: its manifest is of another release; build the plan again")
         plan = Plan(path, path.read_bytes(), PlanKey.from_json(content["key"]), dict(content["record"]))
         stated = str(content["plan_sha256"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (InputError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise EngineError(f"{path} is damaged ({' '.join(repr(error).split())})") from error
     if hashlib.sha256(plan.content).hexdigest() != stated:
         raise EngineError(f"{path} was altered or cut short: its SHA-256 is not its manifest's")

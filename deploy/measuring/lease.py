@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Callable, Iterator
 
 from deploy.errors import MeasurementError
-from deploy.files import LockBusy, wait_for_lock
+from deploy.locks import LockBusy, wait_for_lock
 
 __all__ = ["lease_device"]
 

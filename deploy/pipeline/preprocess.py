@@ -13,6 +13,8 @@ from deploy.errors import InputError
 
 __all__ = ["Placement", "Preprocess"]
 
+MAX_PIXELS = 1 << 26  # of a canvas; one takes up to 15 bytes for each
+
 
 class Placement(NamedTuple):
     """Where an image lies on the canvas: canvas pixels an image pixel, and the image's size in pixels."""
@@ -47,6 +49,10 @@ class Preprocess:
             raise InputError(
                 f"preprocessing needs a positive canvas and the order rgb or bgr; got {self.width}x{self.height}, "
                 f"{self.order!r}"
+            )
+        if self.width * self.height > MAX_PIXELS:
+            raise InputError(
+                f"preprocessing on a canvas of {self.width}x{self.height} is refused: at most {MAX_PIXELS} pixels"
             )
         if not len(self.mean) == len(self.std) == len(self.pad) == 3:
             raise InputError("preprocessing needs three means, three deviations and three pad values")
@@ -130,13 +136,19 @@ class Preprocess:
                 operator.index(value["width"]),
                 operator.index(value["height"]),
                 str(value["order"]),
-                tuple(float(item) for item in value["mean"]),
-                tuple(float(item) for item in value["std"]),
-                tuple(operator.index(item) for item in value["pad"]),
+                tuple(float(item) for item in _read_list(value["mean"])),
+                tuple(float(item) for item in _read_list(value["std"])),
+                tuple(operator.index(item) for item in _read_list(value["pad"])),
                 bool(operator.index(value.get("antialias", False))),  # absent in the first bundles
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(f"not a preprocessing description: {error!r}") from error
+
+
+def _read_list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(f"{value!r} is not a list")
+    return value
 
 
 def _resize(image: np.ndarray, width: int, height: int, scale: float) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Any, Callable
 
 from deploy.engines import ENGINES
 from deploy.errors import InputError
+from deploy.reading import read_plain
 from deploy.targets.base import Target
 from deploy.targets.examine import Condition, describe_conditions, require_working
 from deploy.targets.hosts import apply_host
@@ -34,6 +35,7 @@ __all__ = [
 ]
 
 TARGETS: dict[str, str] = {name: f"known/{name}.toml" for name in ("cpu", "cuda", "tensorrt", "rtx", "jetson")}
+FILE_LIMIT = 1 << 20  # bytes of a target's file
 LINKS: dict[str, Callable[[TargetSpec], Target]] = {"local": LocalTarget, "ssh": SshTarget}
 
 
@@ -77,8 +79,8 @@ def read_target(name: str) -> TargetSpec:
             'describes one (a board: link = "ssh", host = "user@board")'
         )
     try:
-        return parse_target(Path(name).read_text(encoding="utf-8"), name)
-    except (OSError, UnicodeDecodeError) as error:
+        return parse_target(read_plain(Path(name), FILE_LIMIT).decode("utf-8"), name)
+    except UnicodeDecodeError as error:
         raise InputError(f"the target file {name} cannot be read: {error}") from error
 
 

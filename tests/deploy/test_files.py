@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import math
 import os
 import signal
 import subprocess
@@ -11,16 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from deploy.files import (
-    LockBusy,
-    hash_file,
-    open_to_append,
-    replace_file,
-    replace_folder,
-    take_lock,
-    wait_for_lock,
-    write_file,
-)
+from deploy.builders.plans import lock_plans
+from deploy.errors import EngineError
+from deploy.files import hash_file, open_to_append, replace_file, replace_folder, write_file
+from deploy.locks import LONGEST_WAIT_S, LockBusy, take_lock, wait_for_lock
 
 KILLED_WHILE_WRITING = """
 import os, signal, sys
@@ -30,7 +26,7 @@ with (replace_folder if sys.argv[1] == "folder" else replace_file)(Path(sys.argv
     (aside / "half" if aside.is_dir() else aside).write_bytes(b"half")
     os.kill(os.getpid(), signal.SIGKILL)
 """
-HOLDING = "import sys; from pathlib import Path; from deploy.files import *; file = take_lock(Path(sys.argv[1])); {}"
+HOLDING = "import sys; from pathlib import Path; from deploy.locks import *; file = take_lock(Path(sys.argv[1])); {}"
 
 
 def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
@@ -134,6 +130,28 @@ def test_a_link_to_a_folder_stays_and_what_it_points_at_is_replaced(tmp_path: Pa
             (aside / name).touch()
     assert (tmp_path / "a").is_symlink() and [path.name for path in real.iterdir()] == ["two"]
     assert list(real.parent.iterdir()) == [real]
+
+
+def test_a_turn_is_not_waited_for_without_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deploy.files.TURN_S", 0.05)
+    descriptor = os.open(tmp_path, os.O_RDONLY)  # any user who may read a folder can lock it
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with pytest.raises(OSError, match=r"another process has locked it for 0\.05 s"), replace_folder(tmp_path / "a"):
+        pass
+    assert not list(tmp_path.iterdir())
+    os.close(descriptor)
+    with replace_folder(tmp_path / "a"):
+        pass
+
+
+def test_no_lock_is_waited_for_without_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert math.isfinite(LONGEST_WAIT_S)
+    monkeypatch.setattr("deploy.builders.plans.LONGEST_WAIT_S", 0.05)
+    said = rf"process {os.getpid()} has been building in .* for 0\.05 s"
+    with take_lock(tmp_path / "lock"), pytest.raises(EngineError, match=said), lock_plans(tmp_path):
+        pass
+    with lock_plans(tmp_path):
+        pass
 
 
 REPLACING = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -231,6 +232,22 @@ def test_a_target_is_measured_in_its_mode_and_with_its_clocks(
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"absent\.toml cannot be read"):
         get_target(str(tmp_path / "absent.toml"))
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("kind", ["pipe", "zeros", "folder", "large"])
+def test_a_target_file_that_might_never_end_is_not_read(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "mine.toml"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "zeros":
+        path.symlink_to("/dev/zero")
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.write_text('name = "' + "a" * 2 * 10**6 + '"')
+    with pytest.raises(InputError, match=r"not a plain file|too large"):
+        read_target(str(path))
 
 
 def test_a_target_measures_and_detects(

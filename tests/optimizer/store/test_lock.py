@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy import files
+from deploy import locks
 from optimizer.errors import InputError
 from optimizer.store.lock import FolderBusy, take_lock, wait_for_lock
 
@@ -25,7 +25,7 @@ sys.stdin.read()
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "POLL_S", 0.01)
+    monkeypatch.setattr(locks, "POLL_S", 0.01)
 
 
 def test_a_free_lock_is_had_without_a_word_and_given_back(tmp_path: Path) -> None:
@@ -81,6 +81,14 @@ def test_it_waits_for_a_process_until_that_is_killed(tmp_path: Path) -> None:
         holder.communicate()
     assert had.wait(20)
     waiting.join(20)
+
+
+def test_it_does_not_wait_without_limit(tmp_path: Path) -> None:
+    said: list[str] = []
+    words = r"process \d+ has been working on .* for 0\.05 s; go on when it has finished"
+    with take_lock(tmp_path), pytest.raises(FolderBusy, match=words), wait_for_lock(tmp_path, said.append, 0.05):
+        pass
+    assert len(said) == 1
 
 
 def test_a_folder_that_is_not_there_is_no_reason_to_wait(tmp_path: Path) -> None:
