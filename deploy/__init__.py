@@ -10,7 +10,8 @@ from pathlib import Path
 
 from deploy.builders.build import prepare_model
 from deploy.bundles.adopt import ModelStatement, adopt_model
-from deploy.bundles.bundle import Bundle, BundleManifest, open_bundle, write_bundle
+from deploy.bundles.bundle import Bundle, open_bundle, write_bundle
+from deploy.bundles.manifest import BundleManifest
 from deploy.detections import Detections
 from deploy.engines import Engine, TensorSpec, open_engine
 from deploy.measuring.measure import Measured, Setup, measure_models

@@ -10,7 +10,8 @@ from typing import Callable, Sequence
 
 import numpy as np
 
-from deploy.bundles.bundle import Bundle, BundleManifest, write_bundle
+from deploy.bundles.bundle import Bundle, write_bundle
+from deploy.bundles.manifest import BundleManifest
 from deploy.bundles.propose import propose_head
 from deploy.data.classes import require_unique
 from deploy.data.coco_names import COCO_CLASSES
@@ -111,8 +112,10 @@ def adopt_model(
         return write_bundle(folder, copy, manifest)
 
 
-def require_trust(model: Path, trust: bool) -> None:
-    """Refuse a model that nobody vouches for; an `InputError` says how to."""
+def require_trust(model: Path, trust: bool, signers: Path | None = None) -> None:
+    """Refuse a model that nobody vouches for, or that cannot be signed where that is asked for (by ``signers``)."""
+    if signers is not None:
+        raise InputError(f"{model} is not a bundle, and only a bundle can be signed: leave --require-signature out")
     if not trust:
         raise InputError(
             f"{model} is not in a bundle, so it is not known who made it; a runtime does not read models in a sandbox: "

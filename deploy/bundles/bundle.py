@@ -4,104 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Any, Mapping
 
 from deploy.bundles.archive import write_archive
 from deploy.bundles.external_data import has_external_data
+from deploy.bundles.manifest import BundleManifest
+from deploy.bundles.signature import SIGNATURE_FILE, verify_signature
 from deploy.errors import DeployError, InputError
 from deploy.files import hash_file, replace_folder
+from deploy.pipeline.decode import get_head
 from deploy.pipeline.model import ModelSource
-from deploy.pipeline.nms import Selection, parse_selection
 from deploy.pipeline.preprocess import Preprocess
+from deploy.reading import parse_json, read_plain
 
-__all__ = ["SCHEMA_VERSION", "Bundle", "BundleManifest", "open_bundle", "write_bundle"]
+__all__ = ["Bundle", "is_bundle", "open_bundle", "read_manifest", "write_bundle"]
 
-SCHEMA_VERSION = 1
 MANIFEST_FILE = "bundle.json"
 MODEL_FILE = "model.onnx"
 ARCHIVE_FILE = "detect.pyz"
+OWN_FILES = (MODEL_FILE, ARCHIVE_FILE, MANIFEST_FILE, SIGNATURE_FILE)
+MANIFEST_LIMIT = 64 << 20  # bytes
+FILE_LIMIT = 4 << 30  # bytes; a model in one file has less than two GiB
 NOTHING: Mapping[str, Any] = MappingProxyType({})
-
-
-@dataclass(frozen=True)
-class BundleManifest:
-    """What a bundle says about its model; `bundle.json` holds it.
-
-    Attributes:
-        arch_id, arch: the architecture's identity and its description, as JSON.
-        head: how the outputs are read, a name in `deploy.pipeline.decode.HEADS`. selection: which of them are objects,
-            for a head that leaves it to the host; None is the head's usual one.
-        precision: of the arithmetic written into the graph. nms, roi_align: the variants
-            written into it.
-        metrics: what was found out about the model, as JSON: average precision, latency records.
-        files: SHA-256 of every file beside `bundle.json`, by name; filled in by `write_bundle`.
-    """
-
-    name: str
-    arch_id: str
-    arch: Mapping[str, Any]
-    class_names: tuple[str, ...]
-    preprocess: Preprocess
-    head: str = "detections"
-    precision: str = "fp32"
-    nms: str = "op"
-    max_detections: int = 100
-    metrics: Mapping[str, Any] = field(default_factory=dict)
-    files: Mapping[str, str] = field(default_factory=dict)
-    schema_version: int = SCHEMA_VERSION
-    selection: Selection | None = None
-    roi_align: str = "op"
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "schema_version": self.schema_version,
-            "name": self.name,
-            "arch_id": self.arch_id,
-            "arch": dict(self.arch),
-            "class_names": list(self.class_names),
-            "preprocess": self.preprocess.to_json(),
-            "head": self.head,
-            "selection": None if self.selection is None else self.selection.to_json(),
-            "precision": self.precision,
-            "nms": self.nms,
-            "roi_align": self.roi_align,
-            "max_detections": self.max_detections,
-            "metrics": dict(self.metrics),
-            "files": dict(self.files),
-        }
-
-    @staticmethod
-    def from_json(value: Mapping[str, Any]) -> BundleManifest:
-        """The inverse of `to_json`; an `InputError` names what is missing, unknown or of another version."""
-        version = value.get("schema_version")
-        if version != SCHEMA_VERSION:
-            raise InputError(
-                f"schema version {version!r}; this release reads {SCHEMA_VERSION}: write the bundle again, or use "
-                "the release "
-                "it is from"
-            )
-        try:
-            return BundleManifest(
-                name=str(value["name"]),
-                arch_id=str(value["arch_id"]),
-                arch=dict(value["arch"]),
-                class_names=tuple(str(name) for name in value["class_names"]),
-                preprocess=Preprocess.from_json(value["preprocess"]),
-                head=str(value["head"]),
-                selection=parse_selection(value.get("selection")),  # bundles had none before there was a choice
-                precision=str(value["precision"]),
-                nms=str(value["nms"]),
-                roi_align=str(value.get("roi_align", "op")),  # there was no other before the key
-                max_detections=int(value["max_detections"]),
-                metrics=dict(value["metrics"]),
-                files={str(name): str(digest) for name, digest in dict(value["files"]).items()},
-            )
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise InputError(f"not a bundle's description: {error!r}") from error
 
 
 class Bundle(ModelSource):
@@ -139,7 +68,7 @@ def write_bundle(
     ):
         raise InputError(f"{folder} exists and is not a bundle; it is left alone, choose another folder")
     for name in extra_files:
-        if name in (MODEL_FILE, ARCHIVE_FILE, MANIFEST_FILE) or not _stays_inside(name):
+        if name in OWN_FILES or not _stays_inside(name):
             raise InputError(f"{name!r} cannot be the name of an extra file in a bundle")
     if model_path.is_file():
         _refuse_external_data(model_path)
@@ -152,52 +81,101 @@ def write_bundle(
             names = [MODEL_FILE, ARCHIVE_FILE, *extra_files]
             complete = replace(manifest, files={name: hash_file(aside / name) for name in sorted(names)})
             content = json.loads(json.dumps(complete.to_json()))  # as a reader will see it
-            text = json.dumps({**content, "sha256": _hash_content(content)}, indent=1, sort_keys=True)
+            text = json.dumps({**content, "sha256": _hash_content(content)}, indent=1, sort_keys=True, allow_nan=False)
             (aside / MANIFEST_FILE).write_text(text, encoding="utf-8")
     except OSError as error:
         raise DeployError(f"the bundle {folder} could not be written: {error}") from error
     return Bundle(folder, complete)
 
 
-def open_bundle(path: str | Path) -> Bundle:
+def open_bundle(path: str | Path, signers: Path | None = None) -> Bundle:
     """The bundle in a folder (or beside a `bundle.json`), after every hash was compared.
 
-    Other files in the folder, such as images, take no part: the model may not keep tensors in files beside it.
+    Args:
+        signers: who may have signed it, as a file of OpenSSH's allowed signers; None asks for no signature.
 
     Raises:
-        InputError: not a bundle, incomplete, altered, of another schema version, or with a link among its files.
+        InputError: not a bundle, incomplete, altered, of another schema version, with a link among its files or with
+            files that it does not list; or not signed by one of the signers.
     """
     folder = Path(path).parent if Path(path).name == MANIFEST_FILE else Path(path)
+    try:
+        return _open(folder, signers)
+    except OSError as error:
+        raise InputError(f"the bundle {folder} cannot be read: {error}") from error
+
+
+def is_bundle(path: str | Path) -> bool:
+    """Whether a path is one that `open_bundle` takes; any other is a model's."""
+    return Path(path).is_dir() or Path(path).name == MANIFEST_FILE
+
+
+def read_manifest(folder: Path) -> bytes:
+    """The text of a bundle's `bundle.json`; an `InputError` where there is none that can be read."""
     if not folder.exists():
         raise InputError(f"there is no bundle {folder}")
-    try:
-        content = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise InputError(f"{folder} is not a bundle: it holds no {MANIFEST_FILE}") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{folder / MANIFEST_FILE} is damaged: {error}") from error
+    place = folder / MANIFEST_FILE
+    if not place.exists() and not place.is_symlink():
+        raise InputError(f"{folder} is not a bundle: it holds no {MANIFEST_FILE}")
+    return read_plain(place, MANIFEST_LIMIT, follow_link=False)
+
+
+def _open(folder: Path, signers: Path | None) -> Bundle:
+    text = read_manifest(folder)
+    if signers is not None:
+        verify_signature(folder, text, signers)
+    content = parse_json(text, str(folder / MANIFEST_FILE))
     if not isinstance(content, dict):
         raise InputError(f"{folder / MANIFEST_FILE} is damaged: it holds no JSON object")
     stated = str(content.pop("sha256", "nothing"))
     try:
         manifest = BundleManifest.from_json(content)
+        get_head(manifest.head)
     except InputError as error:
         raise InputError(f"{folder / MANIFEST_FILE}: {error}") from error
     _compare(folder, MANIFEST_FILE, _hash_content(content), stated)
     if MODEL_FILE not in manifest.files:
         raise InputError(f"{folder / MANIFEST_FILE}: it lists no {MODEL_FILE}")
     for name, digest in sorted(manifest.files.items()):
-        if not _stays_inside(name):
-            raise InputError(f"{folder / MANIFEST_FILE}: the file name {name!r} leaves the bundle")
-        if not (folder / name).is_file():
-            raise InputError(f"the bundle {folder} is incomplete: {name} is missing")
-        if (folder / name).resolve() != folder.resolve() / name:
-            raise InputError(
-                f"the bundle {folder} is not whole: {name} is, or is reached by, a link; copy the file itself"
-            )
-        _compare(folder, name, hash_file(folder / name), digest)
+        _check_file(folder, name, digest)
+    _refuse_unlisted(folder, manifest.files)
     _refuse_external_data(folder / MODEL_FILE)
     return Bundle(folder, manifest)
+
+
+def _check_file(folder: Path, name: str, digest: str) -> None:
+    place = folder / name
+    if not _stays_inside(name):
+        raise InputError(f"{folder / MANIFEST_FILE}: the file name {name!r} leaves the bundle")
+    if not place.exists() and not place.is_symlink():
+        raise InputError(f"the bundle {folder} is incomplete: {name} is missing")
+    if place.is_symlink() or place.resolve() != folder.resolve() / name:
+        raise InputError(f"the bundle {folder} is not whole: {name} is, or is reached by, a link; copy the file itself")
+    if not place.is_file():
+        raise InputError(f"the bundle {folder} is not whole: {name} is not a plain file")
+    size = place.stat().st_size
+    if size > FILE_LIMIT:
+        raise InputError(
+            f"the bundle {folder} is not used: {name} has {size >> 20} MiB; {FILE_LIMIT >> 20} are allowed"
+        )
+    _compare(folder, name, hash_file(place), digest)
+
+
+def _refuse_unlisted(folder: Path, files: Mapping[str, str]) -> None:
+    """Nothing may lie in a bundle that no hash covers: some reader, of ours or another's, may take it for a part."""
+    known = {MANIFEST_FILE, SIGNATURE_FILE, *(PurePosixPath(name).as_posix() for name in files)}
+    waiting, folders = [""], {parent.as_posix() for name in known for parent in PurePosixPath(name).parents}
+    while waiting:
+        inside = waiting.pop()
+        with os.scandir(str(folder / inside)) as entries:
+            found = {inside + entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
+        for name, is_folder in found.items():
+            if is_folder and name in folders:
+                waiting.append(name + "/")
+            elif name not in known:
+                raise InputError(
+                    f"the bundle {folder} holds {name!r}, which {MANIFEST_FILE} does not list; move it elsewhere"
+                )
 
 
 def _refuse_external_data(model: Path) -> None:

@@ -12,7 +12,8 @@ from typing import Any, Sequence
 
 from deploy.builders.build import prepare_model
 from deploy.bundles.adopt import ModelStatement, adopt_model, find_canvas_size, read_class_names, require_trust
-from deploy.bundles.bundle import Bundle, open_bundle
+from deploy.bundles.bundle import Bundle, is_bundle, open_bundle, read_manifest
+from deploy.bundles.signature import sign_manifest
 from deploy.cli.terminal import (
     comparison_json,
     describe_comparison,
@@ -26,6 +27,7 @@ from deploy.cli.terminal import (
 from deploy.engines import open_engine
 from deploy.engines.base import check_model_file
 from deploy.errors import DeployError, InputError, MeasurementError, OutputError, SourceError
+from deploy.foreign import make_printable
 from deploy.measuring.record import LatencyRecord, compare
 from deploy.pipeline.annotate import AnnotatedFolder
 from deploy.pipeline.decode import Head, check_labels
@@ -46,6 +48,7 @@ __all__ = [
     "open_runnable",
     "run_bundle",
     "serve_requests",
+    "sign_bundle",
 ]
 
 
@@ -73,7 +76,7 @@ def adopt_bundle(options: argparse.Namespace) -> None:
 
 def run_bundle(options: argparse.Namespace) -> None:
     """Objects in every image and frame: text or one JSON object for each as it is done, drawn ones with ``--out``."""
-    bundle = open_runnable(options.bundle)
+    bundle = open_runnable(options)
     sources = list_sources(options.sources)
     spec = choose_target(options).spec
     engine = spec.engine
@@ -124,7 +127,7 @@ def convert_bundle(options: argparse.Namespace) -> None:
     """A bundle in another precision, with the average precision of that very artefact."""
     from deploy.convert import ConversionLimits, convert
 
-    bundle = open_runnable(options.bundle)
+    bundle = open_runnable(options)
     out = options.out or bundle.folder.resolve().parent / f"{bundle.folder.resolve().name}-{options.precision}"
     limits = ConversionLimits(options.max_ap_drop, options.images)
     try:
@@ -150,6 +153,13 @@ def convert_bundle(options: argparse.Namespace) -> None:
         print(f"  back in {rest}: {name}")
 
 
+def sign_bundle(options: argparse.Namespace) -> None:
+    """A signature of a bundle, after every hash in it was compared."""
+    bundle = open_bundle(options.bundle)
+    place = sign_manifest(bundle.folder, read_manifest(bundle.folder), options.key)
+    print(f"{place}: signed with {options.key}")
+
+
 def measure_model(options: argparse.Namespace) -> None:
     """The latency of one model, and its ratio to a base timed in the same lease."""
     models = [("model", options.model)] + ([("base", options.base)] if options.base else [])
@@ -167,7 +177,7 @@ def measure_model(options: argparse.Namespace) -> None:
 
 def compare_bundles(options: argparse.Namespace) -> None:
     """Two bundles side by side: what they say about themselves, and their latencies of one lease."""
-    bundles = {"first": open_bundle(options.first), "second": open_bundle(options.second)}
+    bundles = {name: open_bundle(getattr(options, name), options.require_signature) for name in ("first", "second")}
     records = _measure([("first", options.first), ("second", options.second)], options)
     comparison = compare(records["first"], records["second"])
     if options.json:
@@ -178,12 +188,12 @@ def compare_bundles(options: argparse.Namespace) -> None:
         }  # fmt: skip
         print(json.dumps({**output, "ratio": comparison_json(comparison)}, indent=2))
         return
-    rows = [["", *(bundle.manifest.name for bundle in bundles.values())]]
+    rows = [["", *(make_printable(bundle.manifest.name) for bundle in bundles.values())]]
     rows.append(["canvas", *(f"{bundle.preprocess.width}x{bundle.preprocess.height}" for bundle in bundles.values())])
     for key in sorted({key for bundle in bundles.values() for key in bundle.manifest.metrics}):
         values = [bundle.manifest.metrics.get(key) for bundle in bundles.values()]
         if all(value is None or isinstance(value, (int, float)) for value in values):
-            rows.append([key, *("-" if value is None else f"{value:.4g}" for value in values)])
+            rows.append([make_printable(key), *("-" if value is None else f"{value:.4g}" for value in values)])
     rows.append(["model, MB", *(f"{bundle.model.stat().st_size / 1e6:.1f}" for bundle in bundles.values())])
     rows.append(["median, ms", *(f"{records[name].median_ms:.2f}" for name in bundles)])
     for row in rows:
@@ -238,7 +248,8 @@ def _measure(
     models: Sequence[tuple[str, str]], options: argparse.Namespace, trust: bool = False
 ) -> dict[str, LatencyRecord]:
     target = get_target(options.target, options.host)
-    subjects = {name: _read_subject(path, bool(options.images), trust) for name, path in models}
+    signers = options.require_signature
+    subjects = {name: _read_subject(path, bool(options.images), trust, signers) for name, path in models}
     require_working(options.target, target.check())
     reader = target.spec.engine.name if target.spec.link.kind == "local" else "ort"  # a board's engine is on the board
     for subject in subjects.values():  # what cannot be loaded or fed is said before anything is timed
@@ -258,11 +269,11 @@ def _measure(
     return records
 
 
-def _read_subject(path: str, with_images: bool, trust: bool) -> ModelSource:
+def _read_subject(path: str, with_images: bool, trust: bool, signers: Path | None) -> ModelSource:
     """A bundle, or a bare model; images reach the latter on a canvas of its size, with values 0 to 255."""
-    if Path(path).is_dir() or Path(path).name == "bundle.json":
-        return open_bundle(path)
-    require_trust(check_model_file(path, "ONNX model"), trust)
+    if is_bundle(path):
+        return open_bundle(path, signers)
+    require_trust(check_model_file(path, "ONNX model"), trust, signers)
     if not with_images:
         return ModelSource(Path(path))
     with open_engine(path, 1) as engine:
@@ -276,11 +287,12 @@ def _read_subject(path: str, with_images: bool, trust: bool) -> ModelSource:
     return ModelSource(Path(path), Preprocess(*size))
 
 
-def open_runnable(path: str) -> Bundle:
-    """A bundle; of a bare model an `InputError` says how to make one."""
-    if Path(path).is_file() and Path(path).name != "bundle.json":
+def open_runnable(options: argparse.Namespace) -> Bundle:
+    """The bundle that is named, signed if that is asked for; of a bare model an `InputError` says how to make one."""
+    path = options.bundle
+    if Path(path).is_file() and not is_bundle(path):
         raise InputError(
             f"{path} is not a bundle's folder; a bare model does not say how an image is prepared for it or what its "
             f"outputs mean: say so once with deploy adopt {path}, or time it with deploy measure {path}"
         )
-    return open_bundle(path)
+    return open_bundle(path, options.require_signature)

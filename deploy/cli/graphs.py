@@ -13,7 +13,7 @@ from deploy.builders.compatibility_report import describe_findings, findings_jso
 from deploy.builders.offline import GPUS, describe_verdict, try_builds
 from deploy.builders.plans import EFFORTS
 from deploy.bundles.adopt import require_trust
-from deploy.bundles.bundle import open_bundle
+from deploy.bundles.bundle import is_bundle, open_bundle
 from deploy.cli.terminal import plural
 from deploy.engines import get_engine, open_engine
 from deploy.engines.base import check_model_file
@@ -29,9 +29,8 @@ def check_compatibility(options: argparse.Namespace) -> None:
     if options.build:
         check_build(options)
         return
-    path = Path(options.model)
-    is_bundle = path.is_dir() or path.name == "bundle.json"
-    model = read_model(open_bundle(path).model if is_bundle else path)
+    is_bare = not is_bundle(options.model) and options.require_signature is None  # it is read, and not executed
+    model = read_model(options.model if is_bare else _find_model(options))
     versions = (options.tensorrt,) if options.tensorrt else VERSIONS
     findings = {version: check_model(model, version) for version in versions}
     opset, nodes = opset_of(model), len(model.graph.node)
@@ -97,8 +96,8 @@ def _print_plan(plan: Plan, runtime: str, notes: Sequence[str]) -> None:
 
 def _find_model(options: argparse.Namespace) -> Path:
     """The model of a bundle, or a file that the user vouches for."""
-    path = Path(options.model)
-    if path.is_dir() or path.name == "bundle.json":
-        return open_bundle(path).model
-    require_trust(check_model_file(path, "ONNX model"), options.trust)
+    if is_bundle(options.model):
+        return open_bundle(options.model, options.require_signature).model
+    path = check_model_file(options.model, "ONNX model")
+    require_trust(path, options.trust, options.require_signature)
     return path

@@ -16,6 +16,7 @@ from deploy.detections import Detections
 from deploy.error_analysis import ErrorAnalysis, analyse_errors, write_page
 from deploy.errors import InputError
 from deploy.evaluate import MAX_DETECTIONS, evaluate_artefact, judge_artefact
+from deploy.foreign import make_printable
 
 __all__ = ["analyse_bundle", "evaluate_bundle"]
 
@@ -23,7 +24,7 @@ __all__ = ["analyse_bundle", "evaluate_bundle"]
 def evaluate_bundle(options: argparse.Namespace) -> None:
     """Average precision on a labelled split; classes are matched by name."""
     _require_pycocotools("evaluating")
-    bundle = open_runnable(options.bundle)
+    bundle = open_runnable(options)
     dataset = _read_labelled(options, options.max_detections)
     target = choose_target(options)
     precision, unread = evaluate_artefact(
@@ -39,7 +40,7 @@ def evaluate_bundle(options: argparse.Namespace) -> None:
     print(_name_split(options, dataset))
     for name, value in [*values.items(), *(("ap of " + name, value) for name, value in by_class.items())]:
         shown = "no such object" if value is None else f"{value:.4f}"
-        print(f"  {name:<24} {shown}")
+        print(f"  {make_printable(name):<24} {shown}")
 
 
 def analyse_bundle(options: argparse.Namespace) -> None:
@@ -47,7 +48,7 @@ def analyse_bundle(options: argparse.Namespace) -> None:
     _require_pycocotools("analysing errors")
     if options.out is not None:
         _check_page(options.out)
-    bundle = open_runnable(options.bundle)
+    bundle = open_runnable(options)
     dataset = _read_labelled(options, MAX_DETECTIONS)
     target = choose_target(options)
 

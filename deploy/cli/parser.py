@@ -42,6 +42,7 @@ EXAMPLES = """examples:
   deploy check any_model.onnx --tensorrt 10.3
   deploy build runs/demo/bundles/student-003 --engine trt --level final
   deploy convert runs/demo/bundles/student-003 --precision int8 --data my_images
+  deploy sign runs/demo/bundles/student-003 --key ~/.ssh/id_ed25519
 
 exit codes: 0 done, 1 failed, 2 the input is wrong, 130 interrupted"""
 
@@ -129,6 +130,16 @@ examples:
 exit codes: 0 done, 1 the loss stays above the bound, 2 the input is wrong"""
 
 
+SIGN_HELP = """ssh-keygen signs bundle.json, which holds the hash of every file; the signature is
+written beside it, as bundle.json.sig. Whoever uses the bundle names a file of the
+signers that are believed, a name and a public key per line:
+
+  echo "me@lab $(cat ~/.ssh/id_ed25519.pub)" > signers
+  deploy run BUNDLE photos/ --require-signature signers
+
+Hashes alone show that a bundle is as it was written; a signature shows by whom."""
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Entry point: errors are one line on stderr and an exit code."""
     escape_what_cannot_be_printed()
@@ -193,6 +204,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--max-frames", type=_count, metavar="N", help="stop after so many images and frames in all")
     _add_target(run)
+    _add_signature(run)
     _add_threads(run)
     _add_json(run, "print one JSON object per line, one line per image or frame")
 
@@ -230,6 +242,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="keep the best N per image and class (default: 100)",
     )
     _add_target(evaluate)
+    _add_signature(evaluate)
     _add_threads(evaluate)
     _add_json(evaluate, "print JSON")
 
@@ -238,6 +251,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_labelled(errors)
     errors.add_argument("--out", type=Path, metavar="PAGE.html", help="write a page with the curves of every class")
     _add_target(errors)
+    _add_signature(errors)
     _add_threads(errors)
     _add_json(errors, "print JSON, with all the curves")
     errors.epilog, errors.formatter_class = ERRORS_HELP, argparse.RawDescriptionHelpFormatter
@@ -262,9 +276,17 @@ def build_parser() -> argparse.ArgumentParser:
         help="images of the train split to calibrate with (default: 64)",
     )
     _add_target(convert)
+    _add_signature(convert)
     _add_threads(convert)
     _add_json(convert, "print JSON")
     convert.epilog, convert.formatter_class = CONVERT_HELP, argparse.RawDescriptionHelpFormatter
+
+    sign = _add_command(known, "sign", commands.sign_bundle, "sign a bundle with a key of OpenSSH")
+    sign.add_argument("bundle", metavar="BUNDLE", help="folder of a bundle")
+    sign.add_argument(
+        "--key", metavar="KEY", type=Path, required=True, help="private key, or public key of ssh-agent's"
+    )
+    sign.epilog, sign.formatter_class = SIGN_HELP, argparse.RawDescriptionHelpFormatter
 
     measure = _add_command(known, "measure", commands.measure_model, "latency of a bundle or of any ONNX model")
     measure.add_argument("model", metavar="BUNDLE|MODEL.onnx", help="what to time; its shapes must be fixed")
@@ -289,6 +311,7 @@ def build_parser() -> argparse.ArgumentParser:
     check.add_argument("--build", action="store_true", help="have TensorRT for RTX build it; this needs no GPU")
     _add_gpus(check, f"--build for these GPUs (default: {','.join(GPUS)})")
     _add_trust(check)
+    _add_signature(check)
     _add_json(check, "print JSON")
     check.epilog, check.formatter_class = CHECK_HELP, argparse.RawDescriptionHelpFormatter
 
@@ -303,6 +326,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--out", type=Path, metavar="DIR", help="keep the plan in this folder (default: the user's cache)"
     )
     _add_trust(build)
+    _add_signature(build)
     _add_json(build, "print the build's record as JSON")
 
     targets = _add_command(known, "targets", commands.list_targets, "list the known devices and whether they work")
@@ -361,6 +385,15 @@ def _add_trust(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_signature(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--require-signature",
+        type=Path,
+        metavar="SIGNERS",
+        help="use a bundle only if one of these signed it (see deploy sign --help)",
+    )
+
+
 def _add_target(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", default="cpu", help="a known target, or a TOML file (default: cpu)")
     _add_host(parser)
@@ -368,6 +401,7 @@ def _add_target(parser: argparse.ArgumentParser) -> None:
 
 def _add_measuring(parser: argparse.ArgumentParser) -> None:
     _add_target(parser)
+    _add_signature(parser)
     parser.add_argument("--images", type=Path, nargs="+", metavar="PATH", help="feed these images (default: noise)")
     parser.add_argument("--level", default="screen", choices=list(PROTOCOLS), help="how thorough (default: screen)")
     _add_json(parser, "print the whole records as JSON")

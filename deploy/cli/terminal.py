@@ -84,7 +84,7 @@ def describe_frame(frame: SourceFrame, found: Detections, timings: Timings, bund
     lines = [f"{place}: {count} ({timings.infer_ms:.1f} ms, preprocessing {timings.pre_ms:.1f} ms)"]
     for item in objects:
         corners = ", ".join(f"{value:g}" for value in item["box_xyxy"])
-        lines.append(f"  {item['class']} {item['score']:.2f} at [{corners}]")
+        lines.append(f"  {make_printable(item['class'])} {item['score']:.2f} at [{corners}]")
     return "\n".join(lines)
 
 
