@@ -24,6 +24,8 @@ from optimizer.errors import DetoptError, InputError
 from optimizer.options import OPTIONS, read_options, taking
 from optimizer.recipes import RECIPES
 
+LINE_LIMIT = 10_000  # characters
+
 app = typer.Typer(
     help="""Search, prune and train a detector for the device it will run on.
 
@@ -196,9 +198,10 @@ def teachers_list(
             f"{space.count()} sub-networks" if pool.is_trained else "in training; go on with: optimize teachers train"
         )
         classes = ", ".join(pool.class_names)
-        console.print(f"{pool.folder}: {state}; classes {classes}", highlight=False, markup=False, soft_wrap=True)
+        line = make_printable(f"{pool.folder}: {state}; classes {classes}", LINE_LIMIT)
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
         for member, ap in pool.ap.items():
-            console.print(f"  {member}: AP {ap:.3f}", highlight=False, markup=False)
+            console.print(f"  {make_printable(member)}: AP {ap:.3f}", highlight=False, markup=False)
 
 
 @data_app.command("check")
@@ -211,7 +214,7 @@ def data_check(
 
     def show(line: str) -> None:
         if sys.stderr.isatty():
-            print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
+            print(f"\r\033[K{make_printable(line, 100)}", end="", file=sys.stderr, flush=True)
 
     problems = check_dataset(path, show)
     show("")
@@ -221,18 +224,18 @@ def data_check(
                                    "text": problem.text, "action": problem.action}))  # fmt: skip
         else:
             where = f"{problem.file}" + (f" object {problem.object}" if problem.object is not None else "")
-            typer.echo(f"{where}: {problem.text} ({problem.action})")
+            _show(f"{where}: {problem.text} ({problem.action})")
     train, val = (keep_fitting(read_dataset(path, split)) for split in ("train", "val"))
     if not as_json:
         for split, dataset in (("train", train), ("val", val)):
             objects = sum(len(record.labels) for record in dataset.records)
             names = ", ".join(dataset.class_names)
-            typer.echo(f"{split}: {len(dataset.records)} images, {objects} objects, classes {names}")
-        typer.echo(describe_splits(train, val))
+            _show(f"{split}: {len(dataset.records)} images, {objects} objects, classes {names}")
+        _show(describe_splits(train, val))
         typer.echo(f"{len(problems)} problem(s)")
         for split, dataset in (("train", train), ("val", val)):
             for warning in warn_of_problems(dataset):
-                typer.echo(f"warning: {split}: {warning}")
+                _show(f"warning: {split}: {warning}")
 
 
 @targets_app.callback()
@@ -259,6 +262,11 @@ def targets_check(
     require_working(name, conditions)
 
 
+def _show(line: str) -> None:
+    """A line that may quote what others wrote."""
+    typer.echo(make_printable(line, LINE_LIMIT))
+
+
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Entry point: errors are one line on stderr and an exit code (0, 1, 2 or 130)."""
     escape_what_cannot_be_printed()
@@ -266,7 +274,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     try:
         app(args=arguments, prog_name="optimize", standalone_mode=True)
     except (DetoptError, DeployError) as error:
-        print(f"optimize: {make_printable(str(error), 10_000)}", file=sys.stderr)
+        print(f"optimize: {make_printable(str(error), LINE_LIMIT)}", file=sys.stderr)
         sys.exit(error.exit_code)
     except OSError as error:  # a full disk, a folder that went away: the database holds what was found
         place = f" ({error.filename})" if error.filename else ""

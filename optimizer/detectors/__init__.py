@@ -13,6 +13,7 @@ from optimizer.arch.spec import ArchSpec
 from optimizer.detectors.base import Detector, GraphOps, Prediction, RegionView, Truth
 from optimizer.detectors.faster_rcnn import FasterRCNN
 from optimizer.detectors.retinanet import RetinaNet
+from optimizer.detectors.tensors import fit_tensors
 
 __all__ = ["DETECTORS", "Detector", "GraphOps", "Prediction", "RegionView", "Truth", "build_detector", "load_detector"]
 
@@ -29,10 +30,14 @@ def build_detector(arch: ArchSpec, num_classes: int, seed: int | None = None) ->
 
 
 def load_detector(arch: ArchSpec, num_classes: int, weights: Mapping[str, Tensor]) -> Detector:
-    """The detector with a copy of exactly these weights, in evaluation mode; no first weights are drawn for it."""
+    """The detector with a copy of exactly these weights, in evaluation mode; no first weights are drawn for it.
+
+    Raises:
+        InputError: they are another network's.
+    """
     with _Undrawn():
         detector = build_detector(arch, num_classes)
-    detector.load_state_dict(weights)
+    fit_tensors(detector, weights)
     return detector
 
 

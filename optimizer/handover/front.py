@@ -11,6 +11,7 @@ from typing import Any
 from deploy.files import write_file
 from optimizer.arch.macs import Cost
 from optimizer.arch.spec import ArchSpec
+from optimizer.errors import InputError
 from optimizer.handover.state import HandOverState
 from optimizer.handover.variants import KEPT, PLAIN, Variant, VariantResult, name_export, summarise_tried
 from optimizer.search.base import DoneTrial, list_done
@@ -163,7 +164,14 @@ class Front:
 
 def find_front(store: RunStore) -> Front:
     """The front of the trials recorded so far, with the final lease's figures where they exist."""
-    return make_front(list_done(store.history()), HandOverState.from_json(store.handover))
+    done, state = list_done(store.history()), HandOverState.from_json(store.handover)
+    strange = {item.trial for item in state.tried.values()} - {trial.number for trial in done}
+    if strange:
+        raise InputError(f"the run is damaged: it has no finished trial {min(strange)}, and exports of it")
+    for item in state.tried.values():
+        if item.outcome == KEPT and (None in item.figures or not item.ratio or item.latency is None):
+            raise InputError(f"the run is damaged: its export {item.name} is kept without its figures")
+    return make_front(done, state)
 
 
 def make_front(done: Sequence[DoneTrial], state: HandOverState) -> Front:

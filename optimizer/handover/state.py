@@ -7,7 +7,10 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from optimizer.cost.base import RelativeCost
+from optimizer.errors import InputError
 from optimizer.handover.variants import VariantResult, parse_bundle_place
+from optimizer.store.schema import LEAST_RATIO
+from optimizer.store.values import DAMAGE, read_mapping, read_number, read_text, read_whole
 
 __all__ = ["HandOverState"]
 
@@ -52,13 +55,25 @@ class HandOverState:
 
     @staticmethod
     def from_json(value: Mapping[str, Any] | None) -> HandOverState:
-        """The inverse; None is one that has not begun, and what a run of an older version lacks is empty."""
+        """The inverse; None is one that has not begun, and what a run of an older version lacks is empty.
+
+        Raises:
+            InputError: it is not what a run of ours keeps.
+        """
         value = value or {}
         measured = value.get("measured")
-        return HandOverState(
-            numbers=tuple(value.get("numbers", ())),
-            tried={name: VariantResult.from_json(item) for name, item in value.get("tried", {}).items()},
-            measured=None if measured is None else {int(n): RelativeCost(**cost) for n, cost in measured.items()},
-            bundles={int(number): parse_bundle_place(path) for number, path in value.get("bundles", {}).items()},
-            refused={int(number): reason for number, reason in value.get("refused", {}).items()},
-        )
+        try:
+            return HandOverState(
+                numbers=tuple(read_whole(number) for number in value.get("numbers", ())),
+                tried={name: VariantResult.from_json(item) for name, item in value.get("tried", {}).items()},
+                measured=None if measured is None else {int(n): _read_cost(cost) for n, cost in measured.items()},
+                bundles={int(number): parse_bundle_place(path) for number, path in value.get("bundles", {}).items()},
+                refused={int(number): read_text(reason) for number, reason in value.get("refused", {}).items()},
+            )
+        except DAMAGE as error:
+            raise InputError(f"the run is damaged: its hand-over cannot be read ({error!r:.160})") from error
+
+
+def _read_cost(value: Mapping[str, Any]) -> RelativeCost:
+    latency = value["latency"]
+    return RelativeCost(read_number(value["ratio"], LEAST_RATIO), None if latency is None else read_mapping(latency))

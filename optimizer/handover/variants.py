@@ -14,6 +14,7 @@ from optimizer.arch.spec import ArchSpec
 from optimizer.config import RunConfig
 from optimizer.cost.base import RelativeCost
 from optimizer.errors import InputError
+from optimizer.store.values import read_number, read_text, read_whole
 
 __all__ = [
     "PLAIN",
@@ -88,19 +89,31 @@ class VariantResult:
     def name(self) -> str:
         return name_export(self.trial, self.variant)
 
+    @property
+    def figures(self) -> tuple[float | None, ...]:
+        """What has to be known of one that is kept, besides its latency."""
+        return (self.ap, self.ap50, self.ratio, self.macs, self.flops_mmdet)
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> VariantResult:
-        place = value.get("bundle")
-        return VariantResult(
-            **{
-                **value,
-                "variant": Variant(**value["variant"]),
-                "bundle": None if place is None else parse_bundle_place(place),
-            }
+        """The inverse; an `InputError` or an error of `optimizer.store.values.DAMAGE` for what is none of ours."""
+        place, precision = value.get("bundle"), read_text(value["variant"].get("precision", "fp32"))
+        count = value["variant"].get("region_proposals")
+        variant = Variant(precision, None if count is None else read_whole(count, 1))
+        found = VariantResult(
+            **{**value, "variant": variant, "bundle": None if place is None else parse_bundle_place(place)}
         )
+        read_whole(found.trial)
+        for text in (found.outcome, found.reason, *([] if found.model is None else [found.model])):
+            read_text(text)
+        for figure in found.figures:
+            if figure is not None:
+                read_number(figure, 0)
+        read_number(found.score or 0.0)
+        return found
 
 
 def parse_bundle_place(text: Any) -> str:

@@ -39,7 +39,8 @@ def check_run(config: RunConfig, folder: Path) -> tuple[Splits | None, Plan]:
         check_base(config.base_run, config, describe_data(splits) if splits else None)
     pool_exists = False
     if config.needs_pool:
-        pool_exists = choose_pool(config, default_pools(config, folder), splits.train if splits else None).trained
+        pools, is_named = default_pools(config, folder), config.teacher_pool is not None
+        pool_exists = choose_pool(config, pools, splits.train if splits else None, is_named=is_named).trained
     class_names = splits.train.class_names if splits else CLASS_NAMES
     check_teacher(config, class_names)
     check_export(config.base_arch(), len(class_names), target.spec)

@@ -145,7 +145,7 @@ def _look_further(
 
 def _make_proposal(history: History, number: int, epochs: int | None = None) -> Proposal:
     """The last training of a student, or of a child that was only looked at."""
-    trial = next(trial for trial in history if trial.number == number)
+    trial = next((trial for trial in history if trial.number == number), None)
     if isinstance(trial, ScreenedTrial) and trial.proposal.parent is not None:
         parent, actions, note = trial.proposal.parent, trial.proposal.actions, f"trial {number}, trained at the end"
     else:

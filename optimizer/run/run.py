@@ -23,6 +23,7 @@ from optimizer.run.checks import check_run, check_target
 from optimizer.run.finetune import finetune_best, is_all_trained
 from optimizer.run.gather import report_run
 from optimizer.run.images import read_data, read_splits, say_images
+from optimizer.run.lost import redo_lost
 from optimizer.run.plan import Plan, plan_run
 from optimizer.run.probes import measure_probes
 from optimizer.run.stopping import clocked, interruptible, logged, stoppable
@@ -95,7 +96,7 @@ def train_teachers(config: RunConfig, folder: Path) -> Path:
     assert config.data is not None
     with assemble_team([config.pool_config().batch_size]) as leads:
         splits = read_splits(config.data)
-        choice = choose_pool(config, folder, splits.train)
+        choice = choose_pool(config, folder, splits.train, is_named=True)
         if leads:
             progress = RunProgress()
             with interruptible("optimize teachers train, with the same options"), progress.shown():
@@ -120,6 +121,7 @@ def rewrite_report(folder: Path) -> Path:
     """`report.html` and `front.json` of a run, written again from its database; returns the page."""
     with RunStore.open(folder) as store:
         config = parse_config(store.config)
+        find_front(store)
         report_run(store, config, read_data(store, config).val, store.status)
     return folder / "report.html"
 
@@ -133,8 +135,10 @@ def _work(
     teacher_pool: Path | None = None,
 ) -> None:
     with logged(store.folder), clocked(store) as clock, stoppable(store):
+        find_front(store)  # what a damaged run holds is not found out after hours
         splits = read_data(store, config, splits)
         say_images(splits, progress)
+        redo_lost(store, progress)
         run = _Run(store, config, splits, progress, clock, plan)
         with progress.shown():
             evaluation = run.build_evaluation()

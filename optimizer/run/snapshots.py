@@ -16,6 +16,7 @@ from deploy.pipeline.draw import draw_detections
 from optimizer.errors import InputError
 from optimizer.report.page import Picture
 from optimizer.search.base import DoneTrial
+from optimizer.store import ArtefactStore
 from optimizer.store.run_store import RunStore
 
 __all__ = ["draw_pictures"]
@@ -37,7 +38,7 @@ def draw_pictures(store: RunStore, base: DoneTrial, best: DoneTrial, dataset: Da
             trial.files.head,
             parse_selection(trial.files.selection),
         )
-        drawn.append(_annotate(source, images, dataset.class_names))
+        drawn.append(_annotate(store.artefacts, source, images, dataset.class_names))
     return [
         Picture(f"{path.name}, score above {SCORE:g}", a, b) for (path, _), a, b in zip(images, *drawn, strict=True)
     ]
@@ -55,7 +56,10 @@ def _find_readable(dataset: Dataset) -> Iterator[SizedPath]:
 
 
 @lru_cache(maxsize=4)  # the page is written after every trial, and the base and the best of it are mostly as before
-def _annotate(source: ModelSource, images: tuple[SizedPath, ...], class_names: tuple[str, ...]) -> list[bytes]:
+def _annotate(
+    artefacts: ArtefactStore, source: ModelSource, images: tuple[SizedPath, ...], class_names: tuple[str, ...]
+) -> list[bytes]:
+    artefacts.path(source.model.name, verify=True)
     pictures = []
     with Detector(source, spins=False) as detector:
         for path, size in images:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -31,6 +33,7 @@ __all__ = [
     "make_settings",
     "open_teachers",
     "prepare_pool",
+    "require_own",
     "warn_of_weak_teachers",
 ]
 
@@ -57,16 +60,24 @@ def default_pools(config: RunConfig, run: Path) -> Path:
     return (config.teacher_pool or run.resolve().parent / "teachers").resolve()
 
 
-def choose_pool(config: RunConfig, pools: Path, train_data: Dataset | None) -> PoolChoice:
+def choose_pool(config: RunConfig, pools: Path, train_data: Dataset | None, *, is_named: bool = False) -> PoolChoice:
     """The pool for these images; None are images that are yet to be generated, of which a pool knows nothing.
 
+    Args:
+        is_named: whether the user says where the pools are. Others, which are found beside a run, have to be the
+            user's own: in a folder such as /tmp anybody can put some there.
+
     Raises:
-        InputError: the pool cannot teach students of this run; the text says why.
+        InputError: the pool cannot teach students of this run, or is somebody else's; the text says why.
     """
     if pools.exists() and not pools.is_dir():
         raise InputError(f"{pools} is a file; --teacher-pool takes a folder of teacher pools, or one pool")
+    if not is_named:
+        require_own(pools)
     wanted = config.pool_config()
     folder, found = find_pool(pools, wanted, train_data)
+    if not is_named:
+        require_own(folder, *(folder.iterdir() if folder.is_dir() else ()))
     space = found.space()
     largest = space.arch(space.largest())
     check_pair(largest, largest, found.distill.model_copy(update={"teacher_canvas": "student"}))
@@ -75,6 +86,23 @@ def choose_pool(config: RunConfig, pools: Path, train_data: Dataset | None) -> P
             student, teacher = config.base_arch().with_size(*student_size), largest.with_size(*teacher_size)
             check_pair(student, teacher, config.distill)
     return PoolChoice(folder, found)
+
+
+def require_own(*places: Path) -> None:
+    """Refuse what is there and is another user's, or what anybody may write to; the superuser's is taken.
+
+    A folder like /tmp, where nobody may touch what is another's, is taken too: what is in it is asked in turn.
+    """
+    for place in places:
+        if not place.exists():
+            continue
+        found = place.stat()
+        is_shared = stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX
+        if found.st_uid not in (os.geteuid(), 0) or (found.st_mode & stat.S_IWOTH and not is_shared):
+            raise InputError(
+                f"the teachers in {place} may be somebody else's: it is another user's, or anybody may write to it; if "
+                f"you trust them, name them by --teacher-pool"
+            )
 
 
 def prepare_pool(
@@ -98,7 +126,8 @@ def open_teachers(
         InputError: students have been taught by a pool that is not there any more.
     """
     pools = moved_to or Path(store.teachers or default_pools(config, store.folder))
-    choice = choose_pool(config, pools, splits.train)
+    is_named = moved_to is not None or config.teacher_pool is not None
+    choice = choose_pool(config, pools, splits.train, is_named=is_named)
     if not choice.trained and any(t.proposal.teacher or t.proposal.subnet for t in store.history()):
         raise InputError(
             f"the teacher pool of this run is not in {choice.folder} any more; if it was moved: "

@@ -11,7 +11,7 @@ from optimizer.arch.edits import Action
 from optimizer.arch.macs import Cost
 from optimizer.arch.spec import ArchSpec
 from optimizer.arch.subnets import Subnet
-from optimizer.errors import DetoptError
+from optimizer.errors import DetoptError, InputError
 from optimizer.search.latency import LatencyFigures
 
 __all__ = [
@@ -193,8 +193,11 @@ def count_students(history: History) -> int:
 
 
 def get_done(history: History, number: int) -> DoneTrial:
-    """The trial of this number, which is there and done."""
-    return next(trial for trial in list_done(history) if trial.number == number)
+    """The trial of this number, which is there and done; an `InputError` in a run that is damaged."""
+    for trial in list_done(history):
+        if trial.number == number:
+            return trial
+    raise InputError(f"the run is damaged: it has no finished trial {number}, and needs it")
 
 
 @runtime_checkable

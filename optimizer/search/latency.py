@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from optimizer.errors import InputError
 
 __all__ = ["LatencyFigures"]
 
@@ -28,12 +31,19 @@ class LatencyFigures:
 
     @staticmethod
     def from_record(record: Mapping[str, Any]) -> LatencyFigures:
-        """Those of a latency record in JSON."""
-        low, high = record["ci95_ms"]
-        return LatencyFigures(
-            record["target"], record["median_ms"], (low, high), record["p90_ms"], record["p99_ms"],
-            tuple(record["flags"]),
-        )  # fmt: skip
+        """Those of a latency record in JSON; an `InputError` where they are none."""
+        try:
+            low, high = record["ci95_ms"]
+            figures = (record["median_ms"], low, high, record["p90_ms"], record["p99_ms"])
+            texts = (record["target"], *record["flags"])
+        except (LookupError, TypeError, ValueError) as error:
+            raise InputError(f"not a latency record: {error!r:.160}") from error
+        if not all(isinstance(ms, (int, float)) and 0 <= ms < math.inf for ms in figures):
+            raise InputError(f"not a latency record: its milliseconds are {figures!r:.160}")
+        if not all(isinstance(text, str) for text in texts):
+            raise InputError(f"not a latency record: its target and flags are {texts!r:.160}")
+        median, low, high, p90, p99 = figures
+        return LatencyFigures(texts[0], median, (low, high), p90, p99, texts[1:])
 
     def __str__(self) -> str:
         return "{:.1f} ({:.1f}-{:.1f})".format(self.median_ms, *self.ci95_ms)

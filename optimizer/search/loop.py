@@ -59,7 +59,7 @@ def search(
             return f"the time is used up after {students} {of_all}"
         pending = [trial for trial in past if isinstance(trial, PendingTrial)]
         if pending:
-            proposal = pending[0].proposal
+            number, proposal = pending[0].number, pending[0].proposal
         else:
             try:
                 proposal = strategy.ask(finished, draw_numbers(seed, number))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 
 from optimizer.arch.macs import count_parts
 from optimizer.arch.spec import ArchSpec
+from optimizer.errors import InputError
 from optimizer.search.base import History, list_done
 from optimizer.search.nonnegative import fit_nonnegative
 
@@ -30,7 +32,14 @@ class Probe(NamedTuple):
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Probe:
-        return Probe(ArchSpec.from_json(value["arch"]), float(value["share"]))
+        """The inverse; an `InputError` where it is none."""
+        try:
+            share = float(value["share"])
+            if not 0 < share < math.inf:
+                raise ValueError(f"a share of {share}")
+            return Probe(ArchSpec.from_json(value["arch"]), share)
+        except (LookupError, TypeError, ValueError) as error:
+            raise InputError(f"not a measured latency: {error!r:.160}") from error
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from pathlib import Path
 from deploy.files import flush, hash_file, replace_file
 from deploy.foreign import make_printable
 from optimizer.errors import InputError, RunFailed
+from optimizer.store.values import SHA256
 
 __all__ = ["ArtefactStore", "explain_disk_errors"]
 
@@ -20,7 +20,6 @@ ADVICE = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space, then resume the run"),
     **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "make it writable, then resume the run"),
 }
-NAME = re.compile(r"[0-9a-f]{64}\Z")
 
 
 class ArtefactStore:
@@ -30,11 +29,12 @@ class ArtefactStore:
         self._folder = folder
         if not writable:
             return
-        folder.mkdir(parents=True, exist_ok=True)
-        flush(folder.parent)  # a row must not outlive the folder its files are in
-        for leftover in folder.glob("*.part"):  # of a process that was killed
-            if not leftover.is_dir():
-                leftover.unlink(missing_ok=True)
+        with explain_disk_errors(folder.parent):
+            folder.mkdir(parents=True, exist_ok=True)
+            flush(folder.parent)  # a row must not outlive the folder its files are in
+            for leftover in folder.glob("*.part"):  # of a process that was killed
+                if not leftover.is_dir():
+                    leftover.unlink(missing_ok=True)
 
     def put_file(self, source: Path) -> str:
         """Store a copy of a file; returns its SHA-256."""
@@ -44,6 +44,11 @@ class ArtefactStore:
                 shutil.copyfile(source, aside)
         return digest
 
+    def has(self, sha256: str) -> bool:
+        """Whether an artefact of this name is there, as a plain file."""
+        path = self._folder / sha256
+        return SHA256.match(sha256) is not None and path.is_file() and not path.is_symlink()
+
     def path(self, sha256: str, *, verify: bool = False) -> Path:
         """Where an artefact lies.
 
@@ -51,9 +56,9 @@ class ArtefactStore:
             InputError: it is no SHA-256, the file is missing or a link, or, with `verify`, not what its name says.
         """
         path = self._folder / sha256
-        if not NAME.match(sha256):
+        if not SHA256.match(sha256):
             raise InputError(f"the run is damaged: {make_printable(sha256, 80)!r} names no artefact")
-        if path.is_symlink() or not path.is_file():
+        if not self.has(sha256):
             raise InputError(f"the run is incomplete: artefact {sha256[:12]} is missing from {self._folder}")
         if verify and hash_file(path) != sha256:
             raise InputError(f"the run is damaged: artefact {path} does not have the content its name says")

@@ -6,6 +6,9 @@ import json
 from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
+from optimizer.errors import InputError
+from optimizer.store.values import DAMAGE, parse_value, read_list, read_text, read_whole
+
 __all__ = ["DataSummary", "Entry"]
 
 T = TypeVar("T")
@@ -23,10 +26,11 @@ class Entry(Generic[T]):
     """A JSON value that a store keeps under the attribute's name; `default` where none was written.
 
     Args:
-        parse: makes the value of what `json.loads` gives.
+        parse: makes the value of what JSON gives, and refuses what is none; it is not asked for null where that is the
+            default.
     """
 
-    def __init__(self, default: T, parse: Callable[[Any], T] | None = None) -> None:
+    def __init__(self, default: T, parse: Callable[[Any], T]) -> None:
         self._default, self._parse = default, parse
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -36,9 +40,11 @@ class Entry(Generic[T]):
         text = keeper.read_entry(self._key)
         if text is None:
             return self._default
-        value = json.loads(text)
-        parsed: T = value if self._parse is None else self._parse(value)
-        return parsed
+        try:
+            value = parse_value(text)
+            return self._default if value is None and self._default is None else self._parse(value)
+        except DAMAGE as error:
+            raise InputError(f"the run is damaged: its {self._key} cannot be read ({error!r:.160})") from error
 
     def __set__(self, keeper: Keeper, value: T) -> None:
         keeper.write_entry(self._key, json.dumps(value, sort_keys=True))
@@ -61,5 +67,8 @@ class DataSummary(NamedTuple):
         return self[:3] == other[:3] and (not known or self.fingerprint == other.fingerprint)
 
     @staticmethod
-    def from_json(value: list[Any] | None) -> DataSummary | None:
-        return None if value is None else DataSummary(tuple(value[0]), *value[1:])
+    def from_json(value: list[Any]) -> DataSummary:
+        names, train, val, *fingerprint = read_list(value)
+        (known,) = fingerprint or ("",)
+        classes = tuple(read_text(name) for name in read_list(names))
+        return DataSummary(classes, read_whole(train), read_whole(val), read_text(known))

@@ -12,10 +12,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
-from deploy.files import replace_file
+from deploy.files import make_folder, replace_file
 from optimizer.errors import InputError, RunFailed
 from optimizer.search.base import Trial
-from optimizer.store.artefacts import ArtefactStore
+from optimizer.store.artefacts import ArtefactStore, explain_disk_errors
 from optimizer.store.entry import DataSummary, Entry
 from optimizer.store.lock import take_lock
 from optimizer.store.schema import (
@@ -27,11 +27,18 @@ from optimizer.store.schema import (
     row_from_trial,
     trial_from_row,
 )
+from optimizer.store.values import DAMAGE, read_list, read_mapping, read_number, read_text, read_whole
 
 __all__ = ["DATABASE", "RunStore"]
 
 DATABASE = "run.db"
+FOLDERS = ("artefacts", "bundles", "data", "scratch")  # the rest are files
 LEFTOVER = re.compile(rf"\.lock|\.?{re.escape(DATABASE)}\..*part(-journal)?")  # of a start that was killed
+
+
+def _read_teacher(value: Any) -> tuple[dict[str, Any], str]:
+    arch, sha256 = read_list(value)
+    return read_mapping(arch), read_text(sha256)
 
 
 class RunStore:
@@ -55,20 +62,20 @@ class RunStore:
         handover: JSON of `optimizer.handover.state.HandOverState`; None before it began.
     """
 
-    config: Entry[dict[str, Any]] = Entry({})
-    command = Entry("")
-    status = Entry("stopped")
-    data = Entry(None, DataSummary.from_json)
-    elapsed_seconds = Entry(0.0, float)
-    teachers: Entry[str | None] = Entry(None)
-    pool = Entry("sub-networks")
-    rounds: Entry[int | None] = Entry(None)
-    probes: Entry[list[dict[str, Any]] | None] = Entry(None)
-    trained_teacher: Entry[tuple[dict[str, Any], str] | None] = Entry(None)
-    search_ended: Entry[str | None] = Entry(None)
-    finetuned: Entry[list[int] | None] = Entry(None)
-    finetune_epochs: Entry[int | None] = Entry(None)
-    handover: Entry[dict[str, Any] | None] = Entry(None)
+    config: Entry[dict[str, Any]] = Entry({}, read_mapping)
+    command = Entry("", read_text)
+    status = Entry("stopped", read_text)
+    data: Entry[DataSummary | None] = Entry(None, DataSummary.from_json)
+    elapsed_seconds = Entry(0.0, lambda value: float(read_number(value, low=0)))
+    teachers: Entry[str | None] = Entry(None, read_text)
+    pool = Entry("sub-networks", read_text)
+    rounds: Entry[int | None] = Entry(None, read_whole)
+    probes: Entry[list[dict[str, Any]] | None] = Entry(None, lambda value: [read_mapping(v) for v in read_list(value)])
+    trained_teacher: Entry[tuple[dict[str, Any], str] | None] = Entry(None, _read_teacher)
+    search_ended: Entry[str | None] = Entry(None, read_text)
+    finetuned: Entry[list[int] | None] = Entry(None, lambda value: [read_whole(v) for v in read_list(value)])
+    finetune_epochs: Entry[int | None] = Entry(None, read_whole)
+    handover: Entry[dict[str, Any] | None] = Entry(None, read_mapping)
 
     def __init__(self, folder: Path, connection: sqlite3.Connection, lock: BinaryIO | None) -> None:
         self.folder = folder
@@ -89,17 +96,18 @@ class RunStore:
         if folder.exists() and any(not LEFTOVER.fullmatch(item.name) for item in folder.iterdir()):
             raise InputError(f"{folder} is not empty and no run; choose another --out")
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
         except OSError as error:
             raise InputError(f"cannot make the run's folder {folder}: {error.strerror}") from error
         lock = take_lock(folder)
-        with _explain(folder), replace_file(folder / DATABASE) as aside:
-            connection = sqlite3.connect(aside)
-            connection.executescript(f"pragma user_version = {SCHEMA_VERSION}; begin; {TABLES} commit;")
-            connection.execute("insert into meta values ('config', ?)", (json.dumps(config, sort_keys=True),))
-            connection.commit()
-            connection.close()
-        return RunStore(folder, _connect(folder, writable=True), lock)
+        with _freed_after_an_error(lock):
+            with explain_disk_errors(folder), _explain(folder), replace_file(folder / DATABASE) as aside:
+                connection = sqlite3.connect(aside)
+                connection.executescript(f"pragma user_version = {SCHEMA_VERSION}; begin; {TABLES} commit;")
+                connection.execute("insert into meta values ('config', ?)", (json.dumps(config, sort_keys=True),))
+                connection.commit()
+                connection.close()
+            return RunStore(folder, _connect(folder, writable=True), lock)
 
     @staticmethod
     def open(folder: Path, *, writable: bool = True) -> RunStore:
@@ -108,19 +116,24 @@ class RunStore:
         Without ``writable`` nothing in the folder changes, and it may be on a disk that cannot be written.
 
         Raises:
-            InputError: no run there, a damaged one, one of another version, one that holds links or anything but our
-                tables in its database, or (to write) one that is being written.
+            InputError: no run there, a damaged one, one of another version, one that holds links, pipes or anything
+                but our tables in its database, or (to write) one that is being written.
         """
         if not (folder / DATABASE).is_file():
             raise InputError(f"{folder} is not a run: it has no {DATABASE}")
-        _refuse_links(folder)
-        lock = take_lock(folder) if writable else None
         try:
-            return RunStore(folder, _connect(folder, writable=writable), lock)
-        except BaseException:
-            if lock is not None:
-                lock.close()
-            raise
+            _refuse_what_is_no_file(folder)
+        except OSError as error:
+            raise InputError(f"{folder} cannot be read: {error.strerror or error}") from error
+        lock = take_lock(folder) if writable else None
+        with _freed_after_an_error(lock):
+            store = RunStore(folder, _connect(folder, writable=writable), lock)
+            try:
+                store._check()
+            except InputError:
+                store.close()
+                raise
+            return store
 
     def __enter__(self) -> RunStore:
         return self
@@ -137,8 +150,15 @@ class RunStore:
 
     def history(self) -> list[Trial]:
         """All trials by number, the pending one included."""
-        rows = self._connection.execute(f"select {', '.join(COLUMNS)} from trials order by number")
-        return [trial_from_row(row) for row in rows]
+        trials = []
+        for row in self._read(f"select {', '.join(COLUMNS)} from trials order by number"):
+            try:
+                trials.append(trial_from_row(row))
+            except (InputError, *DAMAGE) as error:
+                reason = str(error) if isinstance(error, InputError) else repr(error)
+                place = f"{self.folder / DATABASE} is damaged: trial {row['number']} cannot be read"
+                raise InputError(f"{place} ({reason:.160})") from error
+        return trials
 
     def record(self, trial: Trial) -> None:
         """Write a trial, replacing what was there under its number."""
@@ -147,8 +167,8 @@ class RunStore:
 
     def read_entry(self, key: str) -> str | None:
         """The text of an `Entry`; None where nothing was written."""
-        row = self._connection.execute("select value from meta where key = ?", (key,)).fetchone()
-        return row[0] if row else None
+        rows = self._read("select value from meta where key = ?", (key,))
+        return rows[0][0] if rows else None
 
     def write_entry(self, key: str, text: str) -> None:
         self._write("insert or replace into meta values (?, ?)", (key, text))
@@ -159,20 +179,50 @@ class RunStore:
 
     def events(self) -> list[tuple[str, str]]:
         """(time in UTC, text), oldest first."""
-        return [(row[0], row[1]) for row in self._connection.execute("select time, text from events order by id")]
+        return [(str(row[0]), str(row[1])) for row in self._read("select time, text from events order by id")]
+
+    def _check(self) -> None:
+        """Read all there is once: what cannot be read is said before anything is done with the rest."""
+        self.history()
+        for name, entry in vars(RunStore).items():
+            if isinstance(entry, Entry):
+                getattr(self, name)
+
+    def _read(self, statement: str, values: tuple[Any, ...] = ()) -> list[Any]:
+        try:
+            return self._connection.execute(statement, values).fetchall()
+        except sqlite3.OperationalError as error:  # text that is not UTF-8 is one, too
+            raise InputError(f"{self.folder / DATABASE} cannot be read: {_advise(error)}") from error
+        except sqlite3.DatabaseError as error:
+            raise InputError(f"{self.folder / DATABASE} is damaged ({error})") from error
 
     def _write(self, statement: str, values: tuple[Any, ...]) -> None:
         with _explain(self.folder), self._connection:
             self._connection.execute(statement, values)
 
 
-def _refuse_links(folder: Path) -> None:
-    """A run makes no links; one that came with a folder may lead what is written, or cleared, somewhere else."""
+def _refuse_what_is_no_file(folder: Path) -> None:
+    """A run is made of files and folders.
+
+    A link that came with one may lead what is written, or cleared, somewhere else; a pipe would be waited for.
+    """
     for path in (*folder.iterdir(), *(folder / "bundles").glob("*")):
         if path.is_symlink():
             raise InputError(
                 f"{path} is a link, and a run holds none; put what it points at in its place, or remove it"
             )
+        if not path.is_dir() and (path.name in FOLDERS or not path.is_file()):
+            raise InputError(f"{path} is not what a run has there: it is no {'folder' if path.is_file() else 'file'}")
+
+
+@contextmanager
+def _freed_after_an_error(lock: BinaryIO | None) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        if lock is not None:
+            lock.close()
+        raise
 
 
 def _connect(folder: Path, *, writable: bool) -> sqlite3.Connection:
@@ -230,3 +280,7 @@ def _explain(folder: Path) -> Iterator[None]:
         yield
     except sqlite3.OperationalError as error:
         raise RunFailed(f"cannot write {folder / DATABASE}: {_advise(error)}") from error
+    except sqlite3.DatabaseError as error:
+        if type(error) is not sqlite3.DatabaseError:  # a subclass is a mistake of ours
+            raise
+        raise InputError(f"{folder / DATABASE} is damaged ({error})") from error

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from deploy.foreign import make_printable
+from deploy.pipeline.nms import parse_selection
 from optimizer.arch.actions import action_from_json
 from optimizer.arch.macs import Cost
 from optimizer.arch.spec import ArchSpec
@@ -22,13 +23,15 @@ from optimizer.search.base import (
     TrialFiles,
     Work,
 )
+from optimizer.store.values import parse_value, read_hash, read_list, read_mapping, read_number, read_text, read_whole
 
 __all__ = [
-    "COLUMNS", "READABLE_VERSIONS", "SCHEMA_VERSION", "TABLES", "list_strange_objects", "row_from_trial",
+    "COLUMNS", "LEAST_RATIO", "READABLE_VERSIONS", "SCHEMA_VERSION", "TABLES", "list_strange_objects", "row_from_trial",
     "trial_from_row",
 ]  # fmt: skip
 
 SCHEMA_VERSION = 2
+LEAST_RATIO = 1e-12  # of costs; one is divided by it
 READABLE_VERSIONS = (1, 2)  # a run of version 1 goes on in its own tables: no method of its time screens students
 COLUMNS = (
     "number", "proposal", "status", "arch", "ap", "ap50", "macs", "flops_mmdet", "params", "cost_ratio", "score",
@@ -94,43 +97,61 @@ def row_from_trial(trial: Trial) -> tuple[Any, ...]:
 
 
 def trial_from_row(row: sqlite3.Row) -> Trial:
-    """The inverse of `row_from_trial`."""
-    number, proposal = row["number"], _proposal_from_json(json.loads(row["proposal"]))
+    """The inverse of `row_from_trial`.
+
+    Raises:
+        InputError, or an error of `optimizer.store.values.DAMAGE`: the row holds what no trial of ours has.
+    """
+    number, proposal = read_whole(row["number"]), _proposal_from_json(parse_value(row["proposal"]))
+    if proposal.parent is not None and proposal.parent >= number:
+        raise ValueError(f"its parent is trial {proposal.parent}")
     if row["status"] == "pending":
         return PendingTrial(number, proposal)
     if row["status"] == "failed":
-        return FailedTrial(number, proposal, row["error"])
-    arch = ArchSpec.from_json(json.loads(row["arch"]))
-    counts = Cost(row["params"], row["macs"], row["flops_mmdet"])
+        return FailedTrial(number, proposal, read_text(row["error"]))
+    arch = ArchSpec.from_json(parse_value(row["arch"]))
+    ap, ap50 = (read_number(row[name], 0, 1) for name in ("ap", "ap50"))
+    counts = Cost(*(read_whole(row[name]) for name in ("params", "macs", "flops_mmdet")))
+    seconds = read_number(row["seconds"], 0)
     if row["status"] == "screened":
-        return ScreenedTrial(number, proposal, arch, row["ap"], row["ap50"], counts, row["seconds"])
-    details = json.loads(row["details"])
+        return ScreenedTrial(number, proposal, arch, ap, ap50, counts, seconds)
+    if row["status"] != "done":
+        raise ValueError(f"a status {row['status']!r:.20}")
+    details = read_mapping(parse_value(row["details"]))
     return DoneTrial(
         number=number,
         proposal=proposal,
         arch=arch,
-        ap=row["ap"],
-        ap50=row["ap50"],
+        ap=ap,
+        ap50=ap50,
         counts=counts,
-        cost_ratio=row["cost_ratio"],
-        score=row["score"] or 0.0,  # version 0.1.0 wrote none for a base that detects nothing
-        latency=json.loads(row["latency"]) if row["latency"] is not None else None,
-        files=TrialFiles(
-            row["weights"],
-            row["model"],
-            details.get("head", "detections"),  # the first release had no other and wrote neither
-            details.get("selection"),
-            details.get("state"),
-        ),
+        cost_ratio=read_number(row["cost_ratio"], LEAST_RATIO),
+        score=read_number(row["score"] or 0.0),  # version 0.1.0 wrote none for a base that detects nothing
+        latency=read_mapping(parse_value(row["latency"])) if row["latency"] is not None else None,
+        files=_files_from(row, details),
         work=Work(
-            epochs_total=row["epochs_total"],
-            seconds=row["seconds"],
-            curve=tuple((int(step), float(loss)) for step, loss in json.loads(row["curve"])),
-            changes=tuple(details.get("changes", ())),
-            seconds_by_part=details.get("seconds", {}),
-            judged=tuple((int(epochs), float(ap)) for epochs, ap in details.get("judged", ())),
-            still_gaining=details.get("still_gaining", False),
+            epochs_total=read_number(row["epochs_total"], 0),
+            seconds=seconds,
+            curve=tuple((read_whole(step), read_number(loss)) for step, loss in parse_value(row["curve"])),
+            changes=tuple(read_text(change) for change in read_list(details.get("changes", []))),
+            seconds_by_part={
+                name: read_number(value, 0) for name, value in read_mapping(details.get("seconds", {})).items()
+            },
+            judged=tuple((read_whole(epochs), read_number(ap, 0, 1)) for epochs, ap in details.get("judged", ())),
+            still_gaining=bool(details.get("still_gaining", False)),
         ),
+    )
+
+
+def _files_from(row: sqlite3.Row, details: dict[str, Any]) -> TrialFiles:
+    selection, state = details.get("selection"), details.get("state")
+    parse_selection(selection)
+    return TrialFiles(
+        read_hash(row["weights"]),
+        read_hash(row["model"]),
+        read_text(details.get("head", "detections")),  # the first release had no other and wrote neither
+        selection,
+        None if state is None else read_hash(state),
     )
 
 
@@ -177,15 +198,16 @@ def _json_from_proposal(proposal: Proposal) -> dict[str, Any]:
 
 def _proposal_from_json(value: dict[str, Any]) -> Proposal:
     teacher, subnet = value.get("teacher"), value.get("subnet")  # absent in databases of the first release
+    parent, epochs, aim = value["parent"], value.get("epochs"), value.get("aim")
     return Proposal(
-        value["parent"],
-        tuple(action_from_json(action) for action in value["actions"]),
-        value["note"],
+        None if parent is None else read_whole(parent),
+        tuple(action_from_json(action) for action in read_list(value["actions"])),
+        read_text(value["note"]),
         subnet_from_json(teacher) if teacher is not None else None,
         subnet_from_json(subnet) if subnet is not None else None,
-        value.get("finetune", False),
-        value.get("epochs"),
-        value.get("aim"),
+        bool(value.get("finetune", False)),
+        None if epochs is None else read_whole(epochs),
+        None if aim is None else read_number(aim, 0),
     )
 
 

@@ -15,16 +15,23 @@ from pydantic import ValidationError
 
 from deploy.data import Dataset
 from deploy.files import hash_file, write_file
+from deploy.reading import read_json_object
 from optimizer.errors import InputError
+from optimizer.store.values import DAMAGE, read_list, read_mapping, read_number, read_text, read_whole
 from optimizer.supernet.catalogue import config_from_json
 from optimizer.supernet.config import SupernetConfig
 
 __all__ = ["Manifest", "find_manifest", "is_trained", "key_pool", "phase_path", "read_manifest"]
 
 SCHEMA = 1
+LIMIT = 16 << 20  # bytes of a manifest
 TRAINED = "pool.json"
 IN_TRAINING = "training.json"
 NO_MATTER = {"checkpoint_every_s", "max_bad_losses"}
+
+
+class _OfAnotherVersion(InputError):
+    """It is whole, and this release cannot read it."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +70,6 @@ class Manifest:
     def weights(self) -> Path:
         """The file with the super-network as the last phase leaves it."""
         return phase_path(self.folder, len(self.config.phases) - 1)
-
-    def has_its_weights(self) -> bool:
-        """Whether the weights are there, and the ones the pool was made with."""
-        return self.weights.is_file() and hash_file(self.weights) == self.weights_sha256
 
     def is_of(self, dataset: Dataset) -> bool:
         """Whether the pool is trained on these very images."""
@@ -126,25 +129,34 @@ def key_pool(config: SupernetConfig, dataset: Dataset) -> str:
 
 
 def _read(folder: Path, name: str) -> Manifest:
+    if not (folder / name).exists():
+        raise InputError(f"{folder} is not a teacher pool: it has no {name}")
     try:
-        content = json.loads((folder / name).read_text())
+        content = read_json_object(folder / name, LIMIT)
         if name == TRAINED and content["schema"] != SCHEMA:
-            raise InputError(f"{folder} has schema version {content['schema']}; this release reads version {SCHEMA}")
+            raise _OfAnotherVersion(
+                f"{folder} has schema version {content['schema']!r:.20}; this release reads version {SCHEMA}"
+            )
         return Manifest(
-            folder, config_from_json(content["config"]), tuple(content["class_names"]), content["images"],
-            content["data"], content["weights_sha256"] if name == TRAINED else None, content.get("ap", {}),
-        )  # fmt: skip
-    except FileNotFoundError as error:
-        raise InputError(f"{folder} is not a teacher pool: it has no {name}") from error
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, ValidationError) as error:
+            folder,
+            config_from_json(content["config"]),
+            tuple(read_text(class_name) for class_name in read_list(content["class_names"])),
+            read_whole(content["images"]),
+            read_text(content["data"]),
+            read_text(content["weights_sha256"]) if name == TRAINED else None,
+            {member: read_number(ap, 0, 1) for member, ap in read_mapping(content.get("ap", {})).items()},
+        )
+    except _OfAnotherVersion:
+        raise
+    except (InputError, ValidationError, *DAMAGE) as error:
         why = " ".join(repr(error).split())  # a fault that pydantic finds has several lines
-        raise InputError(f"the teacher pool {folder} is damaged: {name} cannot be read ({why:.120})") from error
+        raise InputError(f"the teacher pool {folder} is damaged: {name} cannot be read ({why:.200})") from error
 
 
 def _fingerprint(dataset: Dataset) -> str:
     digest = hashlib.sha256("|".join(dataset.class_names).encode())
-    for record in dataset.records:
-        digest.update(f"{record.path.name} {record.width} {record.height}".encode())
+    for record in dataset.records:  # file names need not be Unicode
+        digest.update(f"{record.path.name} {record.width} {record.height}".encode(errors="backslashreplace"))
         digest.update(record.boxes_xyxy.tobytes())
         digest.update(record.labels.tobytes())
     return digest.hexdigest()

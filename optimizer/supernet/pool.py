@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 
 from deploy import Preprocess
 from deploy.data import Dataset
 from deploy.evaluate import evaluate_detections
 from optimizer.arch.subnets import Subnet, SubnetSpace
 from optimizer.detectors.base import Detector
+from optimizer.detectors.tensors import fit_tensors, load_tensors
 from optimizer.errors import InputError
 from optimizer.supernet.base import Supernet
 from optimizer.supernet.calibrate import calibration_batches, recalibrate
@@ -127,12 +127,14 @@ def open_pool(folder: Path, dataset: Dataset) -> TeacherPool:
         InputError: there is none, or it is damaged.
     """
     manifest = read_manifest(folder)
-    if not manifest.has_its_weights():
+    try:
+        weights = load_tensors(manifest.weights, manifest.weights_sha256)
+    except InputError as error:
         raise InputError(
-            f"the teacher pool {folder} is damaged: {manifest.weights.name} is not the file it was made with"
-        )
+            f"the teacher pool {folder} is damaged: {manifest.weights.name} is not the file it was made with ({error})"
+        ) from error
     supernet = manifest.config.build(len(dataset.class_names))
-    supernet.shared.load_state_dict(load_file(manifest.weights))
+    fit_tensors(supernet.shared, weights, f"the weights of the teacher pool {folder}")
     return TeacherPool(manifest, supernet, dataset)
 
 

@@ -10,15 +10,16 @@ from typing import Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, SerializeAsAny, field_validator
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
 from deploy import Preprocess
 from deploy.data import Dataset
-from deploy.files import replace_file
+from deploy.files import make_folder, replace_file
 from optimizer.data.loader import TrainLoader
+from optimizer.detectors.tensors import fit_tensors, load_tensors
 from optimizer.distill.step import DistillStep
-from optimizer.errors import RunFailed
+from optimizer.errors import InputError, RunFailed
 from optimizer.progress import RunProgress
 from optimizer.seeds import derive_seed
 from optimizer.store.artefacts import explain_disk_errors
@@ -87,7 +88,7 @@ def train_pool(
     if is_trained(folder):
         return open_pool(folder, images.train)
     with explain_disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     with wait_for_lock(folder, progress.say), explain_disk_errors(folder):
         if not is_trained(folder):  # another process may have trained it meanwhile
             manifest = Manifest.of_training(folder, config, images.train)
@@ -167,10 +168,10 @@ def _evaluate(manifest: Manifest, images: PoolImages, device: torch.device, prog
 
 def _load_into(shared: nn.Module, path: Path) -> None:
     try:
-        shared.load_state_dict(load_file(path))
-    except (SafetensorError, OSError, RuntimeError) as error:
+        fit_tensors(shared, load_tensors(path), "its weights")
+    except InputError as error:
         raise RunFailed(
-            f"{path} is damaged ({type(error).__name__}); delete it and the phases after it to train them again"
+            f"{path} is damaged ({error}); delete it and the phases after it to train them again"
         ) from error
 
 

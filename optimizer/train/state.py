@@ -140,12 +140,13 @@ class TrainState:
                 for name in file.keys():  # noqa: SIM118 - not a mapping
                     *group, last = name.split("/")
                     groups.setdefault("/".join(group), {})[last] = file.get_tensor(name)
-        except (SafetensorError, OSError, ValueError, LookupError, TypeError) as error:
+            averaged, scale = int(numbers["averaged"]), dict(numbers["scale"])
+        except (SafetensorError, OSError, ValueError, LookupError, TypeError, RecursionError) as error:
             raise RunFailed(f"{path} cannot be read ({type(error).__name__}); delete it to start over") from error
         moments = {
             name.removeprefix("moments/"): found for name, found in groups.items() if name.startswith("moments/")
         }
-        state = cls(groups.get("ahead", {}), moments, groups.get("step", {}), numbers["averaged"], numbers["scale"])
+        state = cls(groups.get("ahead", {}), moments, groups.get("step", {}), averaged, scale)
         return Saved(state, groups.get("weights", {}), notes)
 
 

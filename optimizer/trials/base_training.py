@@ -19,6 +19,8 @@ from typing import Any
 
 from torch import nn
 
+from optimizer.detectors.tensors import fit_tensors
+from optimizer.errors import RunFailed
 from optimizer.seeds import derive_seed
 from optimizer.train.checkpoint import FLUSHED_AFTER_S
 from optimizer.train.config import TrainConfig
@@ -109,8 +111,11 @@ class BaseTraining:
         if not self.path.exists():
             return Standing(), TrainState()
         saved = TrainState.load(self.path)
-        model.load_state_dict(saved.weights)
-        return Standing.from_json(json.loads(saved.notes)), saved.state
+        fit_tensors(model, saved.weights, f"the weights in {self.path}")
+        try:
+            return Standing.from_json(json.loads(saved.notes)), saved.state
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise RunFailed(f"{self.path} cannot be read ({type(error).__name__}); delete it to start over") from error
 
     def _decide(self, standing: Standing) -> Standing:
         """Whether the next stretch is the last one: it has stopped gaining, or another one would leave no time."""

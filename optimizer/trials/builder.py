@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 
 from optimizer.arch.spec import ArchSpec
 from optimizer.arch.subnets import Subnet
@@ -15,6 +14,7 @@ from optimizer.config import RunConfig
 from optimizer.detectors import build_detector, load_detector
 from optimizer.detectors.base import Detector
 from optimizer.detectors.pretrained import choose_pretrained
+from optimizer.detectors.tensors import fit_tensors, load_tensors
 from optimizer.detectors.weights import load_pretrained, load_weights
 from optimizer.morph import morph
 from optimizer.progress import RunProgress
@@ -75,7 +75,8 @@ class Builder:
     def load(self, trial: DoneTrial, arch: ArchSpec | None = None) -> Detector:
         """The trained detector of a finished trial, ready to detect; `arch` is another one that takes its weights."""
         detector = build_detector(arch or trial.arch, len(self.class_names))
-        detector.load_state_dict(load_file(self.artefacts.path(trial.files.weights, verify=True)))
+        path = self.artefacts.path(trial.files.weights)
+        fit_tensors(detector, load_tensors(path, trial.files.weights), f"the weights of trial {trial.number}")
         return detector.eval()
 
     def _build_base(self) -> Student:

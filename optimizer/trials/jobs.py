@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator
-from safetensors.torch import load_file
 
 from deploy import Preprocess
 from deploy.data import Dataset
@@ -17,6 +16,7 @@ from optimizer.arch.subnets import Subnet, subnet_from_json
 from optimizer.data.loader import TrainLoader
 from optimizer.detectors import load_detector
 from optimizer.detectors.base import Detector
+from optimizer.detectors.tensors import fit_tensors, load_tensors
 from optimizer.distill.config import DistillConfig
 from optimizer.distill.step import DistillStep
 from optimizer.supernet.pool import TeacherPool
@@ -121,7 +121,7 @@ def train_student(
     state = None
     if job.start is not None:
         state, weights, _ = TrainState.load(job.start)
-        detector.load_state_dict(weights)
+        fit_tensors(detector, weights, f"the weights in {job.start}")
     return train(
         detector.to(device), loader, _build_step(job, pool, detector.num_classes, device), job.recipe, seed=job.seed,
         checkpoint=job.checkpoint, report=report, freeze=job.freeze, start=state, first_epoch=job.first_epoch,
@@ -157,5 +157,5 @@ def _build_step(job: StudentJob, pool: TeacherPool | None, num_classes: int, dev
         detector = pool.extract(teacher.subnet, device, canvas)
     else:
         arch = teacher.arch if canvas is None else teacher.arch.with_size(*canvas)
-        detector = load_detector(arch, num_classes, load_file(teacher.weights))
+        detector = load_detector(arch, num_classes, load_tensors(teacher.weights))
     return DistillStep(job.arch, detector.to(device), distill).to(device)

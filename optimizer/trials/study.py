@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from deploy import Preprocess
@@ -19,6 +19,7 @@ from optimizer.config import RunConfig
 from optimizer.data.loader import TrainLoader
 from optimizer.detectors import load_detector
 from optimizer.detectors.base import Detector, Truth
+from optimizer.detectors.tensors import load_tensors
 from optimizer.morph import Moments, measure_gates, measure_moments, spread_gates
 from optimizer.search.base import DoneTrial
 from optimizer.seeds import derive_seed
@@ -69,7 +70,7 @@ class Studies:
         return self._remembered[key]
 
     def _make(self, trial: DoneTrial) -> Study:
-        weights = load_file(self.artefacts.path(trial.files.weights, verify=True))
+        weights = load_tensors(self.artefacts.path(trial.files.weights), trial.files.weights)
         ranked_by = moments = None
         if self.config.importance == "taylor":
             ranked_by = spread_gates(self._find_gates(trial, weights), weights)
@@ -85,7 +86,7 @@ class Studies:
             gates = measure_gates(detector, self._draw(detector), derive_seed(self.config.seed, "gates"))
             with replace_file(path) as aside:
                 save_file({name: gate.cpu() for name, gate in gates.items()}, aside)
-        return load_file(path)
+        return load_tensors(path)
 
     def _load(self, trial: DoneTrial, weights: dict[str, Tensor]) -> Detector:
         return load_detector(trial.arch, len(self.images.class_names), weights).to(self.device)

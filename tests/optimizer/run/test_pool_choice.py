@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from optimizer.run.teachers import (
     default_pools,
     make_settings,
     prepare_pool,
+    require_own,
     warn_of_weak_teachers,
 )
 from optimizer.supernet.config import SupernetConfig
@@ -73,6 +76,40 @@ def test_a_file_in_place_of_a_folder_is_refused(config: RunConfig, images: Datas
     for data in (images, None):
         with pytest.raises(InputError, match=r"pool\.json is a file; --teacher-pool takes a folder of teacher pools"):
             choose_pool(config, tmp_path / "pool.json", data)
+
+
+def share(path: Path) -> None:
+    path.chmod(0o777)
+
+
+def give_away(path: Path) -> None:
+    os.chown(path, 12345, -1)
+
+
+@pytest.mark.parametrize("what", ["the folder", "the pool", "the weights"])
+@pytest.mark.parametrize("change", [share, give_away])
+def test_a_pool_that_is_found_is_the_users_own_and_one_that_is_named_may_be_anybodys(
+    config: RunConfig, images: Dataset, tmp_path: Path, what: str, change: Callable[[Path], None]
+) -> None:
+    """In a folder such as /tmp anybody can put a pool where a run will look for one."""
+    pools = tmp_path / "teachers"
+    pool = write_pool(pools / f"{config.pool_config().name}-{key_pool(config.pool_config(), images)}",
+                      config.pool_config(), images)  # fmt: skip
+    (pool / "phase-2.safetensors").touch()
+    assert choose_pool(config, pools, images).trained
+    place = {"the folder": pools, "the pool": pool, "the weights": pool / "phase-2.safetensors"}[what]
+    try:
+        change(place)
+    except PermissionError:
+        pytest.skip("only the superuser gives files away")
+    with pytest.raises(InputError, match=r"may be somebody else's: .* name them by --teacher-pool"):
+        choose_pool(config, pools, images)
+    assert choose_pool(config, pools, images, is_named=True).trained
+
+
+def test_a_folder_where_nobody_touches_what_is_anothers_may_hold_ones_own_pools(tmp_path: Path) -> None:
+    tmp_path.chmod(0o1777)
+    require_own(tmp_path, tmp_path / "absent")
 
 
 def test_for_images_that_are_yet_to_be_generated_there_is_no_pool(config: RunConfig, tmp_path: Path) -> None:

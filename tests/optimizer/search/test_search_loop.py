@@ -13,6 +13,7 @@ from optimizer.search import search
 from optimizer.search.base import (
     DoneTrial,
     History,
+    PendingTrial,
     Proposal,
     ScreenedTrial,
     SpaceExhausted,
@@ -91,6 +92,18 @@ def test_a_killed_search_repeats_the_pending_proposal_and_asks_the_rest_as_ever(
     search(second, records, succeed, records.record, seed=1, trials=5, keep_going=lambda: True)
     assert records() == whole()
     assert first.asked + second.asked == undisturbed.asked, "no proposal is drawn twice"
+
+
+def test_a_trial_that_is_pending_among_finished_ones_is_done_again_under_its_number() -> None:
+    records = Records()
+    search(Chain(), records, succeed, records.record, seed=1, trials=3, keep_going=lambda: True)
+    whole = records()
+    for number in (1, 3):
+        records.record(PendingTrial(number, whole[number].proposal))
+    records.log.clear()
+    search(Chain(end=0), records, succeed, records.record, seed=1, trials=3, keep_going=lambda: True)
+    assert records() == whole
+    assert records.log == [(1, "pending"), (1, "done"), (3, "pending"), (3, "done")]
 
 
 def test_a_failed_trial_is_recorded_with_its_reason_and_the_search_goes_on() -> None:

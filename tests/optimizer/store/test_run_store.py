@@ -281,6 +281,20 @@ def test_an_artefact_is_named_by_a_hash_alone(run: Path, name: str) -> None:
         store.artefacts.path(name)
 
 
+@pytest.mark.parametrize("kind", [sqlite3.OperationalError, sqlite3.DatabaseError])
+def test_a_disk_that_fails_while_a_run_is_read_is_one_line(run: Path, kind: type[Exception]) -> None:
+    class Failing:
+        def execute(self, *words: object) -> None:
+            raise kind("disk I/O error")
+
+    with RunStore.open(run) as store:
+        connection, store._connection = store._connection, Failing()  # type: ignore[assignment]
+        for read in (store.history, store.events, lambda: store.status):
+            with pytest.raises(InputError, match=r"run\.db (cannot be read|is damaged).*disk I/O error"):
+                read()
+        store._connection = connection
+
+
 def test_an_artefact_that_is_a_link_is_missing(run: Path) -> None:
     (run / "artefacts" / ("a" * 64)).symlink_to(run / "run.db")
     with RunStore.open(run) as store, pytest.raises(InputError, match="is missing"):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from deploy import files
+from deploy import locks
 from deploy.data import Dataset, read_dataset
 from optimizer.data.shapes import write_shapes
 from optimizer.detectors import Detector, build_detector
@@ -281,6 +283,13 @@ def test_the_key_depends_on_data_classes_and_recipe(data: Data) -> None:
     assert len(set(keys)) == len(datasets) + len(configs) - 1
 
 
+def test_the_key_is_there_whatever_the_images_are_called(data: Data) -> None:
+    """As files may be called whose names are not UTF-8."""
+    odd = replace(data.train.records[0], path=Path(os.fsdecode(b"\xb0\xb2.png")))
+    keys = {key_pool(CONFIG, data.train), key_pool(CONFIG, replace(data.train, records=(odd, *data.train.records[1:])))}
+    assert len(keys) == 2
+
+
 def test_the_key_does_not_depend_on_where_the_images_lie(data: Data) -> None:
     records = tuple(replace(record, path=Path("elsewhere") / record.path.name) for record in data.train.records)
     assert key_pool(CONFIG, replace(data.train, records=records)) == key_pool(CONFIG, data.train)
@@ -316,6 +325,55 @@ def test_damaged_weights_are_one_clear_line(copied: Path, data: Data, damage: st
         path.write_bytes(content[:-100] if damage == "truncated" else content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(InputError, match=r"is damaged: phase-2\.safetensors is not the file it was made with"):
         open_pool(copied, data.train)
+
+
+@pytest.mark.parametrize("damage", ["rubbish", "another network's"])
+def test_weights_that_fit_the_manifest_and_nothing_else_are_one_clear_line(
+    copied: Path, data: Data, damage: str
+) -> None:
+    """As somebody leaves them who made the manifest fit."""
+    path = copied / "phase-2.safetensors"
+    if damage == "rubbish":
+        path.write_bytes(b"rubbish" * 100)
+    else:
+        save_file({"weight": torch.zeros(3)}, path)
+    content = json.loads((copied / "pool.json").read_text())
+    content["weights_sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (copied / "pool.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"cannot be read|are of another network") as caught:
+        open_pool(copied, data.train)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"class_names": "circle"},
+        {"class_names": [1]},
+        {"images": "6"},
+        {"data": 3},
+        {"ap": [1]},
+        {"ap": {"a": "1"}},
+        {"ap": {"a": 1e999}},
+        {"weights_sha256": None},
+    ],
+)
+def test_a_manifest_of_wrong_types_is_one_clear_line(copied: Path, change: dict[str, object]) -> None:
+    content = json.loads((copied / "pool.json").read_text())
+    (copied / "pool.json").write_text(json.dumps(content | change))
+    with pytest.raises(InputError, match=r"pool\.json cannot be read") as caught:
+        read_manifest(copied)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "9" * 5000])
+def test_a_manifest_that_no_reader_can_follow_is_one_clear_line(copied: Path, text: str) -> None:
+    (copied / "pool.json").write_text(text)
+    with pytest.raises(InputError, match=r"pool\.json cannot be read") as caught:
+        read_manifest(copied)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_folder_that_is_no_pool(tmp_path: Path, data: Data) -> None:
@@ -417,7 +475,7 @@ class Waiting(Watched):
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "POLL_S", 0.01)
+    monkeypatch.setattr(locks, "POLL_S", 0.01)
 
 
 @pytest.mark.usefixtures("impatient")
