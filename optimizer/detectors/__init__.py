@@ -10,12 +10,15 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from optimizer.arch.spec import ArchSpec
-from optimizer.detectors.base import Detector, GraphOps, Prediction, RegionView, Truth
+from optimizer.detectors.base import Detector, GraphOps, Prediction, RegionSample, RegionView, Seen, Truth
 from optimizer.detectors.faster_rcnn import FasterRCNN
 from optimizer.detectors.retinanet import RetinaNet
 from optimizer.detectors.tensors import fit_tensors
 
-__all__ = ["DETECTORS", "Detector", "GraphOps", "Prediction", "RegionView", "Truth", "build_detector", "load_detector"]
+__all__ = [
+    "DETECTORS", "Detector", "GraphOps", "Prediction", "RegionSample", "RegionView", "Seen", "Truth", "build_detector",
+    "load_detector",
+]  # fmt: skip
 
 DETECTORS: dict[str, Callable[[ArchSpec, int], Detector]] = {"faster_rcnn": FasterRCNN, "retinanet": RetinaNet}
 

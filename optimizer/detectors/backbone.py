@@ -14,7 +14,7 @@ __all__ = ["Backbone"]
 
 
 class Backbone(nn.Module):
-    """What a head reads, from images: maps by name, the finest first."""
+    """What a head reads, from images: maps by name, the finest first; `stages` is given the body's own maps."""
 
     def __init__(self, arch: ArchSpec) -> None:
         super().__init__()
@@ -23,6 +23,9 @@ class Backbone(nn.Module):
         self.body = BODIES[arch.body.kind](arch.body)
         self.add_module(self._neck, build_neck())
 
-    def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
-        maps: OrderedDict[str, Tensor] = self.get_submodule(self._neck)(self.body(images))
+    def forward(self, images: Tensor, stages: dict[str, Tensor] | None = None) -> OrderedDict[str, Tensor]:
+        found: OrderedDict[str, Tensor] = self.body(images)
+        if stages is not None:
+            stages.update(found)
+        maps: OrderedDict[str, Tensor] = self.get_submodule(self._neck)(found)
         return maps

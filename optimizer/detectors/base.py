@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple, Protocol
 
 import torch
@@ -44,6 +44,32 @@ class RegionView(NamedTuple):
     log_probs: Tensor
     deltas: Tensor
     delta_probs: Tensor
+
+
+class RegionSample(NamedTuple):
+    """Regions that a detector would train its head on, chosen among its own.
+
+    Attributes:
+        regions: of each image, in the form of `Detector.losses_and_regions`.
+        positive: (R,) whether each, of all images in order, is matched to an object.
+    """
+
+    regions: list[Tensor]
+    positive: Tensor
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a detector makes of a batch before its head, kept to be looked at more than once.
+
+    Attributes:
+        body, neck: maps (B, C, h, w) by name, the finest first.
+        outputs: what the head says of all cells at once, where it does; filled when it is first asked for.
+    """
+
+    body: dict[str, Tensor]
+    neck: dict[str, Tensor]
+    outputs: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -138,28 +164,45 @@ class Detector(nn.Module):
 
     arch: ArchSpec
     num_classes: int
+    backbone: nn.Module
+
+    def see(self, images: Tensor) -> Seen:
+        """The maps of body and neck of a batch (B, 3, H, W)."""
+        body: dict[str, Tensor] = {}
+        return Seen(body=body, neck=self.backbone(images, body))
 
     def losses(self, images: Tensor, truths: list[Truth]) -> dict[str, Tensor]:
         """Named losses (scalars) of a batch (B, 3, H, W); an image may have no objects."""
         return self.losses_and_regions(images, truths)[0]
 
     def losses_and_regions(
-        self, images: Tensor, truths: list[Truth], with_view: bool = False
+        self, images: Tensor, truths: list[Truth], with_view: bool = False, seen: Seen | None = None
     ) -> tuple[dict[str, Tensor], list[Tensor], RegionView | None]:
         """`losses`, and with `with_view` some regions of each image and what the detector says of them.
 
-        A region is a box (N, 4) on the canvas in a Faster R-CNN: those its head is trained on. In a RetinaNet it is the
+        `seen` is what `see` gave for these images, if that was asked before. A region is a box (N, 4) on the canvas in a Faster R-CNN: those its head is trained on. In a RetinaNet it is the
         number of an anchor (N,): those matched to objects first, then the most confident others.
         """
         raise TypeError(f"{type(self).__name__} does not define losses_and_regions")
 
-    def view(self, images: Tensor, regions: list[Tensor], canvas: tuple[int, int]) -> RegionView:
+    def view(
+        self, images: Tensor, regions: list[Tensor], canvas: tuple[int, int], seen: Seen | None = None
+    ) -> RegionView:
         """What this detector says of another one's regions.
 
         Args:
             canvas: (width, height) of the other one's canvas, which lies scaled in the upper left of these images.
+            seen: what `see` gave for these images, if that was asked before.
         """
         raise TypeError(f"{type(self).__name__} does not define view")
+
+    def sample(self, images: Tensor, truths: list[Truth], seen: Seen) -> RegionSample:
+        """Regions of each image that this detector, in evaluation mode, would train its head on: its own proposals."""
+        raise TypeError(f"{type(self).__name__} does not define sample")
+
+    def list_anchors(self, images: Tensor, seen: Seen) -> list[Tensor]:
+        """The anchors (h * w * A, 4) of each level of the neck, on the canvas of these images, cell by cell."""
+        raise TypeError(f"{type(self).__name__} does not define list_anchors")
 
     @torch.no_grad()
     def detect(self, images: Tensor) -> list[Prediction]:

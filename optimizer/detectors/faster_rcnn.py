@@ -14,7 +14,7 @@ from torchvision.ops import MultiScaleRoIAlign, nms
 from optimizer.arch.heads import FasterRCNNHead
 from optimizer.arch.spec import ArchSpec
 from optimizer.detectors.backbone import Backbone
-from optimizer.detectors.base import ClassRows, Detector, GraphOps, Prediction, RegionView, Truth
+from optimizer.detectors.base import ClassRows, Detector, GraphOps, Prediction, RegionSample, RegionView, Seen, Truth
 from optimizer.detectors.geometry import big_enough, clip_boxes, decode_boxes, list_canvases
 
 __all__ = ["FasterRCNN"]
@@ -131,10 +131,10 @@ class FasterRCNN(Detector):
         )
 
     def losses_and_regions(
-        self, images: Tensor, truths: list[Truth], with_view: bool = False
+        self, images: Tensor, truths: list[Truth], with_view: bool = False, seen: Seen | None = None
     ) -> tuple[dict[str, Tensor], list[Tensor], RegionView | None]:
-        targets = [{"boxes": truth.boxes_xyxy, "labels": truth.labels + 1} for truth in truths]
-        maps = self.backbone(images)
+        targets = _list_targets(truths)
+        maps = (seen or self.see(images)).neck
         canvases = list_canvases(images)
         proposals, rpn_losses = self.rpn(canvases, maps, targets)
         regions, _, labels, box_targets = self.roi_heads.select_training_samples(proposals, targets)
@@ -143,9 +143,24 @@ class FasterRCNN(Detector):
         losses = {**rpn_losses, "loss_classifier": loss_classifier, "loss_box_reg": loss_box_reg}
         return losses, regions, self._make_view(features, logits, deltas) if with_view else None
 
-    def view(self, images: Tensor, regions: list[Tensor], canvas: tuple[int, int]) -> RegionView:
+    def view(
+        self, images: Tensor, regions: list[Tensor], canvas: tuple[int, int], seen: Seen | None = None
+    ) -> RegionView:
         scale = min(images.shape[-1] / canvas[0], images.shape[-2] / canvas[1])
-        return self._make_view(*self._look(self.backbone(images), [region * scale for region in regions], images))
+        maps = (seen or self.see(images)).neck
+        return self._make_view(*self._look(maps, [region * scale for region in regions], images))
+
+    @torch.no_grad()
+    def sample(self, images: Tensor, truths: list[Truth], seen: Seen) -> RegionSample:
+        assert not self.training
+        proposals, _ = self.rpn(list_canvases(images), seen.neck)
+        regions, _, labels, _ = self.roi_heads.select_training_samples(proposals, _list_targets(truths))
+        return RegionSample(regions, torch.cat(labels) > 0)
+
+    def list_anchors(self, images: Tensor, seen: Seen) -> list[Tensor]:
+        maps = list(seen.neck.values())
+        anchors = self.rpn.anchor_generator(list_canvases(images), maps)[0]
+        return list(anchors.split([len(RATIOS) * map_.shape[-2] * map_.shape[-1] for map_ in maps]))
 
     def _look(self, maps: dict[str, Tensor], regions: list[Tensor], images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """RoI features, class logits and box deltas of the regions."""
@@ -202,6 +217,11 @@ class FasterRCNN(Detector):
         boxes, scores = ops.nms_of_levels(list(boxes.split(sizes)), list(scores.split(sizes)), RPN_NMS, count)
         best, index = ops.topk(scores, min(count, sum(min(count, size) for size in sizes)))
         return boxes[index], (best >= 0).to(best.dtype)
+
+
+def _list_targets(truths: list[Truth]) -> list[dict[str, Tensor]]:
+    """The objects as torchvision's parts want them, the first class 1."""
+    return [{"boxes": truth.boxes_xyxy, "labels": truth.labels + 1} for truth in truths]
 
 
 def count_box_samples(region_proposals: int) -> int:

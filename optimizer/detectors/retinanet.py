@@ -13,7 +13,7 @@ from torchvision.ops import MultiScaleRoIAlign, batched_nms, box_iou
 from optimizer.arch.heads import RetinaNetHead
 from optimizer.arch.spec import ArchSpec
 from optimizer.detectors.backbone import Backbone
-from optimizer.detectors.base import ClassRows, Detector, GraphOps, Prediction, RegionView, Truth
+from optimizer.detectors.base import ClassRows, Detector, GraphOps, Prediction, RegionSample, RegionView, Seen, Truth
 from optimizer.detectors.geometry import clip_boxes, decode_boxes, list_canvases
 
 __all__ = ["RetinaNet"]
@@ -48,24 +48,47 @@ class RetinaNet(Detector):
         self.view_pool = MultiScaleRoIAlign(["0", "1", "2", "3", "4"], output_size=7, sampling_ratio=2)
 
     def losses_and_regions(
-        self, images: Tensor, truths: list[Truth], with_view: bool = False
+        self, images: Tensor, truths: list[Truth], with_view: bool = False, seen: Seen | None = None
     ) -> tuple[dict[str, Tensor], list[Tensor], RegionView | None]:
-        maps = list(self.backbone(images).values())
+        seen = seen or self.see(images)
+        maps = list(seen.neck.values())
         anchors = self.anchor_generator(list_canvases(images), maps)
         targets = [{"boxes": truth.boxes_xyxy, "labels": truth.labels} for truth in truths]
         matched = [self._match(anchor, truth) for anchor, truth in zip(anchors, truths)]
-        outputs = self.head(maps)
+        outputs = self._ask_head(seen)
         losses = self.head.compute_loss(targets, outputs, anchors, matched)
         if not with_view:
             return losses, [], None
         regions = [_choose_regions(match, logits) for match, logits in zip(matched, outputs["cls_logits"])]
         return losses, regions, self._make_view(maps, outputs, anchors, regions, images)
 
-    def view(self, images: Tensor, regions: list[Tensor], canvas: tuple[int, int]) -> RegionView:
+    def view(
+        self, images: Tensor, regions: list[Tensor], canvas: tuple[int, int], seen: Seen | None = None
+    ) -> RegionView:
         assert canvas == (images.shape[-1], images.shape[-2]), "anchors have the same numbers on the same canvas only"
-        maps = list(self.backbone(images).values())
+        seen = seen or self.see(images)
+        maps = list(seen.neck.values())
         anchors = self.anchor_generator(list_canvases(images), maps)
-        return self._make_view(maps, self.head(maps), anchors, regions, images)
+        return self._make_view(maps, self._ask_head(seen), anchors, regions, images)
+
+    @torch.no_grad()
+    def sample(self, images: Tensor, truths: list[Truth], seen: Seen) -> RegionSample:
+        assert not self.training
+        anchors = self.anchor_generator(list_canvases(images), list(seen.neck.values()))
+        matched = [self._match(anchor, truth) for anchor, truth in zip(anchors, truths)]
+        regions = [_choose_regions(match, logits) for match, logits in zip(matched, self._ask_head(seen)["cls_logits"])]
+        return RegionSample(regions, torch.cat([match[region] for match, region in zip(matched, regions)]) >= 0)
+
+    def list_anchors(self, images: Tensor, seen: Seen) -> list[Tensor]:
+        maps = list(seen.neck.values())
+        anchors = self.anchor_generator(list_canvases(images), maps)[0]
+        return list(anchors.split([len(RATIOS) * len(OCTAVES) * map_.shape[-2] * map_.shape[-1] for map_ in maps]))
+
+    def _ask_head(self, seen: Seen) -> dict[str, Tensor]:
+        """Classes and boxes of all anchors, asked once a batch."""
+        if not seen.outputs:
+            seen.outputs.update(self.head(list(seen.neck.values())))
+        return seen.outputs
 
     def _make_view(
         self,

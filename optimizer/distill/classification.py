@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from torch import Tensor
-from torch.nn import functional
 
 from optimizer.detectors.base import RegionView
-from optimizer.distill.base import Distiller
+from optimizer.distill.base import RegionDistiller
+from optimizer.distill.divergence import find_divergence
 
 __all__ = ["Classification"]
 
 
-class Classification(Distiller):
+class Classification(RegionDistiller):
     """Kullback-Leibler divergence of the student's class distributions from the teacher's, mean over regions.
 
     Joint-DetNAS (supplement, A.2): RCNN classification of all sampled region proposals. The temperature is not stated;
@@ -25,7 +25,5 @@ class Classification(Distiller):
     def forward(self, student: RegionView, teacher: RegionView) -> Tensor:
         if len(student.log_probs) == 0:
             return student.log_probs.sum() * 0.0
-        ours = functional.log_softmax(student.log_probs / self.temperature, -1)
-        theirs = functional.log_softmax(teacher.log_probs / self.temperature, -1)
-        divergence = functional.kl_div(ours, theirs, reduction="none", log_target=True)
-        return divergence.sum((1, 2)).mean() * self.temperature**2
+        divergence = find_divergence(student.log_probs, teacher.log_probs, self.temperature)
+        return divergence.mean() * self.temperature**2

@@ -5,12 +5,12 @@ from __future__ import annotations
 from torch import Tensor
 
 from optimizer.detectors.base import RegionView
-from optimizer.distill.base import Distiller
+from optimizer.distill.base import RegionDistiller
 
 __all__ = ["Localization"]
 
 
-class Localization(Distiller):
+class Localization(RegionDistiller):
     """L1 distance between the box regression outputs, summed over the four coordinates, mean over regions.
 
     Class-aware: |sum over classes of p_teacher(class) * (teacher's box - student's box)|, the class-specific boxes of a

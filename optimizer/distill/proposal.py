@@ -6,12 +6,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from optimizer.detectors.base import RegionView
-from optimizer.distill.base import Distiller
+from optimizer.distill.base import RegionDistiller
 
 __all__ = ["ProposalFeature"]
 
 
-class ProposalFeature(Distiller):
+class ProposalFeature(RegionDistiller):
     """Mean squared error between the teacher's RoI features and the student's after a 3x3 convolution.
 
     Joint-DetNAS (supplement, A.2) states the adapter: 3x3, stride 1, as many outputs as the teacher's pyramid (256).

@@ -124,6 +124,7 @@ def key_pool(config: SupernetConfig, dataset: Dataset) -> str:
     How often a training is saved, and when it gives up, change nothing of the outcome and are not part of it.
     """
     recipe = config.model_dump(mode="json", exclude={"phases": {"__all__": {"train": NO_MATTER}}})
+    recipe["distill"] = config.distill.to_identity()
     text = json.dumps(recipe, sort_keys=True)
     return hashlib.sha256(f"{text}|{_fingerprint(dataset)}".encode()).hexdigest()[:12]
 

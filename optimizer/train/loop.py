@@ -30,7 +30,7 @@ from optimizer.train.freeze import frozen
 from optimizer.train.precision import autocast_dtype
 from optimizer.train.schedule import lr_factor
 from optimizer.train.state import TrainState
-from optimizer.train.steps import LossStep
+from optimizer.train.steps import LossStep, Paced
 
 __all__ = ["Loader", "Progress", "TrainResult", "TrainingDiverged", "train"]
 
@@ -174,6 +174,8 @@ def _train(
                 group["lr"] = config.lr * lr_factor(position.step, total, config)
             if world.size > 1:  # each step and rank has its own random numbers, of which a checkpoint need not know
                 torch.manual_seed(seed + position.step * world.size + world.rank)
+            if isinstance(step, Paced):
+                step.set_progress(position.step / total)
             images = images.to(device, non_blocking=True)
             truths = _move(truths, device)
             with torch.autocast(device.type, dtype, enabled=dtype is not None):

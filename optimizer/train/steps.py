@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -17,6 +17,15 @@ class LossStep(Protocol):
     """
 
     def __call__(self, model: nn.Module, images: Tensor, truths: list[Truth]) -> dict[str, Tensor]: ...
+
+
+@runtime_checkable
+class Paced(Protocol):
+    """A step whose losses change in the course of a training."""
+
+    def set_progress(self, done: float) -> None:
+        """Told before each batch: the share of the training that is done, from 0 to below 1."""
+        ...
 
 
 class DetectionStep:

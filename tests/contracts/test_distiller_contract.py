@@ -12,7 +12,7 @@ from torchvision.ops import roi_align
 from optimizer.arch import ArchSpec, BlockSpec, FasterRCNNHead, FpnSpec, ResNetSpec, RetinaNetHead, StageSpec
 from optimizer.detectors import DETECTORS, Detector, Truth, build_detector
 from optimizer.distill.catalogue import DISTILLERS
-from optimizer.distill.config import DistillConfig
+from optimizer.distill.config import DefeatConfig, DistillConfig
 from optimizer.distill.step import DistillStep, build_distillers, show_canvas
 
 HEADS = {
@@ -29,6 +29,12 @@ ALONE = {
     "localization": ALL.model_copy(update={"weights": {"localization": 1.0}}),
     "plain localization": ALL.model_copy(update={"weights": {"localization": 1.0}, "class_aware": False}),
 }
+OF_REGIONS = set(ALL.weights)
+ALONE |= {name: ALL.model_copy(update={"weights": {name: 1.0}}) for name in DISTILLERS if name not in OF_REGIONS}
+ALONE["cool defeat_classes"] = DistillConfig(
+    weights={"defeat_classes": 1.0}, teacher_canvas="student", defeat=DefeatConfig(temperatures=(2.0, 0.5))
+)
+TOGETHER = ALL.model_copy(update={"weights": dict.fromkeys(DISTILLERS, 1.0)})
 NO_OBJECTS = Truth(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
 TWO_OBJECTS = Truth(torch.tensor([[8.0, 8, 40, 40], [50, 10, 90, 60]]), torch.tensor([0, CLASSES - 1]))
 OBJECTS = {
@@ -75,6 +81,14 @@ def distilled(losses: dict[str, Tensor]) -> Tensor:
     return torch.stack(added).sum()
 
 
+def pass_on(step: DistillStep) -> None:
+    """Adapters that change nothing; the body's maps are not negative, so that its ReLU does not either."""
+    for adapters in step.adapters.values():
+        for adapter in adapters:
+            torch.nn.init.dirac_(adapter.weight)
+            torch.nn.init.zeros_(adapter.bias)
+
+
 @pytest.fixture(scope="module")
 def images() -> Tensor:
     return torch.randn(2, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(1))
@@ -91,19 +105,25 @@ def config(request: pytest.FixtureRequest) -> DistillConfig:
     return ALONE[request.param]
 
 
+@pytest.fixture(params=[name for name, config in ALONE.items() if set(config.weights) <= OF_REGIONS])
+def of_regions(request: pytest.FixtureRequest) -> DistillConfig:
+    """Each distiller of regions alone."""
+    return ALONE[request.param]
+
+
 def test_all_of_the_catalogue_is_here() -> None:
     arch = make_arch("faster_rcnn")
     alone = {name for config in ALONE.values() for name in build_distillers(arch, arch, config)}
-    assert alone == set(build_distillers(arch, arch, ALL)) == set(DISTILLERS)
+    assert alone == set(build_distillers(arch, arch, TOGETHER)) == set(DISTILLERS)
 
 
 def test_it_is_zero_when_the_student_equals_the_teacher(kind: str, config: DistillConfig, images: Tensor) -> None:
     arch = make_arch(kind)
     student, teacher = make_detector(arch, seed=1), make_detector(arch, seed=1)
     step = DistillStep(arch, teacher, config)
-    _, regions, view = student.losses_and_regions(images, OBJECTS["some"], with_view=True)
-    assert view is not None and sum(len(region) for region in regions) > 0
-    assert distilled(step.compare(view, images, regions)).item() == pytest.approx(0, abs=1e-6)
+    pass_on(step)
+    losses = step(student, images, OBJECTS["some"])
+    assert distilled(losses).item() == pytest.approx(0, abs=1e-6)
 
 
 def test_it_is_above_zero_when_they_differ(kind: str, config: DistillConfig, images: Tensor) -> None:
@@ -147,8 +167,8 @@ def test_it_is_finite_in_half_precision(kind: str, config: DistillConfig, images
     assert all(torch.isfinite(p.grad).all() for p in student.parameters() if p.grad is not None)
 
 
-def test_without_regions_it_is_zero_and_has_a_gradient(kind: str, config: DistillConfig, images: Tensor) -> None:
-    student, _, step = make_pair(kind, config)
+def test_without_regions_it_is_zero_and_has_a_gradient(kind: str, of_regions: DistillConfig, images: Tensor) -> None:
+    student, _, step = make_pair(kind, of_regions)
     none = torch.zeros(0, 4) if kind == "faster_rcnn" else torch.zeros(0, dtype=torch.int64)
     view = student.view(images, [none, none], (WIDTH, HEIGHT))
     assert len(view.features) == len(view.log_probs) == len(view.deltas) == 0
@@ -158,8 +178,10 @@ def test_without_regions_it_is_zero_and_has_a_gradient(kind: str, config: Distil
     assert all(torch.isfinite(p.grad).all() for p in student.parameters() if p.grad is not None)
 
 
-def test_one_image_without_regions_leaves_the_others_alone(kind: str, config: DistillConfig, images: Tensor) -> None:
-    student, _, step = make_pair(kind, config)
+def test_one_image_without_regions_leaves_the_others_alone(
+    kind: str, of_regions: DistillConfig, images: Tensor
+) -> None:
+    student, _, step = make_pair(kind, of_regions)
     _, regions, _ = student.losses_and_regions(images, OBJECTS["some"], with_view=True)
     both = [regions[0], regions[1][:0]]
     of_both = distilled(step.compare(student.view(images, both, (WIDTH, HEIGHT)), images, both))
@@ -169,11 +191,29 @@ def test_one_image_without_regions_leaves_the_others_alone(kind: str, config: Di
 
 def test_the_teacher_is_looked_at_once_a_step(kind: str, config: DistillConfig, images: Tensor) -> None:
     looked = []
-    for settings in (config, ALL):
+    for settings in (config, TOGETHER):
         student, teacher, step = make_pair(kind, settings)
         teacher.backbone.register_forward_hook(lambda *_: looked.append(1))
         step(student.train(), images, OBJECTS["some"])
     assert len(looked) == 2
+
+
+def test_all_together_are_those_that_are_alone(kind: str, images: Tensor) -> None:
+    student, _, step = make_pair(kind, TOGETHER)
+    together = step(student.eval(), images, OBJECTS["none in one image"])
+    for name in set(DISTILLERS) - OF_REGIONS - {"defeat_classes"}:  # whose regions are drawn anew
+        student, _, step = make_pair(kind, ALL.model_copy(update={"weights": {name: 1.0}}))
+        alone = step(student.eval(), images, OBJECTS["none in one image"])[f"distill_{name}"]
+        assert together[f"distill_{name}"].item() == pytest.approx(alone.item(), rel=1e-5), name
+
+
+def test_weights_decay_as_the_training_goes_on(kind: str, images: Tensor) -> None:
+    student, _, step = make_pair(kind, ALL.model_copy(update={"weights": {"whole_feature": 1.0}, "decay": "linear"}))
+    found = []
+    for done in (0.0, 0.25, 1.0):
+        step.set_progress(done)
+        found.append(step(student.eval(), images, OBJECTS["some"])["distill_whole_feature"].item())
+    assert found == pytest.approx([found[0], 0.75 * found[0], 0.0]) and found[0] > 0
 
 
 def test_a_weight_multiplies_and_zero_leaves_out(kind: str, images: Tensor) -> None:
@@ -193,6 +233,9 @@ def test_adapters_are_trained_and_kept_with_the_step_and_the_teacher_is_not(kind
     _, teacher, step = make_pair(kind, ALL)
     names = {name for name, _ in step.named_parameters()}
     assert names == {"distillers.feature.adapter.weight", "distillers.feature.adapter.bias"} == set(step.state_dict())
+    *_, every = make_pair(kind, TOGETHER)
+    others = {name.rsplit(".", 2)[0] for name in every.state_dict()} - {"distillers.feature"}
+    assert others == {"adapters.neck", "adapters.body"}, "one set of each for all distillers of maps"
     assert not {id(parameter) for parameter in step.parameters()} & {id(p) for p in teacher.parameters()}
     adapter = step.distillers["feature"].adapter
     assert (adapter.in_channels, adapter.out_channels) == (16, 24), "from the student's pyramid to the teacher's"

@@ -15,7 +15,7 @@ from optimizer.arch.channels import ChannelSet
 from optimizer.arch.cost import Cost, count_conv, count_relu
 from optimizer.arch.heads import Head, Levels
 from optimizer.arch.maps import FeatureMap
-from optimizer.detectors import Detector, GraphOps, Prediction, RegionView, Truth
+from optimizer.detectors import Detector, GraphOps, Prediction, RegionView, Seen, Truth
 from optimizer.detectors.backbone import Backbone
 
 __all__ = ["Cells", "CellsHead"]
@@ -68,7 +68,7 @@ class Cells(Detector):
         return cells[..., : self.num_classes], cells[..., self.num_classes :].exp() * 8, torch.cat(centres)
 
     def losses_and_regions(
-        self, images: Tensor, truths: list[Truth], with_view: bool = False
+        self, images: Tensor, truths: list[Truth], with_view: bool = False, seen: Seen | None = None
     ) -> tuple[dict[str, Tensor], list[Tensor], RegionView | None]:
         logits, distances, centres = self.look(images)
         wanted, boxes = torch.zeros_like(logits), logits.new_zeros(())

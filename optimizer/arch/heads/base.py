@@ -36,9 +36,11 @@ class Head(Part):
 
     Attributes:
         levels: the maps it reads.
+        readable: what distillers can read of its detectors, by the names in `optimizer.distill.base`.
     """
 
     levels: ClassVar[Levels]
+    readable: ClassVar[frozenset[str]] = frozenset(("body", "neck"))
 
     @classmethod
     def for_canvas(cls: type[H], input_size: tuple[int, int]) -> H:

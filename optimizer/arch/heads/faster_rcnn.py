@@ -33,6 +33,7 @@ class FasterRCNNHead(Head):
 
     kind = "faster_rcnn"
     levels = Levels((4, 8, 16, 32, 64), "pool")
+    readable = frozenset(("anchors", "body", "neck", "regions", "sample"))
     width_fields = {"RPN": "rpn_width", "box head": "box_width"}
     rpn_width: int = 256
     box_width: int = 1024

@@ -28,6 +28,7 @@ class RetinaNetHead(Head):
 
     kind = "retinanet"
     levels = Levels((8, 16, 32, 64, 128), "conv")
+    readable = frozenset(("anchors", "body", "neck", "regions", "sample"))
     tower_depth: int = 4
     anchor_scale: int = 8
 

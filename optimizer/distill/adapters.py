@@ -1,0 +1,44 @@
+"""Adapters from a student's feature maps to its teacher's, and the distance that is left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+__all__ = ["MapAdapters"]
+
+SMALL = 1e-4
+
+
+class MapAdapters(nn.ModuleList):
+    """A 3x3 convolution for each map, trained with the student and not part of it.
+
+    DeFeat's (FACTS 5.1, 5.2): on the neck without ReLU and all but 0 at first; on the body with ReLU. That all
+    distillers of the neck share one set is this project's: papers give each its own, some with a ReLU, at several times
+    the cost.
+
+    Args:
+        ours, theirs: channels of the student's maps and of the teacher's.
+        rectified: whether a ReLU follows each.
+    """
+
+    def __init__(self, ours: Sequence[int], theirs: Sequence[int], rectified: bool = False) -> None:
+        super().__init__([nn.Conv2d(width, wanted, 3, 1, 1) for width, wanted in zip(ours, theirs, strict=True)])
+        self.rectified = rectified
+        for adapter in self if not rectified else ():
+            nn.init.trunc_normal_(adapter.weight, std=1.0, a=-2.0, b=2.0)
+            with torch.no_grad():
+                adapter.weight.mul_(SMALL)
+            nn.init.zeros_(adapter.bias)
+
+    def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> list[Tensor]:
+        """The squared difference in each cell (B, h, w) of each map, mean over channels, in single precision."""
+        errors = []
+        for adapter, ours, theirs in zip(self, student, teacher, strict=True):
+            adapted = adapter(ours)
+            adapted = functional.relu(adapted) if self.rectified else adapted
+            errors.append((adapted.float() - theirs.float()).square().mean(1))
+        return errors
