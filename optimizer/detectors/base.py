@@ -180,8 +180,9 @@ class Detector(nn.Module):
     ) -> tuple[dict[str, Tensor], list[Tensor], RegionView | None]:
         """`losses`, and with `with_view` some regions of each image and what the detector says of them.
 
-        `seen` is what `see` gave for these images, if that was asked before. A region is a box (N, 4) on the canvas in a Faster R-CNN: those its head is trained on. In a RetinaNet it is the
-        number of an anchor (N,): those matched to objects first, then the most confident others.
+        A region is a box (N, 4) on the canvas in a Faster R-CNN: those its head is trained on. In a RetinaNet it is the
+        number of an anchor (N,): those matched to objects first, then the most confident others. `seen` is what `see`
+        gave for these images, if that was asked before.
         """
         raise TypeError(f"{type(self).__name__} does not define losses_and_regions")
 
