@@ -63,7 +63,8 @@ def draw_boxes(boxes: Tensor, images: Tensor, count: int, shape: Shape, stride: 
 def draw_gaussians(truths: Sequence[Truth], shapes: Sequence[Shape], strides: Sequence[int]) -> list[Tensor]:
     """Of each level a map (B, h, w): a Gaussian in each box drawn on it, and the larger value where two meet.
 
-    Half of a box's sides is its standard deviation; outside the boxes it is 0 (Sun 2020, FACTS 6). That it is taken at the centres of cells is a reconstruction.
+    Half of a box's sides is its standard deviation; outside the boxes it is 0 (Sun 2020, FACTS 6). That it is taken at
+    the centres of cells is a reconstruction.
     """
     boxes, images = gather(truths)
     levels = choose_levels(boxes, strides)
