@@ -35,17 +35,18 @@ from optimizer.distill.config import DefeatConfig, DistillConfig
 from optimizer.distill.step import DistillStep
 from optimizer.recipes import quick
 from optimizer.train.loop import Progress
-from optimizer.train.predict import predict
 from optimizer.train.precision import autocast_dtype
+from optimizer.train.predict import predict
 from optimizer.train.steps import DetectionStep, LossStep
 from optimizer.trials.jobs import Batches, StudentJob, Teaching, TrainedTeacher, choose_device, train_student
 
 JOINT = {"feature": 1.0, "classification": 1.0, "localization": 1.0}
 BOTH = {"defeat": 1.0, "defeat_classes": 1.0}
+PAPERS = DefeatConfig()
 OBJECTS, BACKGROUND = DefeatConfig(alpha_background=0.0), DefeatConfig(alpha_object=0.0)
 
 
-def _teach(weights: dict[str, float], defeat: DefeatConfig = DefeatConfig()) -> DistillConfig:
+def _teach(weights: dict[str, float], defeat: DefeatConfig = PAPERS) -> DistillConfig:
     return DistillConfig(weights=weights, teacher_canvas="student", feature_regions=64, defeat=defeat)
 
 
