@@ -153,6 +153,7 @@ class RunConfig(_Value):
         distill: what a teacher teaches.
         freeze: parts that base and students leave as the weights they start from have them.
         finetune: training of the students that are trained further after the search.
+        workers: processes that prepare images; None is some on a GPU, and none on a CPU, which has no core to spare.
         variants: other precisions and numbers of region proposals that the front is exported with.
         base_epochs: "fixed" is those of base_train; "auto" trains the base until it stops gaining on images kept out,
             for at most so many epochs.
@@ -175,7 +176,7 @@ class RunConfig(_Value):
     budget_s: float | None = Field(None, gt=0)
     batch_size: int = Field(4, ge=1)
     augment: str = "light"
-    workers: int = Field(0, ge=0)
+    workers: int | None = Field(None, ge=0)
     shapes: ShapesConfig
     base_epochs: Literal["fixed", "auto"] = "fixed"
     base_share: float = Field(0.4, gt=0, lt=1)

@@ -202,7 +202,12 @@ OPTIONS = (
     Option("score", str, "Cost that is scored: latency (default) or macs.", _as_given("search.cost")),
     Option("objective", str, "harmonic (default), geometric, product, arithmetic.", _as_given("search.objective")),
     Option("batch_size", int, "Images per training step.", _as_given("batch_size", "pool.batch_size")),
-    Option("workers", int, "Processes that load images; 0 loads in the trainer.", _as_given("workers")),
+    Option(
+        "workers",
+        int,
+        "Processes that load images; 0 loads in the trainer. Default: up to 8 where there is a GPU, else 0.",
+        _as_given("workers"),
+    ),
     Option(
         "weights",
         str,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import NamedTuple
@@ -30,6 +31,9 @@ NO_SHARED_MEMORY = (
 )
 
 
+MOST_WORKERS = 8
+
+
 class TrainLoader:
     """Shuffled, augmented, normalised batches of a data set on one canvas.
 
@@ -38,6 +42,8 @@ class TrainLoader:
     `unreadable` counts them. Workers live from epoch to epoch: while one ends they load the next one's first batches.
 
     With several `preprocess` each batch is on one of their canvases, drawn for that step.
+
+    `workers` are processes that prepare images; None is as many as a GPU may need, and none where there is no GPU.
 
     Where several processes train together, `share` is (rank, how many they are): the batches are those of one process
     with the same `batch_size`, and the ranks divide the images of each among themselves.
@@ -51,7 +57,7 @@ class TrainLoader:
         batch_size: int,
         seed: int,
         augment: str = "none",
-        workers: int = 0,
+        workers: int | None = 0,
         share: tuple[int, int] = (0, 1),
     ) -> None:
         if augment not in AUGMENTATIONS:
@@ -67,7 +73,7 @@ class TrainLoader:
         self._canvases = (preprocess,) if isinstance(preprocess, Preprocess) else tuple(preprocess)
         self._batch_size = min(batch_size, len(dataset.records) // world * world)
         self._rank, self._world = rank, world
-        self._seed, self._augmentation, self._workers = seed, augment, workers
+        self._seed, self._augmentation, self._workers = seed, augment, _count_workers(workers)
         self._unreadable: set[int] = set()
         self._ahead: tuple[tuple[int, int], Iterator[_Batch]] | None = None  # batches opened, and the next one's place
 
@@ -200,6 +206,13 @@ class _Samples(TorchDataset[_Sample]):
                 canvas, truth = augment(canvas, truth, transform, derive_seed(seed, index))
             return _Sample(normalise_canvas(canvas, preprocess), truth, tuple(unreadable))
         return _Sample(None, Truth(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)), tuple(unreadable))
+
+
+def _count_workers(asked: int | None) -> int:
+    """Of the processes of a training together, where nobody says how many."""
+    if asked is not None:
+        return asked
+    return min(MOST_WORKERS, os.cpu_count() or 1) if torch.cuda.is_available() else 0
 
 
 def _collate(samples: list[_Sample]) -> _Batch:

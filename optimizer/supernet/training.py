@@ -51,7 +51,7 @@ class PoolJob(BaseModel):
     folder: Path
     phase: int
     data: Path
-    workers: int = 0
+    workers: int | None = None
 
     @field_validator("config", mode="before")
     @classmethod
@@ -74,7 +74,7 @@ def train_pool(
     images: PoolImages,
     device: torch.device,
     progress: RunProgress,
-    workers: int = 0,
+    workers: int | None = None,
     tell: Callable[[PoolJob], None] = lambda job: None,
 ) -> TeacherPool:
     """Train a pool in `folder`, from wherever an earlier process left it; a trained one is only opened.

@@ -50,7 +50,7 @@ class Batches(_Value):
     Attributes:
         data: folder of the training images.
         size: images per step, of all processes together.
-        workers: processes that prepare them.
+        workers: processes that prepare them; None leaves it to the device.
         sizes: canvases, one of which is drawn for each step; empty is the student's own.
         keep_out: whether those images are left out that the run keeps to judge by (`optimizer.data.splits`).
     """
@@ -58,7 +58,7 @@ class Batches(_Value):
     data: Path
     size: int
     augment: str
-    workers: int
+    workers: int | None = None
     sizes: tuple[tuple[int, int], ...] = ()
     keep_out: bool = False
 
