@@ -26,13 +26,15 @@ class MapAdapters(nn.ModuleList):
     """
 
     def __init__(self, ours: Sequence[int], theirs: Sequence[int], rectified: bool = False) -> None:
-        super().__init__([nn.Conv2d(width, wanted, 3, 1, 1) for width, wanted in zip(ours, theirs, strict=True)])
-        self.rectified = rectified
-        for adapter in self if not rectified else ():
-            nn.init.trunc_normal_(adapter.weight, std=1.0, a=-2.0, b=2.0)
+        convolutions = [nn.Conv2d(width, wanted, 3, 1, 1) for width, wanted in zip(ours, theirs, strict=True)]
+        for convolution in convolutions if not rectified else ():
+            nn.init.trunc_normal_(convolution.weight, std=1.0, a=-2.0, b=2.0)
             with torch.no_grad():
-                adapter.weight.mul_(SMALL)
-            nn.init.zeros_(adapter.bias)
+                convolution.weight.mul_(SMALL)
+            assert convolution.bias is not None
+            nn.init.zeros_(convolution.bias)
+        super().__init__(convolutions)
+        self.rectified = rectified
 
     def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> list[Tensor]:
         """The squared difference in each cell (B, h, w) of each map, mean over channels, in single precision."""
