@@ -38,9 +38,13 @@ class MapAdapters(nn.ModuleList):
 
     def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> list[Tensor]:
         """The squared difference in each cell (B, h, w) of each map, mean over channels, in single precision."""
-        errors = []
-        for adapter, ours, theirs in zip(self, student, teacher, strict=True):
-            adapted = adapter(ours)
-            adapted = functional.relu(adapted) if self.rectified else adapted
-            errors.append((adapted.float() - theirs.float()).square().mean(1))
-        return errors
+        assert len(student) == len(teacher) == len(self)
+        return [
+            (self.adapt(number, ours).float() - theirs.float()).square().mean(1)
+            for number, (ours, theirs) in enumerate(zip(student, teacher))
+        ]
+
+    def adapt(self, number: int, student: Tensor) -> Tensor:
+        """The student's map of this number as it is compared."""
+        adapted: Tensor = self[number](student)
+        return functional.relu(adapted) if self.rectified else adapted

@@ -8,10 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from deploy import Preprocess
-from deploy.data import Record
-from optimizer.data.canvas import normalise_canvas, place_record
-from optimizer.detectors.base import Detector
+from optimizer.detectors.base import Detector, Truth
 from optimizer.distill.adapters import MapAdapters
 from optimizer.distill.masks import draw_boxes, gather
 from optimizer.errors import InputError
@@ -35,15 +32,14 @@ class Distances:
 def measure_distances(
     student: Detector,
     teacher: Detector,
-    records: Iterable[Record],
+    batches: Iterable[tuple[Tensor, list[Truth]]],
     device: torch.device,
     adapters: MapAdapters | None = None,
 ) -> Distances:
-    """`Distances` over some images, one after the other (DeFeat's supplement; FACTS 5.6).
-
-    The teacher looks at the student's canvas. Images that cannot be read are left out.
+    """`Distances` over some images, a batch after the other (DeFeat's supplement; FACTS 5.6).
 
     Args:
+        batches: images (B, 3, H, W) on the student's canvas, which the teacher looks at too, and their objects.
         adapters: of the neck, trained with the student; None compares the maps as they are.
 
     Raises:
@@ -55,26 +51,20 @@ def measure_distances(
             f"the student's maps have {width} channels and the teacher's {wanted}: they are only compared through the "
             "adapters of a training with a distiller of the neck"
         )
-    stride, preprocess = student.arch.maps[0].stride, Preprocess.imagenet(*student.arch.input_size)
+    stride = student.arch.maps[0].stride
     sums, counts = torch.zeros(2, wanted, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
     for detector in (student, teacher):
         detector.to(device).eval()
-    for record in records:
-        try:
-            canvas, truth = place_record(record, preprocess)
-        except InputError:
-            continue
-        images = normalise_canvas(canvas, preprocess)[None].to(device)
-        ours, theirs = (next(iter(detector.see(images).neck.values()))[0].float() for detector in (student, teacher))
+    for images, truths in batches:
+        seen = (detector.see(images.to(device)).neck for detector in (student, teacher))
+        ours, theirs = (next(iter(maps.values())).float() for maps in seen)
         if adapters is not None:
-            adapter = adapters[0]
-            assert isinstance(adapter, torch.nn.Conv2d)
-            ours = adapter(ours[None])[0]
-        boxes, of = gather([truth])
-        mask = draw_boxes(boxes, of, 1, (ours.shape[1], ours.shape[2]), stride)[0].to(device)
+            ours = adapters.adapt(0, ours)
+        boxes, of = gather(truths)
+        mask = draw_boxes(boxes, of, len(truths), (ours.shape[2], ours.shape[3]), stride)[:, None].to(device)
         difference = (theirs - ours).abs()
         for place, cells in enumerate((mask, 1 - mask)):
-            sums[place] += (difference * cells).sum((1, 2)).double().cpu()
+            sums[place] += (difference * cells).sum((0, 2, 3)).double().cpu()
             counts[place] += cells.sum().double().cpu()
     means: Tensor = sums / counts.clamp(min=1)[:, None]
     return Distances(tuple(means[0].tolist()), tuple(means[1].tolist()))

@@ -76,7 +76,8 @@ def draw_gaussians(truths: Sequence[Truth], shapes: Sequence[Shape], strides: Se
             left, top, right, bottom = _find_cells(some, shape, stride)
             rows = _find_heights(some[:, 1], some[:, 3], top, bottom, shape[0], stride)
             columns = _find_heights(some[:, 0], some[:, 2], left, right, shape[1], stride)
-            map_.index_reduce_(0, of, rows[:, :, None] * columns[:, None], "amax")
+            heights = rows[:, :, None] * columns[:, None]
+            map_.scatter_reduce_(0, of[:, None, None].expand_as(heights), heights, "amax")
         drawn.append(map_)
     return drawn
 

@@ -103,8 +103,11 @@ class DistillStep(nn.Module):
 def build_distillers(student: ArchSpec, teacher: ArchSpec, config: DistillConfig) -> nn.ModuleDict:
     """The distillers whose weight is above 0, by name."""
     wanted = [name for name in DISTILLERS if config.weights.get(name, 0) > 0]
-    with _first_weights():
-        return nn.ModuleDict({name: DISTILLERS[name](student, teacher, config) for name in wanted})
+    distillers = nn.ModuleDict()
+    for name in wanted:
+        with _first_weights():
+            distillers[name] = DISTILLERS[name](student, teacher, config)
+    return distillers
 
 
 def check_pair(student: ArchSpec, teacher: ArchSpec, config: DistillConfig) -> None:
@@ -167,19 +170,20 @@ def _check_maps(name: str, reads: str, student: ArchSpec, teacher: ArchSpec, con
 def _build_adapters(student: ArchSpec, teacher: ArchSpec, config: DistillConfig, reads: set[str]) -> nn.ModuleDict:
     """Those of the maps that are read: of the neck, of some stages of the body."""
     adapters = nn.ModuleDict()
-    with _first_weights():
-        if "neck" in reads:
-            ours, theirs = ([level.width for level in arch.maps] for arch in (student, teacher))
+    if "neck" in reads:
+        ours, theirs = ([level.width for level in arch.maps] for arch in (student, teacher))
+        with _first_weights():
             adapters["neck"] = MapAdapters(ours, theirs)
-        if "body" in reads:
-            ours, theirs = ([arch.body_maps[at].width for at in config.defeat.stages] for arch in (student, teacher))
+    if "body" in reads:
+        ours, theirs = ([arch.body_maps[at].width for at in config.defeat.stages] for arch in (student, teacher))
+        with _first_weights():
             adapters["body"] = MapAdapters(ours, theirs, rectified=True)
     return adapters
 
 
 @contextmanager
 def _first_weights() -> Iterator[None]:
-    """The same ones whenever a training begins, or begins again."""
+    """The same ones whenever a training begins, or begins again, whatever else takes part in it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         yield

@@ -16,7 +16,7 @@ NOTHING = Truth(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
 
 
 def put(*boxes: tuple[float, float, float, float]) -> Truth:
-    return Truth(torch.tensor(boxes), torch.zeros(len(boxes), dtype=torch.int64))
+    return Truth(torch.tensor(boxes, dtype=torch.float32), torch.zeros(len(boxes), dtype=torch.int64))
 
 
 def draw(text: str) -> Tensor:
