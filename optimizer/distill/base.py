@@ -50,7 +50,7 @@ class Distiller(nn.Module):
 class RegionDistiller(Distiller):
     """Compares what both say of the regions that the student's head is trained on."""
 
-    reads = "regions"
+    reads: ClassVar[Reads] = "regions"
 
     def forward(self, student: RegionView, teacher: RegionView) -> Tensor:
         raise TypeError(f"{type(self).__name__} does not define forward")
@@ -59,7 +59,7 @@ class RegionDistiller(Distiller):
 class SampleDistiller(Distiller):
     """Compares what both say of the regions that the teacher's head would be trained on."""
 
-    reads = "sample"
+    reads: ClassVar[Reads] = "sample"
     asks = frozenset(("sample",))
 
     def forward(self, student: Tensor, teacher: Tensor, positive: Tensor) -> Tensor:
@@ -73,7 +73,7 @@ class MapDistiller(Distiller):
     What is compared is the teacher's map with the student's behind an adapter (`optimizer.distill.adapters`).
     """
 
-    reads = "neck"
+    reads: ClassVar[Reads] = "neck"
 
     def forward(self, errors: Sequence[Tensor], scene: Scene) -> Tensor:
         """Of each map the squared difference in each cell (B, h, w), mean over channels, the finest map first."""

@@ -7,12 +7,13 @@ positive is said by the teacher's own matching, and objects and background have 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from optimizer.distill.base import MapDistiller, SampleDistiller, Scene
+from optimizer.distill.base import MapDistiller, Reads, SampleDistiller, Scene
 from optimizer.distill.divergence import find_divergence
 from optimizer.distill.masks import draw_boxes, draw_levels, gather
 
@@ -40,7 +41,7 @@ class DecoupledNeck(MapDistiller):
 class DecoupledBody(MapDistiller):
     """The same in stages of the body; the mask is the union of all objects, whatever their size."""
 
-    reads = "body"
+    reads: ClassVar[Reads] = "body"
 
     def __init__(self, alpha_object: float, alpha_background: float) -> None:
         super().__init__()
