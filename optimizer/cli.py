@@ -22,7 +22,7 @@ from optimizer.arch.heads import HEADS
 from optimizer.config import UNLIMITED, RunConfig
 from optimizer.errors import DetoptError, InputError
 from optimizer.options import OPTIONS, read_options, taking
-from optimizer.recipes import RECIPES
+from optimizer.recipes import RECIPES, distilled
 
 LINE_LIMIT = 10_000  # characters
 
@@ -76,22 +76,83 @@ def optimize(
         return
     if chosen["base"] is None:
         raise typer.BadParameter("name the detector to start from, such as --base r18")
-    config = _change_recipe(preset, data, chosen)
-    folder = out or Path("runs") / f"{chosen['base']}-{time.strftime('%Y%m%d-%H%M%S')}"
-
-    from optimizer.run.run import start_run
-
-    start_run(config, folder, shlex.join(["optimize", *sys.argv[1:]]))
+    _start(_change_recipe(_pick_recipe(preset, data), chosen), out, chosen["base"])
 
 
-def _change_recipe(preset: str, data: Path | None, chosen: dict[str, Any]) -> RunConfig:
-    """A preset with what the options of the command line change of it."""
+def _pick_recipe(preset: str, data: Path | None) -> RunConfig:
     if preset not in RECIPES:
         raise InputError(f"unknown preset {preset!r}; there are: {', '.join(RECIPES)}")
-    config = RECIPES[preset](data).changed(read_options(chosen))
+    return RECIPES[preset](data)
+
+
+def _change_recipe(recipe: RunConfig, chosen: dict[str, Any]) -> RunConfig:
+    """A recipe with what the options of the command line change of it."""
+    config = recipe.changed(read_options(chosen))
+    if chosen.get("distillers") is not None and config.search.teacher == "none":
+        raise InputError(
+            "--distillers say what a teacher teaches, and this run has no teacher: name one, such as --teacher base"
+        )
     if config.search.aims and config.budget_s is not None and chosen.get("trials") is None:
         config = config.changed({"search.trials": UNLIMITED})  # a budget is there to be used
     return config
+
+
+def _start(config: RunConfig, out: Path | None, name: str) -> None:
+    """Run it, in a folder of this name and the time unless another one is chosen."""
+    from optimizer.run.run import start_run
+
+    folder = out or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    start_run(config, folder, shlex.join(["optimize", *sys.argv[1:]]))
+
+
+@app.command()
+@taking(
+    (
+        *("teacher", "distillers", "teacher_canvas", "base", "detector", "size", "region_proposals", "epochs"),
+        *("weights", "freeze_stages", "freeze_norm", "target", "host", "score", "batch_size", "workers", "precision"),
+        *("precisions", "export_proposals", "max_ap_drop", "seed"),
+    ),
+    teacher="Who teaches: the folder of a run (its best detector), one detector of a run (RUN/student-004, or its "
+    "bundle), or a file of weights, whose family --base names.",
+    base=f"Family of a teacher that is a file of weights: {', '.join(FAMILIES)}.",
+    detector=f"Kind of detector, of the student and of a teacher that is a file: {', '.join(HEADS)}. Default: the "
+    "teacher's.",
+    size="Canvas of the student, WIDTHxHEIGHT. Default: the teacher's.",
+    region_proposals="The student's number, then alternatives for its export: 200,100. Default: the teacher's.",
+    epochs="Epochs the student is trained: a number, or auto (until its AP on training images that are kept out stops "
+    "rising). Default: as the preset trains a base.",
+    weights="What the student starts from: coco, imagenet, auto, none, or a checkpoint. Default: auto with --data (but "
+    "for preset smoke), else none.",
+)
+def distill(
+    student: Annotated[str, typer.Option(help=f"The student: {', '.join(FAMILIES)}.")],
+    data: Annotated[Path | None, typer.Option(help="Folder of labelled images. Default: generated shapes.")] = None,
+    preset: Annotated[
+        str, typer.Option(help="smoke (seconds), quick (minutes to hours) or paper (GPU days).")
+    ] = "quick",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run. Default: runs/<student>-distilled-<time>.")
+    ] = None,
+    **chosen: Any,
+) -> None:
+    """Train one student with one teacher, without a search.
+
+    Teacher and student are of the same kind of detector and know the same classes; family, widths and canvas may
+    differ. For example, an R18 taught by the best detector of an earlier run:
+
+        optimize distill --teacher runs/first --student r18 --data PATH
+
+    The teacher becomes trial 0 of a new run as it is, and the student trial 1: both are exported, measured on the
+    target and written as bundles. The run is reported and resumed like any other one.
+    """
+    if chosen["teacher"] is None:
+        raise typer.BadParameter("name who teaches, such as --teacher runs/first")
+
+    from optimizer.run.trained_teacher import follow_teacher
+
+    teacher = Path(chosen.pop("teacher")).resolve()
+    recipe = distilled(_pick_recipe(preset, data), student, teacher)
+    _start(_change_recipe(recipe.changed(follow_teacher(teacher, chosen["base"])), chosen), out, f"{student}-distilled")
 
 
 @app.command()
@@ -174,7 +235,7 @@ def teachers_train(
     """Train a pool, or go on with one; give the options of the run that will use it."""
     if chosen["base"] is None:
         raise typer.BadParameter("name the detector the teachers are for, such as --base r18")
-    config = _change_recipe(preset, data, chosen)
+    config = _change_recipe(_pick_recipe(preset, data), chosen)
 
     from optimizer.run.run import train_teachers
 

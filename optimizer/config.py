@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from optimizer.arch.families import base_arch
+from optimizer.arch.families import FAMILIES, base_arch
 from optimizer.arch.space import Space, legal_actions
 from optimizer.arch.spec import ArchSpec
 from optimizer.distill.config import DistillConfig
@@ -88,6 +88,9 @@ class SearchConfig(_Value):
     )
     inherit: bool = Field(True, description="whether a child starts from its parent's weights; an ablation if not")
     finetuned: int = Field(0, ge=0, description="students, the best by score, to train further at the end")
+    student: str | None = Field(
+        None, description="distill: family of the one student that is trained; its teacher is the base"
+    )
     space: Space
 
     @property
@@ -104,6 +107,11 @@ class SearchConfig(_Value):
     @classmethod
     def _known_method(cls, value: str) -> str:
         return _member(value, STRATEGIES, "method")
+
+    @field_validator("student")
+    @classmethod
+    def _known_student(cls, value: str | None) -> str | None:
+        return None if value is None else _member(value, FAMILIES, "student")
 
     @field_validator("rung_epochs")
     @classmethod
@@ -141,6 +149,8 @@ class RunConfig(_Value):
     """A whole run. Made by a recipe (`optimizer.recipes`), changed by the command line, kept in the run's database.
 
     Attributes:
+        base: family of the base. Where one student is distilled the base is its teacher, and this the family of a
+            teacher that is a file of weights; what is said of the base's training is then said of the student's.
         data: folder of labelled images; None generates the shapes set inside the run's folder.
         host: the board of a target behind ssh; empty leaves it to the target's file and the user's hosts file.
         weights: what the base starts from: published weights of torchvision's for this data set, with "auto" of COCO
@@ -195,6 +205,7 @@ class RunConfig(_Value):
     @model_validator(mode="after")
     def _parts_fit(self) -> RunConfig:
         base = self.base_arch()
+        self._check_student()
         if self.needs_pool and self.pool is None:
             raise ValueError(f"method {self.search.method} with teachers needs a teacher pool, and no recipe says how")
         space, method = self.search.space, self.search.method
@@ -210,6 +221,19 @@ class RunConfig(_Value):
         if (self.freeze.stages or self.freeze.norm) and self.weights is None and self.base_run is None:
             raise ValueError("random weights are not worth freezing: start from some (--weights, --base-run)")
         return self
+
+    def _check_student(self) -> None:
+        """One student is named exactly where it is distilled, and its teacher is there already."""
+        if (self.search.method == "distill") != (self.search.student is not None):
+            raise ValueError(
+                "method distill trains one named student instead of searching: optimize distill --student r18 "
+                "--teacher RUN"
+            )
+        if self.search.student is not None and (not isinstance(self.search.teacher, Path) or self.base_run is not None):
+            raise ValueError(
+                "one student is taught by a detector that is trained already, which is the base of its run: name a "
+                f"run or a file of weights (--teacher), not {self.base_run or self.search.teacher}"
+            )
 
     @property
     def needs_pool(self) -> bool:
@@ -252,7 +276,19 @@ class RunConfig(_Value):
 
     def base_arch(self) -> ArchSpec:
         """The architecture the search starts from."""
-        arch = base_arch(self.base, self.input_size, self.detector)
+        return self._make_arch(self.base)
+
+    @property
+    def trained_family(self) -> str:
+        """Of what is trained as a base is: the base, or the one student of a base that was trained before."""
+        return self.search.student or self.base
+
+    def trained_arch(self) -> ArchSpec:
+        """The architecture of that."""
+        return self._make_arch(self.trained_family)
+
+    def _make_arch(self, family: str) -> ArchSpec:
+        arch = base_arch(family, self.input_size, self.detector)
         return replace(arch, head=arch.head.propose(self.region_proposals))
 
     def changed(self, changes: dict[str, object]) -> RunConfig:

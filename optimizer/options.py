@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +86,24 @@ def _read_names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(","))
 
 
+def _read_distillers(text: str) -> dict[str, float]:
+    """Weight of each distiller: 1 where none is said."""
+    weights: dict[str, float] = {}
+    for part in text.split(","):
+        name, equals, weight = (word.strip() for word in part.partition("="))
+        try:
+            number = float(weight) if equals else 1.0
+        except ValueError:
+            number = math.nan
+        if not name or name in weights or not 0 < number < math.inf:
+            raise InputError(
+                "--distillers takes different names, each with a weight above 0 if it is not 1, such as "
+                f"feature,classification=0.5; not {text!r}"
+            )
+        weights[name] = number
+    return weights
+
+
 def _unless_none(read: Callable[[str], tuple[Any, ...]]) -> Callable[[str], tuple[Any, ...]]:
     """'none' is an empty list."""
     return lambda text: () if text.strip() == "none" else read(text)
@@ -117,9 +136,22 @@ OPTIONS = (
         "teacher",
         str,
         "Who teaches students. base: the trained base; dynamic: a member of a teacher pool, searched with the student; "
-        "fixed: the pool's largest; none; or the folder of a run (its best detector), or a checkpoint of the base's "
-        "architecture.",
+        "fixed: the pool's largest; none; or the folder of a run (its best detector), one detector of a run "
+        "(RUN/student-004), or a checkpoint of the base's architecture.",
         {"search.teacher": _read_teacher},
+    ),
+    Option(
+        "distillers",
+        str,
+        "What a teacher teaches: names, each with a weight if that is not 1, such as feature,classification=0.5. "
+        "docs/search.md lists them. Default: feature,classification,localization.",
+        {"distill.weights": _read_distillers},
+    ),
+    Option(
+        "teacher_canvas",
+        str,
+        "What a teacher is shown: the student's canvas (student), or one of its own size (own).",
+        _as_given("distill.teacher_canvas"),
     ),
     Option(
         "teacher_pool",

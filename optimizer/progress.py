@@ -132,13 +132,15 @@ def describe_trial(trial: DoneTrial | FailedTrial | ScreenedTrial, students: int
     place = "" if total is None else f"/{total}" if students == trial.number else f" ({students}/{total})"
     name = "base" if trial.number == 0 else f"trial {trial.number}{place}"
     kinds = [action.kind for action in trial.proposal.actions]
-    what = ", ".join(kinds) or ("train" if trial.number == 0 else "train on")
+    what = ", ".join(kinds) or (trial.proposal.note or "train" if trial.number == 0 else "train on")
     if len(what) > EDITS_WIDTH:
         what = f"{len(kinds)} edits"
     if trial.proposal.finetune:
         name, what = f"trial {trial.number}", f"fine-tune trial {trial.proposal.parent}"
     elif trial.proposal.subnet is not None:
         what = "from the pool"
+    elif trial.proposal.arch is not None:
+        what = "whole architecture"
     if isinstance(trial, FailedTrial):
         return f"{name:<12} {what:<22} failed: {trial.error}"
     if isinstance(trial, ScreenedTrial):

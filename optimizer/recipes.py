@@ -11,7 +11,7 @@ from optimizer.distill.config import DistillConfig
 from optimizer.supernet.elastic_config import ElasticRecipe
 from optimizer.train.config import TrainConfig
 
-__all__ = ["RECIPES", "paper", "quick", "scaled_sizes", "smoke"]
+__all__ = ["RECIPES", "distilled", "paper", "quick", "scaled_sizes", "smoke"]
 
 PAPER_SIZES = ((512, 512), (800, 600), (1080, 720), (1333, 800))
 PAPER_ACTIONS = ("prune_channels", "prune_layer", "add_layer", "rearrange", "resize")
@@ -138,6 +138,26 @@ def paper(data: Path | None = None) -> RunConfig:
         distill=DistillConfig(teacher_canvas="own"),
         finetune=base.model_copy(update={"epochs": 16, "lr": 0.01, "schedule": "cosine", "milestones": ()}),
         variants=VariantsConfig(precisions=None, region_proposals=(50, 100, 300, 1000)),
+    )
+
+
+def distilled(config: RunConfig, student: str, teacher: Path) -> RunConfig:
+    """A recipe without its search: one student of a family is trained as a base is, and taught by one teacher.
+
+    Args:
+        teacher: a run (its best detector), a detector of one (``runs/first/student-004``), or a file of weights of the
+            recipe's base.
+    """
+    return config.changed(
+        {
+            "search.method": "distill",
+            "search.student": student,
+            "search.teacher": teacher,
+            "search.trials": 1,
+            "search.finetuned": 0,
+            "search.space.actions": (),
+            "distill.teacher_canvas": "student",
+        }
     )
 
 

@@ -11,7 +11,7 @@ from optimizer.arch.necks import FpnSpec
 from optimizer.arch.spec import ArchSpec
 from optimizer.errors import InputError
 
-__all__ = ["FAMILIES", "base_arch"]
+__all__ = ["FAMILIES", "base_arch", "find_family"]
 
 BASIC = ((64, 64), (128, 128), (256, 256), (512, 512))
 BOTTLENECK = ((64, 64, 256), (128, 128, 512), (256, 256, 1024), (512, 512, 2048))
@@ -23,6 +23,11 @@ FAMILIES: Mapping[str, AnyBody] = {  # as the papers' tables have them, unpruned
     "r101": make_resnet((3, 4, 23, 3), BOTTLENECK),
     "x101": make_resnet((3, 4, 23, 3), RESNEXT_32X4D, (4, 8, 16, 32)),
 }
+
+
+def find_family(body: AnyBody) -> str | None:
+    """The family whose unpruned body this is; None where it is none's."""
+    return next((name for name, unpruned in FAMILIES.items() if unpruned == body), None)
 
 
 def base_arch(

@@ -100,7 +100,7 @@ class Export:
             "teacher": proposal.teacher.to_json() if proposal.teacher is not None else None,
             "bundle": self.bundle,
             "bundle_refused": self.refused,
-            **({} if self.is_plain else {"on_front": self.on_front}),
+            **({} if self.is_plain and (self.on_front or self.of_base) else {"on_front": self.on_front}),
         }
 
 
@@ -112,6 +112,7 @@ class Front:
         plain: the plain export of every finished trial, by number.
         others: other exports that were kept.
         best: the exports on the front, plain and other, cheapest first.
+        beaten: plain exports of students that are handed over all the same, because they were asked for.
         tried: every other export that was tried, of students and base.
     """
 
@@ -119,6 +120,7 @@ class Front:
     others: tuple[Export, ...]
     best: tuple[Export, ...]
     tried: tuple[VariantResult, ...]
+    beaten: tuple[Export, ...] = ()
 
     @property
     def base(self) -> Export | None:
@@ -157,7 +159,7 @@ class Front:
         return {
             "base": self.base.to_json() if self.base is not None else None,
             "base_variants": [export.to_json() for export in self.others if export.of_base],
-            "students": [export.to_json() for export in self.best if not export.of_base],
+            "students": [export.to_json() for export in (*self.best, *self.beaten) if not export.of_base],
             "variants": {"tried": self.summary, "not_kept": self.reasons},
         }
 
@@ -171,11 +173,15 @@ def find_front(store: RunStore) -> Front:
     for item in state.tried.values():
         if item.outcome == KEPT and (None in item.figures or not item.ratio or item.latency is None):
             raise InputError(f"the run is damaged: its export {item.name} is kept without its figures")
-    return make_front(done, state)
+    return make_front(done, state, store.asked_for)
 
 
-def make_front(done: Sequence[DoneTrial], state: HandOverState) -> Front:
-    """The front of these trials; after the final lease, of those that were measured in it."""
+def make_front(done: Sequence[DoneTrial], state: HandOverState, asked_for: Sequence[int] = ()) -> Front:
+    """The front of these trials; after the final lease, of those that were measured in it.
+
+    Args:
+        asked_for: numbers of the trials that are handed over wherever they are.
+    """
     plain = {trial.number: _make_plain(trial, state) for trial in done}
     tried = tuple(state.tried.values())
     others = [_make_other(plain[item.trial], item) for item in tried if item.outcome == KEPT]
@@ -189,6 +195,7 @@ def make_front(done: Sequence[DoneTrial], state: HandOverState) -> Front:
         others=tuple(on_front.get(export.name, export) for export in others),
         best=best,
         tried=tried,
+        beaten=tuple(plain[number] for number in asked_for if number in plain and plain[number].name not in on_front),
     )
 
 

@@ -79,7 +79,8 @@ class _HandOver:
     def finish(self) -> None:
         state = HandOverState.from_json(self.store.handover)
         if state.measured is None:
-            numbers = state.numbers or tuple(sorted({0, *find_front(self.store).numbers}))
+            front = find_front(self.store)
+            numbers = state.numbers or tuple(sorted({0, *front.numbers, *(e.trial.number for e in front.beaten)}))
             state = self._try_variants(HandOverState(numbers, state.tried))
             state = self._measure(state)
         state = self._write_bundles(state)

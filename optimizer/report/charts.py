@@ -152,15 +152,14 @@ def draw_curves(trials: Sequence[Trial]) -> str:
     return _render(figure, "curves")
 
 
-def draw_judged(base: DoneTrial) -> str:
-    """AP on the images kept out over the epochs of a base that was trained until it stopped gaining."""
+def draw_judged(trial: DoneTrial) -> str:
+    """AP on the images kept out over the epochs of a training that went on until it stopped gaining."""
     figure = go.Figure()
     figure.add_scatter(
-        x=[epochs for epochs, _ in base.work.judged],
-        y=[ap for _, ap in base.work.judged],
+        x=[epochs for epochs, _ in trial.work.judged],
+        y=[ap for _, ap in trial.work.judged],
         mode="lines+markers",
-        line={"width": 2, "color": BASE},
-        name="base",
+        line={"width": 2, "color": BASE if trial.number == 0 else ACCENT},
     )
     figure.update_xaxes(title="epochs")
     figure.update_yaxes(title="AP (COCO, kept images)", rangemode="tozero")
@@ -181,7 +180,8 @@ def _describe_moment(moment: Moment, by_latency: bool) -> str:
 def _describe(export: Export, cost: float, by_latency: bool) -> str:
     trial = export.trial
     name = "base" if export.of_base else f"trial {trial.number}"
-    actions = ", ".join(action.kind.replace("_", " ") for action in trial.proposal.actions) or "no action"
+    actions = ", ".join(action.kind.replace("_", " ") for action in trial.proposal.actions)
+    actions = actions or ("no action" if trial.proposal.arch is None else describe_edits(trial.proposal))
     lines = [
         f"<b>{name}</b>: {actions}",
         *([f"taught by {trial.proposal.teacher}"] if trial.proposal.teacher is not None else []),

@@ -10,13 +10,13 @@ __all__ = ["front_table"]
 
 
 def front_table(front: Front) -> Table:
-    """The base and the students on the front, best AP first; then their other exports."""
+    """The base, the students on the front and those that were asked for, best AP first; then their other exports."""
     table = Table(title="Pareto set", title_justify="left", box=None, pad_edge=False, header_style="bold")
     table.add_column("student")
     for name in ("AP", "AP50", "ms (95 %)" if front.by_latency else "GMAC", "vs base", "params", "score"):
         table.add_column(name, justify="right")
     for export in sorted(front.plain.values(), key=_by_ap):
-        if export.on_front or export.of_base:
+        if export.on_front or export.of_base or export in front.beaten:
             _add_row(table, export)
     for export in sorted(front.others, key=_by_ap):
         _add_row(table, export)
@@ -28,7 +28,7 @@ def _by_ap(export: Export) -> float:
 
 
 def _add_row(table: Table, export: Export) -> None:
-    beaten = export.of_base and not export.on_front and export.is_plain
+    beaten = not export.on_front and export.is_plain
     table.add_row(
         export.name + (" (beaten)" if beaten else ""),
         f"{export.ap:.3f}",

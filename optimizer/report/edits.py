@@ -11,5 +11,7 @@ def describe_edits(proposal: Proposal) -> str:
     """How a student differs from its parent."""
     if proposal.subnet is not None:
         return f"from the pool: {proposal.subnet}"
+    if proposal.arch is not None:
+        return proposal.note or "a whole architecture"
     kinds = ", ".join(action.kind for action in proposal.actions).replace("_", " ")
     return kinds or ("fine-tuned" if proposal.finetune else "trained further")

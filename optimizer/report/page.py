@@ -71,7 +71,8 @@ def write_report(path: Path, data: ReportData) -> None:
     environment.filters["edits"] = describe_edits
     front = data.front
     by_number = {trial.number: trial for trial in list_done(data.trials)}
-    students = sorted((export for export in front.best if export.is_plain), key=lambda export: -export.ap)
+    listed = [*(export for export in front.best if export.is_plain), *front.beaten]
+    students = sorted(listed, key=lambda export: -export.ap)
     base = [front.base] if front.base is not None and not front.base.on_front else []
     shown = dict.fromkeys(
         export.trial.number for export in [*students, *(other for other in front.others if other.on_front)]
@@ -83,8 +84,9 @@ def write_report(path: Path, data: ReportData) -> None:
         charts["growth"] = draw_growth(trace_growth(data.trials), front.by_latency)
     if data.seconds_by_part:
         charts["time"] = draw_time(data.seconds_by_part)
-    if base_trial is not None and base_trial.work.judged:
-        charts["judged"] = draw_judged(base_trial)
+    judged = next((trial for trial in by_number.values() if trial.work.judged), None)
+    if judged is not None:
+        charts["judged"] = draw_judged(judged)
     text = environment.get_template("report.html.j2").render(
         data=data,
         plotly_js=get_plotlyjs(),
@@ -94,6 +96,7 @@ def write_report(path: Path, data: ReportData) -> None:
         aims=aims,
         entries=fold_rounds(data.trials),
         rungs=count_rungs(data.trials) if aims else {},
+        judged=judged,
         still_gaining=base_trial is not None and base_trial.work.still_gaining,
         base=front.base,
         best=max((e for e in front.plain.values() if not e.of_base), key=lambda e: e.score, default=None),

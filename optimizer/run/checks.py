@@ -33,7 +33,7 @@ def check_run(config: RunConfig, folder: Path) -> tuple[Splits | None, Plan]:
         raise InputError(f"there is no weights file {config.weights}")
     published = None
     if isinstance(config.weights, str) and config.base_run is None:
-        published = choose_pretrained(config.weights, config.base, config.detector)
+        published = choose_pretrained(config.weights, config.trained_family, config.detector)
     splits = read_splits(config.data, config.keeps_images) if config.data is not None else None
     if config.base_run is not None:
         check_base(config.base_run, config, describe_data(splits) if splits else None)
@@ -42,9 +42,11 @@ def check_run(config: RunConfig, folder: Path) -> tuple[Splits | None, Plan]:
         pools, is_named = default_pools(config, folder), config.teacher_pool is not None
         pool_exists = choose_pool(config, pools, splits.train if splits else None, is_named=is_named).trained
     class_names = splits.train.class_names if splits else CLASS_NAMES
-    check_teacher(config, class_names)
-    check_export(config.base_arch(), len(class_names), target.spec)
-    plan = plan_run(config, target.spec, splits, base_exists=config.base_run is not None, pool_exists=pool_exists)
+    teacher = check_teacher(config, class_names)
+    check_export(config.trained_arch(), len(class_names), target.spec)
+    plan = plan_run(
+        config, target.spec, splits, base_exists=config.base_run is not None, pool_exists=pool_exists, teacher=teacher
+    )
     plan.check()
     if published is not None:  # last: nothing is downloaded for a run that cannot be
         published.fetch()

@@ -29,8 +29,8 @@ def report_run(store: RunStore, config: RunConfig, val_data: Dataset, status: st
     page = store.folder / "report.html"
     images = config.data.resolve().name if config.data else "generated shapes"
     data = ReportData(
-        title=f"{config.base} for {Path(config.target).stem}",
-        status=f"{status}; {config.search.method} search on {images}",
+        title=f"{config.trained_family} for {Path(config.target).stem}",
+        status=f"{status}; {_name_method(config)} on {images}",
         finished=status != "running",
         settings=_list_settings(store, config),
         environment=describe_environment(),
@@ -47,28 +47,49 @@ def report_run(store: RunStore, config: RunConfig, val_data: Dataset, status: st
     return page
 
 
+def _name_method(config: RunConfig) -> str:
+    return f"{config.search.method} search" if config.search.student is None else "one student, one teacher"
+
+
 def _list_settings(store: RunStore, config: RunConfig) -> dict[str, str]:
     search_config = config.search
     return {
         "command": store.command,
         "preset, seed": f"{config.preset}, {config.seed}",
-        "base canvas": "{}x{}".format(*config.input_size),
-        "searched canvases": ", ".join("{}x{}".format(*size) for size in search_config.space.sizes),
-        "region proposals": ", ".join(str(count) for count in search_config.space.region_proposals),
+        **(_describe_search(config) if search_config.student is None else _describe_student(config)),
         "objective": f"{search_config.objective} of AP and {search_config.cost}, alpha {config.alpha:g}, "
         f"beta {search_config.beta:g} (a reconstruction of the papers' score)",
-        "base training": f"{'until it stops gaining, at most ' if config.base_epochs == 'auto' else ''}"
-        f"{config.base_train.epochs} epochs, {config.base_train.optimizer}, "
-        f"lr {config.base_train.lr:g}",
-        "each student": f"{config.trial_train.epochs} epochs, lr {config.trial_train.lr:g}, weights "
-        f"{'inherited' if search_config.inherit else 'drawn anew'}",
         "teachers": _describe_teaching(store, config),
-        "after the search": f"{search_config.finetuned} trained further for {config.finetune.epochs} epochs"
-        if search_config.finetuned and config.finetune is not None
-        else "nothing trained further",
         "other exports": _describe_variants(config),
         "latency protocol": f"{config.search_protocol} in the search, {config.final_protocol} for the front",
     }
+
+
+def _describe_search(config: RunConfig) -> dict[str, str]:
+    search_config = config.search
+    return {
+        "base canvas": "{}x{}".format(*config.input_size),
+        "searched canvases": ", ".join("{}x{}".format(*size) for size in search_config.space.sizes),
+        "region proposals": ", ".join(str(count) for count in search_config.space.region_proposals),
+        "base training": _describe_base_training(config),
+        "each student": f"{config.trial_train.epochs} epochs, lr {config.trial_train.lr:g}, weights "
+        f"{'inherited' if search_config.inherit else 'drawn anew'}",
+        "after the search": f"{search_config.finetuned} trained further for {config.finetune.epochs} epochs"
+        if search_config.finetuned and config.finetune is not None
+        else "nothing trained further",
+    }
+
+
+def _describe_student(config: RunConfig) -> dict[str, str]:
+    return {
+        "student": f"{config.trained_family} on {{}}x{{}}".format(*config.input_size),
+        "training": _describe_base_training(config),
+    }
+
+
+def _describe_base_training(config: RunConfig) -> str:
+    recipe, until = config.base_train, "until it stops gaining, at most " if config.base_epochs == "auto" else ""
+    return f"{until}{recipe.epochs} epochs, {recipe.optimizer}, lr {recipe.lr:g}"
 
 
 def _describe_variants(config: RunConfig) -> str:

@@ -9,6 +9,8 @@ import torch
 
 from deploy import TargetSpec
 from deploy.measuring.protocols import PROTOCOLS
+from optimizer.arch.macs import count
+from optimizer.arch.spec import ArchSpec
 from optimizer.config import UNLIMITED, RunConfig
 from optimizer.data.splits import Splits, count_kept
 from optimizer.detectors import build_detector
@@ -26,10 +28,13 @@ LAST_SHARE = 0.35  # of a budget, for the last training of a front
 EXPORTS_SHARE = 0.15  # of a budget, at most, for other exports
 SCREENING_EPOCHS, STUDY_EPOCHS = 0.04, 0.25  # looking at a student, and studying its parent, in epochs of training
 LEAST_BASE_EPOCHS = 5  # of a base that is trained until it stops gaining
-HANDED_OVER = 4  # models a front is reckoned with before it is known
+HANDED_OVER = 4  # models a front is reckoned with before it is known; a teacher and one student are 2
 SPARE = 1.1
 SMOKE_STEP_S = 0.35
-TEACHER_SHARE = 1.4  # time of a step with a teacher, in steps without one
+CLASSES = 3  # of made-up images
+TEACHER_SHARE = 1.4  # time of a step with a teacher of a pool, in steps without one
+DISTILLING_SHARE = 0.05  # of a step, what comparing with a teacher takes besides the teacher's pass
+PASSES = 3  # forward through a network that a step of it is worth
 VARIANT_S = 10.0  # making one other export, without passing images through it
 EVALUATED = 3  # times the validation images pass through a model for it: the gate, its source, itself
 CALIBRATED = 64  # images that ranges are found on
@@ -76,8 +81,9 @@ class Plan:
             )
         total = self.base_s + self.pool_s + self.trials * self.trial_s + self.handover_s
         text = (
-            f"plan: base about {format_duration(self.base_s)}{pool}, then {self.trials} students of about "
-            f"{format_duration(self.trial_s)}, in all about {format_duration(total)}"
+            f"plan: base about {format_duration(self.base_s)}{pool}, then {self.trials} "
+            f"student{'' if self.trials == 1 else 's'} of about {format_duration(self.trial_s)}, in all about "
+            f"{format_duration(total)}"
         )
         if self.variants:
             text += f"; of these {format_duration(self.handover_s)} at the end, where each model of the front is tried "
@@ -138,7 +144,13 @@ class Plan:
 
 
 def plan_run(
-    config: RunConfig, target: TargetSpec, splits: Splits | None, *, base_exists: bool, pool_exists: bool
+    config: RunConfig,
+    target: TargetSpec,
+    splits: Splits | None,
+    *,
+    base_exists: bool,
+    pool_exists: bool,
+    teacher: ArchSpec | None = None,
 ) -> Plan:
     """`make_plan` for these images; None are images that are yet to be generated."""
     if splits is not None:
@@ -149,7 +161,7 @@ def plan_run(
     variants = len(list_variants(config, target, config.base_arch()))
     return make_plan(
         config, images, find_step_s(config, choose_device()), base_exists=base_exists, pool_exists=pool_exists,
-        variants=variants, val_images=val_images,
+        variants=variants, val_images=val_images, teacher=teacher,
     )  # fmt: skip
 
 
@@ -162,20 +174,27 @@ def make_plan(
     pool_exists: bool = False,
     variants: int = 0,
     val_images: int = 0,
+    teacher: ArchSpec | None = None,
 ) -> Plan:
     """Everything in proportion to a training step of the base, a step with a teacher or of a pool too.
+
+    Where one student is distilled, the step is the student's, and the base is not trained.
 
     Args:
         images, val_images: how many there are to train and to validate on.
         step_s: seconds of such a step (`find_step_s`).
         variants: other exports that are tried of each model at the end.
+        teacher: of all students, where it is known.
     """
     steps = max(images // config.batch_size, 1)
     protocol = PROTOCOLS[config.search_protocol]
     measure_s = 2 * (protocol.warm_up_cap_s / 2 + protocol.cap_s) if config.search.cost == "latency" else 0.0
     final = PROTOCOLS[config.final_protocol]
     final_s = final.processes * (final.warm_up_cap_s / 2 + final.cap_s) if config.search.cost == "latency" else 0.0
-    taught = TEACHER_SHARE if config.search.teacher != "none" else 1.0
+    taught = 1.0 if config.search.teacher == "none" else TEACHER_SHARE
+    if teacher is not None:
+        taught = find_teacher_share(config, teacher)
+    is_searched = config.search.student is None
     finetune_s = 0.0
     if config.finetune is not None:
         epoch_s = step_s * steps * taught
@@ -188,24 +207,28 @@ def make_plan(
         pool = config.pool_config()
         pool_steps = max(images // pool.batch_size, 1) * pool.epochs
         pool_s = pool_steps * step_s * WIDE_SHARE * pool.batch_size / config.batch_size + 10
-    base_s = step_s * steps * config.base_train.epochs
+    trained_s = step_s * steps * config.base_train.epochs * (1.0 if is_searched else taught)
     if config.base_epochs == "auto" and config.budget_s is not None:
-        base_s = min(base_s, config.base_share * config.budget_s)
+        trained_s = min(trained_s, config.base_share * config.budget_s)
+    base_s, student_s = 0.0, trained_s
+    if is_searched:
+        base_s, student_s = trained_s, step_s * steps * config.trial_train.epochs * taught
     passes = EVALUATED * val_images + CALIBRATED
     export_s = VARIANT_S + passes * EVALUATE_SHARE * step_s / config.batch_size + final_s
-    exports_s = HANDED_OVER * variants * export_s
+    handed_over = HANDED_OVER if is_searched else 2
+    exports_s = handed_over * variants * export_s
     least_base_s = None
     if config.budget_s is not None:
         exports_s = min(exports_s, EXPORTS_SHARE * config.budget_s)
-        if config.base_epochs == "auto":
+        if config.base_epochs == "auto" and is_searched:
             least_base_s = 0.0 if base_exists else step_s * steps * LEAST_BASE_EPOCHS + measure_s + 10
     screen_s = 0.0
     if config.search.aims:
         screen_s = step_s * steps * (SCREENING_EPOCHS * config.search.screened + STUDY_EPOCHS)
     return Plan(
         base_s=0.0 if base_exists else base_s + measure_s + 10,
-        trial_s=step_s * steps * config.trial_train.epochs * taught + measure_s + 10 + screen_s,
-        handover_s=HANDED_OVER * (final_s + 3) + 5 + exports_s + finetune_s,
+        trial_s=student_s + measure_s + 10 + screen_s,
+        handover_s=handed_over * (final_s + 3) + 5 + exports_s + finetune_s,
         exports_s=exports_s,
         export_s=export_s,
         screen_s=screen_s,
@@ -218,12 +241,22 @@ def make_plan(
     )
 
 
+def find_teacher_share(config: RunConfig, teacher: ArchSpec) -> float:
+    """Time of a step with this teacher, in steps without one, by operations."""
+    student = config.trained_arch()
+    shown = teacher.with_size(*student.input_size) if config.distill.teacher_canvas == "student" else teacher
+    return 1 + DISTILLING_SHARE + count(shown, CLASSES).macs / (PASSES * count(student, CLASSES).macs)
+
+
 def find_step_s(config: RunConfig, device: torch.device) -> float:
-    """Seconds of a training step of the base; timed on made-up images, except for a smoke run without a budget."""
+    """Seconds of a training step of the base, or of the one student that is distilled.
+
+    Timed on made-up images, except for a smoke run without a budget.
+    """
     if config.budget_s is None and config.preset == "smoke":
         return SMOKE_STEP_S
     width, height = config.input_size
-    detector = build_detector(config.base_arch(), 3, seed=0).to(device).train()
+    detector = build_detector(config.trained_arch(), CLASSES, seed=0).to(device).train()
     with torch.random.fork_rng():
         torch.manual_seed(0)
         images = torch.rand(config.batch_size, 3, height, width, device=device)

@@ -28,7 +28,7 @@ from optimizer.run.plan import Plan, plan_run
 from optimizer.run.probes import measure_probes
 from optimizer.run.stopping import clocked, interruptible, logged, stoppable
 from optimizer.run.teachers import choose_pool, make_settings, open_teachers, prepare_pool
-from optimizer.run.trained_teacher import choose_teacher
+from optimizer.run.trained_teacher import adopt_teacher, choose_teacher
 from optimizer.search import build_strategy, draw_numbers, search, try_proposal
 from optimizer.search.base import (
     DoneTrial,
@@ -169,7 +169,7 @@ class _Run:
         return build_evaluation(self.config, self.store, self.splits, meter, self.progress)
 
     def train_base(self, evaluation: Evaluation) -> None:
-        """Trial 0.
+        """Trial 0; trained here, unless it is another run's base, or the one teacher of one student.
 
         Raises:
             RunFailed: it detects nothing.
@@ -178,6 +178,9 @@ class _Run:
         if not list_done(self.store.history()):
             if self.config.base_run is not None:
                 record(adopt_base(self.store, self.config.base_run, self.config))
+            elif self.config.search.student is not None:
+                class_names = self.splits.train.class_names
+                record(adopt_teacher(self.store, self.config, class_names, evaluation))
             else:
                 try_proposal(0, Proposal(None), evaluation, record)
         if not get_done(self.store.history(), 0).ap:
@@ -199,6 +202,9 @@ class _Run:
         if self.store.search_ended is not None:
             return
         config, history = self.config, self.store.history
+        is_searched = config.search.student is None
+        if not is_searched:
+            self.store.asked_for = [1]
         probes = measure_probes(self.store, config, evaluation, self.progress)
         if self.store.rounds is None:  # once: a run that goes on aims at what it aimed at before
             self.store.rounds = self.plan.count_rounds(self.clock())
@@ -213,10 +219,11 @@ class _Run:
             self._recorder(evaluation),
             seed=config.seed,
             trials=self._count_students(),
-            keep_going=lambda: self.plan.has_time_for_trial(self.clock(), history()),
+            keep_going=lambda: not is_searched or self.plan.has_time_for_trial(self.clock(), history()),
         )
         self.store.search_ended = why
-        self.progress.say(f"search ended: {why}")
+        if is_searched:
+            self.progress.say(f"search ended: {why}")
 
     def finetune_best(self, evaluation: Evaluation) -> None:
         finetune_best(

@@ -172,5 +172,5 @@ def make_settings(
     return StrategySettings(
         search.space, search.trials, search.top_k, search.fixed_trials, teachers,
         pool.space() if pool is not None else None, search.max_actions, search.screened, search.rung_epochs, probes,
-        num_classes, rounds,
+        num_classes, rounds, config.trained_arch() if search.student is not None else None,
     )  # fmt: skip

@@ -1,48 +1,92 @@
-"""A teacher that is there already: the run's own base, the best detector of another run, or a checkpoint."""
+"""A teacher that is there already: the run's own base, a detector of another run, or a checkpoint."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
-from optimizer.config import RunConfig
-from optimizer.detectors import Detector, build_detector
+from optimizer.arch.spec import ArchSpec
+from optimizer.config import RunConfig, parse_config
+from optimizer.detectors import Detector, build_detector, load_detector
 from optimizer.detectors.weights import load_weights
 from optimizer.distill.step import check_pair
-from optimizer.errors import InputError
-from optimizer.search.base import DoneTrial, get_done, list_done
-from optimizer.store import RunStore
+from optimizer.errors import InputError, RunFailed
+from optimizer.handover.variants import name_export
+from optimizer.search.base import DoneTrial, Proposal, get_done, list_done
+from optimizer.store import KeptTeacher, RunStore
 from optimizer.store.run_store import DATABASE
+from optimizer.trials.builder import Student
+from optimizer.trials.evaluation import Evaluation
 from optimizer.trials.jobs import TrainedTeacher
 
-__all__ = ["check_teacher", "choose_teacher"]
+__all__ = ["adopt_teacher", "check_teacher", "choose_teacher", "follow_teacher"]
 
 
-def check_teacher(config: RunConfig, class_names: Sequence[str]) -> None:
+def follow_teacher(where: Path, family: str | None) -> dict[str, object]:
+    """What one student takes over from its teacher where nobody says otherwise, as changes of a configuration.
+
+    That is the kind of detector, the canvas and the number of region proposals of a run's detector. A file of weights
+    says nothing of that, and its `family` has to be named.
+
+    Raises:
+        InputError: there is no such teacher, or its family is missing, or named and known already.
+    """
+    found = _find_run(where)
+    if found is None:
+        if not where.is_file():
+            raise InputError(
+                f"there is no teacher {where}; --teacher takes the folder of a run, a detector of one "
+                "(RUN/student-004), or a file of weights"
+            )
+        if family is None:
+            raise InputError(f"{where} does not say which detector its weights are of: name it, such as --base r50")
+        return {}
+    if family is not None:
+        raise InputError(
+            f"--base {family} is for a teacher that is a file of weights, and {where} is of a run: leave it out"
+        )
+    with _opened(*found) as (other, trial):
+        changes: dict[str, object] = {"base": parse_config(other.config).base}
+    changes |= {"detector": trial.arch.head.kind, "input_size": trial.arch.input_size}
+    if trial.arch.head.region_proposals is not None:
+        changes["region_proposals"] = trial.arch.head.region_proposals
+    return changes
+
+
+def check_teacher(config: RunConfig, class_names: Sequence[str]) -> ArchSpec | None:
     """Refuse, before any work, a teacher that is not there or cannot teach the students of this run.
+
+    Returns its architecture, where it is one for all students.
 
     Raises:
         InputError: the text says why.
     """
     where = config.search.teacher
     if config.search.takes_pool_teachers or where == "none":
-        return
-    if isinstance(where, Path) and not where.exists():
-        raise InputError(
-            f"there is no teacher {where}; --teacher takes base, dynamic, fixed, none, the folder of a run, or a file "
-            "of weights"
-        )
+        return None
     arch = config.base_arch()
-    if isinstance(where, Path) and (where / DATABASE).exists():
-        with RunStore.open(where, writable=False) as other:
-            arch = _find_best(other, class_names).arch
-    elif isinstance(where, Path):
-        _read_checkpoint(where, config, len(class_names))
-    for size in config.search.space.sizes:
-        check_pair(config.base_arch().with_size(*size), arch, config.distill)
+    if isinstance(where, Path):
+        found = _find_run(where)
+        if found is not None:
+            with _opened(*found) as (other, trial):
+                _require_classes(other, class_names)
+                arch = trial.arch
+        elif where.exists():
+            _read_checkpoint(where, config, len(class_names))
+        else:
+            raise InputError(
+                f"there is no teacher {where}; --teacher takes base, dynamic, fixed, none, the folder of a run, a "
+                "detector of one (RUN/student-004), or a file of weights"
+            )
+    student = config.trained_arch()
+    sizes = config.search.space.sizes if config.search.student is None else (student.input_size,)
+    for size in sizes:
+        check_pair(student.with_size(*size), arch, config.distill)
+    return arch
 
 
 def choose_teacher(store: RunStore, config: RunConfig, class_names: Sequence[str]) -> TrainedTeacher | None:
@@ -55,42 +99,82 @@ def choose_teacher(store: RunStore, config: RunConfig, class_names: Sequence[str
         return TrainedTeacher(arch=base.arch, weights=store.artefacts.path(base.files.weights))
     assert isinstance(where, Path)
     if store.trained_teacher is None:
-        store.trained_teacher = _adopt(store, where, config, class_names)
-    arch, sha256 = store.trained_teacher
-    return TrainedTeacher.model_validate({"arch": arch, "weights": store.artefacts.path(sha256)})
+        store.trained_teacher = _keep(store, where, config, class_names)
+    kept = store.trained_teacher
+    return TrainedTeacher.model_validate({"arch": kept.arch, "weights": store.artefacts.path(kept.weights)})
 
 
-def _adopt(
-    store: RunStore, where: Path, config: RunConfig, class_names: Sequence[str]
-) -> tuple[dict[str, object], str]:
-    """Copy a teacher's weights into the run; returns its architecture as JSON, and their SHA-256."""
-    if (where / DATABASE).exists():
-        with RunStore.open(where, writable=False) as other:
-            best = _find_best(other, class_names)
-            return best.arch.to_json(), store.artefacts.put_file(other.artefacts.path(best.files.weights, verify=True))
+def adopt_teacher(store: RunStore, config: RunConfig, class_names: Sequence[str], evaluation: Evaluation) -> DoneTrial:
+    """The run's one teacher as its base, trained no further; returns the trial to record as this run's trial 0.
+
+    Raises:
+        RunFailed: it detects nothing here, or cannot be exported or measured.
+    """
+    teacher, kept = choose_teacher(store, config, class_names), store.trained_teacher
+    assert teacher is not None and kept is not None
+    detector = load_detector(teacher.arch, len(class_names), load_file(teacher.weights))
+    student = Student(detector, teacher.arch, (f"taken over from {config.search.teacher}",), kept.epochs)
+    trial = evaluation.adopt(Proposal(None, (), "the teacher, as it is"), student)
+    if not trial.ap:
+        raise RunFailed(
+            f"the teacher {config.search.teacher} detects nothing on the validation images (AP 0): is it of these "
+            "classes in this order, trained on images like these, and on such a canvas (--size)?"
+        )
+    return trial
+
+
+def _find_run(where: Path) -> tuple[Path, str | None] | None:
+    """The run that a path leads into and the detector it names there, as RUN, RUN/student-004 or its bundle does.
+
+    The detector is None where only the run is named. None is a path that leads into no run, or to a file.
+    """
+    if where.is_file():
+        return None
+    inside = where.parent.parent if where.parent.name == "bundles" else where.parent
+    for folder, name in ((where, None), (inside, where.name)):
+        if (folder / DATABASE).is_file():
+            return folder, name
+    return None
+
+
+@contextmanager
+def _opened(folder: Path, name: str | None) -> Iterator[tuple[RunStore, DoneTrial]]:
+    """Another run, and the detector of that name in it, or its best one.
+
+    Raises:
+        InputError: there is no such run, or nothing of that name is trained there.
+    """
+    with RunStore.open(folder, writable=False) as other:
+        done = {name_export(trial.number): trial for trial in list_done(other.history())}
+        if not done:
+            raise InputError(f"{folder} has no trained detector yet that could teach")
+        if name is not None and name not in done:
+            raise InputError(f"{folder} has no trained detector {name}; it has {', '.join(done)}")
+        yield other, done[name] if name else max(done.values(), key=lambda trial: (trial.ap, -trial.number))
+
+
+def _keep(store: RunStore, where: Path, config: RunConfig, class_names: Sequence[str]) -> KeptTeacher:
+    """Copy a teacher's weights into the run."""
+    found = _find_run(where)
+    if found is not None:
+        with _opened(*found) as (other, best):
+            _require_classes(other, class_names)
+            weights = store.artefacts.put_file(other.artefacts.path(best.files.weights, verify=True))
+            return KeptTeacher(best.arch.to_json(), weights, best.work.epochs_total)
     detector = _read_checkpoint(where, config, len(class_names))
     with tempfile.TemporaryDirectory(dir=store.folder / "scratch") as folder:
         path = Path(folder) / "teacher.safetensors"
         save_file({name: value.contiguous() for name, value in detector.state_dict().items()}, path)
-        return config.base_arch().to_json(), store.artefacts.put_file(path)
+        return KeptTeacher(config.base_arch().to_json(), store.artefacts.put_file(path))
 
 
-def _find_best(other: RunStore, class_names: Sequence[str]) -> DoneTrial:
-    """The trial of highest AP of another run.
-
-    Raises:
-        InputError: nothing is trained there, or it knows other classes.
-    """
-    done = list_done(other.history())
-    if not done:
-        raise InputError(f"{other.folder} has no trained detector yet that could teach")
+def _require_classes(other: RunStore, class_names: Sequence[str]) -> None:
     known = other.data.class_names if other.data is not None else ()
     if tuple(known) != tuple(class_names):
         raise InputError(
             f"the detectors of {other.folder} know other classes ({', '.join(known)}) than this run "
             f"({', '.join(class_names)}); a teacher knows the same ones in the same order"
         )
-    return max(done, key=lambda trial: (trial.ap, -trial.number))
 
 
 def _read_checkpoint(path: Path, config: RunConfig, num_classes: int) -> Detector:

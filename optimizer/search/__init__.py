@@ -6,12 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from optimizer.arch.space import Space
+from optimizer.arch.spec import ArchSpec
 from optimizer.arch.subnets import SubnetSpace
 from optimizer.errors import InputError
 from optimizer.search.base import SearchStrategy
 from optimizer.search.elastic_search import ElasticSearch
 from optimizer.search.hill_climb import HillClimb
 from optimizer.search.loop import draw_numbers, search, try_proposal
+from optimizer.search.one_student import OneStudent
 from optimizer.search.pareto_search import ParetoSearch
 from optimizer.search.pipeline import Pipeline
 from optimizer.search.predictor import Probe
@@ -32,6 +34,7 @@ class StrategySettings:
         max_actions: most actions between a student and its parent, for methods that climb.
         pool: the members that "etp" searches.
         screened, rung_epochs, probes, num_classes, rounds: as in `ParetoSearch`.
+        student: the one that "distill" trains.
     """
 
     space: Space
@@ -46,6 +49,7 @@ class StrategySettings:
     probes: tuple[Probe, ...] = ()
     num_classes: int = 80
     rounds: int | None = None
+    student: ArchSpec | None = None
 
     @property
     def rank_weights(self) -> tuple[float, ...]:
@@ -56,6 +60,12 @@ def _build_etp(settings: StrategySettings) -> SearchStrategy:
     if settings.pool is None:
         raise InputError("etp searches in the teacher pool, and this run has none")
     return ElasticSearch(settings.pool, settings.rank_weights, teachers=settings.teachers)
+
+
+def _build_distill(settings: StrategySettings) -> SearchStrategy:
+    if settings.student is None:
+        raise InputError("distill trains one student, and this run names none")
+    return OneStudent(settings.student)
 
 
 STRATEGIES: dict[str, Callable[[StrategySettings], SearchStrategy]] = {
@@ -72,6 +82,7 @@ STRATEGIES: dict[str, Callable[[StrategySettings], SearchStrategy]] = {
         num_classes=of.num_classes,
         rounds=of.rounds,
     ),
+    "distill": _build_distill,
     "pipeline": lambda of: Pipeline(of.space, of.trials, of.rank_weights, of.teachers, of.max_actions),
     "random": lambda of: RandomSearch(of.space, teachers=of.teachers),
 }

@@ -35,7 +35,7 @@ class Proposal:
 
     Attributes:
         parent: number of the trial whose trained weights are inherited; None for the base (trial 0) and for a student
-            that is a subnet.
+            that is a subnet or a whole architecture.
         actions: edits of the parent's architecture, in order; none means "train the parent on".
         note: one phrase for people, e.g. why this parent was drawn.
         teacher: subnet of the teacher pool that teaches; None is training without a teacher.
@@ -43,6 +43,8 @@ class Proposal:
         finetune: whether the training is the longer one at the end of a run.
         epochs: of this training; None leaves it to the recipe, and 0 only screens the student (`ScreenedTrial`).
         aim: latency that the actions were chosen for, as a share of the base's; None where none was.
+        arch: the whole architecture that the student is, instead of edits of a parent. It starts from published weights
+            where the run names some that fit, else from random ones, and is trained as a base is.
     """
 
     parent: int | None
@@ -53,6 +55,12 @@ class Proposal:
     finetune: bool = False
     epochs: int | None = None
     aim: float | None = None
+    arch: ArchSpec | None = None
+
+    @property
+    def starts_anew(self) -> bool:
+        """Whether the student inherits from no trial and no pool: the base, and a whole architecture."""
+        return self.parent is None and self.subnet is None
 
     @property
     def screens(self) -> bool:

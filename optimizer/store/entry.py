@@ -7,9 +7,18 @@ from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from optimizer.errors import InputError
-from optimizer.store.values import DAMAGE, parse_value, read_list, read_text, read_whole
+from optimizer.store.values import (
+    DAMAGE,
+    parse_value,
+    read_hash,
+    read_list,
+    read_mapping,
+    read_number,
+    read_text,
+    read_whole,
+)
 
-__all__ = ["DataSummary", "Entry"]
+__all__ = ["DataSummary", "Entry", "KeptTeacher"]
 
 T = TypeVar("T")
 
@@ -72,3 +81,21 @@ class DataSummary(NamedTuple):
         (known,) = fingerprint or ("",)
         classes = tuple(read_text(name) for name in read_list(names))
         return DataSummary(classes, read_whole(train), read_whole(val), read_text(known))
+
+
+class KeptTeacher(NamedTuple):
+    """A teacher that came from outside the run: its architecture (JSON), and the SHA-256 of its weights, kept here.
+
+    Attributes:
+        epochs: that it was trained, along its whole lineage; 0 where that is not known.
+    """
+
+    arch: dict[str, Any]
+    weights: str
+    epochs: float = 0.0  # of runs that began before it was kept, too
+
+    @staticmethod
+    def from_json(value: list[Any]) -> KeptTeacher:
+        arch, weights, *epochs = read_list(value)
+        (known,) = epochs or (0.0,)
+        return KeptTeacher(read_mapping(arch), read_hash(weights), read_number(known, 0))

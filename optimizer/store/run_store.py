@@ -16,7 +16,7 @@ from deploy.files import make_folder, replace_file
 from optimizer.errors import InputError, RunFailed
 from optimizer.search.base import Trial
 from optimizer.store.artefacts import ArtefactStore, explain_disk_errors
-from optimizer.store.entry import DataSummary, Entry
+from optimizer.store.entry import DataSummary, Entry, KeptTeacher
 from optimizer.store.lock import take_lock
 from optimizer.store.schema import (
     COLUMNS,
@@ -36,9 +36,8 @@ FOLDERS = ("artefacts", "bundles", "data", "scratch")  # the rest are files
 LEFTOVER = re.compile(rf"\.lock|\.?{re.escape(DATABASE)}\..*part(-journal)?")  # of a start that was killed
 
 
-def _read_teacher(value: Any) -> tuple[dict[str, Any], str]:
-    arch, sha256 = read_list(value)
-    return read_mapping(arch), read_text(sha256)
+def _read_numbers(value: Any) -> list[int]:
+    return [read_whole(number) for number in read_list(value)]
 
 
 class RunStore:
@@ -53,7 +52,8 @@ class RunStore:
         data: classes and numbers of its images; None before they were read.
         elapsed_seconds: wall-clock time spent in all processes that worked on it.
         teachers: folder of its teacher pools. pool: its teacher pool in words.
-        trained_teacher: architecture (JSON) and weights (SHA-256) of a teacher that came from outside the run.
+        trained_teacher: a teacher that came from outside the run.
+        asked_for: numbers of the trials that are handed over even where others beat them.
         probes: latencies of untrained students, measured before the search; None before that.
         rounds: students that were reckoned with when the search began; None before that.
         search_ended: why the search ended; None while it goes on.
@@ -71,9 +71,10 @@ class RunStore:
     pool = Entry("sub-networks", read_text)
     rounds: Entry[int | None] = Entry(None, read_whole)
     probes: Entry[list[dict[str, Any]] | None] = Entry(None, lambda value: [read_mapping(v) for v in read_list(value)])
-    trained_teacher: Entry[tuple[dict[str, Any], str] | None] = Entry(None, _read_teacher)
+    trained_teacher: Entry[KeptTeacher | None] = Entry(None, KeptTeacher.from_json)
+    asked_for: Entry[list[int]] = Entry([], _read_numbers)
     search_ended: Entry[str | None] = Entry(None, read_text)
-    finetuned: Entry[list[int] | None] = Entry(None, lambda value: [read_whole(v) for v in read_list(value)])
+    finetuned: Entry[list[int] | None] = Entry(None, _read_numbers)
     finetune_epochs: Entry[int | None] = Entry(None, read_whole)
     handover: Entry[dict[str, Any] | None] = Entry(None, read_mapping)
 

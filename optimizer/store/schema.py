@@ -193,12 +193,14 @@ def _json_from_proposal(proposal: Proposal) -> dict[str, Any]:
         "finetune": proposal.finetune,
         "epochs": proposal.epochs,
         "aim": proposal.aim,
+        "arch": proposal.arch.to_json() if proposal.arch is not None else None,
     }
 
 
 def _proposal_from_json(value: dict[str, Any]) -> Proposal:
     teacher, subnet = value.get("teacher"), value.get("subnet")  # absent in databases of the first release
     parent, epochs, aim = value["parent"], value.get("epochs"), value.get("aim")
+    arch = value.get("arch")  # and this one in those before whole architectures were proposed
     return Proposal(
         None if parent is None else read_whole(parent),
         tuple(action_from_json(action) for action in read_list(value["actions"])),
@@ -208,6 +210,7 @@ def _proposal_from_json(value: dict[str, Any]) -> Proposal:
         bool(value.get("finetune", False)),
         None if epochs is None else read_whole(epochs),
         None if aim is None else read_number(aim, 0),
+        ArchSpec.from_json(arch) if arch is not None else None,
     )
 
 

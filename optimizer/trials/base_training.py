@@ -1,4 +1,4 @@
-"""`--epochs auto`: the base is trained until it stops gaining, or its share of the budget is used; then it cools down.
+"""`--epochs auto`: a base is trained until it stops gaining, or its share of the budget is used; then it cools down.
 
 It is one training in stretches of an epoch or a few. Each stretch is a training of its own that goes on from the state
 the one before left, at a constant rate with a moving average, and ends with the average precision on images kept out.
@@ -104,7 +104,7 @@ class BaseTraining:
             flushed = standing.seconds >= FLUSHED_AFTER_S
             state.save(self.path, model.state_dict(), json.dumps(asdict(standing)), flushed=flushed)
             self._checkpoint(job.first_epoch).unlink(missing_ok=True)
-            say(f"base: AP {standing.judged[-1][1]:.3f} on the kept images after {standing.epochs} epochs")
+            say(f"AP {standing.judged[-1][1]:.3f} on the kept images after {standing.epochs} epochs")
         return standing, state
 
     def _resume(self, model: nn.Module) -> tuple[Standing, TrainState]:

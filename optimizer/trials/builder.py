@@ -1,4 +1,4 @@
-"""Networks to be trained: the base, a child of an earlier student, or a member of the teacher pool."""
+"""Networks to be trained: the base or another whole architecture, a child of an earlier student, a pool's member."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from optimizer.arch.families import find_family
 from optimizer.arch.spec import ArchSpec
 from optimizer.arch.subnets import Subnet
 from optimizer.config import RunConfig
@@ -70,7 +71,9 @@ class Builder:
         """
         if parent is not None:
             return self._build_child(number, proposal, parent)
-        return self._build_base() if proposal.subnet is None else self._build_member(proposal.subnet)
+        if proposal.subnet is not None:
+            return self._build_member(proposal.subnet)
+        return self._build_anew(number, proposal.arch or self.config.base_arch())
 
     def load(self, trial: DoneTrial, arch: ArchSpec | None = None) -> Detector:
         """The trained detector of a finished trial, ready to detect; `arch` is another one that takes its weights."""
@@ -79,24 +82,25 @@ class Builder:
         fit_tensors(detector, load_tensors(path, trial.files.weights), f"the weights of trial {trial.number}")
         return detector.eval()
 
-    def _build_base(self) -> Student:
-        arch = self.config.base_arch()
-        detector = build_detector(arch, len(self.class_names), seed=self.config.seed)
+    def _build_anew(self, number: int, arch: ArchSpec) -> Student:
+        seed = self.config.seed if number == 0 else derive_seed(self.config.seed, "fresh", number)
+        detector = build_detector(arch, len(self.class_names), seed=seed)
         start = self._start(detector)
         if start:
             self.progress.say(start)
         return Student(detector, arch, (start,) if start else (), 0.0)
 
     def _start(self, detector: Detector) -> str:
-        """Fill the base with the weights it starts from, and say what was taken; nothing where none are wanted."""
+        """Fill a detector with the weights the run names, and say what was taken; nothing where none are wanted."""
         weights = self.config.weights
         if weights is None:
             return ""
         if isinstance(weights, Path):
             return f"weights from {weights.name}: {load_weights(detector, weights)}"
-        entry = choose_pretrained(weights, self.config.base, self.config.detector)
+        family = find_family(detector.arch.body) or "its body"
+        entry = choose_pretrained(weights, family, detector.arch.head.kind)
         if entry is None:
-            return f"random weights: torchvision has none that fit {self.config.base}"
+            return f"random weights: torchvision has none that fit {family}"
         report = load_pretrained(detector, entry, self.class_names)
         return f"weights of {entry.dataset} from {entry.path.name}: {report}"
 

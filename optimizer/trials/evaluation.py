@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from safetensors import SafetensorError
@@ -21,13 +22,13 @@ from optimizer.search.base import DoneTrial, History, Proposal, ScreenedTrial, T
 from optimizer.store.run_store import RunStore
 from optimizer.supernet.pool import TeacherPool
 from optimizer.train.loop import TrainingDiverged
-from optimizer.trials.builder import Builder
+from optimizer.trials.builder import Builder, Student
 from optimizer.trials.exporter import Exporter
 from optimizer.trials.jobs import TrainedTeacher, choose_device
 from optimizer.trials.judge import Judge, choose_engine
 from optimizer.trials.screener import Screener
 from optimizer.trials.study import Studies
-from optimizer.trials.trainer import Trainer, name_trial
+from optimizer.trials.trainer import Trained, Trainer, name_trial
 
 __all__ = ["Evaluation", "build_evaluation"]
 
@@ -56,15 +57,31 @@ class Evaluation:
 
         Raises:
             TrialFailed: the student cannot be trained, exported or measured; the search can go on without it.
-            RunFailed: nothing can go on, for example because the disk is full or the base itself failed.
+            RunFailed: nothing can go on, for example because the disk is full, or the base or the only student failed.
             BoardError: the board is gone; the trial can be evaluated when it is back.
         """
-        try:
+        with self._telling_failures(number):
             return (self._screen if proposal.screens else self._evaluate)(number, proposal)
+
+    def adopt(self, proposal: Proposal, student: Student) -> DoneTrial:
+        """Trial 0 of a detector that was trained elsewhere: exported, judged and measured as it is.
+
+        Raises:
+            RunFailed, BoardError: as above.
+        """
+        with self._telling_failures(0):
+            return self._finish(0, proposal, student, Trained((), 0.0), _Clock())
+
+    @contextmanager
+    def _telling_failures(self, number: int) -> Iterator[None]:
+        """What goes wrong within says whether the run can go on."""
+        try:
+            yield
         except (InputError, BoardError):  # the next student would fare no better
             raise
         except (TrainingDiverged, IllegalAction, DeployError) as error:
-            raise (RunFailed if number == 0 else TrialFailed)(str(error)) from error
+            needed = number == 0 or self.builder.config.search.student is not None
+            raise (RunFailed if needed else TrialFailed)(str(error)) from error
         except (OSError, SafetensorError) as error:
             where = self.exporter.scratch
             raise RunFailed(f"cannot write in {where}: {error}; free some space, then resume the run") from error
@@ -93,15 +110,20 @@ class Evaluation:
         )
 
     def _evaluate(self, number: int, proposal: Proposal) -> DoneTrial:
-        history = self.history()
-        base = None if number == 0 else get_done(history, 0)
-        parent = None if proposal.parent is None else get_done(history, proposal.parent)
+        parent = None if proposal.parent is None else get_done(self.history(), proposal.parent)
         clock = _Clock()
-
         student = self.builder.build(number, proposal, parent)
         clock.tick("build")
         trained = self.trainer.train(number, proposal, student)
         clock.tick("train")
+        return self._finish(number, proposal, student, trained, clock, parent)
+
+    def _finish(
+        self, number: int, proposal: Proposal, student: Student, trained: Trained, clock: _Clock,
+        parent: DoneTrial | None = None,
+    ) -> DoneTrial:  # fmt: skip
+        """The trial of a trained student: it is exported, judged and measured."""
+        base = None if number == 0 else get_done(self.history(), 0)
         self.progress.start_step(f"{name_trial(number)}: export and measure", 3)
         files = self.exporter.store(number, student.arch, student.detector, trained.state)
         model = self.exporter.make_candidate(student.arch, files)

@@ -74,7 +74,7 @@ class Trainer:
         Raises:
             TrainingDiverged: the loss stayed without a finite value.
         """
-        recipe, images = self.choose_recipe(number, proposal), self.choose_images(proposal)
+        recipe, images = self.choose_recipe(proposal), self.choose_images(proposal)
         job = self._make_job(number, proposal, student, recipe)
 
         def train(job: StudentJob, text: str = "train") -> TrainResult:
@@ -82,14 +82,18 @@ class Trainer:
             tell_team(job)
             return train_student(job, student.detector, images, self.pool, self.device, self._show)
 
-        if number == 0 and self.config.base_epochs == "auto":
-            return self._train_base(job, student, lambda job: train(job, f"train from epoch {job.first_epoch + 1} on"))
+        if proposal.starts_anew and self.config.base_epochs == "auto":
+            return self._train_out(
+                name_trial(number), job, student, lambda job: train(job, f"train from epoch {job.first_epoch + 1} on")
+            )
         result = train(job)
         has_children = self.config.carries_state and not proposal.finetune
         return Trained(result.curve, recipe.epochs, state=result.state if has_children else None)
 
-    def _train_base(self, job: StudentJob, student: Student, train: Callable[[StudentJob], TrainResult]) -> Trained:
-        """The base, until it stops gaining."""
+    def _train_out(
+        self, name: str, job: StudentJob, student: Student, train: Callable[[StudentJob], TrainResult]
+    ) -> Trained:
+        """The base, or one that is trained like it, until it stops gaining."""
         kept, steps = self.splits.kept, count_steps(job, self.splits.fit)
         budget_s = self.config.budget_s
         training = BaseTraining(
@@ -102,9 +106,10 @@ class Trainer:
             found = predict(student.detector, kept.records, Preprocess.imagenet(*job.arch.input_size), self.device)
             return evaluate_detections(kept, found).ap
 
-        reached, state = training.run(student.detector, train, judge, self.progress.say)
+        reached, state = training.run(student.detector, train, judge, lambda text: self.progress.say(f"{name}: {text}"))
         if reached.still_gaining:
-            self.progress.say("base: it was still gaining when its time was up, so students' scores will flatter them")
+            flattered = ", so students' scores will flatter them" if job.teaching is None else ""
+            self.progress.say(f"{name}: it was still gaining when its time was up{flattered}")
         return Trained(reached.curve, reached.epochs, reached.judged, bool(reached.still_gaining),
             state if self.config.carries_state else None,
         )  # fmt: skip
@@ -112,13 +117,13 @@ class Trainer:
     def _show(self, progress: Progress) -> None:
         self.progress.advance_step(progress.step, note=f"loss {progress.loss:.2f}")
 
-    def choose_recipe(self, number: int, proposal: Proposal) -> TrainConfig:
-        """The base's, a student's, or that of the fine-tuning at the end."""
-        if number == 0:
-            return self.config.base_train
+    def choose_recipe(self, proposal: Proposal) -> TrainConfig:
+        """The base's, which is that of whole architectures too; a student's; or that of the fine-tuning at the end."""
+        changes: dict[str, object] = {} if proposal.epochs is None else {"epochs": proposal.epochs}
+        if proposal.starts_anew:
+            return self.config.base_train.model_copy(update=changes)
         recipe = self.config.finetune if proposal.finetune else self.config.trial_train
         assert recipe is not None, "a training at the end that no recipe describes"
-        changes: dict[str, object] = {} if proposal.epochs is None else {"epochs": proposal.epochs}
         if self.config.carries_state and not proposal.finetune:
             changes["schedule"] = "constant"
         return recipe.model_copy(update=changes)

@@ -42,9 +42,13 @@ MORPHING = {
     "pipeline",
     "random",
 }  # edit a parent; "etp" takes its students from the pool as they are
+ENDLESS = MORPHING | {"etp"}  # find something new for a long time; "distill" has one student
 
 
 def build_arch(history: Sequence[Trial], proposal: Proposal) -> ArchSpec:
+    if proposal.arch is not None:
+        assert proposal.starts_anew and proposal.actions == ()
+        return proposal.arch
     if proposal.subnet is not None:
         assert proposal.parent is None and proposal.actions == ()
         return POOL.arch(proposal.subnet)
@@ -67,16 +71,21 @@ def evaluate(history: Sequence[Trial], proposal: Proposal) -> DoneTrial | Screen
 
 
 def make_settings(trials: int, teachers: Teachers | None = None, space: Space = SPACE) -> StrategySettings:
-    return StrategySettings(space, trials, top_k=5, fixed_trials=0, teachers=teachers, pool=POOL)
+    return StrategySettings(space, trials, top_k=5, fixed_trials=0, teachers=teachers, pool=POOL, student=BASE)
 
 
 def climb(
     method: str, trials: int, fail: frozenset[int] = frozenset(), teachers: Teachers | None = TEACHERS
 ) -> list[Trial]:
+    """As many trials as are asked for, or all that there are of a method that comes to an end."""
     strategy = build_strategy(method, make_settings(trials, teachers))
     history: list[Trial] = [FIRST]
     while len(history) <= trials:
-        proposal = strategy.ask(tuple(history), Random(len(history)))
+        try:
+            proposal = strategy.ask(tuple(history), Random(len(history)))
+        except SpaceExhausted:
+            assert method not in ENDLESS
+            break
         if len(history) in fail:
             history.append(FailedTrial(len(history), proposal, "made to fail"))
         else:
@@ -100,6 +109,15 @@ def method(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
+@pytest.fixture(params=sorted(ENDLESS))
+def endless(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def test_every_method_searches_on_or_has_one_student() -> None:
+    assert set(STRATEGIES) == ENDLESS | {"distill"}
+
+
 def test_every_proposal_is_legal_and_stays_in_the_space(method: str) -> None:
     for trial in list_done(climb(method, 40))[1:]:
         assert contains(trial.arch, SPACE)
@@ -111,18 +129,18 @@ def test_equal_histories_and_random_numbers_give_equal_proposals(method: str) ->
     assert [trial.proposal for trial in first] == [trial.proposal for trial in second]
 
 
-def test_nothing_is_proposed_twice(method: str) -> None:
-    tried = list_tried(method, climb(method, 40))
+def test_nothing_is_proposed_twice(endless: str) -> None:
+    tried = list_tried(endless, climb(endless, 40))
     assert len(set(tried)) == len(tried) >= 26
 
 
-def test_a_failed_trial_is_neither_a_parent_nor_tried_again(method: str) -> None:
+def test_a_failed_trial_is_neither_a_parent_nor_tried_again(endless: str) -> None:
     fail = frozenset({2, 3, 5, 8, 13})
-    history = climb(method, 30, fail)
+    history = climb(endless, 30, fail)
     assert not {trial.proposal.parent for trial in history} & fail
-    failed = set(list_tried(method, [FIRST, *(history[number] for number in fail)]))
+    failed = set(list_tried(endless, [FIRST, *(history[number] for number in fail)]))
     assert len(failed) == len(fail)
-    assert not failed & set(list_tried(method, [FIRST, *history[14:]]))
+    assert not failed & set(list_tried(endless, [FIRST, *history[14:]]))
 
 
 def test_every_kind_of_action_is_reached(method: str) -> None:
@@ -146,15 +164,17 @@ def test_proposals_survive_a_round_through_json(method: str) -> None:
             assert action_from_json(json.loads(json.dumps(action.to_json()))) == action
         for member in (trial.proposal.teacher, trial.proposal.subnet):
             assert member is None or subnet_from_json(json.loads(json.dumps(member.to_json()))) == member
+        arch = trial.proposal.arch
+        assert arch is None or ArchSpec.from_json(json.loads(json.dumps(arch.to_json()))) == arch
 
 
-def test_the_teacher_is_a_member_of_the_pool(method: str) -> None:
-    taught = [trial.proposal.teacher for trial in climb(method, 30)[1:] if trial.proposal.teacher is not None]
+def test_the_teacher_is_a_member_of_the_pool(endless: str) -> None:
+    taught = [trial.proposal.teacher for trial in climb(endless, 30)[1:] if trial.proposal.teacher is not None]
     assert taught and all(POOL.contains(teacher) for teacher in taught)
 
 
-def test_a_fixed_teacher_is_the_largest_member_always(method: str) -> None:
-    history = climb(method, 30, teachers=Teachers(POOL, fixed=True))
+def test_a_fixed_teacher_is_the_largest_member_always(endless: str) -> None:
+    history = climb(endless, 30, teachers=Teachers(POOL, fixed=True))
     assert {trial.proposal.teacher for trial in history[1:]} - {None} == {POOL.largest()}
 
 
@@ -166,16 +186,16 @@ def test_no_strategy_asks_for_a_fine_tuning_itself(method: str) -> None:
     assert not any(trial.proposal.finetune for trial in climb(method, 20))
 
 
-def test_fine_tuned_students_in_the_history_do_no_harm(method: str) -> None:
+def test_fine_tuned_students_in_the_history_do_no_harm(endless: str) -> None:
     """A run that is given more trials after its end has them among the others."""
-    history = climb(method, 9)
+    history = climb(endless, 9)
     best = max(list_done(history), key=lambda trial: trial.score)
     for _ in range(2):
         proposal = Proposal(best.number, (), "fine-tuned", teacher=POOL.largest(), finetune=True)
         history.append(replace(evaluate(history, proposal), score=3.0))
     failed = Proposal(best.number, (), "fine-tuned", finetune=True)
     history.append(FailedTrial(len(history), failed, "made to fail"))
-    strategy = build_strategy(method, make_settings(30, TEACHERS))
+    strategy = build_strategy(endless, make_settings(30, TEACHERS))
     while len(history) <= 25:
         history.append(evaluate(history, strategy.ask(tuple(history), Random(len(history)))))
         assert not history[-1].proposal.finetune
@@ -204,3 +224,16 @@ def test_a_pool_that_is_tried_out_is_said_to_be_exhausted() -> None:
 def test_a_search_in_the_pool_needs_a_pool() -> None:
     with pytest.raises(InputError, match="etp searches in the teacher pool, and this run has none"):
         build_strategy("etp", replace(make_settings(10), pool=None))
+
+
+@pytest.mark.parametrize("fail", [frozenset[int](), frozenset({1})])
+def test_the_one_student_is_the_only_trial_whatever_becomes_of_it(fail: frozenset[int]) -> None:
+    base, student = climb("distill", 30, fail)
+    assert base is FIRST and student.proposal == Proposal(None, (), "r18, taught by the base", arch=BASE)
+    with pytest.raises(SpaceExhausted, match="there is one student, and it was tried"):
+        build_strategy("distill", make_settings(30)).ask((base, student), Random(0))
+
+
+def test_a_run_that_names_no_student_cannot_distil_one() -> None:
+    with pytest.raises(InputError, match="distill trains one student, and this run names none"):
+        build_strategy("distill", replace(make_settings(1), student=None))

@@ -20,6 +20,7 @@ ARROWS = {
         "cli": {"arch", "config", "errors", "options", "recipes", "run", "supernet"},
         "run": {
             *(
+                "arch",
                 "config",
                 "cost",
                 "data",

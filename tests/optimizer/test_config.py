@@ -14,7 +14,7 @@ import optimizer
 from optimizer.config import MOST_EPOCHS, RunConfig, parse_config, parse_duration, parse_size
 from optimizer.errors import InputError
 from optimizer.options import read_options
-from optimizer.recipes import RECIPES, paper, quick, scaled_sizes
+from optimizer.recipes import RECIPES, distilled, paper, quick, scaled_sizes
 from optimizer.run.plan import Plan
 from optimizer.search.base import DoneTrial, Work
 from optimizer.store import RunStore
@@ -252,3 +252,31 @@ def test_a_number_of_epochs_is_from_one_on_or_auto() -> None:
     for text in ("0", "-3", "many", "1.5"):
         with pytest.raises(InputError, match="a number from 1 on, or auto"):
             read_options({"epochs": text})
+
+
+@pytest.mark.parametrize("preset", sorted(RECIPES))
+def test_every_preset_can_distil_one_student(preset: str) -> None:
+    recipe = RECIPES[preset](Path("images"))
+    config = distilled(recipe.changed({"base": "r101"}), "r18", Path("runs/first"))
+    assert parse_config(json.loads(config.model_dump_json())) == config
+    assert (config.search.method, config.search.trials, config.search.finetuned) == ("distill", 1, 0)
+    assert config.trained_family == "r18" and recipe.trained_family == recipe.base
+    assert config.trained_arch() == recipe.changed({"base": "r18"}).base_arch() == recipe.trained_arch()
+    assert config.base_arch().body.depths == (3, 4, 23, 3), "of a teacher that is a file of weights"
+    assert config.base_train == recipe.base_train and config.distill.teacher_canvas == "student"
+    assert not config.needs_pool and not config.carries_state
+
+
+def test_one_student_is_named_where_it_is_distilled_and_its_teacher_is_there() -> None:
+    config = distilled(quick(), "r18", Path("runs/first"))
+    with pytest.raises(InputError, match=r"distill trains one named student .* optimize distill --student r18"):
+        quick().changed({"search.method": "distill"})
+    with pytest.raises(InputError, match="distill trains one named student"):
+        config.changed({"search.method": "joint"})
+    for teacher in ("none", "base", "dynamic"):
+        with pytest.raises(InputError, match=f"trained already, which is the base of its run: .*, not {teacher}"):
+            config.changed({"search.teacher": teacher})
+    with pytest.raises(InputError, match="not other"):
+        config.changed({"base_run": Path("other")})
+    with pytest.raises(InputError, match="unknown student 'r19'; there are: r101, r18, r50, x101"):
+        distilled(quick(), "r19", Path("runs/first"))

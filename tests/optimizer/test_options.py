@@ -27,7 +27,7 @@ VALUES: dict[str, Any] = {
     "score": "macs", "objective": "product", "batch_size": 6, "workers": 2, "weights": "weights.pth",
     "base_run": Path("other").resolve(), "precision": "bf16", "precisions": "fp32,int8", "export_proposals": "80,40",
     "max_ap_drop": 0.05, "seed": 3, "freeze_stages": 1, "freeze_norm": True, "importance": "taylor", "compensate": True,
-    "continuity": True,
+    "continuity": True, "distillers": "feature=0.5,classification", "teacher_canvas": "own",
 }  # fmt: skip
 UNIONS = (types.UnionType, typing.Union)
 PAIRS = [pytest.param(option, path, id=f"{option.flag} {path}") for option in OPTIONS for path in option.changes]
@@ -121,3 +121,16 @@ def test_weights_are_published_ones_by_name_or_none_or_a_file(name: str) -> None
     assert read_options({"weights": name}) == {"weights": name}
     assert CONFIG.changed(read_options({"weights": "none"})).weights is None
     assert CONFIG.changed(read_options({"weights": f"./{name}"})).weights == Path(name).resolve()
+
+
+def test_distillers_have_weights_of_their_own_or_1() -> None:
+    read = read_options({"distillers": "feature, classification = 0.5,defeat=2"})
+    assert read == {"distill.weights": {"feature": 1.0, "classification": 0.5, "defeat": 2.0}}
+
+
+@pytest.mark.parametrize(
+    "text", ["", "feature,", "feature,feature=2", "feature=", "feature=0", "feature=-1", "feature=much", "feature=inf"]
+)
+def test_distillers_that_cannot_be_read_are_refused(text: str) -> None:
+    with pytest.raises(InputError, match="--distillers takes different names, each with a weight above 0"):
+        read_options({"distillers": text})

@@ -7,7 +7,7 @@ import io
 from made_trials import make_done
 from rich.console import Console
 
-from optimizer.arch import PruneFPN, PruneRPN
+from optimizer.arch import PruneFPN, PruneRPN, base_arch
 from optimizer.progress import RunProgress
 from optimizer.search.base import Proposal, ScreenedTrial
 
@@ -52,3 +52,14 @@ def test_a_screened_student_has_a_line_of_its_own_and_is_not_counted() -> None:
     first, looked_at, second = screen.getvalue().splitlines()
     assert first.startswith("trial 1/2 ") and second.startswith("trial 3 (2/2) ")
     assert " ".join(looked_at.split()) == "screened 2 fpn, rpn AP 0.412 4.00 GMAC" and len(looked_at) <= 80
+
+
+def test_a_teacher_that_is_taken_over_and_a_whole_architecture_are_called_what_they_are() -> None:
+    screen = io.StringIO()
+    progress = RunProgress(Console(file=screen, width=300))
+    progress.start_search(0, 1)
+    progress.trial_done(make_done(0, Proposal(None, (), "the teacher, as it is")), 1)
+    progress.trial_done(make_done(1, Proposal(None, arch=base_arch("r18", (96, 96)))), 1)
+    teacher, student = screen.getvalue().splitlines()
+    assert teacher.startswith("base         the teacher, as it is  AP ")
+    assert student.startswith("trial 1/1    whole architecture ")

@@ -17,7 +17,7 @@ from made_trials import make_done
 from PIL import Image
 from rich.console import Console
 
-from optimizer.arch import PruneChannels, Resize
+from optimizer.arch import PruneChannels, Resize, base_arch
 from optimizer.arch.macs import Cost
 from optimizer.errors import InputError
 from optimizer.handover.front import make_front
@@ -316,3 +316,27 @@ def test_the_time_of_a_run_is_split_and_summed_up_in_words(tmp_path: Path) -> No
     (tmp_path / "report.html").unlink()
     text = str(Text(page(tmp_path, make_data([BASE], seconds_by_part={"training": 60.0, "AP": 40.0}))))
     assert "Training took 60 % of the time" in text
+
+
+def test_one_student_of_one_teacher_is_listed_and_handed_over_though_its_teacher_beats_it(tmp_path: Path) -> None:
+    taken = "taken over from <b>runs/first</b>"
+    teacher = replace(BASE, proposal=Proposal(None, (), "the teacher, as it is"), work=Work(9, 3, changes=(taken,)))
+    whole = Proposal(None, (), "r18, taught by the base", arch=base_arch("r18", (96, 96)))
+    judged = Work(6, 20, changes=("weights of imagenet",), judged=((4, 0.2), (6, 0.3)))
+    student = replace(SMALL, number=1, proposal=whole, ap=0.3, cost_ratio=0.9, work=judged)
+    state = HandOverState((0, 1), bundles={0: "bundles/base", 1: "bundles/student-001"})
+    front = make_front([teacher, student], state, asked_for=[1])
+    assert [export.name for export in front.best] == ["base"] and [e.name for e in front.beaten] == ["student-001"]
+    [listed] = front.to_json()["students"]
+    assert (listed["name"], listed["bundle"], listed["on_front"]) == ("student-001", "bundles/student-001", False)
+    content = page(tmp_path, make_data([teacher, student], front=front))
+    text = str(Text(content))
+    assert "student-001 (beaten)" in text and "1: r18, taught by the base (weights of imagenet)" in text
+    assert "the teacher, as it is taken over from <b>runs/first</b>" in text and taken not in content
+    assert "The student in training" in text
+    console = Console(width=80, file=io.StringIO(), record=True)
+    console.print(front_table(front))
+    assert "student-001 (beaten)" in console.export_text()
+    front = make_front([teacher, replace(student, ap=0.5)], state, asked_for=[1])
+    assert front.beaten == () and "on_front" not in front.to_json()["students"][0]
+    assert make_front([teacher], state, asked_for=[1]).beaten == (), "it is yet to be trained"

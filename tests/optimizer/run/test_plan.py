@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from made_trials import make_done
 
+from optimizer.arch.families import base_arch
 from optimizer.config import UNLIMITED, RunConfig
 from optimizer.errors import InputError
-from optimizer.recipes import smoke
-from optimizer.run.plan import Plan, find_step_s, make_plan
+from optimizer.recipes import distilled, smoke
+from optimizer.run.plan import Plan, find_step_s, find_teacher_share, make_plan
 from optimizer.search.base import FailedTrial, PendingTrial, Proposal, Work
 
 CPU = torch.device("cpu")
@@ -187,3 +190,19 @@ def test_rounds_are_what_the_budget_has_time_for() -> None:
     assert plan.count_rounds(elapsed_s=990) == 1, "one, even if it is late"
     assert Plan(60, 100, 40, trials=3, budget_s=1000).count_rounds(70) == 3
     assert Plan(60, 100, 40, trials=4, budget_s=None).count_rounds(70) == 4
+
+
+def test_one_student_is_charged_with_a_bases_epochs_and_its_teachers_pass(config: RunConfig) -> None:
+    config = distilled(config, "r18", Path("teacher"))
+    same, large = (base_arch(family, config.input_size, region_proposals=30) for family in ("r18", "r101"))
+    assert find_teacher_share(config, same) == pytest.approx(1.05 + 1 / 3)
+    assert find_teacher_share(config, large) > 1.6
+    seen_larger = config.changed({"distill.teacher_canvas": "own"})
+    assert find_teacher_share(seen_larger, same.with_size(192, 192)) > find_teacher_share(seen_larger, same)
+    plan = make_plan(config, IMAGES, STEP_S, teacher=same)
+    steps = IMAGES // config.batch_size
+    assert plan.base_s == 10, "the teacher is exported, and not trained"
+    taught_s = find_teacher_share(config, same) * STEP_S * steps * config.base_train.epochs
+    assert plan.trial_s == pytest.approx(taught_s + 10) and plan.trials == 1
+    assert "then 1 student of about" in plan.describe()
+    assert make_plan(config, IMAGES, STEP_S).trial_s > plan.trial_s, "a teacher that is not known is reckoned with 1.4"

@@ -10,11 +10,12 @@ import torch
 from made_trials import make_done
 from safetensors.torch import load_file, save_file
 
+from optimizer.arch.families import base_arch
 from optimizer.config import RunConfig
 from optimizer.detectors import build_detector
 from optimizer.errors import InputError
-from optimizer.recipes import smoke
-from optimizer.run.trained_teacher import check_teacher, choose_teacher
+from optimizer.recipes import distilled, smoke
+from optimizer.run.trained_teacher import check_teacher, choose_teacher, follow_teacher
 from optimizer.search.base import DoneTrial
 from optimizer.store import DataSummary, RunStore
 
@@ -92,3 +93,61 @@ def test_what_cannot_teach_is_refused_before_any_work(tmp_path: Path) -> None:
     for teacher, words in refused.items():
         with pytest.raises(InputError, match=words):
             check_teacher(teach(teacher), CLASSES)
+
+
+def test_a_detector_of_a_run_is_named_by_itself_or_by_its_bundle(tmp_path: Path) -> None:
+    other = write_run(tmp_path / "other")
+    named = {"base": 0, "student-001": 1, "student-002": 2, "bundles/student-002": 2, "": 1}
+    for place, (name, seed) in enumerate(named.items()):
+        config = teach(other / name)
+        assert check_teacher(config, CLASSES) == smoke().base_arch()
+        with RunStore.open(write_run(tmp_path / str(place), aps=())) as store:
+            teacher = choose_teacher(store, config, CLASSES)
+            assert teacher is not None
+            assert torch.equal(read_first(teacher.weights), read_first(write_weights(tmp_path / "named", seed=seed)))
+            assert store.trained_teacher is not None and store.trained_teacher.epochs == 5
+
+
+def test_a_detector_that_a_run_does_not_have_is_refused(tmp_path: Path) -> None:
+    other = write_run(tmp_path / "other", aps=(0.3, 0.5))
+    refusal = r"has no trained detector .*; it has base, student-001$|there is no teacher"
+    for name in ("student-007", "bundles/student-001-int8", "bundles", "pictures/student-001"):
+        with pytest.raises(InputError, match=refusal):
+            check_teacher(teach(other / name), CLASSES)
+        with pytest.raises(InputError, match=refusal):
+            follow_teacher(other / name, None)
+
+
+def test_one_student_takes_after_its_teacher(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "other", aps=(0.3,))
+    assert follow_teacher(run, None) == {
+        "base": "r18", "detector": "faster_rcnn", "input_size": (96, 96), "region_proposals": 30,
+    }  # fmt: skip
+    with RunStore.open(run) as store:
+        store.record(make_done(3, arch=base_arch("r50", (128, 64), "retinanet")))
+    assert follow_teacher(run / "student-003", None) == {
+        "base": "r18", "detector": "retinanet", "input_size": (128, 64),
+    }  # fmt: skip
+    assert follow_teacher(write_weights(tmp_path / "teacher.safetensors"), "r50") == {}
+
+
+def test_the_family_of_a_file_is_named_and_that_of_a_run_is_not(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"does not say which detector its weights are of: .* --base r50"):
+        follow_teacher(write_weights(tmp_path / "teacher.safetensors"), None)
+    with pytest.raises(InputError, match=r"--base r50 is for a teacher that is a file .* leave it out"):
+        follow_teacher(write_run(tmp_path / "other", aps=(0.3,)), "r50")
+    with pytest.raises(InputError, match=r"there is no teacher .*nowhere"):
+        follow_teacher(tmp_path / "nowhere", None)
+
+
+def test_one_student_and_its_teacher_are_of_one_kind_and_may_be_of_different_families(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "other", aps=(0.3,))
+    config = distilled(smoke(), "r50", run)
+    assert check_teacher(config, CLASSES) == smoke().base_arch()
+    assert check_teacher(config.changed({"input_size": (128, 128)}), CLASSES) == smoke().base_arch()
+    with pytest.raises(InputError, match="a faster_rcnn cannot teach a retinanet"):
+        check_teacher(config.changed({"detector": "retinanet"}), CLASSES)
+    with pytest.raises(InputError, match="know other classes"):
+        check_teacher(config, ("cat", "dog"))
+    with pytest.raises(InputError, match="there is no distiller 'magic'; there are: "):
+        check_teacher(config.changed({"distill.weights": {"magic": 1.0}}), CLASSES)

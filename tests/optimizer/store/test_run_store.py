@@ -18,9 +18,10 @@ from optimizer.arch import PruneChannels, Resize
 from optimizer.arch.families import base_arch
 from optimizer.arch.macs import Cost
 from optimizer.arch.pool import ElasticSubnet
+from optimizer.arch.spec import ArchSpec
 from optimizer.errors import InputError, RunFailed
 from optimizer.search.base import DoneTrial, FailedTrial, PendingTrial, Proposal, ScreenedTrial, TrialFiles, Work
-from optimizer.store import DataSummary, RunStore
+from optimizer.store import DataSummary, KeptTeacher, RunStore
 from optimizer.store.lock import take_lock
 from optimizer.store.run_store import _explain
 from optimizer.store.schema import SCHEMA_VERSION
@@ -52,6 +53,7 @@ TEACHER = ElasticSubnet((2, 1, 2, 2), (1.5, 1.25, 1.0, 1.5), (160, 120))
 TAUGHT = make_done(3, Proposal(1, (Resize((128, 96)),), "parent ranks 1", teacher=TEACHER), score=1.2)
 MEMBER = make_done(4, Proposal(None, (), "drawn from the pool", teacher=TEACHER, subnet=TEACHER), score=0.9)
 TUNED = make_done(5, Proposal(3, (), "fine-tuned", teacher=TEACHER, finetune=True), score=1.3)
+WHOLE = make_done(1, Proposal(None, (), "r18, taught by the base", arch=base_arch("r18", (96, 96), "retinanet")))
 WRITER = """
 import sys
 from pathlib import Path
@@ -83,8 +85,8 @@ def test_trials_come_back_as_they_were(run: Path) -> None:
 
 @pytest.mark.parametrize(
     "trial",
-    [TAUGHT, MEMBER, TUNED, RAW, SCREENED],
-    ids=["taught", "from the pool", "fine-tuned", "a graph that selects nothing", "screened"],
+    [TAUGHT, MEMBER, TUNED, RAW, SCREENED, WHOLE],
+    ids=["taught", "from the pool", "fine-tuned", "a graph that selects nothing", "screened", "a whole architecture"],
 )
 def test_every_kind_of_trial_comes_back_as_it_was(run: Path, trial: DoneTrial | ScreenedTrial) -> None:
     with RunStore.open(run) as store:
@@ -120,6 +122,18 @@ def test_entries_events_and_the_clock_are_kept(run: Path) -> None:
         assert store.search_ended == "all 2 trials are done" and store.finetuned is None
         assert [text for _, text in store.events()] == ["resumed"]
         assert store.elapsed_seconds == 3.5
+
+
+def test_a_teacher_from_outside_is_kept_and_one_of_an_earlier_release_is_read(run: Path) -> None:
+    arch = FULL.arch.to_json()
+    with RunStore.open(run) as store:
+        store.write_entry("trained_teacher", json.dumps([arch, "a" * 64]))
+        earlier = store.trained_teacher
+        assert earlier is not None and (earlier.weights, earlier.epochs) == ("a" * 64, 0)
+        store.trained_teacher = KeptTeacher(arch, "b" * 64, 12.0)
+    with RunStore.open(run) as store:
+        kept = store.trained_teacher
+    assert kept is not None and ArchSpec.from_json(kept.arch) == FULL.arch and kept[1:] == ("b" * 64, 12.0)
 
 
 def test_what_was_recorded_survives_sigkill(run: Path) -> None:

@@ -10,27 +10,33 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from narrow import narrow_arch
 from torchvision.models import resnet18
 
 from deploy import Detector, Preprocess, get_target
 from deploy.data import read_image
 from deploy.errors import MeasurementError
 from optimizer.arch.actions import AddLayer, PruneLayer, Resize
+from optimizer.arch.families import base_arch
 from optimizer.arch.macs import count
 from optimizer.cost.base import Candidate, RelativeCost
 from optimizer.cost.macs import MacsCost
 from optimizer.data.splits import Splits
 from optimizer.detectors import pretrained
 from optimizer.errors import RunFailed
+from optimizer.recipes import distilled
 from optimizer.search.base import Proposal, TrialFailed, get_done
 from optimizer.search.objective import harmonic
 from optimizer.store.schema import COLUMNS, row_from_trial, trial_from_row
+from optimizer.trials.builder import Student
+from optimizer.trials.jobs import TrainedTeacher
 from optimizer.trials.judge import choose_engine
 
 if TYPE_CHECKING:
     from conftest import SmallRun
 
 RESIZE = Proposal(0, (Resize((80, 80)),))
+WHOLE = Proposal(None, (), "narrow, taught by the base", arch=narrow_arch((80, 80), 20, width=16, neck=24))
 
 
 def test_a_child_inherits_and_says_what_changed(small_run: SmallRun) -> None:
@@ -60,10 +66,34 @@ def test_the_base_is_the_same_for_the_same_seed(small_run: SmallRun) -> None:
 
 def test_each_kind_of_proposal_has_its_recipe(small_run: SmallRun) -> None:
     config, trainer = small_run.config, small_run.build_evaluation().trainer
-    assert trainer.choose_recipe(0, Proposal(None)) == config.base_train
-    assert trainer.choose_recipe(3, RESIZE) == config.trial_train
-    assert trainer.choose_recipe(3, replace(RESIZE, epochs=7)) == config.trial_train.model_copy(update={"epochs": 7})
-    assert trainer.choose_recipe(3, Proposal(2, finetune=True)) == config.finetune
+    assert trainer.choose_recipe(Proposal(None)) == config.base_train
+    assert trainer.choose_recipe(RESIZE) == config.trial_train
+    assert trainer.choose_recipe(replace(RESIZE, epochs=7)) == config.trial_train.model_copy(update={"epochs": 7})
+    assert trainer.choose_recipe(Proposal(2, finetune=True)) == config.finetune
+
+
+def test_a_whole_architecture_starts_anew_and_is_trained_as_a_base_is(small_run: SmallRun) -> None:
+    evaluation = small_run.build_evaluation()
+    one, same, other = (evaluation.builder.build(number, WHOLE, None) for number in (1, 1, 2))
+    assert one.arch == one.detector.arch == WHOLE.arch and (one.changes, one.epochs_before) == ((), 0)
+    weights, again, others = (dict(student.detector.named_parameters()) for student in (one, same, other))
+    assert all(torch.equal(value, again[name]) for name, value in weights.items())
+    assert not all(torch.equal(value, others[name]) for name, value in weights.items()), "each trial draws its own"
+    assert evaluation.trainer.choose_recipe(WHOLE) == small_run.config.base_train
+    assert evaluation.trainer.choose_recipe(replace(WHOLE, epochs=2)).epochs == 2
+
+
+def test_a_whole_architecture_is_taught_and_trained_out_like_a_base(small_run: SmallRun, tmp_path: Path) -> None:
+    """Its widths and its canvas are not the teacher's."""
+    config = small_run.config.changed({"base_epochs": "auto", "base_train.epochs": 3})
+    keeping = replace(small_run, splits=Splits.divide(small_run.splits.train, small_run.splits.val, keeps=True))
+    base = get_done(small_run.store.history(), 0)
+    teacher = TrainedTeacher(arch=base.arch, weights=small_run.store.artefacts.path(base.files.weights))
+    evaluation = keeping.build_evaluation(config).with_teacher(teacher)
+    trial = replace(evaluation, trainer=replace(evaluation.trainer, scratch=tmp_path))(1, WHOLE)
+    assert trial.arch == WHOLE.arch and trial.work.epochs_total == 3
+    assert [epochs for epochs, _ in trial.work.judged] == [2, 3]
+    assert "trial 1: AP 0." in small_run.said.getvalue()
 
 
 def test_a_training_changes_the_detector_and_its_checkpoint_is_forgotten_afterwards(small_run: SmallRun) -> None:
@@ -130,6 +160,21 @@ def test_a_student_of_its_parents_architecture_is_not_measured_again(small_run: 
         evaluation(1, RESIZE)
 
 
+def test_a_detector_that_was_trained_elsewhere_is_judged_as_it_is(small_run: SmallRun) -> None:
+    evaluation, base = small_run.build_evaluation(), get_done(small_run.store.history(), 0)
+    student = Student(evaluation.builder.load(base), base.arch, ("taken over from elsewhere",), 7.0)
+    trial = evaluation.adopt(Proposal(None, (), "the teacher, as it is"), student)
+    assert (trial.number, trial.arch, trial.files, trial.cost_ratio) == (0, base.arch, base.files, 1.0)
+    assert trial.work.epochs_total == 7 and trial.work.curve == () and trial.work.changes == student.changes
+    assert set(trial.work.seconds_by_part) == {"export", "evaluate", "measure"}
+
+
+def test_a_run_with_one_student_cannot_go_on_without_it(small_run: SmallRun, tmp_path: Path) -> None:
+    evaluation = small_run.build_evaluation(distilled(small_run.config, "r18", tmp_path))
+    with pytest.raises(RunFailed):
+        evaluation(1, Proposal(0, (PruneLayer(),) * 30))
+
+
 def test_a_student_that_cannot_be_made_fails_alone_and_a_full_disk_ends_the_run(
     small_run: SmallRun, tmp_path: Path
 ) -> None:
@@ -158,6 +203,9 @@ def test_a_base_says_which_published_weights_it_starts_from(
         (start,) = base.changes
         assert start.startswith(f"weights of imagenet from made-{digits}.pth: ") and "freshly initialised: FPN" in start
         assert start in small_run.said.getvalue()
+    other = small_run.config.changed({"weights": "imagenet", "base": "r50"})
+    whole = Proposal(None, arch=base_arch("r18", (96, 96)))
+    assert small_run.build_evaluation(other).builder.build(1, whole, None).changes[0].startswith("weights of imagenet")
     monkeypatch.setattr(pretrained, "ENTRIES", ())
     base = small_run.build_evaluation(small_run.config.changed({"weights": "auto"})).builder.build(
         0, Proposal(None), None
@@ -196,6 +244,6 @@ def test_a_child_goes_on_where_its_parents_training_stopped(small_run: SmallRun,
     assert child.state is not None and child.state.ahead.keys() == dict(child.detector.named_parameters()).keys()
     second = replace(evaluation, history=lambda: [base, first])(2, Proposal(1, (AddLayer(0),)))
     assert (tmp_path / "trial-2.start").exists() and second.work.epochs_total == first.work.epochs_total + 1
-    assert evaluation.trainer.choose_recipe(2, RESIZE).schedule == "constant"
-    assert evaluation.trainer.choose_recipe(2, Proposal(1, finetune=True)).schedule == "cosine"
+    assert evaluation.trainer.choose_recipe(RESIZE).schedule == "constant"
+    assert evaluation.trainer.choose_recipe(Proposal(1, finetune=True)).schedule == "cosine"
     assert small_run.build_evaluation().builder.build(2, Proposal(1), first).state is None, "not unless it is wanted"
