@@ -157,6 +157,8 @@ class RunConfig(_Value):
             where there are some that fit, else of ImageNet, else none; a file; None starts from random weights.
         base_run: folder of a run whose trained base this one takes over instead of training its own.
         input_size: canvas (width, height) of the base.
+        max_detections: the most that an exported model puts out for an image; AP is COCO's, of the best 100, whatever
+            it is.
         budget_s: wall-clock seconds for the whole run, over all resumes; None means no limit.
         pool: the teacher pool that distillation and the method "etp" draw from, trained where it is not found.
         teacher_pool: folder of teacher pools, or one pool; None is the folder ``teachers`` beside the run's.
@@ -182,6 +184,7 @@ class RunConfig(_Value):
     base_run: Path | None = None
     input_size: tuple[int, int]
     region_proposals: int = Field(ge=1, le=3840)
+    max_detections: int = Field(100, ge=1, le=3840)
     seed: int = 0
     budget_s: float | None = Field(None, gt=0)
     batch_size: int = Field(4, ge=1)

@@ -221,6 +221,12 @@ OPTIONS = (
         {"region_proposals": lambda text: _read_proposals(text)[0], "search.space.region_proposals": _read_proposals},
     ),
     Option(
+        "max_detections",
+        int,
+        "Most objects that an exported model puts out for an image (default 100), for images with many.",
+        _as_given("max_detections"),
+    ),
+    Option(
         "epochs",
         str,
         "Epochs the base is trained: a number, or auto: until its AP on training images that are kept out stops rising "

@@ -88,7 +88,7 @@ def warn_of_problems(dataset: Dataset, max_detections: int = MOST_OBJECTS) -> li
         most = max(int(record.counted.sum()) for record in crowded)
         warnings.append(
             f"{len(crowded)} images have more than {max_detections} objects, up to {most}: AP looks at the best "
-            f"{max_detections}, and counts the rest as missed (--max-detections of deploy evaluate and adopt)"
+            f"{max_detections}, and counts the rest as missed (--max-detections of optimize, deploy adopt and deploy evaluate)"
         )
     return warnings
 

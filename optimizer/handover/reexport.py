@@ -80,7 +80,8 @@ class VariantBuilder:
         arch = variant.change_arch(trial.arch)
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "export.onnx"
-        source = export_model(self.builder.load(trial, arch), arch, path, self.exporter.target)
+        exporter = self.exporter
+        source = export_model(self.builder.load(trial, arch), arch, path, exporter.target, exporter.max_detections)
         precision = self.judge.find_precision(source)
         bundle = self._write(trial, variant, source, precision.ap, precision.ap50)
         path.unlink()

@@ -173,7 +173,7 @@ def build_evaluation(
     return Evaluation(
         Builder(config, class_names, store.artefacts, device, progress, studies),
         Trainer(config, splits, config.data or store.folder / "data", scratch, device, progress),
-        Exporter(store.artefacts, scratch, target.spec, class_names),
+        Exporter(store.artefacts, scratch, target.spec, class_names, config.max_detections),
         Judge(config, splits.val, choose_engine(config, target), meter, progress),
         Screener.of(splits.fit, splits.kept, device),
         store.history,

@@ -29,16 +29,19 @@ GATE_IMAGES = 32
 GATE_AP = 0.001
 
 
-def export_model(detector: TorchDetector, arch: ArchSpec, path: Path, target: TargetSpec) -> ModelSource:
+def export_model(
+    detector: TorchDetector, arch: ArchSpec, path: Path, target: TargetSpec, max_detections: int = 100
+) -> ModelSource:
     """Write the detector's fixed-shape ONNX graph as the target wants it: NMS, RoIAlign, what its TensorRT takes.
 
-    Returns how it is fed and read.
+    Returns how it is fed and read. It puts out the best `max_detections` of an image.
 
     Raises:
         ExportError: no such graph can be written, or a TensorRT release of the target does not take it.
     """
     detector = detector.to("cpu")
-    report = export_onnx(detector, arch.input_size, path, nms=target.engine.nms, roi_align=target.engine.roi_align)
+    nms, roi_align = target.engine.nms, target.engine.roi_align
+    report = export_onnx(detector, arch.input_size, path, nms, max_detections, roi_align=roi_align)
     model = read_model(path) if target.engine.releases else None
     findings = [finding for version in target.engine.releases for finding in check_model(model or path, version)]
     in_the_way = summarise_blocking(findings)

@@ -28,6 +28,7 @@ class Exporter:
 
     Attributes:
         scratch: folder of files before they are stored.
+        max_detections: the most that a model puts out for an image.
         target: which graph is written (its NMS, and the TensorRT releases that must take it).
     """
 
@@ -35,6 +36,7 @@ class Exporter:
     scratch: Path
     target: TargetSpec
     class_names: tuple[str, ...]
+    max_detections: int = 100
 
     def store(self, number: int, arch: ArchSpec, detector: Detector, state: TrainState | None = None) -> TrialFiles:
         """Export the detector, and keep its model, its weights and, where there is one, the state of its training.
@@ -43,7 +45,7 @@ class Exporter:
             ExportError: no graph can be written that the target takes.
         """
         model, weights = (self.scratch / f"trial-{number}.{suffix}" for suffix in ("onnx", "safetensors"))
-        source = export_model(detector, arch, model, self.target)
+        source = export_model(detector, arch, model, self.target, self.max_detections)
         assert source.head is not None
         save_file({name: value.contiguous().cpu() for name, value in detector.state_dict().items()}, weights)
         selection = source.selection.to_json() if source.selection is not None else None
@@ -56,7 +58,8 @@ class Exporter:
 
     def export_probe(self, number: int, arch: ArchSpec, detector: Detector) -> Candidate:
         """A model that is only measured: it stays in the scratch folder until `forget_probes`."""
-        source = export_model(detector, arch, self.scratch / f"probe-{number}.onnx", self.target)
+        path = self.scratch / f"probe-{number}.onnx"
+        source = export_model(detector, arch, path, self.target, self.max_detections)
         return Candidate(source, count(arch, len(self.class_names)))
 
     def forget_probes(self) -> None:
@@ -91,6 +94,7 @@ class Exporter:
             selection=source.selection,
             nms=self.target.engine.nms,
             roi_align=self.target.engine.roi_align,
+            max_detections=self.max_detections,
             metrics=dict(metrics),
         )
 

@@ -29,9 +29,11 @@ from optimizer.progress import RunProgress
 from optimizer.recipes import smoke
 from optimizer.run.run import start_run
 from optimizer.search.base import TrialFiles
+from optimizer.store.artefacts import ArtefactStore
 from optimizer.store.run_store import RunStore
 from optimizer.trials.evaluation import build_evaluation
 from optimizer.trials.export import check_export, export_model, write_student
+from optimizer.trials.exporter import Exporter
 
 SIZE = (128, 96)
 ONLY_OPSET_16 = replace(RELEASES["8.6"], highest_opset=16)
@@ -73,6 +75,28 @@ def test_the_variant_of_a_target_reaches_the_bundle_and_its_detector(
     image = read_image(images.records[0].path)
     with Detector(bundle, 1) as one, Detector(source, 1) as other:
         assert one(image).scores.tolist() == other(image).scores.tolist() != []
+
+
+@pytest.mark.parametrize("nms", NMS_VARIANTS)
+def test_images_with_many_objects_may_have_more_detections(nms: str, images: Dataset, tmp_path: Path) -> None:
+    """Through gate and bundle: the first 100 are PyTorch's, and the bundle says how many there may be."""
+    (tmp_path / "mine.toml").write_text(f'name = "mine"\nthreads = 1\nnms = "{nms}"\n')
+    target, arch = get_target(str(tmp_path / "mine.toml")), narrow_arch(SIZE)
+    detector = build_detector(arch, len(CLASS_NAMES), seed=0)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    found = {}
+    for most in (100, 250):
+        exporter = Exporter(ArtefactStore(tmp_path / "artefacts"), scratch, target.spec, images.class_names, most)
+        files = exporter.store(0, arch, detector)
+        source = exporter.make_candidate(arch, files).source
+        manifest = exporter.describe(f"of-{most}", arch, source, {})
+        bundle = write_student(tmp_path / f"of-{most}", detector, source.model, manifest, images, None)
+        assert bundle.manifest.max_detections == most
+        with Detector(bundle, 1) as runtime:
+            found[most] = runtime(read_image(images.records[0].path))
+    assert len(found[100]) == 100 < len(found[250]) <= 250
+    assert found[250].scores[:100].tolist() == pytest.approx(found[100].scores.tolist(), abs=1e-5)
 
 
 def test_the_gate_looks_at_each_image_once_in_pytorch(
