@@ -88,7 +88,8 @@ def warn_of_problems(dataset: Dataset, max_detections: int = MOST_OBJECTS) -> li
         most = max(int(record.counted.sum()) for record in crowded)
         warnings.append(
             f"{len(crowded)} images have more than {max_detections} objects, up to {most}: AP looks at the best "
-            f"{max_detections}, and counts the rest as missed (--max-detections of optimize, deploy adopt and deploy evaluate)"
+            f"{max_detections}, and counts the rest as missed (--max-detections of optimize, and of deploy adopt and "
+            "evaluate)"
         )
     return warnings
 

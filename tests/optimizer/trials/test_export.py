@@ -81,7 +81,7 @@ def test_the_variant_of_a_target_reaches_the_bundle_and_its_detector(
 def test_images_with_many_objects_may_have_more_detections(nms: str, images: Dataset, tmp_path: Path) -> None:
     """Through gate and bundle: the first 100 are PyTorch's, and the bundle says how many there may be."""
     (tmp_path / "mine.toml").write_text(f'name = "mine"\nthreads = 1\nnms = "{nms}"\n')
-    target, arch = get_target(str(tmp_path / "mine.toml")), narrow_arch(SIZE)
+    target, arch = get_target(str(tmp_path / "mine.toml")), narrow_arch(SIZE, region_proposals=200)
     detector = build_detector(arch, len(CLASS_NAMES), seed=0)
     scratch = tmp_path / "scratch"
     scratch.mkdir()
