@@ -27,7 +27,7 @@ VALUES: dict[str, Any] = {
     "score": "macs", "objective": "product", "batch_size": 6, "workers": 2, "weights": "weights.pth",
     "base_run": Path("other").resolve(), "precision": "bf16", "precisions": "fp32,int8", "export_proposals": "80,40",
     "max_ap_drop": 0.05, "seed": 3, "freeze_stages": 1, "freeze_norm": True, "importance": "taylor", "compensate": True,
-    "continuity": True, "distillers": "feature=0.5,classification", "teacher_canvas": "own",
+    "continuity": True, "distillers": "feature=0.5,classification", "teacher_canvas": "own", "max_detections": 250,
 }  # fmt: skip
 UNIONS = (types.UnionType, typing.Union)
 PAIRS = [pytest.param(option, path, id=f"{option.flag} {path}") for option in OPTIONS for path in option.changes]
