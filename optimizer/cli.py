@@ -7,6 +7,7 @@ import os
 import shlex
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -25,6 +26,7 @@ from optimizer.options import OPTIONS, read_options, taking
 from optimizer.recipes import RECIPES, distilled
 
 LINE_LIMIT = 10_000  # characters
+BLOCKS = "detnas:"  # before an encoding of blocks
 
 app = typer.Typer(
     help="""Search, prune and train a detector for the device it will run on.
@@ -177,23 +179,35 @@ def report(run: Annotated[Path, typer.Argument(help="Folder of a run, finished o
 
 @app.command()
 def arch(
-    architecture: Annotated[str, typer.Argument(help=f"A name ({', '.join(FAMILIES)}) or a text encoding.")],
+    architecture: Annotated[
+        str,
+        typer.Argument(
+            help=f"A name ({', '.join(FAMILIES)}), a text encoding of widths, or detnas: and the number of each block."
+        ),
+    ],
     size: Annotated[str, typer.Option(help="Canvas, WIDTHxHEIGHT.")] = "1333x800",
     detector: Annotated[str, typer.Option(help=f"Kind of detector: {', '.join(HEADS)}.")] = "faster_rcnn",
     group_widths: Annotated[
         str | None, typer.Option(help="Channels per group of an encoded ResNeXt, by original stage: 4,8,16,32.")
     ] = None,
+    space: Annotated[str, typer.Option(help="Space of a detnas: encoding, where two have as many places.")] = "",
     classes: Annotated[int, typer.Option(help="Object classes.")] = 80,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
 ) -> None:
     """Count an architecture's parameters and operations."""
     from optimizer.arch.encoding import arch_from_encoding, encoding_from_arch
-    from optimizer.arch.families import base_arch
+    from optimizer.arch.families import PATH_SPACES, base_arch, body_from_choices, count_path
     from optimizer.arch.macs import count
     from optimizer.config import parse_size
 
     canvas = parse_size(size)
-    if architecture in FAMILIES or "(" not in architecture:
+    classifier = ""
+    if architecture.startswith(BLOCKS):
+        family, body = body_from_choices(architecture.removeprefix(BLOCKS), space)
+        spec = replace(base_arch(family, canvas, detector=detector), body=body)
+        alone, whole = count_path(body, PATH_SPACES[family])
+        classifier = f"body alone at 224x224: {alone / 1e6:.1f} M MACs; as a classifier of 1000: {whole / 1e6:.1f} M"
+    elif architecture in FAMILIES or "(" not in architecture:
         spec = base_arch(architecture, canvas, detector=detector)
     else:
         groups = None
@@ -215,7 +229,8 @@ def arch(
     table.add_row(f"{cost.params / 1e6:.2f} M", f"{cost.macs / 1e9:.2f} G", f"{cost.flops_mmdet / 1e9:.1f} G")
     console = Console()
     console.print(table)
-    console.print(encoding_from_arch(spec), highlight=False, markup=False)
+    for line in filter(None, (classifier, encoding_from_arch(spec))):
+        console.print(line, highlight=False, markup=False)
 
 
 @teachers_app.command("train")

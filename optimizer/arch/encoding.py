@@ -49,10 +49,7 @@ def arch_from_encoding(text: str, input_size: tuple[int, int], group_widths: tup
 
 def encoding_from_arch(arch: ArchSpec) -> str:
     """The papers' text for a backbone; group widths, shortcuts, neck, head and canvas are not part of it."""
-    stages = (
-        "-".join(f"({', '.join(map(str, block.widths))})" for block in stage.blocks) for stage in arch.body.stages
-    )
-    return ", ".join(f"[{stage}]" for stage in stages)
+    return arch.body.encode()
 
 
 def _parse_stage(piece: str) -> list[Widths]:

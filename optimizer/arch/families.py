@@ -3,31 +3,86 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from optimizer.arch.bodies import AnyBody
 from optimizer.arch.bodies.resnet import make_resnet
+from optimizer.arch.bodies.shufflenet import ShuffleNetSpec, make_shufflenet, read_choices
 from optimizer.arch.heads import HEADS
 from optimizer.arch.necks import FpnSpec
 from optimizer.arch.spec import ArchSpec
 from optimizer.errors import InputError
 
 __all__ = ["FAMILIES", "base_arch", "find_family"]
+__all__ = ["FAMILIES", "PATH_SPACES", "PathSpace", "base_arch", "body_from_choices", "count_path"]
 
 BASIC = ((64, 64), (128, 128), (256, 256), (512, 512))
 BOTTLENECK = ((64, 64, 256), (128, 128, 512), (256, 256, 1024), (512, 512, 2048))
 RESNEXT_32X4D = ((128, 128, 256), (256, 256, 512), (512, 512, 1024), (1024, 1024, 2048))
+
+
+@dataclass(frozen=True)
+class PathSpace:
+    """Places and widths of a DetNAS space (FACTS 3.2); what is chosen is the block in each place.
+
+    Attributes:
+        classifier_width: of the last convolution before the classifier in pre-training.
+    """
+
+    depths: tuple[int, ...]
+    widths: tuple[int, ...]
+    stem_width: int
+    classifier_width: int
+
+    def make(self, choices: tuple[int, ...], shuffle: str = "split") -> ShuffleNetSpec:
+        """The body of a path."""
+        return make_shufflenet(choices, self.depths, self.widths, self.stem_width, shuffle)
+
+
+PATH_SPACES: Mapping[str, PathSpace] = {
+    "shufflenetv2_20": PathSpace((4, 4, 8, 4), (64, 160, 320, 640), 16, 1024),
+    "shufflenetv2_40": PathSpace((8, 8, 16, 8), (96, 240, 480, 960), 48, 1024),
+    "shufflenetv2_40w": PathSpace((8, 8, 16, 8), (172, 432, 864, 1728), 72, 1728),
+}
 
 FAMILIES: Mapping[str, AnyBody] = {  # as the papers' tables have them, unpruned
     "r18": make_resnet((2, 2, 2, 2), BASIC),
     "r50": make_resnet((3, 4, 6, 3), BOTTLENECK),
     "r101": make_resnet((3, 4, 23, 3), BOTTLENECK),
     "x101": make_resnet((3, 4, 23, 3), RESNEXT_32X4D, (4, 8, 16, 32)),
+    **{name: space.make((0,) * sum(space.depths)) for name, space in PATH_SPACES.items()},
 }
 
 
 def find_family(body: AnyBody) -> str | None:
     """The family whose unpruned body this is; None where it is none's."""
     return next((name for name, unpruned in FAMILIES.items() if unpruned == body), None)
+def body_from_choices(text: str, space: str = "") -> tuple[str, ShuffleNetSpec]:
+    """The name of a space and the body whose blocks such an encoding names: "2120 2112 33130031 3132".
+
+    Args:
+        space: a key of `PATH_SPACES`; empty is the first with as many places.
+
+    Raises:
+        InputError: it is no such encoding, or no space has so many places.
+    """
+    choices = read_choices(text)
+    fitting = [name for name, known in PATH_SPACES.items() if sum(known.depths) == len(choices)]
+    if space and space not in PATH_SPACES:
+        raise InputError(f"there is no space {space!r}; choose one of {', '.join(PATH_SPACES)}")
+    if not fitting or (space and space not in fitting):
+        sizes = ", ".join(f"{name} {sum(known.depths)}" for name, known in PATH_SPACES.items())
+        raise InputError(f"an encoding of {len(choices)} places fits no space asked for; they have: {sizes}")
+    name = space or fitting[0]
+    return name, PATH_SPACES[name].make(choices)
+
+
+def count_path(body: ShuffleNetSpec, space: PathSpace, size: tuple[int, int] = (224, 224)) -> tuple[int, int]:
+    """MACs of convolutions: of the body alone, and with the last convolution and a classifier of 1000 (FACTS 2.2)."""
+    last = body.maps(size)[-1]
+    alone = body.count(size).macs
+    head = last.width * space.classifier_width * last.cells + space.classifier_width * 1000
+    return alone, alone + head
 
 
 def base_arch(

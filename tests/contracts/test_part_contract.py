@@ -137,7 +137,7 @@ def test_every_block_says_which_tensors_it_has(arch: ArchSpec) -> None:
         name = name_block(arch.body, (stage, index))
         for layer in block.list_layers(width):
             assert weights[f"{name}.{layer.conv}.weight"].shape == layer.shape
-            assert layer.shape[0] == block.widths[layer.writes]
+            assert layer.shape[0] == block.widths[layer.writes] or not arch.body.channel_groups()
             vectors = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
             named |= {f"{name}.{layer.conv}.weight", *(f"{name}.{layer.norm}.{vector}" for vector in vectors)}
         width = block.out_width

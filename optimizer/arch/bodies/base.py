@@ -135,6 +135,11 @@ class Body(Part, Generic[B]):
     def name_norm(self, group: str) -> str:
         """The BatchNorm within the body whose scale decides over a group, by one of `ChannelGroup.names`."""
 
+    def encode(self) -> str:
+        """The text that its shape is written as in papers: here the widths of every block."""
+        stages = ("-".join(f"({', '.join(map(str, block.widths))})" for block in stage.blocks) for stage in self.stages)
+        return ", ".join(f"[{stage}]" for stage in stages)
+
     @property
     def sliceable(self) -> bool:
         """Whether its first channels and first blocks make a body of the same kind: what an elastic pool is made of."""

@@ -10,7 +10,8 @@ from typing import Any
 from torch import nn
 
 from optimizer.detectors.bodies.resnet import ResNetBody
+from optimizer.detectors.bodies.shufflenet import ShuffleNetBody
 
-__all__ = ["BODIES", "ResNetBody"]
+__all__ = ["BODIES", "ResNetBody", "ShuffleNetBody"]
 
-BODIES: Mapping[str, Callable[[Any], nn.Module]] = {"resnet": ResNetBody}
+BODIES: Mapping[str, Callable[[Any], nn.Module]] = {"resnet": ResNetBody, "shufflenet": ShuffleNetBody}

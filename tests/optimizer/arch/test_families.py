@@ -1,6 +1,6 @@
 import pytest
 
-from optimizer.arch import FAMILIES, RetinaNetHead, base_arch
+from optimizer.arch import RetinaNetHead, base_arch
 from optimizer.errors import InputError
 
 
@@ -23,7 +23,7 @@ def test_a_base_has_its_papers_depths_and_widths(name, depths, out_widths):
 def test_only_blocks_that_change_width_or_stride_are_projected():
     projected = {
         name: [(stage, block) for stage, block, spec in base_arch(name, (512, 512)).body.blocks() if spec.projection]
-        for name in FAMILIES
+        for name in ("r18", "r50", "r101", "x101")
     }
 
     assert projected.pop("r18") == [(1, 0), (2, 0), (3, 0)]

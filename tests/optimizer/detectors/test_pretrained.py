@@ -80,7 +80,9 @@ def test_the_best_entry_that_fits_is_chosen_and_what_is_not_there_is_said() -> N
     assert {entry.dataset for entry in ENTRIES} | {"auto"} == set(typing.get_args(Published))
     chosen = {(base, head): choose_pretrained("auto", base, head) for base in FAMILIES for head in HEADS}
     assert {key: entry.dataset if entry else None for key, entry in chosen.items()} == {
-        (base, head): {"r50": "coco", "x101": None}.get(base, "imagenet") for base in FAMILIES for head in HEADS
+        (base, head): {"r18": "imagenet", "r50": "coco", "r101": "imagenet"}.get(base)
+        for base in FAMILIES
+        for head in HEADS
     }
     with pytest.raises(InputError, match=r"no imagenet weights that fit x101 .* r18, r50, r101\. .*--weights none"):
         choose_pretrained("imagenet", "x101", "retinanet")
