@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any, Protocol
 
+from optimizer.arch.paths import PathSubnet
 from optimizer.arch.pool import ElasticSubnet
 from optimizer.arch.spec import ArchSpec
 from optimizer.errors import InputError
@@ -72,7 +73,10 @@ class SubnetSpace(Protocol):
         ...
 
 
-SUBNETS: dict[str, Callable[[Mapping[str, Any]], Subnet]] = {"elastic": ElasticSubnet.from_json}
+SUBNETS: dict[str, Callable[[Mapping[str, Any]], Subnet]] = {
+    "elastic": ElasticSubnet.from_json,
+    "path": PathSubnet.from_json,
+}
 
 
 def subnet_from_json(value: Mapping[str, Any]) -> Subnet:

@@ -21,11 +21,13 @@ from made_trials import make_done
 from rich.console import Console
 from single_path import Path as PathSubnet
 from single_path import SinglePathConfig
-from slim_pools import slim_arch
+from slim_pools import slim_arch, slim_path
 from torch import Tensor, nn
 
 from deploy.data import Dataset, read_dataset
 from optimizer.arch import count
+from optimizer.arch.families import PATH_SPACES, PathSpace
+from optimizer.arch.paths import PathSubnets
 from optimizer.arch.pool import ElasticSpace
 from optimizer.arch.subnets import SUBNETS, Subnet, SubnetSpace, subnet_from_json
 from optimizer.data.shapes import write_shapes
@@ -41,6 +43,7 @@ from optimizer.supernet.calibrate import recalibrate
 from optimizer.supernet.catalogue import SUPERNETS, config_from_json
 from optimizer.supernet.config import Phase, SupernetConfig
 from optimizer.supernet.elastic_config import ElasticConfig, ElasticPhase
+from optimizer.supernet.path_config import PathConfig
 from optimizer.supernet.pool import TeacherPool, find_pool, list_pools
 from optimizer.supernet.training import PoolImages, PoolJob, train_pool
 from optimizer.train.config import TrainConfig
@@ -65,17 +68,20 @@ TINY: dict[str, SupernetConfig] = {
         ),
         **SHARED,
     ),
+    "path": PathConfig(family="tiny", choices=(0, 3), phases=(Phase(train=TRAIN),), **SHARED),
     "single_path": SinglePathConfig(phases=(Phase(train=TRAIN),), **SHARED),
 }
 
 
 @pytest.fixture(scope="module", autouse=True)
 def enrolled() -> Iterator[None]:
-    """The path super-network joins; the elastic pool's members get a slim neck and head."""
+    """The smallest super-network joins; members of the others get a slim neck and head."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(SUPERNETS, "single_path", SinglePathConfig)
         patch.setitem(SUBNETS, "single_path", PathSubnet.from_json)
         patch.setattr(ElasticSpace, "arch", slim_arch)
+        patch.setitem(PATH_SPACES, "tiny", PathSpace((1, 2, 1, 1), (16, 24, 32, 40), 8, 64))
+        patch.setattr(PathSubnets, "arch", slim_path)
         yield
 
 
