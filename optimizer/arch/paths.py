@@ -116,6 +116,11 @@ class PathSubnets:
         place, choice = moves[number]
         return replace(subnet, choices=(*subnet.choices[:place], choice, *subnet.choices[place + 1 :]))
 
+    def redraw(self, subnet: PathSubnet, rate: float, rng: Random) -> PathSubnet:
+        """A copy, each of whose blocks, and its canvas, is drawn anew with this probability."""
+        choices = tuple(rng.choice(self.choices) if rng.random() < rate else own for own in subnet.choices)
+        return PathSubnet(choices, rng.choice(self.sizes) if rng.random() < rate else subnet.size)
+
     def crossover(self, one: PathSubnet, other: PathSubnet, rng: Random) -> PathSubnet:
         choices = tuple(rng.choice(pair) for pair in zip(one.choices, other.choices, strict=True))
         return PathSubnet(choices, rng.choice((one.size, other.size)))

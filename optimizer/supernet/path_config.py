@@ -1,4 +1,4 @@
-"""How a super-network of paths is made and trained (DetNAS), as a value that JSON can hold. No torch until it is built."""
+"""How a super-network of paths is made and trained (DetNAS), as a value that JSON can hold."""
 
 from __future__ import annotations
 

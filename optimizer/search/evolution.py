@@ -1,0 +1,141 @@
+"""Evolution among the subnets of a super-network, under limits of cost (DetNAS, FACTS 3.5).
+
+Subnets are judged without training, by the super-network's weights; the best one of each limit is trained at the end.
+Two variants are known. The published code's: mutants, children of two and fresh ones, from the best of all generations.
+The slides': half mutants, half children, from the best of the generation before. Two faults of the code are not
+repeated: its cap on attempts never ends, and a generation may hold the same subnet twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Protocol
+
+from optimizer.arch.spec import ArchSpec
+from optimizer.arch.subnets import Subnet, SubnetSpace
+from optimizer.search.base import DoneTrial, History, Proposal, ScreenedTrial, SpaceExhausted
+
+__all__ = ["CODE", "SLIDES", "Breeding", "Evolution", "GeneSpace"]
+
+ATTEMPTS = 10  # draws, in populations, before a generation is filled up in another way
+REPAIRS = 40  # times that a subnet takes choices of the smallest until it is within a limit
+Price = Callable[[ArchSpec], float]
+
+
+class GeneSpace(SubnetSpace, Protocol):
+    """A space whose subnets are made of choices that can be drawn anew one by one."""
+
+    def redraw(self, subnet: Any, rate: float, rng: Random) -> Subnet:
+        """A copy, each of whose choices is drawn anew with this probability."""
+        ...
+
+
+@dataclass(frozen=True)
+class Breeding:
+    """What a generation is made of.
+
+    Attributes:
+        population: subnets of a generation; the first one is drawn at random.
+        mutants, children: of a later generation; what is left of its population is drawn at random.
+        parents: how many of the best have offspring.
+        of_all: whether those are the best of all that is known, or of the generation before.
+        rate: probability that a mutant's choice is drawn anew.
+    """
+
+    population: int = 50
+    mutants: int = 20
+    children: int = 20
+    parents: int = 10
+    of_all: bool = True
+    rate: float = 0.1
+
+
+CODE = Breeding()
+SLIDES = Breeding(mutants=25, children=25, of_all=False)
+
+
+@dataclass(frozen=True)
+class Evolution:
+    """A population for each limit, one after the other; what is known of a subnet serves every limit.
+
+    Attributes:
+        limits: the most that a subnet may cost, as shares of the base's cost.
+        price: what an architecture costs, as such a share, from what has been measured so far.
+        generations: the first one included.
+    """
+
+    space: GeneSpace
+    limits: tuple[float, ...]
+    price: Callable[[History], Price]
+    breeding: Breeding = CODE
+    generations: int = 20
+
+    def ask(self, history: History, rng: Random) -> Proposal:
+        price = self.price(history)
+        for limit in self.limits:
+            own = [trial for trial in history if trial.proposal.aim == limit and trial.proposal.screens]
+            if len(own) < self.breeding.population * self.generations:
+                return self._breed(limit, own, history, price, rng)
+        for limit in self.limits:
+            if not any(trial.proposal.aim == limit and not trial.proposal.screens for trial in history):
+                best = self._rank(history, limit, price)[:1]
+                if best:
+                    subnet = best[0].proposal.subnet
+                    return Proposal(None, (), f"the best within {limit:g}", subnet=subnet, aim=limit)
+        raise SpaceExhausted(f"the best subnet within each of {len(self.limits)} limits was trained")
+
+    def _breed(self, limit: float, own: History, history: History, price: Price, rng: Random) -> Proposal:
+        breeding = self.breeding
+        generation, place = divmod(len(own), breeding.population)
+        parents: list[Subnet] = []
+        if generation:
+            before = own[(generation - 1) * breeding.population : generation * breeding.population]
+            ranked = self._rank(history if breeding.of_all else before, limit, price)
+            parents = [_get_subnet(trial) for trial in ranked[: breeding.parents]]
+        if parents and place < breeding.mutants:
+            draw, kind = (lambda: self.space.redraw(rng.choice(parents), breeding.rate, rng)), "a mutant"
+        elif parents and place < breeding.mutants + breeding.children:
+            draw, kind = (lambda: self.space.crossover(rng.choice(parents), rng.choice(parents), rng)), "a child of two"
+        else:
+            draw, kind = (lambda: self.space.sample(rng)), "drawn"
+        known = {trial.proposal.subnet for trial in history}
+        smallest = self.space.smallest()
+
+        def fits(subnet: Subnet) -> bool:
+            return price(self.space.arch(subnet)) <= limit
+
+        if not fits(smallest):
+            raise SpaceExhausted(
+                f"no subnet costs at most {limit:g} of the base: the least is {price(self.space.arch(smallest)):.3g}"
+            )
+        cap = ATTEMPTS * breeding.population
+        for attempt in range(2 * cap):
+            subnet = draw() if attempt < cap else self._repair(self.space.sample(rng), fits, rng)
+            if subnet not in known and fits(subnet):
+                kind = kind if attempt < cap else "drawn, and made smaller"
+                note = f"limit {limit:g}, generation {generation + 1}: {kind}"
+                return Proposal(None, (), note, subnet=subnet, epochs=0, aim=limit)
+        raise SpaceExhausted(f"{2 * cap} draws held no new subnet within {limit:g} of the base's cost")
+
+    def _repair(self, subnet: Subnet, fits: Callable[[Subnet], bool], rng: Random) -> Subnet:
+        for _ in range(REPAIRS):
+            if fits(subnet):
+                break
+            subnet = self.space.crossover(subnet, self.space.smallest(), rng)
+        return subnet
+
+    def _rank(self, history: History, limit: float, price: Price) -> Sequence[ScreenedTrial]:
+        """What was judged and is within a limit, the best first; of equals the first."""
+        fitting = [
+            trial
+            for trial in history
+            if isinstance(trial, ScreenedTrial) and trial.proposal.subnet is not None and price(trial.arch) <= limit
+        ]
+        return sorted(fitting, key=lambda trial: (-trial.ap, trial.number))
+
+
+def _get_subnet(trial: ScreenedTrial | DoneTrial) -> Subnet:
+    assert trial.proposal.subnet is not None
+    return trial.proposal.subnet

@@ -1,0 +1,107 @@
+"""Evolution among subnets: what every proposal keeps, what a generation is made of, and how it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from random import Random
+
+import pytest
+from made_trials import make_done
+
+from optimizer.arch.macs import Cost
+from optimizer.arch.paths import PathSubnet, PathSubnets
+from optimizer.arch.spec import ArchSpec
+from optimizer.search.base import History, Proposal, ScreenedTrial, SpaceExhausted, Trial
+from optimizer.search.evolution import CODE, SLIDES, Breeding, Evolution
+
+SPACE = PathSubnets("shufflenetv2_20", ((320, 256),))
+FULL = SPACE.arch(SPACE.largest()).body.count((320, 256)).macs
+SMALL = Breeding(population=10, mutants=4, children=4, parents=3)
+
+
+def price_macs(history: History) -> Callable[[ArchSpec], float]:
+    return lambda arch: arch.body.count(arch.input_size).macs / FULL
+
+
+def evolve(strategy: Evolution, proposals: int, seed: int = 0, start: list[Trial] | None = None) -> list[Trial]:
+    """A history in which a subnet's AP is the share of its later blocks that are of the xception kind."""
+    history: list[Trial] = start or [make_done()]
+    while len(history) <= proposals:
+        number = len(history)
+        proposal = strategy.ask(history, Random(f"{seed} {number}"))
+        if proposal.screens:
+            assert isinstance(proposal.subnet, PathSubnet)
+            ap = sum(choice == 3 for choice in proposal.subnet.choices[8:]) / 12
+            arch = SPACE.arch(proposal.subnet)
+            history.append(ScreenedTrial(number, proposal, arch, ap, ap, Cost(), 0.1))
+        else:
+            history.append(make_done(number, proposal))
+    return history
+
+
+@pytest.mark.parametrize("breeding", [SMALL, replace(SMALL, mutants=5, children=5, of_all=False)])
+def test_every_subnet_is_new_within_its_limit_and_in_the_space(breeding: Breeding) -> None:
+    strategy = Evolution(SPACE, (0.9, 0.84), price_macs, breeding, generations=3)
+    history = evolve(strategy, 60)
+    price, screened = price_macs(history), history[1:]
+    subnets = [trial.proposal.subnet for trial in screened]
+    assert len(set(subnets)) == 60 and all(SPACE.contains(subnet) for subnet in subnets)
+    assert [trial.proposal.aim for trial in screened] == [0.9] * 30 + [0.84] * 30
+    assert all(price(SPACE.arch(trial.proposal.subnet)) <= trial.proposal.aim for trial in screened)
+    assert all(trial.proposal.epochs == 0 and trial.proposal.parent is None for trial in screened)
+
+
+def test_generations_are_made_as_asked() -> None:
+    history = evolve(Evolution(SPACE, (0.9,), price_macs, SMALL, generations=3), 30)
+    kinds = [trial.proposal.note.rpartition(": ")[2] for trial in history[1:]]
+    later = ["a mutant"] * 4 + ["a child of two"] * 4 + ["drawn"] * 2
+    assert kinds == ["drawn"] * 10 + later * 2
+    assert (CODE.population, CODE.mutants, CODE.children, CODE.parents, CODE.rate) == (50, 20, 20, 10, 0.1)
+    assert (SLIDES.mutants + SLIDES.children, SLIDES.of_all) == (SLIDES.population, False)
+
+
+def test_it_gets_better_from_generation_to_generation() -> None:
+    history = evolve(Evolution(SPACE, (1.0,), price_macs, SMALL, generations=8), 80)
+    mean = [sum(trial.ap for trial in history[1 + 10 * at : 11 + 10 * at]) / 10 for at in range(8)]
+    assert max(mean[5:]) > mean[0] + 0.2
+
+
+def test_the_best_of_each_limit_is_trained_and_then_it_ends() -> None:
+    strategy = Evolution(SPACE, (0.95, 0.85), price_macs, SMALL, generations=2)
+    history = evolve(strategy, 42)
+    price = price_macs(history)
+    for trial, limit in zip(history[41:], (0.95, 0.85)):
+        assert trial.proposal.epochs is None and trial.proposal.aim == limit
+        fitting = [t for t in history if isinstance(t, ScreenedTrial) and price(t.arch) <= limit]
+        best = max(fitting, key=lambda t: (t.ap, -t.number))
+        assert trial.proposal.subnet == best.proposal.subnet, "also of what another limit's search found"
+    with pytest.raises(SpaceExhausted, match="within each of 2 limits was trained"):
+        strategy.ask(history, Random(0))
+
+
+def test_it_is_pure_in_history_and_random_numbers() -> None:
+    strategy = Evolution(SPACE, (0.9,), price_macs, SMALL, generations=3)
+    whole = evolve(strategy, 25, seed=4)
+    again = evolve(strategy, 25, seed=4, start=whole[:13])
+    assert [trial.proposal for trial in again] == [trial.proposal for trial in whole]
+
+
+def test_a_limit_that_few_meet_is_met_by_making_subnets_smaller() -> None:
+    least = price_macs([])(SPACE.arch(SPACE.smallest()))
+    history = evolve(Evolution(SPACE, (least + 0.01,), price_macs, SMALL, generations=2), 15)
+    assert all(price_macs([])(trial.arch) <= least + 0.01 for trial in history[1:] if isinstance(trial, ScreenedTrial))
+
+
+def test_a_limit_that_none_meets_says_the_least() -> None:
+    with pytest.raises(SpaceExhausted, match=r"at most 0.5 of the base: the least is 0\.8"):
+        Evolution(SPACE, (0.5,), price_macs, SMALL).ask([make_done()], Random(0))
+
+
+def test_a_space_with_too_few_subnets_ends() -> None:
+    two = replace(SPACE, choices=(0,))
+    with pytest.raises(SpaceExhausted, match="no new subnet within 1"):
+        strategy = Evolution(two, (1.0,), price_macs, SMALL, generations=2)
+        first = Proposal(None, (), "", subnet=two.largest(), epochs=0, aim=1.0)
+        screened = ScreenedTrial(1, first, two.arch(two.largest()), 0.1, 0.1, Cost(), 0.1)
+        strategy.ask([make_done(), screened], Random(0))
