@@ -406,9 +406,8 @@ def test_a_subnet_of_a_pool_has_its_own_statistics_and_teaches(
     teacher, again = trained.extract(subnet, CPU), trained.extract(subnet, CPU)
     assert all(torch.equal(again.state_dict()[name], tensor) for name, tensor in teacher.state_dict().items())
     shared = trained.supernet.extract(subnet).state_dict()
-    assert not torch.equal(
-        teacher.state_dict()["backbone.body.bn1.running_mean"], shared["backbone.body.bn1.running_mean"]
-    )
+    first = next(name for name in shared if name.endswith("running_mean"))
+    assert not torch.equal(teacher.state_dict()[first], shared[first])
     student = build_detector(trained.space.arch(trained.space.smallest()), CLASSES, seed=1).train()
     losses = DistillStep(student.arch, teacher, trained.config.distill)(student, images, truths)
     assert any(name.startswith("distill_") for name in losses)

@@ -18,8 +18,8 @@ def test_json_without_a_kind_is_of_an_elastic_pool_as_version_0_1_0_wrote_it() -
 
 
 def test_an_unknown_kind_is_refused_with_those_there_are() -> None:
-    with pytest.raises(InputError, match="no kind of subnet 'path'; there are: elastic"):
-        subnet_from_json({"kind": "path", "blocks": [0, 1]})
+    with pytest.raises(InputError, match="no kind of subnet 'lattice'; there are: elastic, path"):
+        subnet_from_json({"kind": "lattice", "blocks": [0, 1]})
 
 
 @pytest.mark.parametrize("value", [None, [], "large", {}])

@@ -64,7 +64,7 @@ def test_generations_are_made_as_asked() -> None:
 def test_it_gets_better_from_generation_to_generation() -> None:
     history = evolve(Evolution(SPACE, (1.0,), price_macs, SMALL, generations=8), 80)
     mean = [sum(trial.ap for trial in history[1 + 10 * at : 11 + 10 * at]) / 10 for at in range(8)]
-    assert max(mean[5:]) > mean[0] + 0.2
+    assert min(mean[5:]) > mean[0] + 0.1
 
 
 def test_the_best_of_each_limit_is_trained_and_then_it_ends() -> None:
@@ -94,7 +94,7 @@ def test_a_limit_that_few_meet_is_met_by_making_subnets_smaller() -> None:
 
 
 def test_a_limit_that_none_meets_says_the_least() -> None:
-    with pytest.raises(SpaceExhausted, match=r"at most 0.5 of the base: the least is 0\.8"):
+    with pytest.raises(SpaceExhausted, match=r"at most 0.5 of the base: the least is 0\.6"):
         Evolution(SPACE, (0.5,), price_macs, SMALL).ask([make_done()], Random(0))
 
 
