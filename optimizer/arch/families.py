@@ -13,8 +13,7 @@ from optimizer.arch.necks import FpnSpec
 from optimizer.arch.spec import ArchSpec
 from optimizer.errors import InputError
 
-__all__ = ["FAMILIES", "base_arch", "find_family"]
-__all__ = ["FAMILIES", "PATH_SPACES", "PathSpace", "base_arch", "body_from_choices", "count_path"]
+__all__ = ["FAMILIES", "PATH_SPACES", "PathSpace", "base_arch", "body_from_choices", "count_path", "find_family"]
 
 BASIC = ((64, 64), (128, 128), (256, 256), (512, 512))
 BOTTLENECK = ((64, 64, 256), (128, 128, 512), (256, 256, 1024), (512, 512, 2048))
@@ -57,6 +56,8 @@ FAMILIES: Mapping[str, AnyBody] = {  # as the papers' tables have them, unpruned
 def find_family(body: AnyBody) -> str | None:
     """The family whose unpruned body this is; None where it is none's."""
     return next((name for name, unpruned in FAMILIES.items() if unpruned == body), None)
+
+
 def body_from_choices(text: str, space: str = "") -> tuple[str, ShuffleNetSpec]:
     """The name of a space and the body whose blocks such an encoding names: "2120 2112 33130031 3132".
 
