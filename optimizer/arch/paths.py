@@ -74,7 +74,8 @@ class PathSubnets:
 
     def count(self) -> int:
         """Paths on one canvas: 4 to the power of 20, or of 40, in the paper's spaces."""
-        return len(self.choices) ** self.places
+        paths: int = len(self.choices) ** self.places
+        return paths
 
     def largest(self) -> PathSubnet:
         return PathSubnet(tuple(max(costs, key=costs.__getitem__) for costs in self._list_costs()), self.sizes[0])

@@ -94,6 +94,7 @@ class Evolution:
             before = own[(generation - 1) * breeding.population : generation * breeding.population]
             ranked = self._rank(history if breeding.of_all else before, limit, price)
             parents = [_get_subnet(trial) for trial in ranked[: breeding.parents]]
+        draw: Callable[[], Subnet]
         if parents and place < breeding.mutants:
             draw, kind = (lambda: self.space.redraw(rng.choice(parents), breeding.rate, rng)), "a mutant"
         elif parents and place < breeding.mutants + breeding.children:

@@ -51,7 +51,9 @@ class SinglePathSupernet(Supernet):
             for place in self._list_places():
                 fork = self._make_fork(place)
                 stage, _, index = place.rpartition(".")
-                self.shared.get_submodule(stage)[int(index)] = fork  # type: ignore[index]
+                blocks = self.shared.get_submodule(stage)
+                assert isinstance(blocks, nn.Sequential)
+                blocks[int(index)] = fork
                 self._forks.append(fork)
 
     def run(
