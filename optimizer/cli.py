@@ -178,6 +178,21 @@ def report(run: Annotated[Path, typer.Argument(help="Folder of a run, finished o
 
 
 @app.command()
+def analyse(
+    run: Annotated[Path, typer.Argument(help="Folder of a run with trained detectors.")],
+    images: Annotated[int, typer.Option(min=1, help="Validation images that distances are measured on.")] = 20,
+) -> None:
+    """Find which mistakes the base and the front make, and what students got of their teacher.
+
+    Writes RUN/analysis: JSON, a page of COCO's error analysis for each model, and pictures of where distillation pulls
+    at a student. The run's report.html shows a summary.
+    """
+    from optimizer.run.analyse import analyse_run
+
+    typer.echo(str(analyse_run(run, images)))
+
+
+@app.command()
 def arch(
     architecture: Annotated[
         str,

@@ -11,7 +11,7 @@ from optimizer.report.edits import describe_edits
 from optimizer.report.timeline import Moment
 from optimizer.search.base import DoneTrial, Trial, list_done
 
-__all__ = ["draw_curves", "draw_front", "draw_growth", "draw_judged", "draw_time"]
+__all__ = ["draw_curves", "draw_front", "draw_growth", "draw_judged", "draw_time", "render"]
 
 INK, MUTED, ACCENT, BASE, GRID = "#1c2430", "#9aa5b1", "#0b6e4f", "#c2571a", "#e6e9ee"
 HEIGHT_PX, BAR_HEIGHT_PX = 420, 150
@@ -87,7 +87,7 @@ def draw_front(front: Front, aims: Sequence[float] = ()) -> str:
         )
     figure.update_xaxes(title="latency on the target, ms (the base's, by ratio to it)" if by_latency else "GMAC")
     figure.update_yaxes(title="AP (COCO, validation)")
-    return _render(figure, "front")
+    return render(figure, "front")
 
 
 def draw_growth(moments: Sequence[Moment], by_latency: bool) -> str:
@@ -114,7 +114,7 @@ def draw_growth(moments: Sequence[Moment], by_latency: bool) -> str:
     figure.update_layout(showlegend=False)
     figure.update_xaxes(title=f"{name} of trials", rangemode="tozero")
     figure.update_yaxes(title="hypervolume", rangemode="tozero")
-    return _render(figure, "growth")
+    return render(figure, "growth")
 
 
 def draw_time(parts: Mapping[str, float]) -> str:
@@ -132,7 +132,7 @@ def draw_time(parts: Mapping[str, float]) -> str:
         )
     figure.update_layout(barmode="stack", legend={"traceorder": "normal", "yanchor": "bottom"})
     figure.update_xaxes(range=[0, 1], tickformat=".0%")
-    return _render(figure, "time", BAR_HEIGHT_PX)
+    return render(figure, "time", BAR_HEIGHT_PX)
 
 
 def draw_curves(trials: Sequence[Trial]) -> str:
@@ -149,7 +149,7 @@ def draw_curves(trials: Sequence[Trial]) -> str:
             )
     figure.update_xaxes(title="step of that training")
     figure.update_yaxes(title="loss", rangemode="tozero")
-    return _render(figure, "curves")
+    return render(figure, "curves")
 
 
 def draw_judged(trial: DoneTrial) -> str:
@@ -163,7 +163,7 @@ def draw_judged(trial: DoneTrial) -> str:
     )
     figure.update_xaxes(title="epochs")
     figure.update_yaxes(title="AP (COCO, kept images)", rangemode="tozero")
-    return _render(figure, "judged")
+    return render(figure, "judged")
 
 
 def _describe_moment(moment: Moment, by_latency: bool) -> str:
@@ -193,7 +193,8 @@ def _describe(export: Export, cost: float, by_latency: bool) -> str:
     return "<br>".join(lines)
 
 
-def _render(figure: go.Figure, name: str, height: int = HEIGHT_PX) -> str:
+def render(figure: go.Figure, name: str, height: int = HEIGHT_PX) -> str:
+    """A figure in this page's clothes, as HTML with an element of this name."""
     figure.update_layout(
         height=height,
         margin={"l": 60, "r": 16, "t": 16, "b": 48},

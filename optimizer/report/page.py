@@ -14,6 +14,7 @@ from plotly.offline import get_plotlyjs
 from deploy.content_policy import write_policy
 from deploy.files import write_file
 from optimizer.handover.front import Front
+from optimizer.report.analysis import Analysed, draw_distances, draw_losses, has_distances
 from optimizer.report.charts import draw_curves, draw_front, draw_growth, draw_judged, draw_time
 from optimizer.report.edits import describe_edits
 from optimizer.report.rounds import fold_rounds, list_aims
@@ -45,6 +46,7 @@ class ReportData:
         settings, environment: names and values for the two tables at the end.
         front: the Pareto set, with every export it was found among.
         pictures: of the best-scored student, where there is one.
+        analysed: what `optimize analyse` found; None where nobody asked.
         seconds_by_part: of the whole run (`split_time`).
     """
 
@@ -59,6 +61,7 @@ class ReportData:
     front: Front
     pictures: Sequence[Picture] = ()
     seconds_by_part: Mapping[str, float] = field(default_factory=dict)
+    analysed: Analysed | None = None
 
 
 def write_report(path: Path, data: ReportData) -> None:
@@ -84,6 +87,10 @@ def write_report(path: Path, data: ReportData) -> None:
         charts["growth"] = draw_growth(trace_growth(data.trials), front.by_latency)
     if data.seconds_by_part:
         charts["time"] = draw_time(data.seconds_by_part)
+    if data.analysed is not None:
+        charts["losses"] = draw_losses(data.analysed)
+        if has_distances(data.analysed):
+            charts["distances"] = draw_distances(data.analysed)
     judged = next((trial for trial in by_number.values() if trial.work.judged), None)
     if judged is not None:
         charts["judged"] = draw_judged(judged)

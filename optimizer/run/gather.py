@@ -9,6 +9,7 @@ from optimizer.config import UNLIMITED, RunConfig
 from optimizer.environment import describe_environment
 from optimizer.handover.front import find_front, write_front
 from optimizer.progress import format_duration
+from optimizer.report.analysis import read_analysis
 from optimizer.report.page import ReportData, write_report
 from optimizer.report.timeline import split_time
 from optimizer.run.snapshots import draw_pictures
@@ -40,6 +41,7 @@ def report_run(store: RunStore, config: RunConfig, val_data: Dataset, status: st
         front=front,
         pictures=draw_pictures(store, get_done(trials, 0), best, val_data) if best is not None else (),
         seconds_by_part=split_time(trials, store.elapsed_seconds, own_base=config.base_run is None),
+        analysed=read_analysis(store.folder),
     )
     with explain_disk_errors(store.folder):
         write_front(store.folder / "front.json", front)

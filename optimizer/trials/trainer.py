@@ -84,14 +84,22 @@ class Trainer:
 
         if proposal.starts_anew and self.config.base_epochs == "auto":
             return self._train_out(
-                name_trial(number), job, student, lambda job: train(job, f"train from epoch {job.first_epoch + 1} on")
+                name_trial(number),
+                proposal,
+                job,
+                student,
+                lambda job: train(job, f"train from epoch {job.first_epoch + 1} on"),
             )
         result = train(job)
-        has_children = self.config.carries_state and not proposal.finetune
-        return Trained(result.curve, recipe.epochs, state=result.state if has_children else None)
+        return Trained(result.curve, recipe.epochs, state=self._choose_state(proposal, result.state))
 
     def _train_out(
-        self, name: str, job: StudentJob, student: Student, train: Callable[[StudentJob], TrainResult]
+        self,
+        name: str,
+        proposal: Proposal,
+        job: StudentJob,
+        student: Student,
+        train: Callable[[StudentJob], TrainResult],
     ) -> Trained:
         """The base, or one that is trained like it, until it stops gaining."""
         kept, steps = self.splits.kept, count_steps(job, self.splits.fit)
@@ -111,8 +119,14 @@ class Trainer:
             flattered = ", so students' scores will flatter them" if job.teaching is None else ""
             self.progress.say(f"{name}: it was still gaining when its time was up{flattered}")
         return Trained(reached.curve, reached.epochs, reached.judged, bool(reached.still_gaining),
-            state if self.config.carries_state else None,
+            self._choose_state(proposal, state),
         )  # fmt: skip
+
+    def _choose_state(self, proposal: Proposal, state: TrainState) -> TrainState | None:
+        """What is kept of a training: all of it for children, and the adapters of one student for its analysis."""
+        if self.config.carries_state and not proposal.finetune:
+            return state
+        return TrainState(step=state.step) if self.config.search.student is not None and state.step else None
 
     def _show(self, progress: Progress) -> None:
         self.progress.advance_step(progress.step, note=f"loss {progress.loss:.2f}")
