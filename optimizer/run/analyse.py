@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from deploy.error_analysis import ErrorAnalysis, analyse_errors, write_page
 from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
@@ -17,7 +18,6 @@ from torch.nn import functional
 
 from deploy import Preprocess, get_target
 from deploy.data import Dataset, Record, read_image
-from deploy.error_analysis import ErrorAnalysis, analyse_errors, write_page
 from deploy.evaluate import judge_artefact
 from deploy.files import write_file
 from optimizer.arch.spec import ArchSpec

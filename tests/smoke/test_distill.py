@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from deploy import open_bundle
@@ -88,6 +89,27 @@ def test_the_students_bundle_is_one_like_any_other(
     assert ended.value.code == 0
     [student] = json.loads((run / "front.json").read_text())["students"]
     assert json.loads(capsys.readouterr().out)["ap"] == pytest.approx(student["ap"], abs=1e-9)
+
+
+def test_a_run_is_analysed(finished: tuple[Path, str]) -> None:
+    run, _ = finished
+    result = CliRunner().invoke(app, ["analyse", str(run), "--images", "4"])
+    assert result.exit_code == 0, result.output
+    content = json.loads((run / "analysis" / "analysis.json").read_text())
+    assert list(content["models"]) == ["base", "student-001"] and content["images"] == 4
+    base, student = content["models"].values()
+    assert "distances" not in base and len(base["errors"]["classes"]) == 4
+    assert len(student["distances"]["objects"]) == len(student["distances"]["background"]) == 256
+    assert min(student["distances"]["background"]) > 0
+    for picture in student["gradients"]:
+        assert picture["objects_over_background"] > 0
+        assert Image.open(run / "analysis" / picture["file"]).size == (80, 80)
+    page = (run / "report.html").read_text()
+    assert page.count("data:image/png") >= len(student["gradients"]) == 3
+    for words in ("Which mistakes cost what", "How near students are to their teacher", "Where the teacher pulls"):
+        assert words in page
+    for name in content["models"]:
+        assert f'href="analysis/errors-{name}.html"' in page and (run / "analysis" / f"errors-{name}.html").is_file()
 
 
 def test_a_finished_run_is_only_reported_again_and_its_student_can_teach(finished: tuple[Path, str]) -> None:
