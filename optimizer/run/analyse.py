@@ -107,7 +107,7 @@ def _analyse(
     shown = teacher.arch if config.distill.teacher_canvas == "own" else teacher.arch.with_size(*trial.arch.input_size)
     taught = load_detector(shown, len(val.class_names), load_file(teacher.weights))
     step = _build_step(store, config, trial, taught)
-    adapters = step.adapters["neck"] if "neck" in step.adapters else None
+    adapters = dict(step.adapters.items()).get("neck")
     assert adapters is None or isinstance(adapters, MapAdapters)
     try:
         distances = measure_distances(student, taught, val.records[:images], device, adapters)
