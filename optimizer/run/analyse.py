@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from deploy import Preprocess, get_target
 from deploy.data import Dataset, Record, read_image
 from deploy.evaluate import judge_artefact
 from deploy.files import write_file
-from optimizer.arch.spec import ArchSpec
 from optimizer.config import RunConfig, parse_config
 from optimizer.data.canvas import normalise_canvas, place_record
 from optimizer.detectors import Detector, Truth, load_detector
@@ -110,7 +109,7 @@ def _analyse(
     adapters = dict(step.adapters.items()).get("neck")
     assert adapters is None or isinstance(adapters, MapAdapters)
     try:
-        distances = measure_distances(student, taught, val.records[:images], device, adapters)
+        distances = measure_distances(student, taught, _place(val.records[:images], student), device, adapters)
         found["distances"] = {"objects": distances.objects, "background": distances.background}
     except InputError as error:
         found["distances"] = None
@@ -153,47 +152,56 @@ def _draw_gradients(
             break
         if not len(record.labels):
             continue
-        try:
-            image = read_image(record.path, (record.width, record.height))
-            canvas, truth = place_record(record, Preprocess.imagenet(*student.arch.input_size))
-        except InputError:
+        batch = next(_place([record], student), None)
+        if batch is None:
             continue
-        batch = normalise_canvas(canvas, Preprocess.imagenet(*student.arch.input_size))[None].to(device)
-        norms = map_gradients(step, student, batch, [Truth(*(value.to(device) for value in truth))])
-        heat = _add_levels(norms, student.arch)
-        inside = _cover(truth, student.arch)
+        images, [truth] = batch
+        norms = map_gradients(step, student, images.to(device), [Truth(*(value.to(device) for value in truth))])
+        heat = _add_levels(norms, student)
+        inside = _cover(truth, student.arch.input_size)
         mean_in, mean_out = (float(heat[cells].mean()) if cells.any() else 0.0 for cells in (inside, ~inside))
         file = f"gradient-{name}-{len(drawn) + 1}.png"
-        write_file(place / file, _paint(image, heat, student.arch))
+        write_file(place / file, _paint(record, heat, student.arch.input_size))
         ratio = mean_in / mean_out if mean_out > 0 else None
         drawn.append({"image": record.path.name, "file": file, "objects_over_background": ratio})
     return drawn
 
 
-def _add_levels(norms: Sequence[Tensor], arch: ArchSpec) -> np.ndarray:
+def _place(records: Sequence[Record], student: Detector) -> Iterator[tuple[Tensor, list[Truth]]]:
+    """Each record on the student's canvas, one a batch; those that cannot be read are left out."""
+    preprocess = Preprocess.imagenet(*student.arch.input_size)
+    for record in records:
+        try:
+            canvas, truth = place_record(record, preprocess)
+        except InputError:
+            continue
+        yield normalise_canvas(canvas, preprocess)[None], [truth]
+
+
+def _add_levels(norms: Sequence[Tensor], student: Detector) -> np.ndarray:
     """One map of the canvas (height, width): the levels' gradients, each spread over its cells, added up."""
-    width, height = arch.input_size
+    width, height = student.arch.input_size
     total = torch.zeros(height, width)
-    for norm, level in zip(norms, arch.maps, strict=True):
+    for norm, level in zip(norms, student.arch.maps, strict=True):
         cells = norm[0].detach().float().cpu()[None, None] / level.stride**2
         spread = functional.interpolate(cells, scale_factor=level.stride, mode="nearest")[0, 0, :height, :width]
         total[: spread.shape[0], : spread.shape[1]] += spread
     return total.numpy()
 
 
-def _cover(truth: Truth, arch: ArchSpec) -> np.ndarray:
+def _cover(truth: Truth, canvas: tuple[int, int]) -> np.ndarray:
     """The pixels of the canvas in any object's box."""
-    width, height = arch.input_size
+    width, height = canvas
     inside = np.zeros((height, width), bool)
     for left, top, right, bottom in truth.boxes_xyxy.round().int().tolist():
         inside[max(top, 0) : bottom, max(left, 0) : right] = True
     return inside
 
 
-def _paint(image: np.ndarray, heat: np.ndarray, arch: ArchSpec) -> bytes:
+def _paint(record: Record, heat: np.ndarray, size: tuple[int, int]) -> bytes:
     """The image in grey with the heat over it, as a PNG; the strongest place is opaque."""
-    preprocess = Preprocess.imagenet(*arch.input_size)
-    canvas = Image.fromarray(preprocess.canvas(image)).convert("L").convert("RGB")
+    image = read_image(record.path, (record.width, record.height))
+    canvas = Image.fromarray(Preprocess.imagenet(*size).canvas(image)).convert("L").convert("RGB")
     strength = Image.fromarray((255 * (heat / max(float(heat.max()), 1e-12)) ** 0.5).astype(np.uint8))
     painted = Image.composite(Image.new("RGB", canvas.size, HEAT), canvas, strength)
     buffer = io.BytesIO()
