@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from deploy.error_analysis import ErrorAnalysis, analyse_errors, write_page
 from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
@@ -18,6 +17,7 @@ from torch.nn import functional
 
 from deploy import Preprocess, get_target
 from deploy.data import Dataset, Record, read_image
+from deploy.error_analysis import ErrorAnalysis, analyse_errors, write_page
 from deploy.evaluate import judge_artefact
 from deploy.files import write_file
 from optimizer.config import RunConfig, parse_config
@@ -66,7 +66,7 @@ def analyse_run(folder: Path, images: int = 20) -> Path:
             raise InputError(f"{folder} has no trained detector yet; analyse it when there is one")
         teacher = choose_teacher(store, config, splits.train.class_names)
         with progress.shown():
-            found = {name_model(number): {} for number in chosen}
+            found: dict[str, dict[str, Any]] = {name_model(number): {} for number in chosen}
             for number, trial in sorted(chosen.items()):
                 found[name_model(number)] = _analyse(store, config, trial, teacher, splits.val, images, progress)
         content = {"images": images, "teacher": _name_teacher(config, teacher), "models": found}
