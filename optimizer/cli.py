@@ -110,9 +110,9 @@ def _start(config: RunConfig, out: Path | None, name: str) -> None:
 @app.command()
 @taking(
     (
-        *("teacher", "distillers", "teacher_canvas", "base", "detector", "size", "region_proposals", "epochs"),
-        *("weights", "freeze_stages", "freeze_norm", "target", "host", "score", "batch_size", "workers", "precision"),
-        *("precisions", "export_proposals", "max_ap_drop", "seed"),
+        *("teacher", "distillers", "defeat", "distill_decay", "teacher_canvas", "base", "detector", "size"),
+        *("region_proposals", "max_detections", "epochs", "weights", "freeze_stages", "freeze_norm", "target", "host"),
+        *("score", "batch_size", "workers", "precision", "precisions", "export_proposals", "max_ap_drop", "seed"),
     ),
     teacher="Who teaches: the folder of a run (its best detector), one detector of a run (RUN/student-004, or its "
     "bundle), or a file of weights, whose family --base names.",

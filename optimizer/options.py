@@ -14,6 +14,7 @@ import typer
 from optimizer.arch.families import FAMILIES
 from optimizer.arch.heads import HEADS
 from optimizer.config import MOST_EPOCHS, Published, parse_duration, parse_size
+from optimizer.distill.config import DEFEAT_RECIPES, DefeatConfig
 from optimizer.errors import InputError
 from optimizer.recipes import scaled_sizes
 
@@ -104,6 +105,12 @@ def _read_distillers(text: str) -> dict[str, float]:
     return weights
 
 
+def _read_defeat(text: str) -> DefeatConfig:
+    if text not in DEFEAT_RECIPES:
+        raise InputError(f"--defeat takes {' or '.join(DEFEAT_RECIPES)}; not {text!r}")
+    return DEFEAT_RECIPES[text]
+
+
 def _unless_none(read: Callable[[str], tuple[Any, ...]]) -> Callable[[str], tuple[Any, ...]]:
     """'none' is an empty list."""
     return lambda text: () if text.strip() == "none" else read(text)
@@ -146,6 +153,19 @@ OPTIONS = (
         "What a teacher teaches: names, each with a weight if that is not 1, such as feature,classification=0.5. "
         "docs/search.md lists them. Default: feature,classification,localization.",
         {"distill.weights": _read_distillers},
+    ),
+    Option(
+        "defeat",
+        str,
+        f"DeFeat's own weights, as its authors have them for a data set: {', '.join(DEFEAT_RECIPES)}. Default: coco.",
+        {"distill.defeat": _read_defeat},
+    ),
+    Option(
+        "distill_decay",
+        str,
+        "How the weights of all distillers change during a training: constant (default), linear or cosine (to 0), "
+        "up_down (to twice as much in its first quarter, then to 0).",
+        _as_given("distill.decay"),
     ),
     Option(
         "teacher_canvas",

@@ -141,7 +141,7 @@ def check_pair(student: ArchSpec, teacher: ArchSpec, config: DistillConfig) -> N
     if config.teacher_canvas == "own" and student.input_size != teacher.input_size:
         raise InputError(
             f"a {student.head.kind} teaches through its anchors, which are the same on the same canvas only: student "
-            "{}x{}, teacher {}x{}; choose one canvas (--sizes) or show the student's (distill.teacher_canvas)".format(
+            "{}x{}, teacher {}x{}; choose one canvas (--sizes) or show the student's (--teacher-canvas student)".format(
                 *student.input_size, *teacher.input_size
             )
         )
@@ -152,7 +152,7 @@ def _check_maps(name: str, reads: str, student: ArchSpec, teacher: ArchSpec, con
     if config.teacher_canvas == "own" and student.input_size != teacher.input_size:
         raise InputError(
             "the distiller {} compares cell by cell, and the student's canvas is {}x{}, the teacher's {}x{}: show the "
-            "teacher the student's (distill.teacher_canvas)".format(name, *student.input_size, *teacher.input_size)
+            "teacher the student's (--teacher-canvas student)".format(name, *student.input_size, *teacher.input_size)
         )
     ours, theirs = ([level.stride for level in arch.maps] for arch in (student, teacher))
     if reads == "body":

@@ -39,7 +39,7 @@ ARROWS = {
             *("arch", "config", "cost", "data", "detectors", "distill", "errors", "morph", "progress", "search"),
             *("seeds", "store", "supernet", "train"),
         },
-        "options": {"arch", "config", "errors", "recipes"},
+        "options": {"arch", "config", "distill", "errors", "recipes"},
         "recipes": {"arch", "config", "distill", "supernet", "train"},
         "config": {"arch", "distill", "errors", "search", "supernet", "train"},
         "supernet": {"arch", "data", "detectors", "distill", "errors", "morph", "progress", "seeds", "store", "train"},

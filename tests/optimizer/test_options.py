@@ -27,7 +27,8 @@ VALUES: dict[str, Any] = {
     "score": "macs", "objective": "product", "batch_size": 6, "workers": 2, "weights": "weights.pth",
     "base_run": Path("other").resolve(), "precision": "bf16", "precisions": "fp32,int8", "export_proposals": "80,40",
     "max_ap_drop": 0.05, "seed": 3, "freeze_stages": 1, "freeze_norm": True, "importance": "taylor", "compensate": True,
-    "continuity": True, "distillers": "feature=0.5,classification", "teacher_canvas": "own", "max_detections": 250,
+    "continuity": True, "distillers": "feature=0.5,classification", "teacher_canvas": "own", "defeat": "voc",
+    "distill_decay": "cosine", "max_detections": 250,
 }  # fmt: skip
 UNIONS = (types.UnionType, typing.Union)
 PAIRS = [pytest.param(option, path, id=f"{option.flag} {path}") for option in OPTIONS for path in option.changes]
@@ -134,3 +135,9 @@ def test_distillers_have_weights_of_their_own_or_1() -> None:
 def test_distillers_that_cannot_be_read_are_refused(text: str) -> None:
     with pytest.raises(InputError, match="--distillers takes different names, each with a weight above 0"):
         read_options({"distillers": text})
+
+
+def test_defeat_has_its_authors_weights_for_two_data_sets() -> None:
+    assert CONFIG.changed(read_options({"defeat": "coco"})).distill.defeat == CONFIG.distill.defeat
+    with pytest.raises(InputError, match="--defeat takes coco or voc; not 'kitti'"):
+        read_options({"defeat": "kitti"})
