@@ -72,9 +72,9 @@ def draw_losses(analysed: Analysed) -> str:
             marker={"color": colour},
             hovertemplate="%{y}: " + WORDS[kind] + " costs %{x:.3f}<extra></extra>",
         )
-    figure.update_layout(barmode="stack", legend={"traceorder": "normal"})
+    figure.update_layout(barmode="stack", legend={"traceorder": "normal", "yanchor": "bottom", "y": 1.02})
     figure.update_xaxes(title="precision lost at an IoU of 0.5", rangemode="tozero")
-    return render(figure, "losses", 120 + 40 * len(names))
+    return render(figure, "losses", 150 + 40 * len(names))
 
 
 def draw_distances(analysed: Analysed) -> str:

@@ -80,7 +80,8 @@ def name_model(number: int) -> str:
 
 
 def _name_teacher(config: RunConfig, teacher: TrainedTeacher | None) -> str | None:
-    return None if teacher is None else "the base" if config.search.teacher == "base" else str(config.search.teacher)
+    where = config.search.teacher
+    return None if teacher is None else "the base" if where == "base" else "/".join(Path(where).parts[-2:])
 
 
 def _analyse(
