@@ -17,7 +17,9 @@ from optimizer.distill.config import DistillConfig
 from optimizer.errors import InputError
 from optimizer.search import STRATEGIES
 from optimizer.search.objective import OBJECTIVES
-from optimizer.supernet.elastic_config import ElasticConfig, ElasticRecipe
+from optimizer.supernet.config import SupernetConfig
+from optimizer.supernet.elastic_config import ElasticRecipe
+from optimizer.supernet.path_config import PathRecipe
 from optimizer.train.config import Freeze, TrainConfig
 
 __all__ = [
@@ -88,6 +90,14 @@ class SearchConfig(_Value):
     )
     inherit: bool = Field(True, description="whether a child starts from its parent's weights; an ablation if not")
     finetuned: int = Field(0, ge=0, description="students, the best by score, to train further at the end")
+    limits: tuple[float, ...] = Field(
+        (0.8, 0.6), min_length=1, description="detnas: the most that students may cost, as shares of the base's cost"
+    )
+    population: int = Field(50, ge=2, description="detnas: subnets of a generation")
+    generations: int = Field(20, ge=1, description="detnas: how many, for each limit")
+    breeding: Literal["code", "slides"] = Field(
+        "code", description="detnas: parents of all generations and fresh subnets, or of the generation before alone"
+    )
     student: str | None = Field(
         None, description="distill: family of the one student that is trained; its teacher is the base"
     )
@@ -97,6 +107,16 @@ class SearchConfig(_Value):
     def aims(self) -> bool:
         """Whether the method aims at a whole front: students of chosen latencies, screened, then trained in rungs."""
         return self.method == "pareto"
+
+    @property
+    def evolves(self) -> bool:
+        """Whether subnets of a super-network are bred under limits of cost, and the best of each limit is trained."""
+        return self.method == "detnas"
+
+    @property
+    def in_pool(self) -> bool:
+        """Whether students are subnets of a super-network."""
+        return self.method == "etp" or self.evolves
 
     @property
     def takes_pool_teachers(self) -> bool:
@@ -112,6 +132,13 @@ class SearchConfig(_Value):
     @classmethod
     def _known_student(cls, value: str | None) -> str | None:
         return None if value is None else _member(value, FAMILIES, "student")
+
+    @field_validator("limits")
+    @classmethod
+    def _positive_limits(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if min(value) <= 0:
+            raise ValueError(f"limits are shares of the base's cost, above 0, not {', '.join(map(str, value))}")
+        return value
 
     @field_validator("rung_epochs")
     @classmethod
@@ -161,6 +188,7 @@ class RunConfig(_Value):
             it is.
         budget_s: wall-clock seconds for the whole run, over all resumes; None means no limit.
         pool: the teacher pool that distillation and the method "etp" draw from, trained where it is not found.
+        paths: the super-network that the method "detnas" searches, likewise.
         teacher_pool: folder of teacher pools, or one pool; None is the folder ``teachers`` beside the run's.
         distill: what a teacher teaches.
         freeze: parts that base and students leave as the weights they start from have them.
@@ -197,6 +225,7 @@ class RunConfig(_Value):
     trial_train: TrainConfig
     search: SearchConfig
     pool: ElasticRecipe | None = None
+    paths: PathRecipe | None = None
     teacher_pool: Path | None = None
     distill: DistillConfig = DistillConfig()
     finetune: TrainConfig | None = None
@@ -209,17 +238,19 @@ class RunConfig(_Value):
     def _parts_fit(self) -> RunConfig:
         base = self.base_arch()
         self._check_student()
-        if self.needs_pool and self.pool is None:
+        if self.search.evolves and self.search.takes_pool_teachers:
+            raise ValueError("method detnas has no teacher pool: --teacher is base, none, a run or a file")
+        if self.needs_pool and (self.paths if self.search.evolves else self.pool) is None:
             raise ValueError(f"method {self.search.method} with teachers needs a teacher pool, and no recipe says how")
         space, method = self.search.space, self.search.method
-        if self.search.trials and not space.actions and method != "etp":
+        if self.search.trials and not space.actions and not self.search.in_pool:
             if self.search.teacher == "none":
                 raise ValueError("without actions and without a teacher there is nothing to search")
             if method in ("pareto", "random"):
                 raise ValueError(f"{method} search draws actions, and this run has none")
         if self.search.trials and space.actions and not legal_actions(base, space):
             raise ValueError(f"none of the actions {', '.join(space.actions)} is legal on the base {self.base}")
-        if self.search.finetuned and self.finetune is None:
+        if (self.search.finetuned or self.search.evolves) and self.finetune is None:
             raise ValueError("students are to be trained on after the search, but no recipe says how (finetune)")
         if (self.freeze.stages or self.freeze.norm) and self.weights is None and self.base_run is None:
             raise ValueError("random weights are not worth freezing: start from some (--weights, --base-run)")
@@ -241,12 +272,12 @@ class RunConfig(_Value):
     @property
     def needs_pool(self) -> bool:
         """Whether the run draws on a teacher pool."""
-        return bool(self.search.trials) and (self.search.takes_pool_teachers or self.search.method == "etp")
+        return bool(self.search.trials) and (self.search.takes_pool_teachers or self.search.in_pool)
 
     @property
     def keeps_images(self) -> bool:
         """Whether some training images are kept out, to judge by, until the last training."""
-        return self.search.aims or (self.base_epochs == "auto" and self.base_run is None)
+        return self.search.aims or self.search.evolves or (self.base_epochs == "auto" and self.base_run is None)
 
     @property
     def importance(self) -> str:
@@ -264,13 +295,17 @@ class RunConfig(_Value):
         continuity = self.search.continuity
         return self.search.inherit and (self.search.aims if continuity is None else continuity)
 
-    def pool_config(self) -> ElasticConfig:
-        """The teacher pool this run draws on."""
-        assert self.pool is not None
+    def pool_config(self) -> SupernetConfig:
+        """The super-network this run draws on."""
         precision = {"precision": self.base_train.precision}
+        sizes = tuple(sorted(self.search.space.sizes, key=lambda size: -size[0] * size[1]))
+        if self.search.evolves:
+            assert self.paths is not None
+            paths = self.paths.model_copy(update={"train": self.paths.train.model_copy(update=precision)})
+            return paths.make(self.base, sizes, self.region_proposals, self.detector)
+        assert self.pool is not None
         recipe = self.pool.model_copy(update={"train": tuple(t.model_copy(update=precision) for t in self.pool.train)})
-        sizes = sorted(self.search.space.sizes, key=lambda size: -size[0] * size[1])
-        return recipe.make(self.base, tuple(sizes), self.region_proposals, self.detector)
+        return recipe.make(self.base, sizes, self.region_proposals, self.detector)
 
     @property
     def alpha(self) -> float:

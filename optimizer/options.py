@@ -83,6 +83,13 @@ def _read_epochs(text: str) -> int:
     return int(text)
 
 
+def _read_limits(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(f"--limit takes shares of the base's cost, such as 0.8,0.6; not {text!r}") from error
+
+
 def _read_names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(","))
 
@@ -136,8 +143,19 @@ OPTIONS = (
         "method",
         str,
         "joint: students and teachers together. etp: in the teacher pool. pipeline: search, then prune, then distil. "
-        "random: the baseline. pareto: students for every latency.",
+        "random: the baseline. pareto: students for every latency. detnas: the blocks of a ShuffleNetV2, by evolution.",
         _as_given("search.method"),
+    ),
+    Option(
+        "limit",
+        str,
+        "detnas: the most that students may cost, as shares of the base's latency (or MACs): 0.8,0.6.",
+        {"search.limits": _read_limits},
+    ),
+    Option("population", int, "detnas: subnets of a generation (default 50).", _as_given("search.population")),
+    Option("generations", int, "detnas: generations for each limit (default 20).", _as_given("search.generations")),
+    Option(
+        "supernet_epochs", int, "detnas: epochs that the super-network is trained.", _as_given("paths.train.epochs")
     ),
     Option(
         "teacher",

@@ -9,6 +9,7 @@ from optimizer.arch.space import Space
 from optimizer.config import MOST_EPOCHS, RunConfig, SearchConfig, ShapesConfig, VariantsConfig
 from optimizer.distill.config import DistillConfig
 from optimizer.supernet.elastic_config import ElasticRecipe
+from optimizer.supernet.path_config import PathRecipe
 from optimizer.train.config import TrainConfig
 
 __all__ = ["RECIPES", "distilled", "paper", "quick", "scaled_sizes", "smoke"]
@@ -61,6 +62,7 @@ def quick(data: Path | None = None) -> RunConfig:
             distill=QUICK_DISTILL,
             calibration_images=32,
         ),
+        paths=PathRecipe(train=train.model_copy(update={"epochs": 12}), calibration_images=64),
         distill=QUICK_DISTILL,
         finetune=train.model_copy(update={"epochs": 6, "lr": 2e-4, "warmup_steps": 10, "ema_decay": 0.95}),
         variants=VariantsConfig() if data is None else VariantsConfig(precisions=None, region_proposals=None),
@@ -90,6 +92,7 @@ def smoke(data: Path | None = None) -> RunConfig:
             "pool": ElasticRecipe(
                 train=_phases(train, (1, 1, 1)), batch_size=2, distill=QUICK_DISTILL, calibration_images=4
             ),
+            "paths": PathRecipe(train=train, batch_size=2, calibration_images=4),
             "finetune": train,
             "variants": VariantsConfig(),
             "search_protocol": "quick",
@@ -134,6 +137,12 @@ def paper(data: Path | None = None) -> RunConfig:
                 for epochs, lr in ((48, 0.12), (24, 0.04), (36, 0.04))
             ),
             batch_size=64,
+        ),
+        paths=PathRecipe(
+            train=base.model_copy(update={"milestones": (2 / 3, 8 / 9), "bn_l1": 0.0}),
+            batch_size=16,
+            shuffle="halves",
+            calibration_images=4000,
         ),
         distill=DistillConfig(teacher_canvas="own"),
         finetune=base.model_copy(update={"epochs": 16, "lr": 0.01, "schedule": "cosine", "milestones": ()}),

@@ -15,7 +15,7 @@ from optimizer.handover.variants import choose_precisions
 from optimizer.run.base_run import check_base
 from optimizer.run.images import describe_data, read_splits
 from optimizer.run.plan import Plan, plan_run
-from optimizer.run.teachers import choose_pool, default_pools
+from optimizer.run.teachers import choose_pool, choose_pool_images, default_pools
 from optimizer.run.trained_teacher import check_teacher
 from optimizer.trials.export import check_export
 
@@ -40,7 +40,8 @@ def check_run(config: RunConfig, folder: Path) -> tuple[Splits | None, Plan]:
     pool_exists = False
     if config.needs_pool:
         pools, is_named = default_pools(config, folder), config.teacher_pool is not None
-        pool_exists = choose_pool(config, pools, splits.train if splits else None, is_named=is_named).trained
+        images = choose_pool_images(config, splits) if splits else None
+        pool_exists = choose_pool(config, pools, images, is_named=is_named).trained
     class_names = splits.train.class_names if splits else CLASS_NAMES
     teacher = check_teacher(config, class_names)
     check_export(config.trained_arch(), len(class_names), target.spec)

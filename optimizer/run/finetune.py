@@ -73,7 +73,7 @@ def finetune_best(
             A method that aims at a whole front fills them.
         ask_faster: gives a child of the fastest student to look at, so many steps faster; None where there is none.
     """
-    if not config.search.finetuned:
+    if not config.search.finetuned or config.search.evolves:  # whose students had that training already
         return
     if store.finetuned is None:
         if config.search.aims:
@@ -177,7 +177,7 @@ def is_all_trained(store: RunStore, config: RunConfig) -> bool:
     """Whether no student is left to train, so that teachers are not needed."""
     if store.search_ended is None:
         return False
-    wanted = store.finetuned if config.search.finetuned else []
+    wanted = store.finetuned if config.search.finetuned and not config.search.evolves else []
     if wanted is None:
         return False
     history = store.history()

@@ -27,7 +27,7 @@ from optimizer.run.lost import redo_lost
 from optimizer.run.plan import Plan, plan_run
 from optimizer.run.probes import measure_probes
 from optimizer.run.stopping import clocked, interruptible, logged, stoppable
-from optimizer.run.teachers import choose_pool, make_settings, open_teachers, prepare_pool
+from optimizer.run.teachers import choose_pool, choose_pool_images, make_settings, open_teachers, prepare_pool
 from optimizer.run.trained_teacher import adopt_teacher, choose_teacher
 from optimizer.search import build_strategy, draw_numbers, search, try_proposal
 from optimizer.search.base import (
@@ -95,8 +95,8 @@ def train_teachers(config: RunConfig, folder: Path) -> Path:
     """A teacher pool for the runs of this configuration, in a folder of pools; returns the pool's folder."""
     assert config.data is not None
     with assemble_team([config.pool_config().batch_size]) as leads:
-        splits = read_splits(config.data)
-        choice = choose_pool(config, folder, splits.train, is_named=True)
+        splits = read_splits(config.data, config.keeps_images)
+        choice = choose_pool(config, folder, choose_pool_images(config, splits), is_named=True)
         if leads:
             progress = RunProgress()
             with interruptible("optimize teachers train, with the same options"), progress.shown():

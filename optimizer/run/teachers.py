@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from optimizer.errors import InputError
 from optimizer.progress import RunProgress
 from optimizer.search import StrategySettings
 from optimizer.search.base import get_done
+from optimizer.search.evolution import CODE, SLIDES, Breeding
 from optimizer.search.predictor import Probe
 from optimizer.search.teachers import Teachers
 from optimizer.store.run_store import RunStore
@@ -29,6 +30,7 @@ from optimizer.trials.team import tell_team
 __all__ = [
     "PoolChoice",
     "choose_pool",
+    "choose_pool_images",
     "default_pools",
     "make_settings",
     "open_teachers",
@@ -103,6 +105,9 @@ def require_own(*places: Path) -> None:
                 f"the teachers in {place} may be somebody else's: it is another user's, or anybody may write to it; if "
                 f"you trust them, name them by --teacher-pool"
             )
+def choose_pool_images(config: RunConfig, splits: Splits) -> Dataset:
+    """What a super-network is trained on: subnets that are judged on images that are kept out must not know them."""
+    return splits.fit if config.search.evolves else splits.train
 
 
 def prepare_pool(
@@ -111,7 +116,7 @@ def prepare_pool(
     """The pool of a run, trained here if it is not; `data` is the folder of the images in `splits`."""
     if not choice.trained:
         progress.say(f"no teacher pool for this data and recipe yet: training {choice.folder}, for later runs as well")
-    images = PoolImages(data, splits.train, splits.val)
+    images = PoolImages(data, choose_pool_images(config, splits), splits.val, keep_out=config.search.evolves)
     pool = train_pool(choice.folder, choice.config, images, choose_device(), progress, config.workers, tell_team)
     progress.say(f"teachers: {pool.folder}, {pool.space.count()} sub-networks of {pool.config.name}")
     return pool
@@ -127,7 +132,7 @@ def open_teachers(
     """
     pools = moved_to or Path(store.teachers or default_pools(config, store.folder))
     is_named = moved_to is not None or config.teacher_pool is not None
-    choice = choose_pool(config, pools, splits.train, is_named=is_named)
+    choice = choose_pool(config, pools, choose_pool_images(config, splits), is_named=is_named)
     if not choice.trained and any(t.proposal.teacher or t.proposal.subnet for t in store.history()):
         raise InputError(
             f"the teacher pool of this run is not in {choice.folder} any more; if it was moved: "
@@ -173,4 +178,15 @@ def make_settings(
         search.space, search.trials, search.top_k, search.fixed_trials, teachers,
         pool.space() if pool is not None else None, search.max_actions, search.screened, search.rung_epochs, probes,
         num_classes, rounds, config.trained_arch() if search.student is not None else None,
+        search.limits, _choose_breeding(config), search.generations, search.cost == "macs",
+    )  # fmt: skip
+
+
+def _choose_breeding(config: RunConfig) -> Breeding:
+    """The variant that is asked for, in the proportions of its paper, with the population of this run."""
+    known, population = (CODE if config.search.breeding == "code" else SLIDES), config.search.population
+    share = population / known.population
+    return replace(
+        known, population=population, mutants=round(known.mutants * share), children=round(known.children * share),
+        parents=max(round(known.parents * share), 2),
     )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 from optimizer.arch.space import Space
 from optimizer.arch.spec import ArchSpec
@@ -11,6 +12,7 @@ from optimizer.arch.subnets import SubnetSpace
 from optimizer.errors import InputError
 from optimizer.search.base import SearchStrategy
 from optimizer.search.elastic_search import ElasticSearch
+from optimizer.search.evolution import CODE, Breeding, Evolution, GeneSpace, price_by_latency, price_by_macs
 from optimizer.search.hill_climb import HillClimb
 from optimizer.search.loop import draw_numbers, search, try_proposal
 from optimizer.search.one_student import OneStudent
@@ -35,6 +37,7 @@ class StrategySettings:
         pool: the members that "etp" searches.
         screened, rung_epochs, probes, num_classes, rounds: as in `ParetoSearch`.
         student: the one that "distill" trains.
+        limits, breeding, generations: as in `Evolution`. by_macs: whether cost is operations, and not latency.
     """
 
     space: Space
@@ -50,6 +53,10 @@ class StrategySettings:
     num_classes: int = 80
     rounds: int | None = None
     student: ArchSpec | None = None
+    limits: tuple[float, ...] = (0.8, 0.6)
+    breeding: Breeding = CODE
+    generations: int = 20
+    by_macs: bool = False
 
     @property
     def rank_weights(self) -> tuple[float, ...]:
@@ -68,6 +75,13 @@ def _build_distill(settings: StrategySettings) -> SearchStrategy:
     return OneStudent(settings.student)
 
 
+def _build_detnas(of: StrategySettings) -> SearchStrategy:
+    if of.pool is None:
+        raise InputError("detnas searches in a super-network, and this run has none")
+    price = price_by_macs(of.num_classes) if of.by_macs else price_by_latency(of.probes, of.num_classes)
+    return Evolution(cast(GeneSpace, of.pool), of.limits, price, of.breeding, of.generations)
+
+
 STRATEGIES: dict[str, Callable[[StrategySettings], SearchStrategy]] = {
     "joint": lambda of: HillClimb(
         of.space, of.rank_weights, of.fixed_trials, teachers=of.teachers, max_actions=of.max_actions
@@ -82,6 +96,7 @@ STRATEGIES: dict[str, Callable[[StrategySettings], SearchStrategy]] = {
         num_classes=of.num_classes,
         rounds=of.rounds,
     ),
+    "detnas": _build_detnas,
     "distill": _build_distill,
     "pipeline": lambda of: Pipeline(of.space, of.trials, of.rank_weights, of.teachers, of.max_actions),
     "random": lambda of: RandomSearch(of.space, teachers=of.teachers),

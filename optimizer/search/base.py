@@ -15,7 +15,7 @@ from optimizer.errors import DetoptError, InputError
 from optimizer.search.latency import LatencyFigures
 
 __all__ = [
-    "DoneTrial", "FailedTrial", "FrontStrategy", "History", "PendingTrial", "Proposal", "ScreenedTrial",
+    "Concluding", "DoneTrial", "FailedTrial", "FrontStrategy", "History", "PendingTrial", "Proposal", "ScreenedTrial",
     "SearchStrategy", "SpaceExhausted", "Trial", "TrialFailed", "TrialFiles", "Work", "count_students", "get_done",
     "list_done", "list_screened",
 ]  # fmt: skip
@@ -214,6 +214,15 @@ class FrontStrategy(Protocol):
 
     def ask_faster(self, history: History, rng: Random, steps: int) -> Proposal | None:
         """A child of the fastest student to look at, so many steps faster; None where there is none to be had."""
+        ...
+
+
+@runtime_checkable
+class Concluding(Protocol):
+    """A strategy whose students are only looked at until the end: what remains to be trained when time is up."""
+
+    def conclude(self, history: History) -> Proposal | None:
+        """The next student to train however late it is; None where all that were promised are trained."""
         ...
 
 

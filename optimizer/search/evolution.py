@@ -15,9 +15,11 @@ from typing import Any, Protocol
 
 from optimizer.arch.spec import ArchSpec
 from optimizer.arch.subnets import Subnet, SubnetSpace
-from optimizer.search.base import DoneTrial, History, Proposal, ScreenedTrial, SpaceExhausted
+from optimizer.arch.macs import count
+from optimizer.search.base import DoneTrial, History, Proposal, ScreenedTrial, SpaceExhausted, get_done
+from optimizer.search.predictor import Probe, fit_predictor, list_measured
 
-__all__ = ["CODE", "SLIDES", "Breeding", "Evolution", "GeneSpace"]
+__all__ = ["CODE", "SLIDES", "Breeding", "Evolution", "GeneSpace", "price_by_latency", "price_by_macs"]
 
 ATTEMPTS = 10  # draws, in populations, before a generation is filled up in another way
 REPAIRS = 40  # times that a subnet takes choices of the smallest until it is within a limit
@@ -56,6 +58,26 @@ CODE = Breeding()
 SLIDES = Breeding(mutants=25, children=25, of_all=False)
 
 
+def price_by_macs(num_classes: int) -> Callable[[History], Price]:
+    """Operations of the whole detector, as a share of the base's."""
+
+    def price(history: History) -> Price:
+        whole = count(get_done(history, 0).arch, num_classes).macs
+        return lambda arch: count(arch, num_classes).macs / whole
+
+    return price
+
+
+def price_by_latency(probes: Sequence[Probe], num_classes: int) -> Callable[[History], Price]:
+    """The predicted latency, by all that was measured so far, as a share of the base's."""
+
+    def price(history: History) -> Price:
+        measured = (*probes, *list_measured(history))
+        return fit_predictor(get_done(history, 0).arch, measured, num_classes).predict
+
+    return price
+
+
 @dataclass(frozen=True)
 class Evolution:
     """A population for each limit, one after the other; what is known of a subnet serves every limit.
@@ -78,13 +100,21 @@ class Evolution:
             own = [trial for trial in history if trial.proposal.aim == limit and trial.proposal.screens]
             if len(own) < self.breeding.population * self.generations:
                 return self._breed(limit, own, history, price, rng)
+        owed = self.conclude(history)
+        if owed is None:
+            raise SpaceExhausted(f"the best subnet within each of {len(self.limits)} limits was trained")
+        return owed
+
+    def conclude(self, history: History) -> Proposal | None:
+        """The training of the best subnet of the next limit; None where those of all limits are trained."""
+        price = self.price(history)
         for limit in self.limits:
             if not any(trial.proposal.aim == limit and not trial.proposal.screens for trial in history):
                 best = self._rank(history, limit, price)[:1]
                 if best:
                     subnet = best[0].proposal.subnet
                     return Proposal(None, (), f"the best within {limit:g}", subnet=subnet, aim=limit)
-        raise SpaceExhausted(f"the best subnet within each of {len(self.limits)} limits was trained")
+        return None
 
     def _breed(self, limit: float, own: History, history: History, price: Price, rng: Random) -> Proposal:
         breeding = self.breeding

@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from optimizer.errors import RunFailed
 from optimizer.search.base import (
+    Concluding,
     DoneTrial,
     FailedTrial,
     History,
@@ -55,10 +56,15 @@ def search(
         students = count_students(finished)
         if trials is not None and students >= trials:
             return f"all {trials} trials are done"
+        owed = None
         if not keep_going():
-            return f"the time is used up after {students} {of_all}"
+            owed = strategy.conclude(finished) if isinstance(strategy, Concluding) else None
+            if owed is None:
+                return f"the time is used up after {students} {of_all}"
         pending = [trial for trial in past if isinstance(trial, PendingTrial)]
-        if pending:
+        if owed is not None:
+            proposal = owed
+        elif pending:
             number, proposal = pending[0].number, pending[0].proposal
         else:
             try:

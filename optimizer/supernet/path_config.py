@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from pydantic import Field
+
 from optimizer.arch.bodies.shufflenet import CHOICES
+from optimizer.arch.families import PATH_SPACES
 from optimizer.arch.paths import PathSubnets
-from optimizer.supernet.config import SupernetConfig
+from optimizer.errors import InputError
+from optimizer.supernet.config import FrozenModel, Phase, SupernetConfig
+from optimizer.train.config import TrainConfig
 
 if TYPE_CHECKING:
     from optimizer.supernet.single_path import SinglePathSupernet
 
-__all__ = ["PathConfig"]
+__all__ = ["PathConfig", "PathRecipe"]
 
 
 class PathConfig(SupernetConfig):
@@ -39,3 +44,39 @@ class PathConfig(SupernetConfig):
         from optimizer.supernet.single_path import SinglePathSupernet
 
         return SinglePathSupernet(self.space(), num_classes, self.seed)
+
+
+class PathRecipe(FrozenModel):
+    """How to make a super-network of paths for whatever base a run has.
+
+    Attributes:
+        train: of the super-network, on the user's images.
+        calibration_images: on which BatchNorm is measured anew for every path (paper: 500 batches of 8).
+    """
+
+    train: TrainConfig
+    shuffle: Literal["split", "halves"] = "split"
+    batch_size: int = Field(4, ge=1)
+    calibration_images: int = Field(256, ge=1)
+
+    def make(self, base: str, sizes: tuple[tuple[int, int], ...], region_proposals: int, detector: str) -> PathConfig:
+        """The super-network of a base.
+
+        Raises:
+            InputError: the base is no path of a space.
+        """
+        if base not in PATH_SPACES:
+            raise InputError(
+                f"method detnas chooses among the blocks of a space; --base is one of {', '.join(PATH_SPACES)}, not "
+                f"{base}"
+            )
+        return PathConfig(
+            family=base,
+            shuffle=self.shuffle,
+            phases=(Phase(train=self.train),),
+            sizes=sizes,
+            region_proposals=region_proposals,
+            detector=detector,
+            batch_size=self.batch_size,
+            calibration_images=self.calibration_images,
+        )

@@ -41,6 +41,7 @@ class PoolJob(BaseModel):
 
     Attributes:
         data: folder of the training images.
+        keep_out: whether those are left out that a run keeps to judge subnets by.
         folder: of the pool, on a file system that all processes see.
     """
 
@@ -52,6 +53,7 @@ class PoolJob(BaseModel):
     phase: int
     data: Path
     workers: int | None = None
+    keep_out: bool = False
 
     @field_validator("config", mode="before")
     @classmethod
@@ -61,11 +63,16 @@ class PoolJob(BaseModel):
 
 @dataclass(frozen=True)
 class PoolImages:
-    """What a pool is trained on and judged by: records of the images in a folder."""
+    """What a pool is trained on and judged by: records of the images in a folder.
+
+    Attributes:
+        keep_out: whether `train` is without the images that a run keeps to judge subnets by.
+    """
 
     folder: Path
     train: Dataset
     val: Dataset
+    keep_out: bool = False
 
 
 def train_pool(
@@ -94,7 +101,10 @@ def train_pool(
             manifest = Manifest.of_training(folder, config, images.train)
             manifest.write()
             for phase in range(len(config.phases)):
-                job = PoolJob(config=config, folder=folder, phase=phase, data=images.folder, workers=workers)
+                job = PoolJob(
+                    config=config, folder=folder, phase=phase, data=images.folder, workers=workers,
+                    keep_out=images.keep_out,
+                )  # fmt: skip
                 if not phase_path(folder, phase).exists():
                     tell(job)
                     train_phase(job, images.train, device, progress)

@@ -95,10 +95,11 @@ class Evaluation:
         return replace(self, trainer=replace(self.trainer, teacher=teacher))
 
     def _screen(self, number: int, proposal: Proposal) -> ScreenedTrial:
-        assert proposal.parent is not None, "a student without a parent inherits nothing to look at"
-        started, parent = time.monotonic(), get_done(self.history(), proposal.parent)
-        student = self.builder.build(number, proposal, parent)
-        precision = self.screener.find_precision(student, parent.arch)
+        assert proposal.parent is not None or proposal.subnet is not None, "nothing is inherited to look at"
+        started = time.monotonic()
+        parent = None if proposal.parent is None else get_done(self.history(), proposal.parent)
+        student = self.builder.build(number, proposal, parent)  # a subnet's BatchNorm is measured anew with it
+        precision = self.screener.find_precision(student, student.arch if parent is None else parent.arch)
         return ScreenedTrial(
             number=number,
             proposal=proposal,

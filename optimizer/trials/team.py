@@ -101,7 +101,8 @@ class _Shelf:
 
 def _train_phase(told: dict[str, Any], shelf: _Shelf) -> None:
     job = PoolJob.model_validate(told)
-    train_phase(job, shelf.read(job.data), choose_device())
+    dataset = shelf.read(job.data)
+    train_phase(job, keep_out(dataset)[0] if job.keep_out else dataset, choose_device())
 
 
 def _train_student(told: dict[str, Any], shelf: _Shelf) -> None:

@@ -136,7 +136,8 @@ class Trainer:
         changes: dict[str, object] = {} if proposal.epochs is None else {"epochs": proposal.epochs}
         if proposal.starts_anew:
             return self.config.base_train.model_copy(update=changes)
-        recipe = self.config.finetune if proposal.finetune else self.config.trial_train
+        is_last = proposal.finetune or (proposal.subnet is not None and self.config.search.evolves)
+        recipe = self.config.finetune if is_last else self.config.trial_train
         assert recipe is not None, "a training at the end that no recipe describes"
         if self.config.carries_state and not proposal.finetune:
             changes["schedule"] = "constant"
