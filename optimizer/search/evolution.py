@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Protocol
 
+from optimizer.arch.macs import count
 from optimizer.arch.spec import ArchSpec
 from optimizer.arch.subnets import Subnet, SubnetSpace
-from optimizer.arch.macs import count
 from optimizer.search.base import DoneTrial, History, Proposal, ScreenedTrial, SpaceExhausted, get_done
 from optimizer.search.predictor import Probe, fit_predictor, list_measured
 
