@@ -13,6 +13,7 @@ from made_trials import make_done
 from optimizer.arch.actions import ACTIONS, action_from_json, uniform_importance
 from optimizer.arch.families import base_arch
 from optimizer.arch.macs import count
+from optimizer.arch.paths import PathSubnets
 from optimizer.arch.pool import ElasticSpace
 from optimizer.arch.space import Space, contains
 from optimizer.arch.spec import ArchSpec
@@ -29,10 +30,12 @@ from optimizer.search.base import (
     get_done,
     list_done,
 )
+from optimizer.search.evolution import Breeding
 from optimizer.search.teachers import Teachers
 
 SPACE = Space(sizes=((160, 120), (144, 104), (128, 96)), region_proposals=(100, 50))
 POOL = ElasticSpace("r18", ((1, 2),) * 4, (1.0, 1.25, 1.5), SPACE.sizes, region_proposals=100)
+PATHS = PathSubnets("shufflenetv2_20", SPACE.sizes, region_proposals=100)
 TEACHERS = Teachers(POOL)
 BASE = base_arch("r18", (160, 120), region_proposals=100)
 FIRST = make_done(arch=BASE, ap=1.0)
@@ -42,7 +45,7 @@ MORPHING = {
     "pipeline",
     "random",
 }  # edit a parent; "etp" takes its students from the pool as they are
-ENDLESS = MORPHING | {"etp"}  # find something new for a long time; "distill" has one student
+ENDLESS = MORPHING | {"etp"}  # find something new for a long time; "distill" has one student, "detnas" an end
 
 
 def build_arch(history: Sequence[Trial], proposal: Proposal) -> ArchSpec:
@@ -51,7 +54,7 @@ def build_arch(history: Sequence[Trial], proposal: Proposal) -> ArchSpec:
         return proposal.arch
     if proposal.subnet is not None:
         assert proposal.parent is None and proposal.actions == ()
-        return POOL.arch(proposal.subnet)
+        return (PATHS if PATHS.contains(proposal.subnet) else POOL).arch(proposal.subnet)
     assert proposal.parent is not None
     arch = get_done(history, proposal.parent).arch
     for action in proposal.actions:
@@ -71,14 +74,24 @@ def evaluate(history: Sequence[Trial], proposal: Proposal) -> DoneTrial | Screen
 
 
 def make_settings(trials: int, teachers: Teachers | None = None, space: Space = SPACE) -> StrategySettings:
-    return StrategySettings(space, trials, top_k=5, fixed_trials=0, teachers=teachers, pool=POOL, student=BASE)
+    return StrategySettings(
+        space,
+        trials,
+        top_k=5,
+        fixed_trials=0,
+        teachers=teachers,
+        pool=POOL,
+        student=BASE,
+        breeding=Breeding(8, 3, 3, 3),
+    )
 
 
 def climb(
     method: str, trials: int, fail: frozenset[int] = frozenset(), teachers: Teachers | None = TEACHERS
 ) -> list[Trial]:
     """As many trials as are asked for, or all that there are of a method that comes to an end."""
-    strategy = build_strategy(method, make_settings(trials, teachers))
+    settings = make_settings(trials, teachers)
+    strategy = build_strategy(method, replace(settings, pool=PATHS) if method == "detnas" else settings)
     history: list[Trial] = [FIRST]
     while len(history) <= trials:
         try:
@@ -115,13 +128,14 @@ def endless(request: pytest.FixtureRequest) -> str:
 
 
 def test_every_method_searches_on_or_has_one_student() -> None:
-    assert set(STRATEGIES) == ENDLESS | {"distill"}
+    assert set(STRATEGIES) == ENDLESS | {"detnas", "distill"}
 
 
 def test_every_proposal_is_legal_and_stays_in_the_space(method: str) -> None:
     for trial in list_done(climb(method, 40))[1:]:
         assert contains(trial.arch, SPACE)
-        assert trial.proposal.subnet is None or POOL.contains(trial.proposal.subnet)
+        subnet = trial.proposal.subnet
+        assert subnet is None or POOL.contains(subnet) or PATHS.contains(subnet)
 
 
 def test_equal_histories_and_random_numbers_give_equal_proposals(method: str) -> None:
