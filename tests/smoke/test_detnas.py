@@ -1,0 +1,76 @@
+"""`optimize --method detnas`, whole: super-network, evolution, retraining, bundles. The figures mean nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from deploy import open_bundle
+from optimizer.arch.paths import PathSubnet
+from optimizer.cli import app
+from optimizer.run.run import resume_run
+from optimizer.search.base import list_done, list_screened
+from optimizer.store import RunStore
+
+pytestmark = pytest.mark.timeout(900)  # a whole run, on a machine that may be busy
+
+OPTIONS = [
+    "--base",
+    "shufflenetv2_20",
+    "--method",
+    "detnas",
+    "--teacher",
+    "none",
+    "--preset",
+    "smoke",
+    "--score",
+    "macs",
+]
+SMALL = ["--limit", "1.2,0.9", "--population", "4", "--generations", "2"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    run = tmp_path_factory.mktemp("detnas") / "run"
+    result = CliRunner().invoke(app, [*OPTIONS, *SMALL, "--out", str(run)])
+    assert result.exit_code == 0, result.output
+    return run, result.output
+
+
+def test_paths_are_looked_at_and_the_best_of_each_limit_is_trained(finished: tuple[Path, str]) -> None:
+    run, output = finished
+    with RunStore.open(run, writable=False) as store:
+        history = store.history()
+    base, *students = list_done(history)
+    screened = list_screened(history)
+    assert [trial.proposal.aim for trial in screened] == [1.2] * 8 + [0.9] * 8
+    assert len({trial.proposal.subnet for trial in screened}) == 16
+    assert all(trial.counts.macs <= trial.proposal.aim * base.counts.macs for trial in screened)
+    assert [trial.proposal.aim for trial in students] == [1.2, 0.9]
+    assert all(isinstance(trial.proposal.subnet, PathSubnet) for trial in students)
+    assert "within each of 2 limits was trained" in output
+
+
+def test_the_students_are_bundles_and_the_super_network_is_found_again(finished: tuple[Path, str]) -> None:
+    run, _ = finished
+    front = json.loads((run / "front.json").read_text())
+    for entry in front["students"]:
+        assert open_bundle(run / entry["bundle"]).manifest.arch_id == entry["arch_id"]
+    (pool,) = (run.parent / "teachers").iterdir()
+    assert pool.name.startswith("shufflenetv2_20-")
+    before = (run / "front.json").read_bytes()
+    resume_run(run)
+    assert (run / "front.json").read_bytes() == before
+
+
+def test_what_cannot_be_is_refused_before_any_work(tmp_path: Path) -> None:
+    for options, words in (
+        (["--base", "r18"], "shufflenetv2_20"), (["--limit", "fast"], "such as 0.8,0.6"), (["--limit", "-1"], "above 0"),
+        (["--teacher", "dynamic"], "no teacher pool"),
+    ):  # fmt: skip
+        result = CliRunner().invoke(app, [*OPTIONS, *options, "--out", str(tmp_path / "run")])
+        assert result.exit_code != 0 and words in f"{result.output} {result.exception}"
+    assert not (tmp_path / "run").exists()
