@@ -83,6 +83,10 @@ class PathSubnets:
     def smallest(self) -> PathSubnet:
         return PathSubnet(tuple(min(costs, key=costs.__getitem__) for costs in self._list_costs()), self.sizes[0])
 
+    def list_least(self) -> tuple[PathSubnet, ...]:
+        """The path with the fewest operations on each canvas."""
+        return tuple(replace(self.smallest(), size=size) for size in self.sizes)
+
     def representatives(self) -> tuple[PathSubnet, ...]:
         """The largest path, those with one block everywhere, and the smallest."""
         same = [PathSubnet((choice,) * self.places, self.sizes[0]) for choice in reversed(self.choices)]

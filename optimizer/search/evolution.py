@@ -29,6 +29,10 @@ Price = Callable[[ArchSpec], float]
 class GeneSpace(SubnetSpace, Protocol):
     """A space whose subnets are made of choices that can be drawn anew one by one."""
 
+    def list_least(self) -> Sequence[Subnet]:
+        """The subnet with the fewest operations on each canvas."""
+        ...
+
     def redraw(self, subnet: Any, rate: float, rng: Random) -> Subnet:
         """A copy, each of whose choices is drawn anew with this probability."""
         ...
@@ -132,29 +136,29 @@ class Evolution:
         else:
             draw, kind = (lambda: self.space.sample(rng)), "drawn"
         known = {trial.proposal.subnet for trial in history}
-        smallest = self.space.smallest()
+        least = min(self.space.list_least(), key=lambda subnet: price(self.space.arch(subnet)))
 
         def fits(subnet: Subnet) -> bool:
             return price(self.space.arch(subnet)) <= limit
 
-        if not fits(smallest):
+        if not fits(least):
             raise SpaceExhausted(
-                f"no subnet costs at most {limit:g} of the base: the least is {price(self.space.arch(smallest)):.3g}"
+                f"no subnet costs at most {limit:g} of the base: the least is {price(self.space.arch(least)):.3g}"
             )
         cap = ATTEMPTS * breeding.population
         for attempt in range(2 * cap):
-            subnet = draw() if attempt < cap else self._repair(self.space.sample(rng), fits, rng)
+            subnet = draw() if attempt < cap else self._repair(self.space.sample(rng), least, fits, rng)
             if subnet not in known and fits(subnet):
                 kind = kind if attempt < cap else "drawn, and made smaller"
                 note = f"limit {limit:g}, generation {generation + 1}: {kind}"
                 return Proposal(None, (), note, subnet=subnet, epochs=0, aim=limit)
         raise SpaceExhausted(f"{2 * cap} draws held no new subnet within {limit:g} of the base's cost")
 
-    def _repair(self, subnet: Subnet, fits: Callable[[Subnet], bool], rng: Random) -> Subnet:
+    def _repair(self, subnet: Subnet, least: Subnet, fits: Callable[[Subnet], bool], rng: Random) -> Subnet:
         for _ in range(REPAIRS):
             if fits(subnet):
                 break
-            subnet = self.space.crossover(subnet, self.space.smallest(), rng)
+            subnet = self.space.crossover(subnet, least, rng)
         return subnet
 
     def _rank(self, history: History, limit: float, price: Price) -> Sequence[ScreenedTrial]:

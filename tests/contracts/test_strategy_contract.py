@@ -13,7 +13,7 @@ from made_trials import make_done
 from optimizer.arch.actions import ACTIONS, action_from_json, uniform_importance
 from optimizer.arch.families import base_arch
 from optimizer.arch.macs import count
-from optimizer.arch.paths import PathSubnets
+from optimizer.arch.paths import PathSubnet, PathSubnets
 from optimizer.arch.pool import ElasticSpace
 from optimizer.arch.space import Space, contains
 from optimizer.arch.spec import ArchSpec
@@ -54,7 +54,7 @@ def build_arch(history: Sequence[Trial], proposal: Proposal) -> ArchSpec:
         return proposal.arch
     if proposal.subnet is not None:
         assert proposal.parent is None and proposal.actions == ()
-        return (PATHS if PATHS.contains(proposal.subnet) else POOL).arch(proposal.subnet)
+        return (PATHS if isinstance(proposal.subnet, PathSubnet) else POOL).arch(proposal.subnet)
     assert proposal.parent is not None
     arch = get_done(history, proposal.parent).arch
     for action in proposal.actions:
@@ -75,15 +75,9 @@ def evaluate(history: Sequence[Trial], proposal: Proposal) -> DoneTrial | Screen
 
 def make_settings(trials: int, teachers: Teachers | None = None, space: Space = SPACE) -> StrategySettings:
     return StrategySettings(
-        space,
-        trials,
-        top_k=5,
-        fixed_trials=0,
-        teachers=teachers,
-        pool=POOL,
-        student=BASE,
+        space, trials, top_k=5, fixed_trials=0, teachers=teachers, pool=POOL, student=BASE,
         breeding=Breeding(8, 3, 3, 3),
-    )
+    )  # fmt: skip
 
 
 def climb(
@@ -135,7 +129,8 @@ def test_every_proposal_is_legal_and_stays_in_the_space(method: str) -> None:
     for trial in list_done(climb(method, 40))[1:]:
         assert contains(trial.arch, SPACE)
         subnet = trial.proposal.subnet
-        assert subnet is None or POOL.contains(subnet) or PATHS.contains(subnet)
+        pool = PATHS if isinstance(subnet, PathSubnet) else POOL
+        assert subnet is None or pool.contains(subnet)
 
 
 def test_equal_histories_and_random_numbers_give_equal_proposals(method: str) -> None:

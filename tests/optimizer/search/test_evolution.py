@@ -105,3 +105,21 @@ def test_a_space_with_too_few_subnets_ends() -> None:
         first = Proposal(None, (), "", subnet=two.largest(), epochs=0, aim=1.0)
         screened = ScreenedTrial(1, first, two.arch(two.largest()), 0.1, 0.1, Cost(), 0.1)
         strategy.ask([make_done(), screened], Random(0))
+
+
+def test_a_smaller_canvas_meets_a_limit_too() -> None:
+    canvases = replace(SPACE, sizes=((320, 256), (256, 208)))
+    assert canvases.list_least() == (canvases.smallest(), replace(canvases.smallest(), size=(256, 208)))
+    history = evolve(Evolution(canvases, (0.6,), price_macs, SMALL, generations=2), 15)
+    assert {trial.proposal.subnet.size for trial in history[1:]} == {(256, 208)}
+
+
+def test_what_is_owed_is_trained_when_time_is_up_and_nothing_else() -> None:
+    strategy = Evolution(SPACE, (0.95, 0.85), price_macs, SMALL, generations=9)
+    history = evolve(strategy, 12)
+    assert strategy.conclude([make_done()]) is None, "nothing was looked at"
+    owed = strategy.conclude(history)
+    assert owed is not None and (owed.aim, owed.epochs) == (0.95, None)
+    history.append(make_done(13, owed))
+    second = strategy.conclude(history)
+    assert second is None or second.aim == 0.85
