@@ -17,18 +17,8 @@ from optimizer.store import RunStore
 
 pytestmark = pytest.mark.timeout(900)  # a whole run, on a machine that may be busy
 
-OPTIONS = [
-    "--base",
-    "shufflenetv2_20",
-    "--method",
-    "detnas",
-    "--teacher",
-    "none",
-    "--preset",
-    "smoke",
-    "--score",
-    "macs",
-]
+OPTIONS = ["--base", "shufflenetv2_20", "--method", "detnas", "--teacher", "none"]
+OPTIONS += ["--preset", "smoke", "--score", "macs"]
 SMALL = ["--limit", "1.2,0.9", "--population", "4", "--generations", "2"]
 
 
@@ -68,7 +58,8 @@ def test_the_students_are_bundles_and_the_super_network_is_found_again(finished:
 
 def test_what_cannot_be_is_refused_before_any_work(tmp_path: Path) -> None:
     for options, words in (
-        (["--base", "r18"], "shufflenetv2_20"), (["--limit", "fast"], "such as 0.8,0.6"), (["--limit", "-1"], "above 0"),
+        (["--base", "r18"], "shufflenetv2_20"), (["--limit", "fast"], "such as 0.8,0.6"),
+        (["--limit", "-1"], "above 0"),
         (["--teacher", "dynamic"], "no teacher pool"),
     ):  # fmt: skip
         result = CliRunner().invoke(app, [*OPTIONS, *options, "--out", str(tmp_path / "run")])
