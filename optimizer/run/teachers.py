@@ -105,6 +105,8 @@ def require_own(*places: Path) -> None:
                 f"the teachers in {place} may be somebody else's: it is another user's, or anybody may write to it; if "
                 f"you trust them, name them by --teacher-pool"
             )
+
+
 def choose_pool_images(config: RunConfig, splits: Splits) -> Dataset:
     """What a super-network is trained on: subnets that are judged on images that are kept out must not know them."""
     return splits.fit if config.search.evolves else splits.train
