@@ -96,6 +96,8 @@ def _change_recipe(recipe: RunConfig, chosen: dict[str, Any]) -> RunConfig:
         )
     if config.search.aims and config.budget_s is not None and chosen.get("trials") is None:
         config = config.changed({"search.trials": UNLIMITED})  # a budget is there to be used
+    if config.search.evolves:
+        config = config.changed({"search.trials": len(config.search.limits)})  # one is trained for each
     return config
 
 
