@@ -73,7 +73,7 @@ def check_teacher(config: RunConfig, class_names: Sequence[str]) -> ArchSpec | N
         found = _find_run(where)
         if found is not None:
             with _opened(*found) as (other, trial):
-                _require_classes(other, class_names)
+                _require_classes(other, class_names, config)
                 arch = trial.arch
         elif where.exists():
             _read_checkpoint(where, config, len(class_names))
@@ -158,7 +158,7 @@ def _keep(store: RunStore, where: Path, config: RunConfig, class_names: Sequence
     found = _find_run(where)
     if found is not None:
         with _opened(*found) as (other, best):
-            _require_classes(other, class_names)
+            _require_classes(other, class_names, config)
             weights = store.artefacts.put_file(other.artefacts.path(best.files.weights, verify=True))
             return KeptTeacher(best.arch.to_json(), weights, best.work.epochs_total)
     detector = _read_checkpoint(where, config, len(class_names))
@@ -168,12 +168,13 @@ def _keep(store: RunStore, where: Path, config: RunConfig, class_names: Sequence
         return KeptTeacher(config.base_arch().to_json(), store.artefacts.put_file(path))
 
 
-def _require_classes(other: RunStore, class_names: Sequence[str]) -> None:
+def _require_classes(other: RunStore, class_names: Sequence[str], config: RunConfig) -> None:
     known = other.data.class_names if other.data is not None else ()
     if tuple(known) != tuple(class_names):
+        images = "" if config.data is not None else ", whose images are generated: name others with --data"
         raise InputError(
             f"the detectors of {other.folder} know other classes ({', '.join(known)}) than this run "
-            f"({', '.join(class_names)}); a teacher knows the same ones in the same order"
+            f"({', '.join(class_names)}{images}); a teacher knows the same ones in the same order"
         )
 
 

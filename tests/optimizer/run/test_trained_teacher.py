@@ -147,7 +147,9 @@ def test_one_student_and_its_teacher_are_of_one_kind_and_may_be_of_different_fam
     assert check_teacher(config.changed({"input_size": (128, 128)}), CLASSES) == smoke().base_arch()
     with pytest.raises(InputError, match="a faster_rcnn cannot teach a retinanet"):
         check_teacher(config.changed({"detector": "retinanet"}), CLASSES)
-    with pytest.raises(InputError, match="know other classes"):
+    with pytest.raises(InputError, match=r"know other classes .* than this run \(cat, dog\); a teacher knows"):
+        check_teacher(config.changed({"data": Path("images")}), ("cat", "dog"))
+    with pytest.raises(InputError, match=r"\(cat, dog, whose images are generated: name others with --data\)"):
         check_teacher(config, ("cat", "dog"))
     with pytest.raises(InputError, match="there is no distiller 'magic'; there are: "):
         check_teacher(config.changed({"distill.weights": {"magic": 1.0}}), CLASSES)
