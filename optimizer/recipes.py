@@ -55,6 +55,7 @@ def quick(data: Path | None = None) -> RunConfig:
             max_actions=2,
             teacher="none",
             finetuned=3 if data is None else 4,
+            screened=4 if data is None else 8,  # of few images an epoch is short, and looking takes a good part of it
             space=Space(sizes=scaled_sizes(size), region_proposals=region_proposals),
         ),
         pool=ElasticRecipe(
