@@ -20,6 +20,7 @@ __all__ = ["open_text", "read_lines", "read_text", "read_xml", "read_yaml"]
 
 LIMIT = 256 * 2**20  # bytes of a text that is read as one; JSON is read in pieces
 YAML_LIMIT = 2**20
+YAML_DEPTH = 100  # of lists and mappings in each other
 MARKS = (  # UTF-32's first: it begins with UTF-16's
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -102,13 +103,25 @@ def read_yaml(path: Path) -> dict[str, Any]:
                     raise yaml.YAMLError("aliases of lists and mappings are not read")
             return super().compose_node(parent, index)
 
+    text = read_text(path, YAML_LIMIT)
+    if _find_depth(text) > YAML_DEPTH:  # which PyYAML takes long for before it gives up
+        raise InputError(f"{path} cannot be read: it has lists in lists, more than {YAML_DEPTH} deep")
     try:
-        content = yaml.load(read_text(path, YAML_LIMIT), Loader)
+        content = yaml.load(text, Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} is not a YOLO data description: the top is not a mapping")
     return content
+
+
+def _find_depth(text: str) -> int:
+    """How many brackets and braces are open at once, at most; those in quotes are counted too."""
+    depth = deepest = 0
+    for bracket in re.findall(r"[\[\]{}]", text):
+        depth = depth + 1 if bracket in "[{" else max(depth - 1, 0)
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _find_encoding(start: bytes) -> str:

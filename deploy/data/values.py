@@ -24,7 +24,10 @@ def as_number(value: Any) -> float:
             return float(value.replace(",", "."))
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{value!r} is not a number")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise ValueError("the number is too large") from error
 
 
 def as_truth(value: Any) -> bool:

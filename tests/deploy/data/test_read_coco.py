@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from deploy.data import read_dataset
 from deploy.errors import InputError
@@ -159,3 +160,16 @@ def test_one_label_file_is_found_with_its_images_and_divided(tmp_path: Path, dra
     train, val = read_dataset(tmp_path, "train"), read_dataset(tmp_path, "val")
     assert (len(train.records), len(val.records)) == (8, 2)
     assert not {r.path for r in train.records} & {r.path for r in val.records}
+
+
+def test_a_category_id_beyond_any_float_is_an_id_like_any_other(tmp_path: Path) -> None:
+    content = {
+        "images": [{"id": 1, "file_name": "a.png", "width": 40, "height": 30}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 10**400, "bbox": [1, 2, 29, 18], "iscrowd": 0}],
+        "categories": [{"id": 10**400, "name": "cat"}, {"id": 3, "name": "dog"}],
+    }
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (40, 30)).save(tmp_path / "images" / "a.png")
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    dataset = read_dataset(tmp_path, "all")
+    assert dataset.class_names[dataset.records[0].labels[0]] == "cat"

@@ -128,3 +128,13 @@ def test_a_missing_library_is_said_with_how_to_get_it(yolo, monkeypatch: pytest.
     monkeypatch.setitem(sys.modules, "yaml", None)
     with pytest.raises(InputError, match=r"data\.yaml needs PyYAML.*pip install pyyaml"):
         read_dataset(folder, "all")
+
+
+@pytest.mark.parametrize("bracket", ["[", "{"])
+def test_lists_in_lists_without_end_are_refused_at_once(tmp_path: Path, bracket: str) -> None:
+    path = tmp_path / "data.yaml"
+    path.write_text(f"names: {bracket * 5000}")
+    with pytest.raises(InputError, match="lists in lists, more than 100 deep"):
+        read_yaml(path)
+    path.write_text(f"names: {'[' * 40}cat{']' * 40}")
+    assert "names" in read_yaml(path)
