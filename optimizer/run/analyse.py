@@ -29,6 +29,7 @@ from optimizer.distill.gradients import map_gradients
 from optimizer.distill.step import DistillStep
 from optimizer.errors import InputError
 from optimizer.handover.front import find_front
+from optimizer.handover.variants import name_export
 from optimizer.progress import RunProgress
 from optimizer.report.analysis import ANALYSIS, FOLDER
 from optimizer.run.gather import report_run
@@ -66,17 +67,13 @@ def analyse_run(folder: Path, images: int = 20) -> Path:
             raise InputError(f"{folder} has no trained detector yet; analyse it when there is one")
         teacher = choose_teacher(store, config, splits.train.class_names)
         with progress.shown():
-            found: dict[str, dict[str, Any]] = {name_model(number): {} for number in chosen}
+            found: dict[str, dict[str, Any]] = {name_export(number): {} for number in chosen}
             for number, trial in sorted(chosen.items()):
-                found[name_model(number)] = _analyse(store, config, trial, teacher, splits.val, images, progress)
+                found[name_export(number)] = _analyse(store, config, trial, teacher, splits.val, images, progress)
         content = {"images": images, "teacher": _name_teacher(config, teacher), "models": found}
         write_file(folder / FOLDER / ANALYSIS, (json.dumps(content, indent=1) + "\n").encode())
         report_run(store, config, splits.val, store.status)
     return folder / FOLDER
-
-
-def name_model(number: int) -> str:
-    return "base" if number == 0 else f"student-{number:03d}"
 
 
 def _name_teacher(config: RunConfig, teacher: TrainedTeacher | None) -> str | None:
@@ -93,7 +90,7 @@ def _analyse(
     images: int,
     progress: RunProgress,
 ) -> dict[str, Any]:
-    name, place = name_model(trial.number), store.folder / FOLDER
+    name, place = name_export(trial.number), store.folder / FOLDER
     place.mkdir(exist_ok=True)
     progress.start_step(f"{name}: errors on {len(val.records)} images", 1)
     errors = _find_errors(store, config, trial, val)

@@ -100,17 +100,20 @@ def _choose_members(
     count, usual = config.search.finetuned, config.trial_train.epochs
     candidates = [Candidate.of_student(trial, usual) for trial in _list_front(store)]
     chosen = [candidates[index] for index in select_points([of.point for of in candidates], count)]
-    children = _look_further(store, evaluation, record, ask_faster, count - len(chosen)) if chosen else []
-    history = store.history()
-    for child in children:
-        assert child.proposal.parent is not None
-        candidates.append(Candidate.of_child(child, get_done(history, child.proposal.parent), usual))
+    splits = evaluation.trainer.splits
+    growth = len(splits.train.records) / max(len(splits.fit.records), 1)  # the last training is on all images
     left_s = find_left_s()
+    has_room = left_s is None or left_s / growth >= 2 * LEAST_EPOCHS * sum(of.epoch_s for of in chosen)
+    if chosen and has_room:  # else time is better spent on those that are trained already
+        children = _look_further(store, evaluation, record, ask_faster, count - len(chosen))
+        history = store.history()
+        for child in children:
+            assert child.proposal.parent is not None
+            candidates.append(Candidate.of_child(child, get_done(history, child.proposal.parent), usual))
+        left_s = find_left_s()
     if left_s is None:
         chosen = [candidates[index] for index in select_points([of.point for of in candidates], count)]
     else:
-        splits = evaluation.trainer.splits
-        growth = len(splits.train.records) / max(len(splits.fit.records), 1)  # the last training is on all images
         chosen, store.finetune_epochs = fit_last_training(candidates, count, left_s / growth)
     store.finetuned = [of.number for of in chosen]
 

@@ -88,8 +88,13 @@ def test_children_of_the_fastest_join_a_front_that_is_too_small(store: RunStore)
 
 
 def test_without_time_for_all_there_are_fewer(store: RunStore) -> None:
-    trained = [trial for trial in finish(store, 25.0) if trial.proposal.finetune]
-    assert len(trained) < 3 and all(trial.proposal.epochs >= 2 for trial in trained)
+    trained = [trial for trial in finish(store, 40.0) if trial.proposal.finetune]
+    assert len(trained) == 2 and all(trial.proposal.epochs >= 2 for trial in trained)
+
+
+def test_where_time_is_short_nobody_is_looked_at(store: RunStore) -> None:
+    (trained,) = finish(store, 39.0)
+    assert trained.proposal.finetune and (trained.proposal.parent, trained.proposal.epochs) == (1, 3)
 
 
 def test_a_child_that_detects_next_to_nothing_is_left_out(store: RunStore) -> None:
