@@ -5,12 +5,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 RTX := $(VENV)/.installed-rtx
 
-# A worker per core, a thread per worker. The tests of a file stay together and share what they made; long files come first.
+# A worker per core, a thread per worker. The tests of a file stay together and share what they made (long ones first: see
+# tests/conftest.py).
 # A worker that dies ends the tests: a new one in its place may wait for ever for what the old one had left.
 WORKERS ?= auto
 PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
 SPREAD := --numprocesses $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
-LONG_FIRST := tests/smoke tests/deploy/targets tests/optimizer tests
 
 BOARD_PYTHONS := .venv-3.8 .venv-3.10
 
@@ -26,7 +26,7 @@ demo: $(STAMP)            ## search a small detector on generated images: ten mi
 	$(BIN)/optimize --base r18 --target cpu --epochs auto --budget 10m --out runs/demo-$$(date +%Y%m%d-%H%M%S)
 
 test: $(STAMP)            ## the default tests (some 10 minutes on 2 cores)
-	$(PYTEST) $(SPREAD) $(LONG_FIRST)
+	$(PYTEST) $(SPREAD)
 
 test-slow: $(STAMP)       ## what takes minutes: one training in several processes, whole runs of every base
 	$(PYTEST) -m 'slow and not gpu and not tensorrt and not rtx and not ssh'
@@ -42,7 +42,7 @@ test-rtx: $(RTX)          ## NVIDIA's own builder on every variant of the export
 	$(PYTEST) -m 'rtx and not slow' tests/deploy/builders/test_rtx.py
 
 test-all: $(RTX)          ## all four at once: what this machine can run
-	$(PYTEST) $(SPREAD) $(LONG_FIRST) -m 'not gpu and not tensorrt and not (slow and (ssh or rtx))'
+	$(PYTEST) $(SPREAD) -m 'not gpu and not tensorrt and not (slow and (ssh or rtx))'
 
 $(BOARD_PYTHONS): .venv-%: ## the Pythons of JetPack 5 and 6, where they are installed: tests then run board-side code in them
 	PYENV_VERSION=$* python$* -m venv $@

@@ -20,6 +20,18 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 DOUBLES = Path(__file__).parent / "doubles"
 DOUBLED = ("tensorrt", "tensorrt_rtx", "pycuda")
 CUDA_OPTIONS = ("device", "capability", "version", "capture")
+LONG_FIRST = ("smoke", "deploy/builders/test_rtx.py", "deploy/targets", "deploy", "optimizer")  # in tests/
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest starts first, so that no worker of several is left with it at the end."""
+    here = Path(__file__).parent
+
+    def rank(item: pytest.Item) -> int:
+        path = item.path.relative_to(here).as_posix()
+        return next((at for at, start in enumerate(LONG_FIRST) if path.startswith(start)), len(LONG_FIRST))
+
+    items.sort(key=rank)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -253,7 +253,10 @@ def test_what_a_connection_started_here_ends_with_it(board: Board) -> None:
     """A `ProxyCommand` of the user's own, which listens to nobody."""
     pid = board.folder / "pid"
     config = board.folder / "config"
-    config.write_text(config.read_text() + f"  ProxyCommand echo $$ >{pid}; trap '' HUP; exec sleep 600\n")
+    proxy = board.folder / "proxy"
+    proxy.write_text(f"#!/bin/sh\necho $$ >{pid}\ntrap '' HUP\nexec sleep 600\n")
+    proxy.chmod(0o755)
+    config.write_text(config.read_text() + f"  ProxyCommand {proxy}\n")
     with connect(board.target.spec.link, ["true"]):
         wait_for(lambda: pid.exists() and pid.read_text(), "the ProxyCommand")
     wait_for(lambda: not Path("/proc", pid.read_text().strip()).exists(), "its end", seconds=5)
