@@ -9,13 +9,14 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
-from torchvision.ops import MultiScaleRoIAlign, nms
+from torchvision.ops import nms
 
 from optimizer.arch.heads import FasterRCNNHead
 from optimizer.arch.spec import ArchSpec
 from optimizer.detectors.backbone import Backbone
 from optimizer.detectors.base import ClassRows, Detector, GraphOps, Prediction, RegionSample, RegionView, Seen, Truth
 from optimizer.detectors.geometry import big_enough, clip_boxes, decode_boxes, list_canvases
+from optimizer.detectors.region_pool import RegionPool
 
 __all__ = ["FasterRCNN"]
 
@@ -117,7 +118,7 @@ class FasterRCNN(Detector):
             nms_thresh=RPN_NMS,
         )
         self.roi_heads = RoIHeads(
-            MultiScaleRoIAlign(["0", "1", "2", "3"], output_size=7, sampling_ratio=2),
+            RegionPool(["0", "1", "2", "3"], output_size=7, sampling_ratio=2),
             TwoMLPHead(width * 7 * 7, head.box_width),
             FastRCNNPredictor(head.box_width, num_classes + 1),
             fg_iou_thresh=0.5,

@@ -8,13 +8,14 @@ from torch.nn import functional
 from torchvision.models.detection import _utils
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.retinanet import RetinaNetHead as TorchvisionHead
-from torchvision.ops import MultiScaleRoIAlign, batched_nms, box_iou
+from torchvision.ops import batched_nms, box_iou
 
 from optimizer.arch.heads import RetinaNetHead
 from optimizer.arch.spec import ArchSpec
 from optimizer.detectors.backbone import Backbone
 from optimizer.detectors.base import ClassRows, Detector, GraphOps, Prediction, RegionSample, RegionView, Seen, Truth
 from optimizer.detectors.geometry import clip_boxes, decode_boxes, list_canvases
+from optimizer.detectors.region_pool import RegionPool
 
 __all__ = ["RetinaNet"]
 
@@ -45,7 +46,7 @@ class RetinaNet(Detector):
         for tower in (self.head.classification_head, self.head.regression_head):
             tower.conv = tower.conv[: head.tower_depth]
         self.matcher = _utils.Matcher(0.5, 0.4, allow_low_quality_matches=True)
-        self.view_pool = MultiScaleRoIAlign(["0", "1", "2", "3", "4"], output_size=7, sampling_ratio=2)
+        self.view_pool = RegionPool(["0", "1", "2", "3", "4"], output_size=7, sampling_ratio=2)
 
     def losses_and_regions(
         self, images: Tensor, truths: list[Truth], with_view: bool = False, seen: Seen | None = None
