@@ -1,7 +1,7 @@
 """What each distiller gives a student: one teacher, one schedule, one row a set of distillers, several seeds.
 
-    python benchmarks/distillers_compared.py run --data ../shared/data/bccd --size 256x192 --out runs/distillers
-    python benchmarks/distillers_compared.py cost --data ../shared/data/bccd --size 256x192 --out runs/distillers
+    python benchmarks/distillers_compared.py run --data ../shared/data/bccd --size 160x120 --out runs/distillers
+    python benchmarks/distillers_compared.py cost --data ../shared/data/bccd --size 160x120 --out runs/distillers
     python benchmarks/distillers_compared.py table --out runs/distillers --report benchmarks/reports/FILE.md
 
 `run` trains the teacher once, then a student from the same first weights for each row and seed; it may be killed and
@@ -69,9 +69,10 @@ def main() -> None:
     parser.add_argument("what", choices=("run", "cost", "table"))
     parser.add_argument("--data", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--size", default="256x192")
+    parser.add_argument("--size", default="160x120")
     parser.add_argument("--teacher", default="r50", help="family of the teacher (default: r50)")
     parser.add_argument("--student", default="r18")
+    parser.add_argument("--region-proposals", type=int, default=300, help="of teacher and student (default: 300)")
     parser.add_argument("--teacher-epochs", type=int, default=20)
     parser.add_argument("--epochs", type=int, default=6, help="of each student (default: 6)")
     parser.add_argument("--seeds", default="1,2", type=lambda text: [int(part) for part in text.split(",")])
@@ -83,11 +84,20 @@ def main() -> None:
     {"run": do_run, "cost": do_cost, "table": do_table}[arguments.what](arguments)
 
 
+def choose_archs(arguments: argparse.Namespace) -> tuple[ArchSpec, ArchSpec]:
+    """The teacher's and the student's architecture: one canvas, one kind of head."""
+    size, proposals = parse_size(arguments.size), arguments.region_proposals
+    teacher, student = (
+        base_arch(family, size, region_proposals=proposals) for family in (arguments.teacher, arguments.student)
+    )
+    return teacher, student
+
+
 def do_run(arguments: argparse.Namespace) -> None:
     teacher = arguments.out / "teacher.safetensors"
-    size = parse_size(arguments.size)
+    teacher_arch, student_arch = choose_archs(arguments)
     if not teacher.exists():
-        train_one(arguments, "teacher", base_arch(arguments.teacher, size), arguments.teacher_epochs, 0, None, teacher)
+        train_one(arguments, "teacher", teacher_arch, arguments.teacher_epochs, 0, None, teacher)
     for seed in arguments.seeds:
         for row in arguments.rows:
             name = f"{row} {seed}"
@@ -96,9 +106,9 @@ def do_run(arguments: argparse.Namespace) -> None:
             config = ROWS[row]
             teaching = None
             if config is not None:
-                by = TrainedTeacher(arch=base_arch(arguments.teacher, size), weights=teacher.resolve())
+                by = TrainedTeacher(arch=teacher_arch, weights=teacher.resolve())
                 teaching = Teaching(teacher=by, distill=config)
-            train_one(arguments, name, base_arch(arguments.student, size), arguments.epochs, seed, teaching)
+            train_one(arguments, name, student_arch, arguments.epochs, seed, teaching)
 
 
 def train_one(
@@ -148,7 +158,7 @@ def do_cost(arguments: argparse.Namespace) -> None:
     """Seconds of a training step of each row, timed in turns, on images of the data set."""
     device, size = choose_device(), parse_size(arguments.size)
     data = keep_fitting(read_dataset(arguments.data, "train"))
-    student_arch, teacher_arch = (base_arch(family, size) for family in (arguments.student, arguments.teacher))
+    teacher_arch, student_arch = choose_archs(arguments)
     student = build_detector(student_arch, len(data.class_names), seed=1).to(device).train()
     weights = load_file(arguments.out / "teacher.safetensors")
     teacher = load_detector(teacher_arch, len(data.class_names), weights).to(device)
