@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from itertools import accumulate
 from statistics import fmean
 
-__all__ = ["ChannelGroup", "ChannelSet", "Site", "kept_channels", "removable_units", "shrunk_widths"]
+__all__ = [
+    "ChannelGroup", "ChannelSet", "OuterLayer", "Site", "kept_channels", "plain_layers", "removable_units",
+    "shrunk_widths",
+]  # fmt: skip
 
 Site = tuple[int, int, int]  # (stage, block, convolution), each from 0
 
@@ -36,6 +39,31 @@ class ChannelGroup:
 
 
 @dataclass(frozen=True)
+class OuterLayer:
+    """A layer outside the body, by its name in a state dict, and which axis of its weight has what.
+
+    Attributes:
+        reads: the axis of its inputs: 1 in a convolution, 0 in a transposed one; outputs have the other one. A linear
+            layer is a convolution that reads all cells of a channel, then all of the next.
+        norm: the BatchNorm behind it; empty where there is none.
+    """
+
+    name: str
+    reads: int = 1
+    norm: str = ""
+
+    @property
+    def writes(self) -> int:
+        """The axis of its outputs."""
+        return 1 - self.reads
+
+
+def plain_layers(*names: str) -> tuple[OuterLayer, ...]:
+    """Convolutions and linear layers without a BatchNorm."""
+    return tuple(OuterLayer(name) for name in names)
+
+
+@dataclass(frozen=True)
 class ChannelSet:
     """Channels outside the body that have to be kept or dropped together.
 
@@ -46,8 +74,8 @@ class ChannelSet:
     """
 
     width: int
-    writers: tuple[str, ...]
-    readers: tuple[str, ...]
+    writers: tuple[OuterLayer, ...]
+    readers: tuple[OuterLayer, ...]
 
 
 def kept_channels(scores: Sequence[float], width: int, group_width: int = 0) -> tuple[int, ...]:

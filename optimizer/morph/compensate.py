@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from optimizer.arch import ArchSpec, Edit
+from optimizer.arch.channels import OuterLayer
 from optimizer.arch.edits import keep_blocks
 from optimizer.detectors.base import Detector
 from optimizer.morph.inherit import inherit
@@ -48,7 +49,7 @@ Moments = Mapping[str, Moment]  # by the reader's name
 @torch.no_grad()
 def measure_moments(detector: Detector, batches: Iterable[Tensor]) -> dict[str, Moment]:
     """What each reader of prunable channels reads while the detector looks at these batches (B, 3, H, W)."""
-    widths = dict(_list_readers(detector.arch))
+    widths = {reader.name: width for reader, width in _list_readers(detector.arch)}
     sums = {name: _Sums() for name in widths}
     device = next(detector.parameters()).device
     with _listening(detector, {name: _Listener(widths[name], sums[name]) for name in widths}):
@@ -66,18 +67,19 @@ def compensate(
     has no moments any more, and is left alone.
     """
     if edit.sources != keep_blocks(edit.parent, edit.child).sources:
-        moved = (f"{BODY}.", *name_laterals(edit.parent).values())
+        moved = (f"{BODY}.", *(lateral.name for lateral in name_laterals(edit.parent).values()))
         return dict(weights), {name: moment for name, moment in moments.items() if not name.startswith(moved)}
     folded, left = dict(weights), dict(moments)
     if (edit.parent.body, edit.parent.outer_widths) == (edit.child.body, edit.child.outer_widths):
         return folded, left
     for reader, columns in _list_kept_columns(weights, edit, moments, ranked_by):
-        names = [name for name in (f"{reader}.weight", f"{reader}.bias") if name in weights]
-        weight, moment = weights[names[0]], moments[reader]
+        names = [name for name in (f"{reader.name}.weight", f"{reader.name}.bias") if name in weights]
+        weight, moment = weights[names[0]].movedim(reader.reads, 1), moments[reader.name]
         cells = weight.shape[1] // len(moment.mean)
         kept = columns[::cells] // cells
-        folded |= zip(names, _fold(weight, weights.get(f"{reader}.bias"), moment, kept))
-        left[reader] = moment.take(kept)
+        changed, *bias = _fold(weight, weights.get(f"{reader.name}.bias"), moment, kept)
+        folded |= zip(names, [changed.movedim(1, reader.reads), *bias])
+        left[reader.name] = moment.take(kept)
     return folded, left
 
 
@@ -106,31 +108,33 @@ def _guess(moment: Moment, kept: Tensor, dropped: Tensor) -> tuple[Tensor, Tenso
 
 def _list_kept_columns(
     weights: Mapping[str, Tensor], edit: Edit, moments: Moments, ranked_by: Mapping[str, Tensor]
-) -> Iterator[tuple[str, Tensor]]:
+) -> Iterator[tuple[OuterLayer, Tensor]]:
     """Readers that lose inputs, and which they keep: numbers of columns take the weights' way through `inherit`."""
+    readers = [reader for reader, _ in _list_readers(edit.parent) if reader.name in moments]
     numbered = dict(weights)
-    for reader in moments:
-        weight = weights[f"{reader}.weight"]
-        columns = torch.arange(weight.shape[1], dtype=weight.dtype, device=weight.device)
-        numbered[f"{reader}.weight"] = columns.view(1, -1, *[1] * (weight.ndim - 2)).expand_as(weight)
+    for reader in readers:
+        weight = weights[f"{reader.name}.weight"].movedim(reader.reads, 0)
+        columns = torch.arange(len(weight), dtype=weight.dtype, device=weight.device)
+        numbers = columns.view(-1, *[1] * (weight.ndim - 1)).expand_as(weight)
+        numbered[f"{reader.name}.weight"] = numbers.movedim(0, reader.reads)
     child = inherit(numbered, edit, ranked_by)
-    for reader in moments:
-        kept = child[f"{reader}.weight"]
-        if kept.shape[1] < weights[f"{reader}.weight"].shape[1]:
-            yield reader, kept[0].reshape(kept.shape[1], -1)[:, 0].long()
+    for reader in readers:
+        kept = child[f"{reader.name}.weight"].movedim(reader.reads, 0)
+        if len(kept) < weights[f"{reader.name}.weight"].shape[reader.reads]:
+            yield reader, kept.flatten(1)[:, 0].long()
 
 
-def _list_readers(arch: ArchSpec) -> Iterator[tuple[str, int]]:
+def _list_readers(arch: ArchSpec) -> Iterator[tuple[OuterLayer, int]]:
     """Every layer that reads prunable channels, and how many; not a grouped convolution, whose groups stay whole."""
     width = arch.body.stem_width
     for stage, index, block in arch.body.blocks():
         name = name_block(arch.body, (stage, index))
         for layer in block.list_layers(width):
             if not layer.group_width:
-                yield f"{name}.{layer.conv}", layer.shape[1]
+                yield OuterLayer(f"{name}.{layer.conv}"), layer.shape[1]
         width = block.out_width
-    for stage, name in name_laterals(arch).items():
-        yield name, arch.body_maps[stage].width
+    for stage, lateral in name_laterals(arch).items():
+        yield lateral, arch.body_maps[stage].width
     for channels in list_channel_sets(arch):
         yield from ((reader, channels.width) for reader in channels.readers)
 

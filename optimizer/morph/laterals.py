@@ -1,4 +1,4 @@
-"""The convolutions of the neck that read the body, where an edit of stages meets it: which one a stage takes over."""
+"""The layers of the neck that read the body, where an edit of stages meets it: which one a stage takes over."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from torch import Tensor
 
 from optimizer.arch import ArchSpec
 from optimizer.arch.bodies import AnyBody, Position
-from optimizer.morph.layers import Channels, take_channels
+from optimizer.arch.channels import OuterLayer
+from optimizer.morph.layers import Channels
 
 __all__ = ["inherit_lateral", "name_laterals"]
 
 
-def name_laterals(arch: ArchSpec) -> dict[int, str]:
-    """The neck's convolution that reads what each stage puts out; a stage that the neck leaves out is not in it."""
+def name_laterals(arch: ArchSpec) -> dict[int, OuterLayer]:
+    """The neck's layer that reads what each stage puts out; a stage that the neck leaves out is not in it."""
     return arch.neck.name_readers(arch.body_maps, arch.head.levels)
 
 
 def inherit_lateral(
     weights: Mapping[str, Tensor], parent: ArchSpec, stage: int, source: Position, columns: Channels
 ) -> dict[str, Tensor]:
-    """The lateral convolution of a child's stage (none for a stage the pyramid leaves out).
+    """The tensors by which the neck reads a child's stage (none for a stage that it leaves out).
 
     Rearranging moves the place where a stage ends, and with it the residual stream its lateral reads. The weights are
     those of the parent's lateral that reads this stream; if none does, the stage's own where the stream is as wide as
@@ -37,15 +38,18 @@ def inherit_lateral(
         return {}
     body, starts = parent.body, _list_stream_starts(parent.body)
     readers = {starts[reader, body.depths[reader] - 1]: reader for reader in laterals}
-    name = laterals[readers.get(starts[source], stage)]
-    weight = weights[f"{name}.weight"]
+    found, wanted = laterals[readers.get(starts[source], stage)], laterals[stage]
+    weight = weights[f"{found.name}.weight"]
     width = body.stages[source[0]].blocks[source[1]].out_width
-    if width != weight.shape[1]:
-        weight = weight.new_zeros(weight.shape[0], width, *weight.shape[2:])
-    return {
-        f"{laterals[stage]}.weight": take_channels(weight, columns=columns),
-        f"{laterals[stage]}.bias": take_channels(weights[f"{name}.bias"]),
-    }
+    if width != weight.shape[found.reads]:
+        shape = list(weight.shape)
+        shape[found.reads] = width
+        weight = weight.new_zeros(shape)
+    taken = weight.clone() if columns is None else weight.index_select(found.reads, columns)
+    tensors = {f"{wanted.name}.weight": taken}
+    if f"{found.name}.bias" in weights:
+        tensors[f"{wanted.name}.bias"] = weights[f"{found.name}.bias"].clone()
+    return tensors
 
 
 def _list_stream_starts(body: AnyBody) -> dict[Position, Position | None]:

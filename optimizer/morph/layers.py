@@ -1,4 +1,4 @@
-"""The tensors of a body's layer: their names, how they are narrowed, how new ones begin."""
+"""The tensors of a layer: their names, how they are narrowed, how new ones begin."""
 
 from __future__ import annotations
 
@@ -8,10 +8,15 @@ import torch
 from torch import Tensor
 
 from optimizer.arch.bodies import AnyBody, Layer, Position
+from optimizer.arch.channels import OuterLayer
 
-__all__ = ["BODY", "Channels", "make_layer", "name_block", "take_channels", "take_layer"]
+__all__ = [
+    "BODY", "VECTORS", "Channels", "make_layer", "name_block", "take_channels", "take_inputs", "take_layer",
+    "take_outputs",
+]  # fmt: skip
 
 BODY = "backbone.body"
+VECTORS = ("weight", "bias", "running_mean", "running_var")  # of a BatchNorm, one number a channel
 Channels = Tensor | None  # ascending indices of the channels to take; None is all of them
 
 
@@ -38,13 +43,28 @@ def take_layer(
     conv, norm = f"{layer.conv}.weight", layer.norm
     weight = take_channels(weights[f"{block}.{conv}"], rows, None if layer.group_width else columns)
     assert weight.shape == layer.shape, f"{block}.{conv} comes to {tuple(weight.shape)}, not {layer.shape}"
-    vectors = [f"{norm}.{vector}" for vector in ("weight", "bias", "running_mean", "running_var")]
+    vectors = [f"{norm}.{vector}" for vector in VECTORS]
     counter = f"{norm}.num_batches_tracked"
     return {
         conv: weight,
         **{vector: take_channels(weights[f"{block}.{vector}"], rows) for vector in vectors},
         counter: take_channels(weights[f"{block}.{counter}"]),
     }
+
+
+def take_inputs(weights: Mapping[str, Tensor], layer: OuterLayer, kept: Tensor, width: int) -> dict[str, Tensor]:
+    """What changes of a layer outside the body that reads these of `width` channels alone, by name."""
+    weight = weights[f"{layer.name}.weight"]
+    cells = torch.arange(weight.shape[layer.reads] // width, device=weight.device)
+    columns = (kept[:, None] * len(cells) + cells).flatten()
+    return {f"{layer.name}.weight": weight.index_select(layer.reads, columns)}
+
+
+def take_outputs(weights: Mapping[str, Tensor], layer: OuterLayer, kept: Tensor) -> dict[str, Tensor]:
+    """What changes of a layer outside the body that writes these channels alone, its BatchNorm included, by name."""
+    names = [f"{layer.name}.bias", *(f"{layer.norm}.{vector}" for vector in VECTORS if layer.norm)]
+    narrowed = {name: weights[name].index_select(0, kept) for name in names if name in weights}
+    return {f"{layer.name}.weight": weights[f"{layer.name}.weight"].index_select(layer.writes, kept), **narrowed}
 
 
 def make_layer(layer: Layer, scale: float, like: Tensor) -> dict[str, Tensor]:

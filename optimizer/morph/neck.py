@@ -1,8 +1,8 @@
 """Neck and heads of a child that are narrower than its parent's: which channels stay, in every tensor that has them.
 
-The paper prunes the backbone alone, so all of this is ours. No BatchNorm follows a layer outside the backbone, and a
-channel counts as much as the L1 norm of the weights that write it: of its filter, or of its filters where several
-layers share the channel.
+The paper prunes the backbone alone, so all of this is ours. A channel counts as much as the L1 norm of the weights that
+write it: of its filter, or of its filters where several layers share the channel; behind a BatchNorm, as in the body,
+as much as its scale.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from optimizer.arch import ArchSpec, kept_channels
-from optimizer.arch.channels import ChannelSet
-from optimizer.morph.layers import take_channels
+from optimizer.arch.channels import ChannelSet, OuterLayer
+from optimizer.morph.layers import take_inputs, take_outputs
 
 __all__ = ["list_channel_sets", "narrow_neck_and_heads"]
 
@@ -45,17 +45,21 @@ def narrow_neck_and_heads(
             continue
         kept = torch.tensor(kept_channels(scores.tolist(), channels.width), device=scores.device)
         for writer in channels.writers:
-            for name in (f"{writer}.weight", f"{writer}.bias"):
-                narrowed[name] = take_channels(narrowed[name], rows=kept)
+            narrowed |= take_outputs(narrowed, writer, kept)
         for reader in channels.readers:
-            weight = narrowed[f"{reader}.weight"]
-            cells = torch.arange(weight.shape[1] // len(scores), device=kept.device)
-            columns = (kept[:, None] * len(cells) + cells).flatten()
-            narrowed[f"{reader}.weight"] = take_channels(weight, columns=columns)
+            narrowed |= take_inputs(narrowed, reader, kept, len(scores))
     return narrowed
 
 
-def _score_channels(weights: Mapping[str, Tensor], writers: tuple[str, ...]) -> Tensor:
+def _score_channels(weights: Mapping[str, Tensor], writers: tuple[OuterLayer, ...]) -> Tensor:
     """Importance of each channel (width,): 1 on average for each layer that writes it, unless that is all zeros."""
-    norms = [weights[f"{writer}.weight"].detach().float().abs().flatten(1).sum(1) for writer in writers]
+    norms = [_measure_filters(weights, writer) for writer in writers]
     return torch.stack([norm / norm.mean().clamp(min=torch.finfo(norm.dtype).tiny) for norm in norms]).sum(0)
+
+
+def _measure_filters(weights: Mapping[str, Tensor], writer: OuterLayer) -> Tensor:
+    """What each channel that a layer writes matters (width,)."""
+    if writer.norm:
+        return weights[f"{writer.norm}.weight"].detach().float().abs()
+    filters = weights[f"{writer.name}.weight"].detach().float().abs().movedim(writer.writes, 0)
+    return filters.flatten(1).sum(1)

@@ -114,8 +114,8 @@ def _list_shared(arch: ArchSpec) -> Iterator[tuple[str, tuple[str, ...]]]:
             decider = f"{BODY}.{arch.body.name_norm(group.names[0])}"
             yield decider, tuple(name for site in group.sites for name in norms[site])
     for channels in list_channel_sets(arch):
-        for writer in channels.writers:
-            yield writer, channels.writers
+        deciders = tuple(writer.norm or writer.name for writer in channels.writers)
+        yield from ((decider, deciders) for decider in deciders)
 
 
 def _scale_body(gates: Gates) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ from optimizer.detectors import build_detector
 from optimizer.detectors.base import Detector, RegionView, Truth
 from optimizer.morph.importance import measure_channels
 from optimizer.morph.laterals import name_laterals
-from optimizer.morph.layers import BODY, name_block, take_channels, take_layer
+from optimizer.morph.layers import BODY, name_block, take_inputs, take_layer
 from optimizer.supernet.base import Supernet
 
 __all__ = ["ElasticSupernet", "rank_channels", "run_slice", "slice_weights"]
@@ -68,7 +68,8 @@ def slice_weights(weights: Mapping[str, Tensor], arch: ArchSpec) -> dict[str, Te
     for name, shape in _list_shapes(arch):
         sliced[name] = weights[name][tuple(slice(size) for size in shape)] if shape else weights[name]
     for stage, lateral in name_laterals(arch).items():
-        sliced[f"{lateral}.weight"] = weights[f"{lateral}.weight"][:, : arch.body_maps[stage].width]
+        name = f"{lateral.name}.weight"
+        sliced[name] = weights[name].narrow(lateral.reads, 0, arch.body_maps[stage].width)
     return sliced
 
 
@@ -91,9 +92,8 @@ def rank_channels(detector: Detector) -> None:
             tensors = take_layer(weights, name, layer, rows[layer.writes], columns)
             ranked |= {f"{name}.{key}": tensor for key, tensor in tensors.items()}
         width, stream = block.out_width, rows[-1]
-        if index == arch.body.depths[stage] - 1 and stage in laterals:
-            lateral = f"{laterals[stage]}.weight"
-            ranked[lateral] = take_channels(weights[lateral], columns=stream)
+        if index == arch.body.depths[stage] - 1 and stage in laterals and stream is not None:
+            ranked |= take_inputs(weights, laterals[stage], stream, width)
     detector.load_state_dict(ranked)
 
 

@@ -159,17 +159,19 @@ def test_the_layers_of_a_channel_set_are_there(arch: ArchSpec) -> None:
     weights = build_detector(arch, CLASSES).state_dict()
     for channels in list_channel_sets(arch):
         for writer in channels.writers:
-            assert len(weights[f"{writer}.weight"]) == len(weights[f"{writer}.bias"]) == channels.width
+            assert weights[f"{writer.name}.weight"].shape[writer.writes] == channels.width
+            assert len(weights[f"{writer.norm or writer.name}.bias"]) == channels.width
+            assert f"{writer.name}.bias" in weights or writer.norm
         for reader in channels.readers:
-            assert weights[f"{reader}.weight"].shape[1] % channels.width == 0
+            assert weights[f"{reader.name}.weight"].shape[reader.reads] % channels.width == 0
     for index, reader in arch.neck.name_readers(arch.body_maps, arch.head.levels).items():
-        assert weights[f"{reader}.weight"].shape[1] == arch.body_maps[index].width
+        assert weights[f"{reader.name}.weight"].shape[reader.reads] == arch.body_maps[index].width
 
 
 def test_the_readers_of_the_neck_read_its_width(arch: ArchSpec) -> None:
     weights = build_detector(arch, CLASSES).state_dict()
     for reader in arch.head.name_readers():
-        assert weights[f"{reader}.weight"].shape[1] % arch.maps[0].width == 0
+        assert weights[f"{reader.name}.weight"].shape[reader.reads] % arch.maps[0].width == 0
 
 
 def test_every_legal_action_leads_to_a_detector_that_runs(arch: ArchSpec) -> None:

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from deploy.export import OnnxGraphOps
 from optimizer.arch import ArchSpec
-from optimizer.arch.channels import ChannelSet
+from optimizer.arch.channels import ChannelSet, OuterLayer, plain_layers
 from optimizer.arch.cost import Cost, count_conv, count_relu
 from optimizer.arch.heads import Head, Levels
 from optimizer.arch.maps import FeatureMap
@@ -38,11 +38,11 @@ class CellsHead(Head):
             + count_conv(self.width, num_classes + 4, 1, cells, bias=True)
         }
 
-    def name_readers(self) -> tuple[str, ...]:
-        return ("hidden",)
+    def name_readers(self) -> tuple[OuterLayer, ...]:
+        return plain_layers("hidden")
 
     def channel_sets(self, in_width: int) -> list[ChannelSet]:
-        return [ChannelSet(self.width, ("hidden",), ("last",))]
+        return [ChannelSet(self.width, plain_layers("hidden"), plain_layers("last"))]
 
 
 class Cells(Detector):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeVar
 
-from optimizer.arch.channels import ChannelSet
+from optimizer.arch.channels import ChannelSet, OuterLayer
 from optimizer.arch.cost import Cost
 from optimizer.arch.maps import FeatureMap
 from optimizer.arch.parts import Part
@@ -66,8 +66,8 @@ class Head(Part):
         """Cost by part ("rpn", "head") on the maps it reads."""
 
     @abstractmethod
-    def name_readers(self) -> tuple[str, ...]:
-        """The layers that read the neck's maps. A linear layer reads all cells of a channel, then all of the next."""
+    def name_readers(self) -> tuple[OuterLayer, ...]:
+        """The layers that read the neck's maps."""
 
     @abstractmethod
     def channel_sets(self, in_width: int) -> list[ChannelSet]:

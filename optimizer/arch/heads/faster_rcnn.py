@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from optimizer.arch.channels import ChannelSet
+from optimizer.arch.channels import ChannelSet, OuterLayer, plain_layers
 from optimizer.arch.cost import Cost, count_conv, count_linear
 from optimizer.arch.heads.base import Head, Levels, choose_anchor_scale
 from optimizer.arch.maps import FeatureMap
@@ -65,14 +65,14 @@ class FasterRCNNHead(Head):
         papers = count_linear(width, num_classes + 1, rois) + count_linear(width, 4 * num_classes, rois)
         return {"rpn": rpn, "head": hidden + relus + Cost(ours.params, ours.macs, papers.flops_mmdet)}
 
-    def name_readers(self) -> tuple[str, ...]:
-        return (f"{RPN}.conv.0.0", f"{BOX}.box_head.fc6")
+    def name_readers(self) -> tuple[OuterLayer, ...]:
+        return plain_layers(f"{RPN}.conv.0.0", f"{BOX}.box_head.fc6")
 
     def channel_sets(self, in_width: int) -> list[ChannelSet]:
-        rpn, fc6, fc7 = f"{RPN}.conv.0.0", f"{BOX}.box_head.fc6", f"{BOX}.box_head.fc7"
-        predictors = (f"{BOX}.box_predictor.cls_score", f"{BOX}.box_predictor.bbox_pred")
+        rpn, fc6, fc7 = plain_layers(f"{RPN}.conv.0.0", f"{BOX}.box_head.fc6", f"{BOX}.box_head.fc7")
+        predictors = plain_layers(f"{BOX}.box_predictor.cls_score", f"{BOX}.box_predictor.bbox_pred")
         return [
-            ChannelSet(self.rpn_width, (rpn,), (f"{RPN}.cls_logits", f"{RPN}.bbox_pred")),
+            ChannelSet(self.rpn_width, (rpn,), plain_layers(f"{RPN}.cls_logits", f"{RPN}.bbox_pred")),
             ChannelSet(self.box_width, (fc6,), (fc7,)),
             ChannelSet(self.box_width, (fc7,), predictors),
         ]

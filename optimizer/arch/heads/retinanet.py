@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from optimizer.arch.channels import ChannelSet
+from optimizer.arch.channels import ChannelSet, OuterLayer, plain_layers
 from optimizer.arch.cost import Cost, count_conv, count_relu
 from optimizer.arch.heads.base import Head, Levels, choose_anchor_scale
 from optimizer.arch.maps import FeatureMap
@@ -55,15 +55,15 @@ class RetinaNetHead(Head):
             cost += count_conv(width, outputs, 3, cells, bias=True)
         return {"head": cost}
 
-    def name_readers(self) -> tuple[str, ...]:
+    def name_readers(self) -> tuple[OuterLayer, ...]:
         return tuple(tower[0] for tower in self._name_towers())
 
     def channel_sets(self, in_width: int) -> list[ChannelSet]:
         pairs = (pair for tower in self._name_towers() for pair in pairwise(tower))
         return [ChannelSet(in_width, (writer,), (reader,)) for writer, reader in pairs]
 
-    def _name_towers(self) -> list[list[str]]:
+    def _name_towers(self) -> list[tuple[OuterLayer, ...]]:
         return [
-            [*(f"head.{tower}.conv.{layer}.0" for layer in range(self.tower_depth)), f"head.{tower}.{last}"]
+            plain_layers(*(f"head.{tower}.conv.{layer}.0" for layer in range(self.tower_depth)), f"head.{tower}.{last}")
             for tower, last in (("classification_head", "cls_logits"), ("regression_head", "bbox_reg"))
         ]

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from optimizer.arch.channels import ChannelSet
+from optimizer.arch.channels import ChannelSet, OuterLayer
 from optimizer.arch.cost import Cost
 from optimizer.arch.heads.base import Levels
 from optimizer.arch.maps import FeatureMap
@@ -28,12 +28,11 @@ class Neck(Part):
         """Cost of the neck."""
 
     @abstractmethod
-    def name_readers(self, body_maps: Sequence[FeatureMap], levels: Levels) -> dict[int, str]:
-        """The convolution (with a bias) that reads each of the body's maps, by the map's number; unused maps are not
-        in it."""
+    def name_readers(self, body_maps: Sequence[FeatureMap], levels: Levels) -> dict[int, OuterLayer]:
+        """The layer that reads each of the body's maps, by the map's number; unused maps are not in it."""
 
     @abstractmethod
     def channel_sets(
-        self, body_maps: Sequence[FeatureMap], levels: Levels, readers: tuple[str, ...]
+        self, body_maps: Sequence[FeatureMap], levels: Levels, readers: tuple[OuterLayer, ...]
     ) -> list[ChannelSet]:
         """Every prunable set of channels within the neck, whose maps are read by the head's `readers`."""

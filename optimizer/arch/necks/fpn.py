@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from optimizer.arch.channels import ChannelSet
+from optimizer.arch.channels import ChannelSet, OuterLayer, plain_layers
 from optimizer.arch.cost import Cost, count_conv
 from optimizer.arch.heads.base import Levels
 from optimizer.arch.maps import FeatureMap
@@ -52,20 +52,21 @@ class FpnSpec(Neck):
                 cost += count_conv(self.width, self.width, 3, level.cells, bias=True)
         return cost
 
-    def name_readers(self, body_maps: Sequence[FeatureMap], levels: Levels) -> dict[int, str]:
+    def name_readers(self, body_maps: Sequence[FeatureMap], levels: Levels) -> dict[int, OuterLayer]:
         chosen = self._choose_maps(body_maps, levels)
-        return {index: f"{FPN}.inner_blocks.{level}.0" for level, index in enumerate(chosen)}
+        return {index: OuterLayer(f"{FPN}.inner_blocks.{level}.0") for level, index in enumerate(chosen)}
 
     def channel_sets(
-        self, body_maps: Sequence[FeatureMap], levels: Levels, readers: tuple[str, ...]
+        self, body_maps: Sequence[FeatureMap], levels: Levels, readers: tuple[OuterLayer, ...]
     ) -> list[ChannelSet]:
         """Two sets: the laterals' outputs are added from level to level, and all levels go through the same head."""
         chosen = self._choose_maps(body_maps, levels)
         laterals = tuple(self.name_readers(body_maps, levels).values())
-        outputs = tuple(f"{FPN}.layer_blocks.{level}.0" for level in range(len(chosen)))
-        extra: tuple[str, ...] = ()  # each writes a level and reads the one before
+        outputs = plain_layers(*(f"{FPN}.layer_blocks.{level}.0" for level in range(len(chosen))))
+        extra: tuple[OuterLayer, ...] = ()  # each writes a level and reads the one before
         if levels.coarser == "conv":
-            extra = tuple(f"{FPN}.extra_blocks.p{6 + level}" for level in range(len(levels.strides) - len(chosen)))
+            coarser = range(len(levels.strides) - len(chosen))
+            extra = plain_layers(*(f"{FPN}.extra_blocks.p{6 + level}" for level in coarser))
         return [
             ChannelSet(self.width, laterals, outputs),
             ChannelSet(self.width, (*outputs, *extra), (*extra, *readers)),

@@ -75,9 +75,9 @@ def test_layers_that_write_one_channel_have_one_gate_and_it_adds_up_over_a_filte
     saliency = spread_gates(gates, weights)
     for channels in list_channel_sets(arch):
         for writer in channels.writers:
-            assert torch.equal(gates[writer], gates[channels.writers[0]])
-            filters = saliency[f"{writer}.weight"].abs().flatten(1).sum(1)
-            assert torch.allclose(filters, gates[writer], rtol=1e-4)
+            assert torch.equal(gates[writer.name], gates[channels.writers[0].name])
+            filters = saliency[f"{writer.name}.weight"].abs().flatten(1).sum(1)
+            assert torch.allclose(filters, gates[writer.name], rtol=1e-4)
     importance = measure_importance(saliency, arch)
     assert all(sum(scores) > 0 for scores in importance.channels.values())
     assert all(score > 0 for score in importance.blocks.values())

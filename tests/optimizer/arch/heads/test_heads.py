@@ -34,7 +34,7 @@ def test_a_tower_is_a_chain_of_channel_sets_from_the_neck_to_its_last_layer(dept
     sets = head.channel_sets(16)
 
     assert len(sets) == 2 * depth and all(channels.width == 16 for channels in sets)
-    readers = {reader for channels in sets for reader in channels.readers} | {*head.name_readers()}
+    readers = {reader.name for layers in (head.name_readers(), *(each.readers for each in sets)) for reader in layers}
     assert {"head.classification_head.cls_logits", "head.regression_head.bbox_reg"} <= readers
 
 
