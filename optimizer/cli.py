@@ -199,7 +199,8 @@ def arch(
     architecture: Annotated[
         str,
         typer.Argument(
-            help=f"A name ({', '.join(FAMILIES)}), a text encoding of widths, or detnas: and the number of each block."
+            help=f"A name ({', '.join(FAMILIES)}), a text encoding of widths, detnas: and the number of each block, or "
+            "ofa_resnet50: and D, E and W, such as 'ofa_resnet50:D2 E0.35 W1,1,0.8,0.65'."
         ),
     ],
     size: Annotated[str, typer.Option(help="Canvas, WIDTHxHEIGHT.")] = "1333x800",
@@ -213,7 +214,14 @@ def arch(
 ) -> None:
     """Count an architecture's parameters and operations."""
     from optimizer.arch.encoding import arch_from_encoding, encoding_from_arch
-    from optimizer.arch.families import PATH_SPACES, base_arch, body_from_choices, count_path
+    from optimizer.arch.families import (
+        PATH_SPACES,
+        base_arch,
+        body_from_choices,
+        body_from_ofa,
+        count_classifier,
+        count_path,
+    )
     from optimizer.arch.macs import count
     from optimizer.config import parse_size
 
@@ -224,6 +232,11 @@ def arch(
         spec = replace(base_arch(family, canvas, detector=detector), body=body)
         alone, whole = count_path(body, PATH_SPACES[family])
         classifier = f"body alone at 224x224: {alone / 1e6:.1f} M MACs; as a classifier of 1000: {whole / 1e6:.1f} M"
+    elif (found := body_from_ofa(architecture)) is not None:
+        family, ofa_body = found
+        spec = replace(base_arch(family, canvas, detector=detector), body=ofa_body)
+        alone, whole = ofa_body.count((224, 224)).macs, count_classifier(ofa_body)
+        classifier = f"body alone at 224x224: {alone / 1e9:.4f} G MACs; as a classifier of 1000: {whole / 1e9:.4f} G"
     elif architecture in FAMILIES or "(" not in architecture:
         spec = base_arch(architecture, canvas, detector=detector)
     else:

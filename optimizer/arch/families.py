@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from optimizer.arch.bodies import AnyBody
+from optimizer.arch.bodies.ofa_resnet import OfaResNetSpec, OfaShape, read_ofa
 from optimizer.arch.bodies.resnet import make_resnet
 from optimizer.arch.bodies.shufflenet import ShuffleNetSpec, make_shufflenet, read_choices
 from optimizer.arch.heads import HEADS
@@ -13,7 +14,10 @@ from optimizer.arch.necks import FpnSpec
 from optimizer.arch.spec import ArchSpec
 from optimizer.errors import InputError
 
-__all__ = ["FAMILIES", "PATH_SPACES", "PathSpace", "base_arch", "body_from_choices", "count_path", "find_family"]
+__all__ = [
+    "FAMILIES", "OFA_SHAPES", "PATH_SPACES", "PathSpace", "base_arch", "body_from_choices", "body_from_ofa",
+    "count_classifier", "count_path", "find_family",
+]  # fmt: skip
 
 BASIC = ((64, 64), (128, 128), (256, 256), (512, 512))
 BOTTLENECK = ((64, 64, 256), (128, 128, 512), (256, 256, 1024), (512, 512, 2048))
@@ -44,12 +48,15 @@ PATH_SPACES: Mapping[str, PathSpace] = {
     "shufflenetv2_40w": PathSpace((8, 8, 16, 8), (172, 432, 864, 1728), 72, 1728),
 }
 
+OFA_SHAPES: Mapping[str, OfaShape] = {"ofa_resnet50": OfaShape()}
+
 FAMILIES: Mapping[str, AnyBody] = {  # as the papers' tables have them, unpruned
     "r18": make_resnet((2, 2, 2, 2), BASIC),
     "r50": make_resnet((3, 4, 6, 3), BOTTLENECK),
     "r101": make_resnet((3, 4, 23, 3), BOTTLENECK),
     "x101": make_resnet((3, 4, 23, 3), RESNEXT_32X4D, (4, 8, 16, 32)),
     **{name: space.make((0,) * sum(space.depths)) for name, space in PATH_SPACES.items()},
+    **{name: shape.largest() for name, shape in OFA_SHAPES.items()},
 }
 
 
@@ -76,6 +83,23 @@ def body_from_choices(text: str, space: str = "") -> tuple[str, ShuffleNetSpec]:
         raise InputError(f"an encoding of {len(choices)} places fits no space asked for; they have: {sizes}")
     name = space or fitting[0]
     return name, PATH_SPACES[name].make(choices)
+
+
+def body_from_ofa(text: str) -> tuple[str, OfaResNetSpec] | None:
+    """A family and the body that an encoding such as "ofa_resnet50:D2 E0.35 W1,1,0.8,0.65" names; None for other texts.
+
+    Raises:
+        InputError: of the encoding, see `read_ofa`.
+    """
+    name, colon, encoding = text.partition(":")
+    if not colon or name not in OFA_SHAPES:
+        return None
+    return name, read_ofa(encoding, OFA_SHAPES[name])
+
+
+def count_classifier(body: AnyBody, size: tuple[int, int] = (224, 224)) -> int:
+    """MACs of a body with a linear classifier of 1000 behind the mean of its last map (FACTS 2.3)."""
+    return body.count(size).macs + body.maps(size)[-1].width * 1000
 
 
 def count_path(body: ShuffleNetSpec, space: PathSpace, size: tuple[int, int] = (224, 224)) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any, Protocol
 
+from optimizer.arch.ofa_space import OfaSubnet
 from optimizer.arch.paths import PathSubnet
 from optimizer.arch.pool import ElasticSubnet
 from optimizer.arch.spec import ArchSpec
@@ -57,7 +58,7 @@ class SubnetSpace(Protocol):
     def contains(self, subnet: Any) -> bool: ...
 
     def sample(self, rng: Random) -> Subnet:
-        """Any subnet, all equally likely."""
+        """Any subnet, each of its choices drawn evenly and on its own."""
         ...
 
     def mutate(self, subnet: Any, rng: Random) -> Subnet:
@@ -76,6 +77,7 @@ class SubnetSpace(Protocol):
 SUBNETS: dict[str, Callable[[Mapping[str, Any]], Subnet]] = {
     "elastic": ElasticSubnet.from_json,
     "path": PathSubnet.from_json,
+    "ofa": OfaSubnet.from_json,
 }
 
 

@@ -23,8 +23,8 @@ from optimizer.arch import (
     legal_actions,
     uniform_importance,
 )
-from optimizer.arch.bodies import BODIES
-from optimizer.arch.families import FAMILIES
+from optimizer.arch.bodies import BODIES, AnyBody
+from optimizer.arch.families import FAMILIES, OFA_SHAPES
 from optimizer.arch.heads import HEADS
 from optimizer.arch.necks import NECKS
 from optimizer.detectors import DETECTORS, build_detector
@@ -41,12 +41,11 @@ CLASSES = 3
 SPACE = Space(sizes=(SIZE, (128, 96)), region_proposals=(30, 20), min_width=8, min_neck_width=8, min_box_width=8)
 
 
-def smallest_family(kind: str) -> str:
-    """The base of fewest parameters with a body of this kind."""
-    return min(
-        (name for name, body in FAMILIES.items() if body.kind == kind),
-        key=lambda name: FAMILIES[name].count(SIZE).params,
-    )
+def smallest_body(kind: str) -> AnyBody:
+    """The body of this kind with the fewest parameters, of the bases and the ends of spaces."""
+    ends = [shape.make((0,) * 4, (0.2,) * len(shape.places), (0.65,) * 4) for shape in OFA_SHAPES.values()]
+    fitting = [body for body in (*FAMILIES.values(), *ends) if body.kind == kind]
+    return min(fitting, key=lambda body: body.count(SIZE).params)
 
 
 def make_archs() -> Mapping[str, ArchSpec]:
@@ -54,9 +53,7 @@ def make_archs() -> Mapping[str, ArchSpec]:
     archs = {}
     for body, neck, head in product(BODIES, NECKS, HEADS):
         try:
-            arch = ArchSpec(
-                SIZE, FAMILIES[smallest_family(body)], NECKS[neck](), HEADS[head].for_canvas(SIZE).propose(30)
-            )
+            arch = ArchSpec(SIZE, smallest_body(body), NECKS[neck](), HEADS[head].for_canvas(SIZE).propose(30))
         except InputError:  # this neck does not join them
             continue
         for name in arch.neck.widths:

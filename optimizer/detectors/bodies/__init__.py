@@ -9,9 +9,14 @@ from typing import Any
 
 from torch import nn
 
+from optimizer.detectors.bodies.ofa_resnet import OfaResNetBody
 from optimizer.detectors.bodies.resnet import ResNetBody
 from optimizer.detectors.bodies.shufflenet import ShuffleNetBody
 
-__all__ = ["BODIES", "ResNetBody", "ShuffleNetBody"]
+__all__ = ["BODIES", "OfaResNetBody", "ResNetBody", "ShuffleNetBody"]
 
-BODIES: Mapping[str, Callable[[Any], nn.Module]] = {"resnet": ResNetBody, "shufflenet": ShuffleNetBody}
+BODIES: Mapping[str, Callable[[Any], nn.Module]] = {
+    "ofa_resnet": OfaResNetBody,
+    "resnet": ResNetBody,
+    "shufflenet": ShuffleNetBody,
+}

@@ -47,7 +47,11 @@ class Bottleneck(nn.Module):
         out = self.relu(self.bn1(self.conv1(x)))
         out = self.relu(self.bn2(self.conv2(out)))
         out = self.bn3(self.conv3(out))
-        return self.relu(out + (x if self.downsample is None else self.downsample(x)))
+        return self.relu(out + self.project(x))
+
+    def project(self, x: Tensor) -> Tensor:
+        """What the shortcut hands on."""
+        return x if self.downsample is None else self.downsample(x)
 
 
 def build_block(in_width: int, spec: BlockSpec) -> nn.Module:

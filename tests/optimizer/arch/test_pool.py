@@ -188,7 +188,7 @@ def test_bad_json_is_refused_with_what_is_wrong(value: object) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"family": "x101"}, "made from one of r18, r50, r101, not 'x101'"),
+        ({"family": "x101"}, "made from one of r18, r50, r101, ofa_resnet50, not 'x101'"),
         ({"family": "vgg"}, "not 'vgg'"),
         ({"depths": ((2,),) * 3}, "a choice of depths for each of four stages"),
         ({"depths": ((2,), (2,), (), (2,))}, "a choice of depths"),
