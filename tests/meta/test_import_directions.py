@@ -53,6 +53,7 @@ ARROWS = {
         "progress": {"search"},
         "cost": {"arch", "errors"},
         "search": {"arch", "errors", "seeds"},
+        "path_filter": {"arch", "errors", "seeds"},
         "arch": {"errors"},
         "environment": set(),
         "seeds": set(),
@@ -92,7 +93,21 @@ ARROWS = {
     },
 }
 USES_DEPLOY = {
-    *("cli", "cost", "data", "errors", "handover", "progress", "report", "run", "store", "supernet", "train", "trials")
+    *(
+        "cli",
+        "cost",
+        "data",
+        "errors",
+        "handover",
+        "path_filter",
+        "progress",
+        "report",
+        "run",
+        "store",
+        "supernet",
+        "train",
+        "trials",
+    )
 }
 NO_TORCH = ("optimizer/arch", "optimizer/search", "optimizer/store", "optimizer/report")
 
