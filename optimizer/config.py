@@ -263,6 +263,8 @@ class RunConfig(_Value):
                 "method distill trains one named student instead of searching: optimize distill --student r18 "
                 "--teacher RUN"
             )
+        if self.search.student is not None and not self.distill.weights:
+            raise ValueError("one student is taught in one way: name the distillers (--distillers) instead of auto")
         if self.search.student is not None and (not isinstance(self.search.teacher, Path) or self.base_run is not None):
             raise ValueError(
                 "one student is taught by a detector that is trained already, which is the base of its run: name a "

@@ -95,7 +95,9 @@ def _read_names(text: str) -> tuple[str, ...]:
 
 
 def _read_distillers(text: str) -> dict[str, float]:
-    """Weight of each distiller: 1 where none is said."""
+    """Weight of each distiller: 1 where none is said. None where the search chooses."""
+    if text == "auto":
+        return {}
     weights: dict[str, float] = {}
     for part in text.split(","):
         name, equals, weight = (word.strip() for word in part.partition("="))
@@ -169,7 +171,8 @@ OPTIONS = (
         "distillers",
         str,
         "What a teacher teaches: names, each with a weight if that is not 1, such as feature,classification=0.5. "
-        "docs/search.md lists them. Default: feature,classification,localization.",
+        "auto: the search tries sets of them, and none. docs/search.md lists them. Default: "
+        "feature,classification,localization.",
         {"distill.weights": _read_distillers},
     ),
     Option(

@@ -47,6 +47,7 @@ class DistillConfig(BaseModel):
 
     Attributes:
         weights: of each term, by its name in `optimizer.distill.catalogue`; one that is not named or 0 is left out.
+            Without any a search chooses one of `optimizer.distill.sets` for each training.
         temperature: of the classification term.
         class_aware: box regression weighed with the teacher's class probabilities; otherwise plain.
         feature_regions: most regions of a batch that the feature term compares; 0 is all. Its adapter is the dearest
@@ -59,7 +60,7 @@ class DistillConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    weights: dict[str, Weight] = Field({"feature": 1.0, "classification": 1.0, "localization": 1.0}, min_length=1)
+    weights: dict[str, Weight] = Field({"feature": 1.0, "classification": 1.0, "localization": 1.0})
     temperature: float = Field(1.0, gt=0)
     class_aware: bool = True
     feature_regions: int = Field(0, ge=0)

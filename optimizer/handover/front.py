@@ -98,6 +98,7 @@ class Export:
             "parent": proposal.parent,
             "actions": [action.to_json() for action in proposal.actions],
             "teacher": proposal.teacher.to_json() if proposal.teacher is not None else None,
+            **({"taught": proposal.taught} if proposal.taught is not None else {}),
             "bundle": self.bundle,
             "bundle_refused": self.refused,
             **({} if self.is_plain and (self.on_front or self.of_base) else {"on_front": self.on_front}),

@@ -185,6 +185,7 @@ def _describe(export: Export, cost: float, by_latency: bool) -> str:
     lines = [
         f"<b>{name}</b>: {actions}",
         *([f"taught by {trial.proposal.teacher}"] if trial.proposal.teacher is not None else []),
+        *([f"distillers: {trial.proposal.taught}"] if trial.proposal.taught is not None else []),
         f"AP {export.ap:.3f}, AP50 {export.ap50:.3f}",
         f"{cost:.2f} {'ms' if by_latency else 'GMAC'}, {trial.cost_ratio:.2f} times as fast as the base",
         f"{export.counts.macs / 1e9:.2f} GMAC, {export.counts.params / 1e6:.2f} M parameters",

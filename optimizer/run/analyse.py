@@ -24,8 +24,10 @@ from optimizer.config import RunConfig, parse_config
 from optimizer.data.canvas import normalise_canvas, place_record
 from optimizer.detectors import Detector, Truth, load_detector
 from optimizer.distill.adapters import MapAdapters
+from optimizer.distill.config import DistillConfig
 from optimizer.distill.distances import measure_distances
 from optimizer.distill.gradients import map_gradients
+from optimizer.distill.sets import choose_terms
 from optimizer.distill.step import DistillStep
 from optimizer.errors import InputError
 from optimizer.handover.front import find_front
@@ -128,8 +130,14 @@ def _find_errors(store: RunStore, config: RunConfig, trial: DoneTrial, val: Data
 
 
 def _build_step(store: RunStore, config: RunConfig, trial: DoneTrial, teacher: Detector) -> DistillStep:
-    """The step the student was trained with, its adapters as that left them where they were kept."""
-    step = DistillStep(trial.arch, teacher, config.distill)
+    """The step the student was trained with, its adapters as that left them where they were kept.
+
+    Where the search chose to teach this one nothing, it is the step that distils by default.
+    """
+    terms = choose_terms(config.distill, trial.proposal.taught) or DistillConfig(
+        teacher_canvas=config.distill.teacher_canvas
+    )
+    step = DistillStep(trial.arch, teacher, terms)
     if trial.files.state is not None:
         kept = TrainState.load(store.artefacts.path(trial.files.state)).state.step
         own = step.state_dict()

@@ -153,8 +153,8 @@ def _make_proposal(history: History, number: int, epochs: int | None = None) -> 
         parent, actions, note = trial.proposal.parent, trial.proposal.actions, f"trial {number}, trained at the end"
     else:
         parent, actions, note = number, (), f"trial {number}, fine-tuned"
-    teacher = get_done(history, parent).proposal.teacher
-    return Proposal(parent, actions, note, teacher, finetune=True, epochs=epochs)
+    before = get_done(history, parent).proposal
+    return Proposal(parent, actions, note, before.teacher, finetune=True, epochs=epochs, taught=before.taught)
 
 
 def _find_origin(proposal: Proposal) -> tuple[object, object]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from deploy.data import Dataset
 from optimizer.config import UNLIMITED, RunConfig
+from optimizer.distill.sets import SETS
 from optimizer.environment import describe_environment
 from optimizer.handover.front import find_front, write_front
 from optimizer.progress import format_duration
@@ -107,6 +108,8 @@ def _describe_variants(config: RunConfig) -> str:
 def _describe_teaching(store: RunStore, config: RunConfig) -> str:
     if config.search.teacher == "none":
         return "none"
-    terms = ", ".join(f"{name} {weight:g}" for name, weight in config.distill.weights.items())
+    terms = "weights " + ", ".join(f"{name} {weight:g}" for name, weight in config.distill.weights.items())
+    if not config.distill.weights:
+        terms = f"what is taught is a choice of each training: {', '.join(SETS)}"
     pool = f"; pool of {store.pool}" if config.search.takes_pool_teachers else ""
-    return f"{config.search.teacher}{pool}; weights {terms}"
+    return f"{config.search.teacher}{pool}; {terms}"

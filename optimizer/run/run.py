@@ -28,6 +28,7 @@ from optimizer.run.plan import Plan, plan_run
 from optimizer.run.probes import measure_probes
 from optimizer.run.stopping import clocked, interruptible, logged, stoppable
 from optimizer.run.teachers import choose_pool, choose_pool_images, make_settings, open_teachers, prepare_pool
+from optimizer.run.teaching_sets import list_sets
 from optimizer.run.trained_teacher import adopt_teacher, choose_teacher
 from optimizer.search import build_strategy, draw_numbers, search, try_proposal
 from optimizer.search.base import (
@@ -43,6 +44,7 @@ from optimizer.search.base import (
     list_done,
 )
 from optimizer.search.predictor import Probe
+from optimizer.search.what_is_taught import name_set
 from optimizer.store.run_store import DATABASE, RunStore
 from optimizer.supernet.pool import TeacherPool
 from optimizer.trials.evaluation import Evaluation, build_evaluation
@@ -209,6 +211,7 @@ class _Run:
         if self.store.rounds is None:  # once: a run that goes on aims at what it aimed at before
             self.store.rounds = self.plan.count_rounds(self.clock())
         num_classes, members = len(self.splits.train.class_names), pool.config if pool is not None else None
+        sets = list_sets(config, evaluation.trainer.teacher, pool)
         self.progress.start_search(count_students(history()), self._count_students())
         why = search(
             build_strategy(
@@ -219,6 +222,7 @@ class _Run:
             self._recorder(evaluation),
             seed=config.seed,
             trials=self._count_students(),
+            complete=lambda proposal, past, rng: name_set(proposal, sets, past, rng),
             keep_going=lambda: not is_searched or self.plan.has_time_for_trial(self.clock(), history()),
         )
         self.store.search_ended = why

@@ -45,6 +45,7 @@ class Proposal:
         aim: latency that the actions were chosen for, as a share of the base's; None where none was.
         arch: the whole architecture that the student is, instead of edits of a parent. It starts from published weights
             where the run names some that fit, else from random ones, and is trained as a base is.
+        taught: the set of distillers that its teacher teaches it by, where the run chooses among sets.
     """
 
     parent: int | None
@@ -56,6 +57,7 @@ class Proposal:
     epochs: int | None = None
     aim: float | None = None
     arch: ArchSpec | None = None
+    taught: str | None = None
 
     @property
     def starts_anew(self) -> bool:

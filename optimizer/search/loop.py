@@ -27,6 +27,7 @@ from optimizer.seeds import derive_seed
 __all__ = ["draw_numbers", "search", "try_proposal"]
 
 MAX_FAILURES_IN_A_ROW = 5
+Complete: TypeAlias = Callable[[Proposal, History, Random], Proposal]
 Evaluate: TypeAlias = Callable[[int, Proposal], DoneTrial | ScreenedTrial]
 
 
@@ -39,11 +40,12 @@ def search(
     seed: int,
     trials: int | None,
     keep_going: Callable[[], bool],
+    complete: Complete = lambda proposal, history, rng: proposal,
 ) -> str:
     """Run until as many students are recorded as `trials` says, None being no limit; returns why it stopped, in words.
 
-    Trial 0, the base, is done before this is called. Students that are only screened do not count, nor do those whose
-    screening failed.
+    `complete` adds to what the strategy proposes. Trial 0, the base, is done before this is called. Students that are
+    only screened do not count, nor do those whose screening failed.
 
     Raises:
         RunFailed: five trials in a row could not be evaluated.
@@ -62,13 +64,12 @@ def search(
             if owed is None:
                 return f"the time is used up after {students} {of_all}"
         pending = [trial for trial in past if isinstance(trial, PendingTrial)]
-        if owed is not None:
-            proposal = owed
-        elif pending:
+        if owed is None and pending:
             number, proposal = pending[0].number, pending[0].proposal
         else:
+            rng = draw_numbers(seed, number)
             try:
-                proposal = strategy.ask(finished, draw_numbers(seed, number))
+                proposal = complete(owed or strategy.ask(finished, rng), finished, rng)
             except SpaceExhausted as error:
                 return f"{error} (after {students} {of_all})"
         trial = try_proposal(number, proposal, evaluate, record)

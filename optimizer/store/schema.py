@@ -194,6 +194,7 @@ def _json_from_proposal(proposal: Proposal) -> dict[str, Any]:
         "epochs": proposal.epochs,
         "aim": proposal.aim,
         "arch": proposal.arch.to_json() if proposal.arch is not None else None,
+        **({"taught": proposal.taught} if proposal.taught is not None else {}),
     }
 
 
@@ -211,6 +212,7 @@ def _proposal_from_json(value: dict[str, Any]) -> Proposal:
         None if epochs is None else read_whole(epochs),
         None if aim is None else read_number(aim, 0),
         ArchSpec.from_json(arch) if arch is not None else None,
+        None if value.get("taught") is None else read_text(value["taught"]),
     )
 
 

@@ -123,7 +123,8 @@ class Builder:
         if self.config.carries_state and parent.files.state is not None:
             left = TrainState.load(self.artefacts.path(parent.files.state, verify=True)).state
             state = carry_over(left, study.weights, child.edits, study.ranked_by)
-            if proposal.teacher != parent.proposal.teacher:
+            before = parent.proposal
+            if (proposal.teacher, proposal.taught) != (before.teacher, before.taught):
                 state = without_adapters(state)
         return Student(detector, child.arch, changes, parent.work.epochs_total, state)
 

@@ -12,9 +12,9 @@ import torch
 from deploy import Preprocess
 from deploy.data import Dataset
 from deploy.evaluate import evaluate_detections
-from optimizer.arch.subnets import Subnet
 from optimizer.config import RunConfig
 from optimizer.data.splits import Splits
+from optimizer.distill.sets import choose_terms
 from optimizer.progress import RunProgress
 from optimizer.search.base import Proposal
 from optimizer.seeds import derive_seed
@@ -167,7 +167,7 @@ class Trainer:
             ),
             seed=derive_seed(config.seed, number),
             checkpoint=self._checkpoint(number),
-            teaching=self._find_teaching(number, proposal.teacher),
+            teaching=self._find_teaching(number, proposal),
             freeze=config.freeze,
             start=self._write_start(number, student),
         )
@@ -185,13 +185,17 @@ class Trainer:
         space = self.config.search.space
         return space.sizes if number == 0 and self.config.keeps_images and "resize" in space.actions else ()
 
-    def _find_teaching(self, number: int, subnet: Subnet | None) -> Teaching | None:
-        if subnet is not None:
+    def _find_teaching(self, number: int, proposal: Proposal) -> Teaching | None:
+        distill = choose_terms(self.config.distill, proposal.taught)
+        if distill is None:
+            return None
+        if proposal.teacher is not None:
             assert self.pool is not None, "a teacher in a run without a pool"
-            return Teaching(teacher=PoolTeacher(pool=self.pool.folder, subnet=subnet), distill=self.config.distill)
+            by = PoolTeacher(pool=self.pool.folder, subnet=proposal.teacher)
+            return Teaching(teacher=by, distill=distill)
         if self.teacher is None or number == 0:
             return None
-        return Teaching(teacher=self.teacher, distill=self.config.distill)
+        return Teaching(teacher=self.teacher, distill=distill)
 
     def _checkpoint(self, number: int) -> Path:
         return self.scratch / f"trial-{number}.ckpt"

@@ -125,6 +125,10 @@ def test_weights_are_published_ones_by_name_or_none_or_a_file(name: str) -> None
     assert CONFIG.changed(read_options({"weights": f"./{name}"})).weights == Path(name).resolve()
 
 
+def test_distillers_that_the_search_chooses_have_no_weights() -> None:
+    assert read_options({"distillers": "auto"}) == {"distill.weights": {}}
+
+
 def test_distillers_have_weights_of_their_own_or_1() -> None:
     read = read_options({"distillers": "feature, classification = 0.5,defeat=2"})
     assert read == {"distill.weights": {"feature": 1.0, "classification": 0.5, "defeat": 2.0}}

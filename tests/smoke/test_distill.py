@@ -18,6 +18,7 @@ from deploy import open_bundle
 from deploy.cli.parser import main as deploy
 from optimizer.cli import app, main
 from optimizer.config import parse_config
+from optimizer.distill.sets import SETS
 from optimizer.recipes import smoke
 from optimizer.run.run import resume_run, start_run
 from optimizer.run.trained_teacher import follow_teacher
@@ -167,3 +168,17 @@ def list_recorded(run: Path) -> list[tuple[object, ...]]:
             "select number, status, proposal, arch, ap, ap50, macs, params, cost_ratio, score, weights, model, "
             "epochs_total, curve, error from trials order by number"
         ).fetchall()
+
+
+def test_a_search_tries_sets_of_distillers_and_names_them(tmp_path: Path) -> None:
+    changes = {
+        "distill.weights": {}, "search.teacher": "base", "search.cost": "macs", "search.trials": 3,
+        "search.method": "random", "pool": None,
+    }  # fmt: skip
+    run = start_run(smoke().changed(changes), tmp_path / "run")
+    with RunStore.open(run, writable=False) as store:
+        taught = [trial.proposal.taught for trial in store.history() if not trial.proposal.finetune]
+    assert taught == [None, *list(SETS)[:3]], "each set is tried once before any is tried again"
+    listed = json.loads((run / "front.json").read_text())["students"]
+    assert {student["taught"] for student in listed} <= set(SETS)
+    assert "distillers" in (run / "report.html").read_text() or "what is taught" in (run / "report.html").read_text()
