@@ -8,11 +8,12 @@ from typing import Any
 from optimizer.errors import InputError
 from optimizer.supernet.config import SupernetConfig
 from optimizer.supernet.elastic_config import ElasticConfig
+from optimizer.supernet.ofa_config import OfaConfig
 from optimizer.supernet.path_config import PathConfig
 
 __all__ = ["SUPERNETS", "config_from_json"]
 
-SUPERNETS: dict[str, type[SupernetConfig]] = {"elastic": ElasticConfig, "path": PathConfig}
+SUPERNETS: dict[str, type[SupernetConfig]] = {"elastic": ElasticConfig, "path": PathConfig, "ofa": OfaConfig}
 
 
 def config_from_json(value: Mapping[str, Any]) -> SupernetConfig:

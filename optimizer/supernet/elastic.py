@@ -1,4 +1,4 @@
-"""The elastic super-network: a subnet is the first channels of each layer and the first blocks of each stage.
+"""Sliced super-networks: a subnet is the first channels of each layer and the first blocks of each stage.
 
 A slice is a view: what is learned through it, the super-network has learned.
 """
@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from optimizer.arch.pool import ElasticSpace, ElasticSubnet
+from optimizer.arch.pool import ElasticSpace
 from optimizer.arch.spec import ArchSpec
+from optimizer.arch.subnets import SubnetSpace
 from optimizer.detectors import build_detector
 from optimizer.detectors.base import Detector, RegionView, Truth
 from optimizer.morph.importance import measure_channels
@@ -21,35 +22,40 @@ from optimizer.morph.laterals import name_laterals
 from optimizer.morph.layers import BODY, name_block, take_inputs, take_layer
 from optimizer.supernet.base import Supernet
 
-__all__ = ["ElasticSupernet", "rank_channels", "run_slice", "slice_weights"]
+__all__ = ["ElasticSupernet", "SlicedSupernet", "rank_channels", "run_slice", "slice_weights"]
 
 
-class ElasticSupernet(Supernet):
-    """The super-network of an elastic pool; `shared` is its largest subnet.
+class SlicedSupernet(Supernet):
+    """A super-network whose subnets are slices of the largest, which is `shared`; what they have of the stem is all.
 
     Args:
         seed: its first weights depend on that alone.
     """
 
-    space: ElasticSpace
     shared: Detector
 
-    def __init__(self, space: ElasticSpace, num_classes: int, seed: int) -> None:
+    def __init__(self, space: SubnetSpace, num_classes: int, seed: int) -> None:
         super().__init__(space, build_detector(space.arch(space.largest()), num_classes, seed=seed))
 
     def run(
-        self, subnet: ElasticSubnet, images: Tensor, truths: list[Truth], with_view: bool = False
+        self, subnet: Any, images: Tensor, truths: list[Truth], with_view: bool = False
     ) -> tuple[dict[str, Tensor], list[Tensor], RegionView | None]:
-        whole = self.space.largest()
-        if (subnet.depths, subnet.widths) == (whole.depths, whole.widths):
+        arch = self.space.arch(subnet)
+        if arch.body == self.shared.arch.body:
             return self.shared.losses_and_regions(images, truths, with_view)
-        return run_slice(self.shared, self.space.arch(subnet), images, truths, with_view)
+        return run_slice(self.shared, arch, images, truths, with_view)
 
-    def extract(self, subnet: ElasticSubnet) -> Detector:
+    def extract(self, subnet: Any) -> Detector:
         arch = self.space.arch(subnet)
         detector = build_detector(arch, self.shared.num_classes)
         detector.load_state_dict(slice_weights(self.shared.state_dict(), arch))
         return detector
+
+
+class ElasticSupernet(SlicedSupernet):
+    """The super-network of an elastic pool."""
+
+    space: ElasticSpace
 
     def begin_phase(self, number: int) -> None:
         """Rank the channels once, before subnets are sliced for the first time."""

@@ -21,12 +21,14 @@ from made_trials import make_done
 from rich.console import Console
 from single_path import Path as PathSubnet
 from single_path import SinglePathConfig
-from slim_pools import slim_arch, slim_path
+from slim_pools import slim_arch, slim_ofa, slim_path
 from torch import Tensor, nn
 
 from deploy.data import Dataset, read_dataset
 from optimizer.arch import count
-from optimizer.arch.families import PATH_SPACES, PathSpace
+from optimizer.arch.bodies.ofa_resnet import OfaShape
+from optimizer.arch.families import OFA_SHAPES, PATH_SPACES, PathSpace
+from optimizer.arch.ofa_space import OfaSpace
 from optimizer.arch.paths import PathSubnets
 from optimizer.arch.pool import ElasticSpace
 from optimizer.arch.subnets import SUBNETS, Subnet, SubnetSpace, subnet_from_json
@@ -43,6 +45,7 @@ from optimizer.supernet.calibrate import recalibrate
 from optimizer.supernet.catalogue import SUPERNETS, config_from_json
 from optimizer.supernet.config import Phase, SupernetConfig
 from optimizer.supernet.elastic_config import ElasticConfig, ElasticPhase
+from optimizer.supernet.ofa_config import OfaConfig, OfaPhase
 from optimizer.supernet.path_config import PathConfig
 from optimizer.supernet.pool import TeacherPool, find_pool, list_pools
 from optimizer.supernet.training import PoolImages, PoolJob, train_pool
@@ -68,6 +71,14 @@ TINY: dict[str, SupernetConfig] = {
         ),
         **SHARED,
     ),
+    "ofa": OfaConfig(
+        family="tiny",
+        phases=(
+            OfaPhase(depths=(1,), widths=(1.0,), expands=(1.0,), train=TRAIN),
+            OfaPhase(depths=(0, 1), widths=(0.5, 1.0), expands=(0.5, 1.0), train=TRAIN),
+        ),
+        **SHARED,
+    ),
     "path": PathConfig(family="tiny", choices=(0, 3), phases=(Phase(train=TRAIN),), **SHARED),
     "single_path": SinglePathConfig(phases=(Phase(train=TRAIN),), **SHARED),
 }
@@ -82,6 +93,8 @@ def enrolled() -> Iterator[None]:
         patch.setattr(ElasticSpace, "arch", slim_arch)
         patch.setitem(PATH_SPACES, "tiny", PathSpace((1, 2, 1, 1), (16, 24, 32, 40), 8, 64))
         patch.setattr(PathSubnets, "arch", slim_path)
+        patch.setitem(OFA_SHAPES, "tiny", OfaShape((1, 1, 1, 1), (1, 0, 0, 0), (32, 32, 48, 64), 16, 8))
+        patch.setattr(OfaSpace, "arch", slim_ofa)
         yield
 
 

@@ -1,0 +1,157 @@
+"""How a once-for-all super-network is made and trained (OFA, DetOFA), as a value that JSON can hold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field, model_validator
+
+from optimizer.arch.bodies.ofa_resnet import DEPTHS, EXPANDS, WIDTHS
+from optimizer.arch.families import OFA_SHAPES
+from optimizer.arch.ofa_space import OfaSpace
+from optimizer.distill.config import DistillConfig
+from optimizer.errors import InputError
+from optimizer.supernet.config import FrozenModel, Phase, SupernetConfig
+from optimizer.train.config import TrainConfig
+
+if TYPE_CHECKING:
+    from optimizer.supernet.ofa import OfaSupernet
+
+__all__ = ["OfaConfig", "OfaPhase", "OfaRecipe", "Shrinking"]
+
+Shrinking = Literal["none", "dwe", "dew"]
+FIRST_SHARE = 1 / 14  # of a dimension's epochs, for the first of its two smaller choices: 5 of 70
+
+
+class OfaPhase(Phase):
+    """One phase of progressive shrinking: the D, W and E that are drawn, ascending."""
+
+    depths: tuple[int, ...] = DEPTHS
+    widths: tuple[float, ...] = WIDTHS
+    expands: tuple[float, ...] = EXPANDS
+
+
+class OfaConfig(SupernetConfig):
+    """A once-for-all super-network and its training.
+
+    In every step one subnet of the phase, each choice drawn evenly, is trained. Each phase draws all that the one
+    before it drew, and every phase can draw the largest subnet.
+
+    Attributes:
+        family: a key of `OFA_SHAPES`.
+        coupled: whether D and W of a stage go together (CompOFA*).
+        taught: whether the full network, as the first phase left it, teaches all others; what, `distill` says.
+    """
+
+    kind: Literal["ofa"] = "ofa"
+    family: str
+    phases: tuple[OfaPhase, ...] = Field(min_length=1)
+    coupled: bool = False
+    taught: bool = True
+
+    @model_validator(mode="after")
+    def _phases_grow(self) -> OfaConfig:
+        for before, after in zip(self.phases, self.phases[1:]):
+            for name in ("depths", "widths", "expands"):
+                smaller, larger = getattr(before, name), getattr(after, name)
+                if not {*smaller} <= {*larger} or max(smaller) != max(larger):
+                    raise ValueError("each phase draws what the phase before it drew, and nothing that is larger")
+        return self
+
+    @property
+    def name(self) -> str:
+        return self.family
+
+    def space(self, phase: int = -1) -> OfaSpace:
+        drawn = self.phases[phase]
+        return OfaSpace(
+            self.family, self.sizes, self.region_proposals, self.detector, drawn.depths, drawn.widths, drawn.expands,
+            self.coupled,
+        )  # fmt: skip
+
+    def build(self, num_classes: int) -> OfaSupernet:
+        from optimizer.supernet.ofa import OfaSupernet
+
+        return OfaSupernet([self.space(phase) for phase in range(len(self.phases))], num_classes, self.seed)
+
+    def teacher_phase(self, phase: int) -> int | None:
+        return 0 if phase > 0 and self.taught else None
+
+
+class OfaRecipe(FrozenModel):
+    """How to make a once-for-all super-network for whatever base a run has.
+
+    Attributes:
+        train: of the first phase, which is the only one without shrinking. Its epochs are those of every dimension
+            that shrinks: of 70 the larger of two new choices has 5, and the smaller the other 65 (DetOFA).
+        shrinking: "none" draws everything from the first step on; "dwe" is DetOFA's order of depth, width and inner
+            width, "dew" once-for-all's.
+        whole_epochs: of the full network alone, before any subnet is drawn; it then teaches them.
+        coupled: as in `OfaConfig`.
+        distill: what the full network teaches; once-for-all's soft cross-entropy of classes, of weight 1.
+        calibration_images: on which BatchNorm is measured anew for every subnet (once-for-all: 2000).
+    """
+
+    train: TrainConfig
+    shrinking: Shrinking = "none"
+    whole_epochs: int = Field(0, ge=0)
+    coupled: bool = False
+    distill: DistillConfig = DistillConfig(weights={"classification": 1.0}, teacher_canvas="student")
+    batch_size: int = Field(4, ge=1)
+    calibration_images: int = Field(256, ge=1)
+
+    @model_validator(mode="after")
+    def _coupled_do_not_shrink(self) -> OfaRecipe:
+        if self.coupled and self.shrinking != "none":
+            raise ValueError("D and W that go together cannot shrink one after the other: leave out the shrinking")
+        return self
+
+    def phases(self) -> tuple[OfaPhase, ...]:
+        """The phases of a training, in order."""
+        epochs = self.train.epochs
+        first = max(1, round(epochs * FIRST_SHARE))
+        phases = []
+
+        def add(epochs: int, depths: int, widths: int, expands: int) -> None:
+            """A phase that draws so many of the largest choices."""
+            train = self.train.model_copy(update={"epochs": epochs})
+            phases.append(
+                OfaPhase(depths=DEPTHS[-depths:], widths=WIDTHS[-widths:], expands=EXPANDS[-expands:], train=train)
+            )
+
+        if self.whole_epochs:
+            add(self.whole_epochs, 1, 1, 1)
+        if self.shrinking == "none":
+            add(epochs, 3, 3, 3)
+            return tuple(phases)
+        add(epochs, 3, 1, 1)
+        rest = max(1, epochs - first)
+        for dimension in range(2):
+            for count, share in ((2, first), (3, rest)):
+                now, later = (count, 1) if dimension == 0 else (3, count)
+                widths, expands = (now, later) if self.shrinking == "dwe" else (later, now)
+                add(share, 3, widths, expands)
+        return tuple(phases)
+
+    def make(self, base: str, sizes: tuple[tuple[int, int], ...], region_proposals: int, detector: str) -> OfaConfig:
+        """The super-network of a base.
+
+        Raises:
+            InputError: the base is no once-for-all network.
+        """
+        if base not in OFA_SHAPES:
+            raise InputError(
+                f"depths and widths are chosen of a once-for-all network; --base is one of {', '.join(OFA_SHAPES)}, "
+                f"not {base}"
+            )
+        return OfaConfig(
+            family=base,
+            phases=self.phases(),
+            coupled=self.coupled,
+            sizes=sizes,
+            region_proposals=region_proposals,
+            detector=detector,
+            distill=self.distill,
+            batch_size=self.batch_size,
+            calibration_images=self.calibration_images,
+        )
