@@ -126,6 +126,22 @@ class OnnxGraphOps:
         one_hot = (labels[:, None] == torch.arange(classes)).to(scores.dtype)
         return self.class_nms(boxes[:, None], scores[:, None] * one_hot, score_threshold, iou_threshold, max_detections)
 
+    def without_nms(
+        self, boxes: Tensor, scores: Tensor, labels: Tensor, score_threshold: float, max_detections: int
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What `label_nms` returns, of boxes (R, 4) of which none is dropped for another; scores (R,) descend."""
+        missing = max(0, max_detections - size_of(scores, 0))
+        best = torch.cat([scores, torch.zeros(missing)])[torch.arange(max_detections)]
+        rows = torch.cat([boxes, torch.zeros(missing, 4)])[torch.arange(max_detections)]
+        named = torch.cat([labels, torch.zeros(missing, dtype=torch.int64)])[torch.arange(max_detections)]
+        real = best > score_threshold
+        return (
+            torch.where(real[:, None], rows, torch.zeros(())),
+            torch.where(real, best, torch.zeros(())),
+            torch.where(real, named, torch.zeros((), dtype=torch.int64)),
+            real.to(torch.int64).sum(0, keepdim=True),
+        )
+
 
 def select_boxes(
     boxes: Tensor, scores: Tensor, most_per_class: int, iou_threshold: float, score_threshold: float

@@ -36,7 +36,10 @@ class MatrixGraphOps(OnnxGraphOps):
             the rounds did not suffice or candidates were cut off that might have been kept.
     """
 
-    outputs = (*OnnxGraphOps.outputs, "unsettled")
+    @property
+    def outputs(self) -> tuple[str, ...]:  # type: ignore[override]
+        """With a count of sets where there are any."""
+        return (*OnnxGraphOps.outputs, *(("unsettled",) if self.unsettled else ()))
 
     def __init__(self, roi_align: str = "op", rounds: int = ROUNDS, candidates: int = CANDIDATES) -> None:
         super().__init__(roi_align)
@@ -157,7 +160,7 @@ class RawGraphOps(MatrixGraphOps):
     @property
     def outputs(self) -> tuple[str, ...]:  # type: ignore[override]
         """Without a count, so that nobody takes candidates for objects; sets are counted where there are any."""
-        return ("boxes", "scores", "labels", *(("unsettled",) if self.unsettled else ()))
+        return tuple(name for name in super().outputs if name != "count")
 
     def class_nms(
         self, boxes: Tensor, scores: Tensor, score_threshold: float, iou_threshold: float, max_detections: int
@@ -183,6 +186,12 @@ class RawGraphOps(MatrixGraphOps):
         """`class_nms` of boxes (R, 4) that have one score (R,) and one label (R,) of so many classes each."""
         best, order = _order(scores, min(self.candidates, size_of(scores, 0)))
         return self._leave(boxes[order], best, labels[order], score_threshold, iou_threshold, max_detections)
+
+    def without_nms(
+        self, boxes: Tensor, scores: Tensor, labels: Tensor, score_threshold: float, max_detections: int
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """All of boxes (R, 4); the host looks at their scores, and as no IoU exceeds 1 it drops none for another."""
+        return self._leave(boxes, scores, labels, score_threshold, 1.0, max_detections)
 
     def _leave(
         self,

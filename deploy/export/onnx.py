@@ -9,6 +9,7 @@ import warnings
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import onnx
@@ -16,6 +17,7 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 from torch.jit._trace import TracerWarning
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from deploy.errors import ExportError
 from deploy.export.graph_ops import MAX_TOPK, OnnxGraphOps
@@ -34,8 +36,8 @@ NMS: Mapping[str, type[OnnxGraphOps]] = {"op": OnnxGraphOps, "matrix": MatrixGra
 # because one that was not folded into its convolution is a mistake of the export.
 # fmt: off
 OPERATORS = frozenset({
-    "Add", "And", "AveragePool", "Cast", "Ceil", "Clip", "Concat", "Constant", "Conv", "Div", "Equal", "Exp",
-    "Expand", "Flatten", "Floor", "Gather", "GatherElements", "Gemm", "Greater", "GreaterOrEqual", "GridSample",
+    "Add", "And", "AveragePool", "Cast", "Ceil", "Clip", "Concat", "Constant", "Conv", "ConvTranspose", "Div", "Equal",
+    "Exp", "Expand", "Flatten", "Floor", "Gather", "GatherElements", "Gemm", "Greater", "GreaterOrEqual", "GridSample",
     "Identity", "Less", "LessOrEqual", "Log", "MatMul", "Max", "MaxPool", "Min", "Mul", "Neg", "NonMaxSuppression",
     "Not", "Or", "Pad", "Pow", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "Relu", "Reshape", "Resize",
     "RoiAlign", "Sigmoid", "Slice", "Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Tile", "TopK", "Transpose",
@@ -166,7 +168,9 @@ def _trace(
     It warns of its age, and of every Python number made from a shape, which is what fixed shapes are.
     """
     width, height = input_size
-    model = _Graph(copy.deepcopy(detector).cpu().float().eval(), ops, max_detections)
+    copied = copy.deepcopy(detector).cpu().float().eval()
+    _fold_norms(copied)
+    model = _Graph(copied, ops, max_detections)
     images = torch.linspace(-2, 2, 3 * height * width).reshape(1, 3, height, width)
     with warnings.catch_warnings(), torch.no_grad():
         for message in ("You are using the legacy TorchScript", "The feature will be removed"):
@@ -183,6 +187,16 @@ def _trace(
             input_names=[INPUT],
             output_names=list(ops.outputs),
         )
+
+
+def _fold_norms(model: nn.Module) -> None:
+    """Take each BatchNorm behind a transposed convolution into it; the exporter does so behind a convolution alone."""
+    for block in model.modules():
+        layers = list(block.named_children()) if isinstance(block, nn.Sequential) else []
+        for (name, layer), (place, norm) in pairwise(layers):
+            if isinstance(layer, nn.ConvTranspose2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(block, name, fuse_conv_bn_eval(layer, norm, transpose=True))
+                setattr(block, place, nn.Identity())
 
 
 def _simplify(source: Path, destination: Path) -> None:

@@ -8,9 +8,9 @@ from optimizer.arch.channels import ChannelGroup, kept_channels
 from optimizer.arch.edits import Action, Edit, IllegalAction, Importance
 from optimizer.arch.encoding import arch_from_encoding, encoding_from_arch
 from optimizer.arch.families import FAMILIES, base_arch
-from optimizer.arch.heads import HEADS, FasterRCNNHead, Head, RetinaNetHead
+from optimizer.arch.heads import HEADS, CenterNetHead, FasterRCNNHead, Head, RetinaNetHead
 from optimizer.arch.macs import Cost, count, count_parts
-from optimizer.arch.necks import NECKS, FpnSpec, Neck
+from optimizer.arch.necks import NECKS, DeconvSpec, FpnSpec, Neck
 from optimizer.arch.space import Space, contains, legal_actions
 from optimizer.arch.spec import ArchSpec
 from optimizer.arch.width_actions import PruneBoxHead, PruneFPN, PruneRPN
@@ -26,8 +26,10 @@ __all__ = [
     "ArchSpec",
     "BlockSpec",
     "Body",
+    "CenterNetHead",
     "ChannelGroup",
     "Cost",
+    "DeconvSpec",
     "Edit",
     "FasterRCNNHead",
     "FpnSpec",

@@ -10,7 +10,7 @@ from optimizer.arch.bodies.ofa_resnet import OfaResNetSpec, OfaShape, read_ofa
 from optimizer.arch.bodies.resnet import make_resnet
 from optimizer.arch.bodies.shufflenet import ShuffleNetSpec, make_shufflenet, read_choices
 from optimizer.arch.heads import HEADS
-from optimizer.arch.necks import FpnSpec
+from optimizer.arch.necks import usual_neck
 from optimizer.arch.spec import ArchSpec
 from optimizer.errors import InputError
 
@@ -132,4 +132,4 @@ def base_arch(
                 f"a {detector} has no region proposals, but {region_proposals} were asked for: leave it out"
             )
         head = head.propose(region_proposals)
-    return ArchSpec(input_size, FAMILIES[name], FpnSpec(), head)
+    return ArchSpec(input_size, FAMILIES[name], usual_neck(head), head)

@@ -11,7 +11,7 @@ from typing import Any
 from optimizer.arch.bodies.shufflenet import CHOICES, SHUFFLES, ShuffleNetSpec
 from optimizer.arch.families import PATH_SPACES
 from optimizer.arch.heads import HEADS
-from optimizer.arch.necks import FpnSpec
+from optimizer.arch.necks import usual_neck
 from optimizer.arch.spec import ArchSpec
 from optimizer.errors import InputError
 
@@ -136,7 +136,7 @@ class PathSubnets:
 
     def arch(self, subnet: PathSubnet) -> ArchSpec:
         head = HEADS[self.detector].for_canvas(self.sizes[0]).propose(self.region_proposals)
-        return ArchSpec(subnet.size, self.body(subnet), FpnSpec(), head)
+        return ArchSpec(subnet.size, self.body(subnet), usual_neck(head), head)
 
     def _list_costs(self) -> tuple[Mapping[int, int], ...]:
         return _list_costs(self.family, self.choices, self.sizes[0])

@@ -14,7 +14,7 @@ from typing import Any
 
 from optimizer.arch.families import FAMILIES
 from optimizer.arch.heads import HEADS
-from optimizer.arch.necks import FpnSpec
+from optimizer.arch.necks import usual_neck
 from optimizer.arch.spec import ArchSpec
 from optimizer.errors import InputError
 
@@ -157,4 +157,4 @@ class ElasticSpace:
         assert self.contains(subnet), f"{subnet} is not in this pool"
         body = FAMILIES[self.family].stretch(subnet.depths, subnet.widths)
         head = HEADS[self.detector].for_canvas(self.sizes[0]).propose(self.region_proposals)
-        return ArchSpec(subnet.size, body, FpnSpec(), head)
+        return ArchSpec(subnet.size, body, usual_neck(head), head)

@@ -11,6 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from optimizer.arch.spec import ArchSpec
 from optimizer.detectors.base import Detector, GraphOps, Prediction, RegionSample, RegionView, Seen, Truth
+from optimizer.detectors.centernet import CenterNet
 from optimizer.detectors.faster_rcnn import FasterRCNN
 from optimizer.detectors.retinanet import RetinaNet
 from optimizer.detectors.tensors import fit_tensors
@@ -20,7 +21,11 @@ __all__ = [
     "load_detector",
 ]  # fmt: skip
 
-DETECTORS: dict[str, Callable[[ArchSpec, int], Detector]] = {"faster_rcnn": FasterRCNN, "retinanet": RetinaNet}
+DETECTORS: dict[str, Callable[[ArchSpec, int], Detector]] = {
+    "faster_rcnn": FasterRCNN,
+    "retinanet": RetinaNet,
+    "centernet": CenterNet,
+}
 
 
 def build_detector(arch: ArchSpec, num_classes: int, seed: int | None = None) -> Detector:

@@ -145,6 +145,12 @@ class GraphOps(Protocol):
         """`class_nms` of boxes (R, 4) that have one score (R,) and one label (R,) of so many classes each."""
         ...
 
+    def without_nms(
+        self, boxes: Tensor, scores: Tensor, labels: Tensor, score_threshold: float, max_detections: int
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What `label_nms` returns, of boxes (R, 4) of which none is dropped for another; scores (R,) descend."""
+        ...
+
 
 class Detector(nn.Module):
     """Base class. Subclasses are built from an `ArchSpec` and a number of classes.

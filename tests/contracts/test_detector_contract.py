@@ -6,14 +6,26 @@ import pytest
 import torch
 
 from deploy.export import OnnxGraphOps
-from optimizer.arch import ArchSpec, BlockSpec, FasterRCNNHead, FpnSpec, ResNetSpec, RetinaNetHead, StageSpec
+from optimizer.arch import (
+    ArchSpec,
+    BlockSpec,
+    CenterNetHead,
+    DeconvSpec,
+    FasterRCNNHead,
+    FpnSpec,
+    ResNetSpec,
+    RetinaNetHead,
+    StageSpec,
+)
 from optimizer.arch.macs import count
 from optimizer.detectors import DETECTORS, Detector, Truth, build_detector
 
 HEADS = {
     "faster_rcnn": FasterRCNNHead(rpn_width=24, box_width=32, region_proposals=40, anchor_scale=4),
     "retinanet": RetinaNetHead(anchor_scale=4),
+    "centernet": CenterNetHead(width=24),
 }
+NECKS = {"fpn": FpnSpec(16), "deconv": DeconvSpec(16, 24, 20)}
 WIDTH, HEIGHT, CLASSES = 128, 96, 3
 NO_OBJECTS = Truth(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
 
@@ -25,7 +37,7 @@ def make_arch(kind: str) -> ArchSpec:
         StageSpec((BlockSpec((8, 12, 32), stride=2, projection=True),)),
         StageSpec((BlockSpec((16, 16, 48), stride=2, projection=True, group_width=4),)),
     )
-    return ArchSpec((WIDTH, HEIGHT), ResNetSpec(stages, stem_width=16), FpnSpec(16), HEADS[kind])
+    return ArchSpec((WIDTH, HEIGHT), ResNetSpec(stages, stem_width=16), NECKS[HEADS[kind].neck], HEADS[kind])
 
 
 @pytest.fixture(params=sorted(DETECTORS))
@@ -78,7 +90,9 @@ def sharpen(detector: Detector) -> None:
     """Spread an untrained detector's scores, so that there is something to select."""
     generator = torch.Generator().manual_seed(7)
     for name, parameter in detector.named_parameters():
-        if "cls" in name and name.endswith("weight"):
+        if name.startswith("backbone.deconv.") and "conv" in name:
+            parameter.data = torch.randn(parameter.shape, generator=generator) * 0.1
+        elif ("cls" in name or name.startswith("head.heatmap.2")) and name.endswith("weight"):
             parameter.data = torch.randn(parameter.shape, generator=generator) * 0.6
         elif "cls_logits" in name and "head.classification" in name:
             parameter.data.zero_()  # RetinaNet's bias that makes everything background at first

@@ -36,10 +36,12 @@ class Head(Part):
 
     Attributes:
         levels: the maps it reads.
+        neck: the kind of neck that makes them, where nothing else is said.
         readable: what distillers can read of its detectors, by the names in `optimizer.distill.base`.
     """
 
     levels: ClassVar[Levels]
+    neck: ClassVar[str] = "fpn"
     readable: ClassVar[frozenset[str]] = frozenset(("body", "neck"))
 
     @classmethod

@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from torch import nn
 
 from optimizer.arch.spec import ArchSpec
+from optimizer.detectors.necks.deconv import Deconv, prepare_deconv
 from optimizer.detectors.necks.fpn import Fpn, prepare_fpn
 
-__all__ = ["NECKS", "Fpn"]
+__all__ = ["NECKS", "Deconv", "Fpn"]
 
-NECKS: Mapping[str, Callable[[ArchSpec], Callable[[], nn.Module]]] = {"fpn": prepare_fpn}
+NECKS: Mapping[str, Callable[[ArchSpec], Callable[[], nn.Module]]] = {"fpn": prepare_fpn, "deconv": prepare_deconv}

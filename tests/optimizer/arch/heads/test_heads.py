@@ -1,10 +1,10 @@
 import pytest
 
-from optimizer.arch.heads import HEADS, FasterRCNNHead, RetinaNetHead
+from optimizer.arch.heads import HEADS, CenterNetHead, FasterRCNNHead, RetinaNetHead
 from optimizer.errors import InputError
 
 
-@pytest.mark.parametrize("kind", HEADS)
+@pytest.mark.parametrize("kind", ["faster_rcnn", "retinanet"])
 @pytest.mark.parametrize(("size", "scale"), [((600, 800), 8), ((1333, 599), 4)])
 def test_anchors_are_half_as_large_on_a_small_canvas(kind, size, scale):
     assert HEADS[kind].for_canvas(size).anchor_scale == scale
@@ -21,6 +21,13 @@ def test_a_retinanet_has_no_width_of_its_own_and_no_region_proposals():
     head = RetinaNetHead()
 
     assert head.widths == {} and head.region_proposals is None and head.propose(100) == head
+
+
+def test_a_centernet_has_neither_anchors_nor_regions():
+    head = CenterNetHead.for_canvas((320, 240))
+
+    assert head == CenterNetHead(64) and head.region_proposals is None and head.region_anchor_scale is None
+    assert head.readable == {"body", "neck"} and head.neck == "deconv"
 
 
 def test_regions_are_boxes_in_a_faster_rcnn_and_anchors_in_a_retinanet():
@@ -46,6 +53,7 @@ def test_a_tower_is_a_chain_of_channel_sets_from_the_neck_to_its_last_layer(dept
         (FasterRCNNHead, {"anchor_scale": 0}),
         (RetinaNetHead, {"tower_depth": 5}),
         (RetinaNetHead, {"anchor_scale": -4}),
+        (CenterNetHead, {"width": 0}),
     ],
 )
 def test_an_impossible_head_is_the_users_error(head, wrong):
