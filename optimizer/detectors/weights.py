@@ -114,7 +114,7 @@ def _count_groups(detector: Detector, names: Iterable[str], fresh: Sequence[str]
     groups = {
         f"{BODY}{arch.body.name_block((stage, block))}.": f"stage {stage + 1}" for stage, block, _ in arch.body.blocks()
     }
-    groups |= {BODY: "stem", f"backbone.{arch.neck.kind}.": arch.neck.kind.upper(), **detector.head_groups}
+    groups |= {BODY: "stem", f"backbone.{arch.neck.kind}.": arch.neck.title, **detector.head_groups}
     groups |= {layer: f"class head ({layer.rpartition('.')[0]})" for layer in detector.class_layers}
     counts: dict[str, tuple[int, int]] = {}
     for name in names:

@@ -9,15 +9,28 @@ import torch
 from torch import Tensor
 from torchvision.ops import roi_align
 
-from optimizer.arch import ArchSpec, BlockSpec, FasterRCNNHead, FpnSpec, ResNetSpec, RetinaNetHead, StageSpec
+from optimizer.arch import (
+    ArchSpec,
+    BlockSpec,
+    CenterNetHead,
+    DeconvSpec,
+    FasterRCNNHead,
+    FpnSpec,
+    Neck,
+    ResNetSpec,
+    RetinaNetHead,
+    StageSpec,
+)  # fmt: skip
 from optimizer.detectors import DETECTORS, Detector, Truth, build_detector
 from optimizer.distill.catalogue import DISTILLERS
 from optimizer.distill.config import DefeatConfig, DistillConfig
-from optimizer.distill.step import DistillStep, build_distillers, show_canvas
+from optimizer.distill.step import DistillStep, build_distillers, check_pair, show_canvas
+from optimizer.errors import InputError
 
 HEADS = {
     "faster_rcnn": FasterRCNNHead(rpn_width=16, box_width=24, region_proposals=20, anchor_scale=4),
     "retinanet": RetinaNetHead(tower_depth=1, anchor_scale=4),
+    "centernet": CenterNetHead(width=16),
 }
 WIDTH, HEIGHT, CLASSES = 96, 64, 3
 ALL = DistillConfig(teacher_canvas="student")
@@ -35,6 +48,8 @@ ALONE["cool defeat_classes"] = DistillConfig(
     weights={"defeat_classes": 1.0}, teacher_canvas="student", defeat=DefeatConfig(temperatures=(2.0, 0.5))
 )
 TOGETHER = ALL.model_copy(update={"weights": dict.fromkeys(DISTILLERS, 1.0)})
+KINDS = sorted(DETECTORS)
+WITH_REGIONS = [kind for kind in KINDS if {"regions", "sample", "anchors"} <= HEADS[kind].readable]
 NO_OBJECTS = Truth(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
 TWO_OBJECTS = Truth(torch.tensor([[8.0, 8, 40, 40], [50, 10, 90, 60]]), torch.tensor([0, CLASSES - 1]))
 OBJECTS = {
@@ -49,7 +64,8 @@ def make_arch(kind: str, width: int = 8, fpn_width: int = 16, size: tuple[int, i
         StageSpec((BlockSpec((width * 2**stage,) * 2, stride=1 if stage == 0 else 2, projection=True),))
         for stage in range(4)
     )
-    return ArchSpec(size, ResNetSpec(stages, stem_width=8), FpnSpec(fpn_width), HEADS[kind])
+    necks: dict[str, Neck] = {"fpn": FpnSpec(fpn_width), "deconv": DeconvSpec(8, 8, fpn_width)}
+    return ArchSpec(size, ResNetSpec(stages, stem_width=8), necks[HEADS[kind].neck], HEADS[kind])
 
 
 def make_detector(arch: ArchSpec, seed: int) -> Detector:
@@ -57,7 +73,9 @@ def make_detector(arch: ArchSpec, seed: int) -> Detector:
     detector = build_detector(arch, CLASSES, seed=seed)
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in detector.named_parameters():
-        if any(part in name for part in ("cls_score", "bbox_pred", "cls_logits", "bbox_reg")):
+        if name.startswith("backbone.deconv.") and "conv" in name:
+            parameter.data = torch.randn(parameter.shape, generator=generator) * 0.1
+        elif any(part in name for part in ("cls_score", "bbox_pred", "cls_logits", "bbox_reg", "head.heatmap.2")):
             parameter.data = torch.randn(parameter.shape, generator=generator) * 0.3
     return detector
 
@@ -94,15 +112,28 @@ def images() -> Tensor:
     return torch.randn(2, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.fixture(params=sorted(DETECTORS))
+def list_readable(kind: str) -> list[str]:
+    """The distillers that read nothing that a head of this kind has not."""
+    arch = make_arch(kind)
+    made = build_distillers(arch, arch, TOGETHER)
+    return [name for name in made if {made[name].reads, *made[name].asks} <= HEADS[kind].readable]
+
+
+CASES = [
+    (kind, name) for kind in KINDS for name, config in ALONE.items() if {*config.weights} <= {*list_readable(kind)}
+]
+
+
+@pytest.fixture(params=WITH_REGIONS)
 def kind(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-@pytest.fixture(params=ALONE)
-def config(request: pytest.FixtureRequest) -> DistillConfig:
-    """Each distiller alone."""
-    return ALONE[request.param]
+@pytest.fixture(params=CASES, ids="-".join)
+def case(request: pytest.FixtureRequest) -> tuple[str, DistillConfig]:
+    """Each kind of detector with each distiller that can read it, alone."""
+    kind, name = request.param
+    return kind, ALONE[name]
 
 
 @pytest.fixture(params=[name for name, config in ALONE.items() if set(config.weights) <= OF_REGIONS])
@@ -117,24 +148,33 @@ def test_all_of_the_catalogue_is_here() -> None:
     assert alone == set(build_distillers(arch, arch, TOGETHER)) == set(DISTILLERS)
 
 
-def test_it_is_zero_when_the_student_equals_the_teacher(kind: str, config: DistillConfig, images: Tensor) -> None:
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in WITH_REGIONS])
+def test_what_reads_regions_of_a_head_that_has_none_is_refused_and_the_rest_is_not(kind: str) -> None:
     arch = make_arch(kind)
+    assert {"whole_feature", "gaussian_mask", "defeat", "defeat_body"} == {*list_readable(kind)}
+    for name in {*DISTILLERS} - {*list_readable(kind)}:
+        with pytest.raises(InputError, match=f"the distiller {name} reads .*, and a {kind} has none"):
+            check_pair(arch, arch, ALL.model_copy(update={"weights": {name: 1.0}}))
+
+
+def test_it_is_zero_when_the_student_equals_the_teacher(case: tuple[str, DistillConfig], images: Tensor) -> None:
+    arch = make_arch(case[0])
     student, teacher = make_detector(arch, seed=1), make_detector(arch, seed=1)
-    step = DistillStep(arch, teacher, config)
+    step = DistillStep(arch, teacher, case[1])
     pass_on(step)
     losses = step(student, images, OBJECTS["some"])
     assert distilled(losses).item() == pytest.approx(0, abs=1e-6)
 
 
-def test_it_is_above_zero_when_they_differ(kind: str, config: DistillConfig, images: Tensor) -> None:
-    student, _, step = make_pair(kind, config)
+def test_it_is_above_zero_when_they_differ(case: tuple[str, DistillConfig], images: Tensor) -> None:
+    student, _, step = make_pair(*case)
     assert distilled(step(student.train(), images, OBJECTS["some"])).item() > 1e-4
 
 
 def test_the_gradient_reaches_student_and_adapter_and_never_the_teacher(
-    kind: str, config: DistillConfig, images: Tensor
+    case: tuple[str, DistillConfig], images: Tensor
 ) -> None:
-    student, teacher, step = make_pair(kind, config)
+    student, teacher, step = make_pair(*case)
     before = {name: tensor.clone() for name, tensor in teacher.state_dict().items()}
     distilled(step.train()(student.train(), images, OBJECTS["some"])).backward()
     own = list(step.parameters())
@@ -148,10 +188,8 @@ def test_the_gradient_reaches_student_and_adapter_and_never_the_teacher(
 
 
 @pytest.mark.parametrize("objects", OBJECTS)
-def test_it_is_finite_whatever_objects_there_are(
-    kind: str, config: DistillConfig, images: Tensor, objects: str
-) -> None:
-    student, _, step = make_pair(kind, config)
+def test_it_is_finite_whatever_objects_there_are(case: tuple[str, DistillConfig], images: Tensor, objects: str) -> None:
+    student, _, step = make_pair(*case)
     losses = step(student.train(), images, OBJECTS[objects])
     own = student.losses(images, OBJECTS[objects])
     assert set(own) < set(losses), "the detector's own losses stay"
@@ -160,8 +198,8 @@ def test_it_is_finite_whatever_objects_there_are(
     assert gradients and all(torch.isfinite(gradient).all() for gradient in gradients)
 
 
-def test_it_is_finite_in_half_precision(kind: str, config: DistillConfig, images: Tensor) -> None:
-    student, _, step = make_pair(kind, config)
+def test_it_is_finite_in_half_precision(case: tuple[str, DistillConfig], images: Tensor) -> None:
+    student, _, step = make_pair(*case)
     with torch.autocast("cpu", torch.bfloat16):
         losses = step(student.train(), images, OBJECTS["some"])
     loss = distilled(losses)
@@ -192,9 +230,11 @@ def test_one_image_without_regions_leaves_the_others_alone(
     assert of_both.item() == pytest.approx(alone.item(), rel=1e-4)
 
 
-def test_the_teacher_is_looked_at_once_a_step(kind: str, config: DistillConfig, images: Tensor) -> None:
+def test_the_teacher_is_looked_at_once_a_step(case: tuple[str, DistillConfig], images: Tensor) -> None:
     looked = []
-    for settings in (config, TOGETHER):
+    kind, config = case
+    together = ALL.model_copy(update={"weights": dict.fromkeys(list_readable(kind), 1.0)})
+    for settings in (config, together):
         student, teacher, step = make_pair(kind, settings)
         teacher.backbone.register_forward_hook(lambda *_: looked.append(1))
         step(student.train(), images, OBJECTS["some"])

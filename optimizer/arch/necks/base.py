@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from optimizer.arch.channels import ChannelSet, OuterLayer
 from optimizer.arch.cost import Cost
@@ -17,7 +18,13 @@ __all__ = ["Neck"]
 
 @dataclass(frozen=True)
 class Neck(Part):
-    """Between body and head. Every method is told the body's maps, the finest first, and the levels the head reads."""
+    """Between body and head. Every method is told the body's maps, the finest first, and the levels the head reads.
+
+    Attributes:
+        title: what a person calls it.
+    """
+
+    title: ClassVar[str]
 
     @abstractmethod
     def maps(self, body_maps: Sequence[FeatureMap], levels: Levels) -> tuple[FeatureMap, ...]:

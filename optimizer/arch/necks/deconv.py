@@ -32,6 +32,7 @@ class DeconvSpec(Neck):
     """
 
     kind = "deconv"
+    title = "deconvolutions"
     width_fields = {"deconvolution 16": "width_16", "deconvolution 8": "width_8", "deconvolution 4": "width_4"}
     width_16: int = 256
     width_8: int = 256

@@ -28,6 +28,7 @@ class FpnSpec(Neck):
     """
 
     kind = "fpn"
+    title = "FPN"
     width_fields = {"FPN": "width"}
     width: int = 256
 
