@@ -1,6 +1,7 @@
 """What a detector is shaped like, as immutable values: no weights and no torch here."""
 
 from optimizer.arch.actions import ACTIONS, action_from_json, uniform_importance
+from optimizer.arch.block_actions import ChooseBlock
 from optimizer.arch.bodies import BODIES, BlockSpec, Body, ResNetSpec, StageSpec
 from optimizer.arch.body_actions import AddLayer, PruneChannels, PruneLayer, Rearrange
 from optimizer.arch.canvas_actions import Resize, SetRegionProposals
@@ -28,6 +29,7 @@ __all__ = [
     "Body",
     "CenterNetHead",
     "ChannelGroup",
+    "ChooseBlock",
     "Cost",
     "DeconvSpec",
     "Edit",

@@ -1,6 +1,7 @@
 """`ACTIONS`, the catalogue of all actions there are.
 
-Joint-DetNAS' are in `body_actions` and `canvas_actions`; ours, which narrow neck and heads, in `width_actions`.
+Joint-DetNAS' are in `body_actions` and `canvas_actions`; ours, which narrow neck and heads, in `width_actions`, and the
+one that exchanges blocks in `block_actions`.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from optimizer.arch.block_actions import ChooseBlock
 from optimizer.arch.body_actions import AddLayer, PruneChannels, PruneLayer, Rearrange
 from optimizer.arch.canvas_actions import Resize, SetRegionProposals
 from optimizer.arch.edits import Action, Importance
@@ -22,6 +24,7 @@ ACTIONS: Mapping[str, type[Any]] = {
     "prune_layer": PruneLayer,
     "add_layer": AddLayer,
     "rearrange": Rearrange,
+    "choose_block": ChooseBlock,
     "resize": Resize,
     "set_region_proposals": SetRegionProposals,
     "prune_fpn": PruneFPN,

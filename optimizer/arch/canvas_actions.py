@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from optimizer.arch.bounds import Bounds
-from optimizer.arch.edits import Edit, IllegalAction, Importance, PlainAction, keep_blocks
+from optimizer.arch.edits import Action, Edit, IllegalAction, Importance, PlainAction, keep_blocks
 from optimizer.arch.spec import MIN_SIDE_PX, ArchSpec
 from optimizer.errors import InputError
 
@@ -30,6 +30,9 @@ class Resize(PlainAction):
     def list_candidates(cls, bounds: Bounds) -> Iterable[Resize]:
         return [cls(size) for size in dict.fromkeys(bounds.sizes)]
 
+    def overrides(self, other: Action) -> bool:
+        return isinstance(other, Resize)
+
     def apply(self, arch: ArchSpec, importance: Importance) -> Edit:
         if self.size == arch.input_size:
             raise IllegalAction(f"the canvas is {self.size[0]}x{self.size[1]} already")
@@ -51,6 +54,9 @@ class SetRegionProposals(PlainAction):
     @classmethod
     def list_candidates(cls, bounds: Bounds) -> Iterable[SetRegionProposals]:
         return [cls(count) for count in dict.fromkeys(bounds.region_proposals)]
+
+    def overrides(self, other: Action) -> bool:
+        return isinstance(other, SetRegionProposals)
 
     def apply(self, arch: ArchSpec, importance: Importance) -> Edit:
         if arch.head.region_proposals is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Protocol
 
 from optimizer.arch.bodies.base import Position
@@ -42,6 +42,27 @@ class Edit:
     child: ArchSpec
     sources: tuple[tuple[Position | None, ...], ...]
 
+    @property
+    def keeps_blocks(self) -> bool:
+        """Whether every block stays in its place and is what it was, but for its widths."""
+        if self.sources != _list_places(self.parent):
+            return False
+        pairs = zip(self.parent.body.blocks(), self.child.body.blocks())
+        return all(replace(after, widths=before.widths) == before for (_, _, before), (_, _, after) in pairs)
+
+    def list_new_layers(self) -> list[str]:
+        """The layers of blocks with a source that have no weights to take over, by their names in the child's body."""
+        parent, new = self.parent.body.layers(), []
+        for (stage, index), layers in self.child.body.layers().items():
+            source = self.sources[stage][index]
+            if source is not None:
+                before = self.parent.body.stages[source[0]].blocks[source[1]]
+                block = self.child.body.stages[stage].blocks[index]
+                known = {layer.conv for layer in parent[source]}
+                name = self.child.body.name_block((stage, index))
+                new += [f"{name}.{layer.conv}" for layer in layers if block.name_origin(layer, before) not in known]
+        return new
+
 
 class Action(Protocol):
     """A wish such as "prune 10 % of the channels"; a frozen dataclass that JSON can hold."""
@@ -62,6 +83,10 @@ class Action(Protocol):
 
         Whether it can depends on the architecture alone, never on the importance.
         """
+        ...
+
+    def overrides(self, other: Action) -> bool:
+        """Whether nothing is left of an earlier action after this one, which decides the same thing anew."""
         ...
 
     def to_json(self) -> dict[str, Any]: ...
@@ -85,11 +110,17 @@ class PlainAction:
     prunes: ClassVar[bool] = False
     of_canvas: ClassVar[bool] = False
 
+    def overrides(self, other: Action) -> bool:
+        return False
+
     def to_json(self) -> dict[str, Any]:
         return {"kind": self.kind, **{field.name: getattr(self, field.name) for field in fields(self)}}
 
 
 def keep_blocks(parent: ArchSpec, child: ArchSpec) -> Edit:
     """The edit of a child that differs from its parent outside the body only."""
-    sources = (tuple((stage, block) for block in range(depth)) for stage, depth in enumerate(parent.body.depths))
-    return Edit(parent, child, tuple(sources))
+    return Edit(parent, child, _list_places(parent))
+
+
+def _list_places(arch: ArchSpec) -> tuple[tuple[Position, ...], ...]:
+    return tuple(tuple((stage, block) for block in range(depth)) for stage, depth in enumerate(arch.body.depths))

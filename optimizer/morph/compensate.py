@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from optimizer.arch import ArchSpec, Edit
 from optimizer.arch.channels import OuterLayer
-from optimizer.arch.edits import keep_blocks
 from optimizer.detectors.base import Detector
 from optimizer.morph.inherit import inherit
 from optimizer.morph.laterals import name_laterals
@@ -66,7 +65,7 @@ def compensate(
     To be followed by `inherit` with the same ranks. A layer that an edit of blocks moves, or whose input it changes,
     has no moments any more, and is left alone.
     """
-    if edit.sources != keep_blocks(edit.parent, edit.child).sources:
+    if not edit.keeps_blocks:
         moved = (f"{BODY}.", *(lateral.name for lateral in name_laterals(edit.parent).values()))
         return dict(weights), {name: moment for name, moment in moments.items() if not name.startswith(moved)}
     folded, left = dict(weights), dict(moments)

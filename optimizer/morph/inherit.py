@@ -1,7 +1,8 @@
 """Weights of a child architecture from those of its parent: a pure function, no live module is cut.
 
 A block takes the tensors of its source, narrowed to the channels that stay. What the parent does not have (a new block,
-the projection of a block that came to head a stage) begins so that it changes the function least.
+the projection of a block that came to head a stage, layers that only the one of two exchanged blocks has) begins so
+that it changes the function least.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from optimizer.arch import Edit, kept_channels
-from optimizer.arch.bodies import Layer, Position
+from optimizer.arch.bodies import Block, Layer, Position
 from optimizer.arch.channels import Site
 from optimizer.morph.importance import measure_channels
 from optimizer.morph.laterals import inherit_lateral, name_laterals
@@ -50,22 +51,23 @@ def _inherit_body(weights: Weights, edit: Edit, kept: Mapping[Site, Tensor]) -> 
     remade += tuple(f"{lateral.name}." for lateral in name_laterals(edit.parent).values())
     child = {name: take_channels(tensor) for name, tensor in weights.items() if not name.startswith(remade)}
     like = next(tensor for name, tensor in weights.items() if name.startswith(BODY) and tensor.is_floating_point())
-    width = body.stem_width
+    known, wanted = parent.layers(), body.layers()
     stream: Channels = None
     tap: Position | None = None  # the parent's block whose output the last of the child's puts out
     for stage, sources in enumerate(edit.sources):
         for index, source in enumerate(sources):
             block, name = body.stages[stage].blocks[index], name_block(body, (stage, index))
-            layers = block.list_layers(width)
+            layers = wanted[stage, index]
             if source is None:
                 assert not block.starts_stream, f"{name} is new and cannot start a residual stream"
                 tensors = _make_block(layers, like)
             else:
                 rows = [kept.get((*source, conv)) for conv in range(len(block.widths))]
-                tensors = _inherit_block(weights, name_block(parent, source), layers, rows, stream, like)
+                before = parent.stages[source[0]].blocks[source[1]]
+                origins = _find_origins(block, layers, before, known[source])
+                tensors = _inherit_block(weights, name_block(parent, source), origins, rows, stream, like)
                 stream, tap = rows[-1], source
             child |= {f"{name}.{key}": tensor for key, tensor in tensors.items()}
-            width = block.out_width
         assert tap is not None, "a child starts with a block of its parent's"
         child |= inherit_lateral(weights, edit.parent, stage, tap, stream)
     return child
@@ -106,15 +108,28 @@ def _list_sources(edit: Edit) -> Iterator[tuple[Position, Position]]:
                 yield (stage, index), source
 
 
+def _find_origins(
+    block: Block, layers: list[Layer], source: Block, known: list[Layer]
+) -> list[tuple[Layer, Layer | None]]:
+    """Each layer of a block, and the one of its source whose weights it takes over; None where there is none."""
+    by_name: dict[str | None, Layer] = {layer.conv: layer for layer in known}
+    return [(layer, by_name.get(block.name_origin(layer, source))) for layer in layers]
+
+
 def _inherit_block(
-    weights: Weights, source: str, layers: list[Layer], rows: list[Channels], stream: Channels, like: Tensor
+    weights: Weights,
+    source: str,
+    origins: list[tuple[Layer, Layer | None]],
+    rows: list[Channels],
+    stream: Channels,
+    like: Tensor,
 ) -> dict[str, Tensor]:
     """The block `source` with the outputs `rows` of its widths, reading `stream` of the block before it."""
     tensors: dict[str, Tensor] = {}
-    for layer in layers:
-        if f"{source}.{layer.conv}.weight" in weights:
+    for layer, origin in origins:
+        if origin is not None:
             columns = stream if layer.reads is None else rows[layer.reads]
-            tensors |= take_layer(weights, source, layer, rows[layer.writes], columns)
+            tensors |= take_layer(weights, source, layer, rows[layer.writes], columns, origin)
         else:
             tensors |= make_layer(layer, scale=1.0, like=like)
     return tensors

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from optimizer.arch.bodies import AnyBody, Layer, Position
 from optimizer.arch.channels import OuterLayer
 
 __all__ = [
-    "BODY", "VECTORS", "Channels", "make_layer", "name_block", "take_channels", "take_inputs", "take_layer",
-    "take_outputs",
+    "BODY", "VECTORS", "Channels", "fit_kernel", "make_layer", "name_block", "take_channels", "take_inputs",
+    "take_layer", "take_outputs",
 ]  # fmt: skip
 
 BODY = "backbone.body"
@@ -33,22 +34,42 @@ def take_channels(tensor: Tensor, rows: Channels = None, columns: Channels = Non
     return taken if columns is None else taken.index_select(1, columns)
 
 
+def fit_kernel(weight: Tensor, kernel: int) -> Tensor:
+    """Filters (out, in, k, k) of another odd size about the same centre: the borders are cropped, or zeros are added.
+
+    A convolution that pads its input by half its kernel computes the same with zeros added.
+    """
+    margin = (kernel - weight.shape[-1]) // 2
+    return functional.pad(weight, (margin,) * 4) if margin else weight
+
+
 def take_layer(
-    weights: Mapping[str, Tensor], block: str, layer: Layer, rows: Channels, columns: Channels
+    weights: Mapping[str, Tensor],
+    block: str,
+    layer: Layer,
+    rows: Channels,
+    columns: Channels,
+    origin: Layer | None = None,
 ) -> dict[str, Tensor]:
     """The tensors that a layer of `block` keeps with these outputs and these inputs, by name within the block.
 
     The groups of a grouped convolution stay whole with all inputs of each: `columns` are not for them.
+
+    Args:
+        origin: the layer of `block` that they are taken from, where it has another name or kernel there.
     """
-    conv, norm = f"{layer.conv}.weight", layer.norm
-    weight = take_channels(weights[f"{block}.{conv}"], rows, None if layer.group_width else columns)
-    assert weight.shape == layer.shape, f"{block}.{conv} comes to {tuple(weight.shape)}, not {layer.shape}"
-    vectors = [f"{norm}.{vector}" for vector in VECTORS]
-    counter = f"{norm}.num_batches_tracked"
+    origin = origin or layer
+    weight = take_channels(weights[f"{block}.{origin.conv}.weight"], rows, None if layer.group_width else columns)
+    weight = fit_kernel(weight, layer.shape[-1])
+    assert weight.shape == layer.shape, f"{block}.{origin.conv} comes to {tuple(weight.shape)}, not {layer.shape}"
+    vectors: dict[str, Channels] = dict.fromkeys(VECTORS, rows)
+    vectors["num_batches_tracked"] = None
     return {
-        conv: weight,
-        **{vector: take_channels(weights[f"{block}.{vector}"], rows) for vector in vectors},
-        counter: take_channels(weights[f"{block}.{counter}"]),
+        f"{layer.conv}.weight": weight,
+        **{
+            f"{layer.norm}.{name}": take_channels(weights[f"{block}.{origin.norm}.{name}"], kept)
+            for name, kept in vectors.items()
+        },
     }
 
 

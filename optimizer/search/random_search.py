@@ -17,7 +17,7 @@ from optimizer.search.teachers import Teachers
 __all__ = ["RandomSearch", "draw_action", "extend_chain"]
 
 ATTEMPTS = 100
-DEPTH_KINDS = ("add_layer", "rearrange")
+DEPTH_KINDS = ("add_layer", "rearrange", "choose_block")  # count the blocks of a stage
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,12 @@ def extend_chain(
     """Random legal actions behind those of `chain`, on `arch`, until there are `length` or none is legal.
 
     From which stage a layer is pruned is known only with the trained weights, so none of the actions that depend on a
-    stage's depth is drawn after it.
+    stage's depth is drawn after it. Nothing is decided twice, so no action undoes an earlier one.
     """
     for action in chain:
         arch = action.apply(arch, uniform_importance(arch)).child
     while len(chain) < length:
-        legal = legal_actions(arch, space)
+        legal = [action for action in legal_actions(arch, space) if not any(map(action.overrides, chain))]
         if any(action.kind == "prune_layer" for action in chain):
             legal = [action for action in legal if action.kind not in DEPTH_KINDS]
         if not legal:

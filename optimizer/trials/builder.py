@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from optimizer.arch.edits import Edit
 from optimizer.arch.families import find_family
 from optimizer.arch.spec import ArchSpec
 from optimizer.arch.subnets import Subnet
@@ -113,7 +114,7 @@ class Builder:
     def _build_child(self, number: int, proposal: Proposal, parent: DoneTrial) -> Student:
         study = self.studies(parent)
         child = morph(study.weights, parent.arch, proposal.actions, study.ranked_by, study.moments)
-        changes = _describe_changes(parent.arch, child.arch)
+        changes = _describe_changes(parent.arch, child.arch, child.edits)
         if not self.config.search.inherit and proposal.actions:  # one that is only trained further is the same student
             seed = derive_seed(self.config.seed, "fresh", number)
             detector = build_detector(child.arch, len(self.class_names), seed=seed)
@@ -129,7 +130,7 @@ class Builder:
         return Student(detector, child.arch, changes, parent.work.epochs_total, state)
 
 
-def _describe_changes(parent: ArchSpec, child: ArchSpec) -> tuple[str, ...]:
+def _describe_changes(parent: ArchSpec, child: ArchSpec, edits: Sequence[Edit]) -> tuple[str, ...]:
     """What a morph did, in words a person reads in the lineage."""
     changes = []
     if parent.input_size != child.input_size:
@@ -139,6 +140,11 @@ def _describe_changes(parent: ArchSpec, child: ArchSpec) -> tuple[str, ...]:
     before, after = (sum(sum(block.widths) for _, _, block in arch.body.blocks()) for arch in (parent, child))
     if parent.body.depths == child.body.depths and before != after:
         changes.append(f"backbone channels {before} to {after}")
+    if parent.body.depths == child.body.depths and before == after and parent.body != child.body:
+        changes.append(f"blocks {parent.body.encode()} to {child.body.encode()}")
+    new = [layer for edit in edits for layer in edit.list_new_layers()]
+    if new:
+        changes.append(f"starting anew: {', '.join(new)}")
     for name, width in parent.outer_widths.items():
         if child.outer_widths[name] != width:
             changes.append(f"{name} width {width} to {child.outer_widths[name]}")

@@ -39,6 +39,7 @@ PATHS = PathSubnets("shufflenetv2_20", SPACE.sizes, region_proposals=100)
 TEACHERS = Teachers(POOL)
 BASE = base_arch("r18", (160, 120), region_proposals=100)
 FIRST = make_done(arch=BASE, ap=1.0)
+PATH_FIRST = make_done(arch=base_arch("shufflenetv2_20", (160, 120), region_proposals=100), ap=1.0)
 MORPHING = {
     "joint",
     "pareto",
@@ -81,12 +82,16 @@ def make_settings(trials: int, teachers: Teachers | None = None, space: Space = 
 
 
 def climb(
-    method: str, trials: int, fail: frozenset[int] = frozenset(), teachers: Teachers | None = TEACHERS
+    method: str,
+    trials: int,
+    fail: frozenset[int] = frozenset(),
+    teachers: Teachers | None = TEACHERS,
+    first: DoneTrial = FIRST,
 ) -> list[Trial]:
     """As many trials as are asked for, or all that there are of a method that comes to an end."""
     settings = make_settings(trials, teachers)
     strategy = build_strategy(method, replace(settings, pool=PATHS) if method == "detnas" else settings)
-    history: list[Trial] = [FIRST]
+    history: list[Trial] = [first]
     while len(history) <= trials:
         try:
             proposal = strategy.ask(tuple(history), Random(len(history)))
@@ -153,8 +158,16 @@ def test_a_failed_trial_is_neither_a_parent_nor_tried_again(endless: str) -> Non
 
 
 def test_every_kind_of_action_is_reached(method: str) -> None:
-    kinds = {action.kind for trial in climb(method, 60) for action in trial.proposal.actions}
+    """On some base: blocks are chosen where there is a choice, channels are pruned where groups of them are told."""
+    histories = climb(method, 60), climb(method, 40, first=PATH_FIRST)
+    kinds = {action.kind for trials in histories for trial in trials for action in trial.proposal.actions}
     assert kinds == (set(ACTIONS) if method in MORPHING else set())
+
+
+def test_nothing_is_decided_twice_in_one_chain(method: str) -> None:
+    for trial in (*climb(method, 30), *climb(method, 30, first=PATH_FIRST)):
+        for place, action in enumerate(trial.proposal.actions):
+            assert not any(map(action.overrides, trial.proposal.actions[:place])), trial.proposal.actions
 
 
 def test_only_actions_that_the_space_allows_are_proposed() -> None:

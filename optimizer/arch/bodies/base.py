@@ -83,6 +83,17 @@ class Block(ABC):
         """This block in another place, with another stride; raises `IllegalAction` where it cannot."""
         raise IllegalAction("blocks of this kind stay where they are")
 
+    def choose(self, choice: int) -> Block:
+        """The block of another number for the same place; raises `IllegalAction` where there is no such choice."""
+        raise IllegalAction("there is no choice of blocks in this place")
+
+    def name_origin(self, layer: Layer, source: Block) -> str | None:
+        """The convolution of `source` whose weights one of this block's layers takes over; None is none.
+
+        The two may differ in kernel, and `source` need not have a convolution of this name.
+        """
+        return layer.conv
+
 
 B = TypeVar("B", bound=Block)
 S = TypeVar("S", bound="Body[Any]")
@@ -154,6 +165,14 @@ class Body(Part, Generic[B]):
         for stage_index, stage in enumerate(self.stages):
             for block_index, block in enumerate(stage.blocks):
                 yield stage_index, block_index, block
+
+    def layers(self) -> dict[Position, list[Layer]]:
+        """The layers of every block, in the order data flows."""
+        layers, width = {}, self.stem_width
+        for stage, index, block in self.blocks():
+            layers[stage, index] = block.list_layers(width)
+            width = block.out_width
+        return layers
 
     @property
     def depths(self) -> tuple[int, ...]:

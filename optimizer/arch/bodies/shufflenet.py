@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from optimizer.arch.bodies.base import Block, Body, Layer, Position, StageSpec
 from optimizer.arch.channels import ChannelGroup
 from optimizer.arch.cost import Cost, count_conv, count_norm, count_relu
 from optimizer.arch.maps import FeatureMap
+from optimizer.arch.parts import IllegalAction
 from optimizer.errors import InputError
 
 __all__ = ["CHOICES", "SHUFFLES", "XCEPTION", "ShuffleBlock", "ShuffleNetSpec", "make_shufflenet", "read_choices"]
@@ -19,6 +20,8 @@ KERNELS = (3, 5, 7)  # of the shuffle blocks, by their number
 XCEPTION = 3  # the number of the block with three depthwise 3x3 convolutions
 CHOICES = (0, 1, 2, XCEPTION)
 SHUFFLES = ("split", "halves")
+XCEPTION_FROM_SHUFFLE = {"branch.conv2": "branch.conv1", "branch.conv3": "branch.conv2", "branch.conv6": "branch.conv3"}
+SHUFFLE_FROM_XCEPTION = {shuffle: xception for xception, shuffle in XCEPTION_FROM_SHUFFLE.items()}
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,18 @@ class ShuffleBlock(Block):
         if self.stride == 2:
             layers += [self._make_layer("projection", index, in_width, out) for index, out in enumerate((0, in_width))]
         return layers
+
+    def choose(self, choice: int) -> ShuffleBlock:
+        if choice == self.choice:
+            raise IllegalAction(f"block {choice} is in this place already")
+        return replace(self, choice=choice)
+
+    def name_origin(self, layer: Layer, source: Block) -> str | None:
+        """Between the two shapes of branch: the first and the last pointwise convolution, and the depthwise between."""
+        assert isinstance(source, ShuffleBlock)
+        if layer.conv.startswith("projection") or (self.choice == XCEPTION) == (source.choice == XCEPTION):
+            return layer.conv
+        return (XCEPTION_FROM_SHUFFLE if self.choice == XCEPTION else SHUFFLE_FROM_XCEPTION).get(layer.conv)
 
     def _make_layer(self, path: str, index: int, width: int, out: int) -> Layer:
         """A pointwise convolution to `out` channels, or a depthwise one where that is 0."""

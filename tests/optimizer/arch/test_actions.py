@@ -8,6 +8,7 @@ from optimizer.arch import (
     ACTIONS,
     AddLayer,
     ArchSpec,
+    ChooseBlock,
     FasterRCNNHead,
     IllegalAction,
     Importance,
@@ -34,6 +35,7 @@ from optimizer.errors import InputError
 R18 = base_arch("r18", (512, 512))
 R50 = base_arch("r50", (512, 512))
 X101 = base_arch("x101", (512, 512))
+SHUFFLENET = base_arch("shufflenetv2_20", (512, 512))
 SINGLE = arch_from_encoding("[(64, 64)], [(128, 128)], [(256, 256)], [(512, 512)]", (512, 512))
 PAIR_IN_STAGE_3 = arch_from_encoding("[(64, 64)], [(128, 128)], [(256, 256)-(256, 256)], [(512, 512)]", (512, 512))
 
@@ -42,6 +44,7 @@ EXAMPLES = [
     PruneLayer("mean"),
     AddLayer(2),
     Rearrange(1, "first"),
+    ChooseBlock(2, 1, 3),
     Resize((800, 600)),
     SetRegionProposals(300),
     PruneFPN(0.5, 16, 64),
@@ -71,10 +74,11 @@ def test_an_action_survives_json(action):
 
 @pytest.mark.parametrize("action", EXAMPLES, ids=lambda action: action.kind)
 def test_an_edit_names_its_parent_and_a_source_for_every_block(action):
-    edit = apply(action, R18)
+    base = SHUFFLENET if action.kind == "choose_block" else R18
+    edit = apply(action, base)
 
-    assert edit.parent == R18
-    assert edit.child != R18
+    assert edit.parent == base
+    assert edit.child != base
     assert tuple(map(len, edit.sources)) == edit.child.body.depths
 
 
