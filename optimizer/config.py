@@ -299,13 +299,13 @@ class RunConfig(_Value):
 
     def pool_config(self) -> SupernetConfig:
         """The super-network this run draws on."""
-        precision = {"precision": self.base_train.precision}
         sizes = tuple(sorted(self.search.space.sizes, key=lambda size: -size[0] * size[1]))
         if self.search.evolves:
             assert self.paths is not None
-            paths = self.paths.model_copy(update={"train": self.paths.train.model_copy(update=precision)})
+            paths = self.paths.with_precision(self.base_train.precision)
             return paths.make(self.base, sizes, self.region_proposals, self.detector)
         assert self.pool is not None
+        precision = {"precision": self.base_train.precision}
         recipe = self.pool.model_copy(update={"train": tuple(t.model_copy(update=precision) for t in self.pool.train)})
         return recipe.make(self.base, sizes, self.region_proposals, self.detector)
 

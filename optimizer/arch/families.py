@@ -41,6 +41,11 @@ class PathSpace:
         """The body of a path."""
         return make_shufflenet(choices, self.depths, self.widths, self.stem_width, shuffle)
 
+    def count_classifier(self, size: tuple[int, int], classes: int) -> int:
+        """MACs of what follows any path's body in a classifier: the last convolution, and one linear layer."""
+        last = self.make((0,) * sum(self.depths)).maps(size)[-1]
+        return last.width * self.classifier_width * last.cells + self.classifier_width * classes
+
 
 PATH_SPACES: Mapping[str, PathSpace] = {
     "shufflenetv2_20": PathSpace((4, 4, 8, 4), (64, 160, 320, 640), 16, 1024),
@@ -104,10 +109,8 @@ def count_classifier(body: AnyBody, size: tuple[int, int] = (224, 224)) -> int:
 
 def count_path(body: ShuffleNetSpec, space: PathSpace, size: tuple[int, int] = (224, 224)) -> tuple[int, int]:
     """MACs of convolutions: of the body alone, and with the last convolution and a classifier of 1000 (FACTS 2.2)."""
-    last = body.maps(size)[-1]
     alone = body.count(size).macs
-    head = last.width * space.classifier_width * last.cells + space.classifier_width * 1000
-    return alone, alone + head
+    return alone, alone + space.count_classifier(size, 1000)
 
 
 def base_arch(

@@ -134,6 +134,12 @@ class PathSubnets:
         """The body of a path."""
         return PATH_SPACES[self.family].make(subnet.choices, self.shuffle)
 
+    def count_body(self, subnet: PathSubnet, size: Size) -> int:
+        """MACs of a path's body on a canvas; what `body(subnet).count(size)` says, from a table."""
+        costs = _list_costs(self.family, self.choices, size)
+        plain = costs[0][self.choices[0]]
+        return plain + sum(place[choice] - plain for place, choice in zip(costs, subnet.choices, strict=True))
+
     def arch(self, subnet: PathSubnet) -> ArchSpec:
         head = HEADS[self.detector].for_canvas(self.sizes[0]).propose(self.region_proposals)
         return ArchSpec(subnet.size, self.body(subnet), usual_neck(head), head)

@@ -11,13 +11,13 @@ from deploy.data import Record, read_image
 from optimizer.detectors.base import Truth
 from optimizer.errors import InputError
 
-__all__ = ["normalise_canvas", "place_record"]
+__all__ = ["normalise_canvas", "place_record", "read_record"]
 
 MIN_SIDE_PX = 1.0  # on the canvas; what is smaller cannot be learnt
 
 
-def place_record(record: Record, preprocess: Preprocess) -> tuple[Tensor, Truth]:
-    """The uint8 canvas (3, H, W) of a record and its objects on it; crowds and vanished boxes are left out.
+def read_record(record: Record) -> np.ndarray:
+    """The pixels (H, W, 3) uint8 RGB that a record's boxes are for.
 
     Raises:
         InputError: the image cannot be read, or is not of the size its labels are for.
@@ -26,6 +26,16 @@ def place_record(record: Record, preprocess: Preprocess) -> tuple[Tensor, Truth]
     if image.shape[:2] != (record.height, record.width):
         found = f"{image.shape[1]}x{image.shape[0]}"
         raise InputError(f"{record.path} is {found}, its labels are for {record.width}x{record.height}")
+    return image
+
+
+def place_record(record: Record, preprocess: Preprocess) -> tuple[Tensor, Truth]:
+    """The uint8 canvas (3, H, W) of a record and its objects on it; crowds and vanished boxes are left out.
+
+    Raises:
+        InputError: as `read_record`.
+    """
+    image = read_record(record)
     canvas = torch.from_numpy(preprocess.canvas(image)).permute(2, 0, 1).contiguous()
     boxes = preprocess.boxes_to_canvas(record.boxes_xyxy, preprocess.place(record.width, record.height))
     keep = ~record.crowd & np.all(boxes[:, 2:] - boxes[:, :2] >= MIN_SIDE_PX, axis=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,8 +13,11 @@ from optimizer.train.config import TrainConfig
 
 if TYPE_CHECKING:
     from optimizer.supernet.base import Supernet
+    from optimizer.supernet.pretrain_config import Pretraining
 
-__all__ = ["FrozenModel", "Phase", "SupernetConfig"]
+__all__ = ["NO_MATTER", "FrozenModel", "Phase", "SupernetConfig"]
+
+NO_MATTER = {"checkpoint_every_s", "max_bad_losses"}
 
 
 class FrozenModel(BaseModel):
@@ -63,6 +66,20 @@ class SupernetConfig(FrozenModel, ABC):
     @abstractmethod
     def build(self, num_classes: int) -> Supernet:
         """The untrained super-network, with all subnets of the last phase; its weights depend on `seed` alone."""
+
+    @property
+    def pretrained_on(self) -> Pretraining | None:
+        """How the body is trained before the first phase; None where it is not."""
+        return None
+
+    def to_identity(self) -> dict[str, Any]:
+        """What makes a super-network another one, as JSON.
+
+        How often a training is saved, and when it gives up, change nothing of the outcome and are not part of it.
+        """
+        recipe = self.model_dump(mode="json", exclude={"phases": {"__all__": {"train": NO_MATTER}}})
+        recipe["distill"] = self.distill.to_identity()
+        return recipe
 
     def teacher_phase(self, phase: int) -> int | None:
         """The earlier phase whose largest subnet, as that phase left it, teaches this one; None is no teacher."""

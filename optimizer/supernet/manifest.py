@@ -16,18 +16,18 @@ from pydantic import ValidationError
 from deploy.data import Dataset
 from deploy.files import hash_file, write_file
 from deploy.reading import read_json_object
+from optimizer.data.class_folder import fingerprint_folder
 from optimizer.errors import InputError
 from optimizer.store.values import DAMAGE, read_list, read_mapping, read_number, read_text, read_whole
 from optimizer.supernet.catalogue import config_from_json
 from optimizer.supernet.config import SupernetConfig
 
-__all__ = ["Manifest", "find_manifest", "is_trained", "key_pool", "phase_path", "read_manifest"]
+__all__ = ["Manifest", "find_manifest", "is_trained", "key_pool", "phase_path", "pretrained_path", "read_manifest"]
 
 SCHEMA = 1
 LIMIT = 16 << 20  # bytes of a manifest
 TRAINED = "pool.json"
 IN_TRAINING = "training.json"
-NO_MATTER = {"checkpoint_every_s", "max_bad_losses"}
 
 
 class _OfAnotherVersion(InputError):
@@ -118,15 +118,24 @@ def phase_path(folder: Path, phase: int) -> Path:
     return folder / f"phase-{phase}.safetensors"
 
 
+def pretrained_path(folder: Path) -> Path:
+    """Where the body lies as the training before the first phase left it."""
+    return folder / "pretrained.safetensors"
+
+
 def key_pool(config: SupernetConfig, dataset: Dataset) -> str:
     """What makes a pool the one wanted: recipe, classes, and every image's name, size and objects; 12 hex digits.
 
-    How often a training is saved, and when it gives up, change nothing of the outcome and are not part of it.
+    A folder of classes that it is pre-trained on counts by the images in it, not by its place.
+
+    Raises:
+        InputError: that folder cannot be read.
     """
-    recipe = config.model_dump(mode="json", exclude={"phases": {"__all__": {"train": NO_MATTER}}})
-    recipe["distill"] = config.distill.to_identity()
-    text = json.dumps(recipe, sort_keys=True)
-    return hashlib.sha256(f"{text}|{_fingerprint(dataset)}".encode()).hexdigest()[:12]
+    text = f"{json.dumps(config.to_identity(), sort_keys=True)}|{_fingerprint(dataset)}"
+    before = config.pretrained_on
+    if before is not None and before.folder is not None:
+        text += f"|{fingerprint_folder(before.folder)}"
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _read(folder: Path, name: str) -> Manifest:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -10,7 +10,8 @@ from optimizer.arch.bodies.shufflenet import CHOICES
 from optimizer.arch.families import PATH_SPACES
 from optimizer.arch.paths import PathSubnets
 from optimizer.errors import InputError
-from optimizer.supernet.config import FrozenModel, Phase, SupernetConfig
+from optimizer.supernet.config import NO_MATTER, FrozenModel, Phase, SupernetConfig
+from optimizer.supernet.pretrain_config import Pretraining
 from optimizer.train.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -26,16 +27,32 @@ class PathConfig(SupernetConfig):
         family: a key of `PATH_SPACES`.
         choices: numbers of the blocks in every place.
         shuffle: how blocks part their channels; the paper's super-networks have "halves", its released nets "split".
+        pretraining: of the body, before the first phase; None begins with random weights.
     """
 
     kind: Literal["path"] = "path"
     family: str
     choices: tuple[int, ...] = CHOICES
     shuffle: Literal["split", "halves"] = "split"
+    pretraining: Pretraining | None = None
 
     @property
     def name(self) -> str:
         return self.family
+
+    @property
+    def pretrained_on(self) -> Pretraining | None:
+        return self.pretraining
+
+    def to_identity(self) -> dict[str, Any]:
+        recipe = super().to_identity()
+        if self.pretraining is None:  # as before there was any
+            del recipe["pretraining"]
+        else:
+            recipe["pretraining"] = self.pretraining.model_dump(mode="json", exclude={"train": NO_MATTER})
+            if self.pretraining.folder is not None:  # wherever that is
+                recipe["pretraining"]["images"] = "folder"
+        return recipe
 
     def space(self, phase: int = -1) -> PathSubnets:
         return PathSubnets(self.family, self.sizes, self.region_proposals, self.detector, self.choices, self.shuffle)
@@ -51,13 +68,28 @@ class PathRecipe(FrozenModel):
 
     Attributes:
         train: of the super-network, on the user's images.
+        pretraining: of its body, before that; with images "none", or without it, the body begins with random weights.
         calibration_images: on which BatchNorm is measured anew for every path (paper: 500 batches of 8).
     """
 
     train: TrainConfig
+    pretraining: Pretraining | None = None
     shuffle: Literal["split", "halves"] = "split"
     batch_size: int = Field(4, ge=1)
     calibration_images: int = Field(256, ge=1)
+
+    @property
+    def is_pretrained(self) -> bool:
+        return self.pretraining is not None and self.pretraining.images != "none"
+
+    def with_precision(self, precision: str) -> PathRecipe:
+        """The same, trained in another arithmetic."""
+        change = {"precision": precision}
+        changes: dict[str, object] = {"train": self.train.model_copy(update=change)}
+        if self.pretraining is not None:
+            train = self.pretraining.train.model_copy(update=change)
+            changes["pretraining"] = self.pretraining.model_copy(update={"train": train})
+        return self.model_copy(update=changes)
 
     def make(self, base: str, sizes: tuple[tuple[int, int], ...], region_proposals: int, detector: str) -> PathConfig:
         """The super-network of a base.
@@ -73,6 +105,7 @@ class PathRecipe(FrozenModel):
         return PathConfig(
             family=base,
             shuffle=self.shuffle,
+            pretraining=self.pretraining if self.is_pretrained else None,
             phases=(Phase(train=self.train),),
             sizes=sizes,
             region_proposals=region_proposals,

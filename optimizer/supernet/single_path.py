@@ -59,9 +59,19 @@ class SinglePathSupernet(Supernet):
     def run(
         self, subnet: PathSubnet, images: Tensor, truths: list[Truth], with_view: bool = False
     ) -> tuple[dict[str, Tensor], list[Tensor], RegionView | None]:
-        for fork, choice in zip(self._forks, subnet.choices, strict=True):
-            fork.chosen = choice
+        self._choose(subnet)
         return self.shared.losses_and_regions(images, truths, with_view)
+
+    @property
+    def body(self) -> nn.Module:
+        """The shared body, with all blocks of every place."""
+        return self.shared.get_submodule("backbone.body")
+
+    def run_body(self, subnet: PathSubnet, images: Tensor) -> Tensor:
+        """The last map of a path's body, as `run` computes it: (B, 3, H, W) to (B, C, H / 32, W / 32)."""
+        self._choose(subnet)
+        maps: dict[str, Tensor] = self.body(images)
+        return maps["3"]
 
     def extract(self, subnet: PathSubnet) -> Detector:
         weights: dict[str, Any] = dict(self.shared.state_dict())
@@ -74,6 +84,10 @@ class SinglePathSupernet(Supernet):
         detector = build_detector(self.space.arch(subnet), self.shared.num_classes)
         detector.load_state_dict(weights)
         return detector
+
+    def _choose(self, subnet: PathSubnet) -> None:
+        for fork, choice in zip(self._forks, subnet.choices, strict=True):
+            fork.chosen = choice
 
     def _list_places(self) -> list[str]:
         body = self.space.body(self.space.largest())

@@ -1,4 +1,4 @@
-"""Training a teacher pool: the phases of a super-network one after the other, then the AP of some of its subnets."""
+"""Training a super-network: pre-training, its phases one after the other, then the AP of some of its subnets."""
 
 from __future__ import annotations
 
@@ -9,17 +9,12 @@ from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, SerializeAsAny, field_validator
-from safetensors import SafetensorError
-from safetensors.torch import save_file
-from torch import nn
 
 from deploy import Preprocess
 from deploy.data import Dataset
-from deploy.files import make_folder, replace_file
+from deploy.files import make_folder
 from optimizer.data.loader import TrainLoader
-from optimizer.detectors.tensors import fit_tensors, load_tensors
 from optimizer.distill.step import DistillStep
-from optimizer.errors import InputError, RunFailed
 from optimizer.progress import RunProgress
 from optimizer.seeds import derive_seed
 from optimizer.store.artefacts import explain_disk_errors
@@ -27,9 +22,11 @@ from optimizer.store.lock import wait_for_lock
 from optimizer.supernet.base import Supernet
 from optimizer.supernet.catalogue import config_from_json
 from optimizer.supernet.config import SupernetConfig
-from optimizer.supernet.manifest import Manifest, is_trained, phase_path
+from optimizer.supernet.manifest import Manifest, is_trained, phase_path, pretrained_path
 from optimizer.supernet.pool import TeacherPool, evaluate_teacher, extract_calibrated, open_pool
+from optimizer.supernet.pretraining import PretrainJob, pretrain_body
 from optimizer.supernet.step import SubnetStep
+from optimizer.supernet.weights import load_weights, save_weights
 from optimizer.train.distributed import current_world
 from optimizer.train.loop import Progress, train
 
@@ -82,7 +79,7 @@ def train_pool(
     device: torch.device,
     progress: RunProgress,
     workers: int | None = None,
-    tell: Callable[[PoolJob], None] = lambda job: None,
+    tell: Callable[[PoolJob | PretrainJob], None] = lambda job: None,
 ) -> TeacherPool:
     """Train a pool in `folder`, from wherever an earlier process left it; a trained one is only opened.
 
@@ -100,6 +97,13 @@ def train_pool(
         if not is_trained(folder):  # another process may have trained it meanwhile
             manifest = Manifest.of_training(folder, config, images.train)
             manifest.write()
+            if config.pretrained_on and not (pretrained_path(folder).exists() or phase_path(folder, 0).exists()):
+                first = PretrainJob.model_validate(
+                    {"config": config, "folder": folder, "data": images.folder, "workers": workers,
+                     "keep_out": images.keep_out}
+                )  # fmt: skip
+                tell(first)
+                pretrain_body(first, images.train, device, progress)
             for phase in range(len(config.phases)):
                 job = PoolJob(
                     config=config, folder=folder, phase=phase, data=images.folder, workers=workers,
@@ -119,7 +123,9 @@ def train_phase(job: PoolJob, dataset: Dataset, device: torch.device, progress: 
     recipe = config.phases[job.phase].train
     supernet = config.build(len(dataset.class_names))
     if job.phase > 0:
-        _load_into(supernet.shared, phase_path(job.folder, job.phase - 1))
+        load_weights(supernet.shared, phase_path(job.folder, job.phase - 1))
+    elif config.pretrained_on is not None:
+        load_weights(supernet.shared.get_submodule("backbone.body"), pretrained_path(job.folder))
     supernet.begin_phase(job.phase)
     step = _build_step(job, supernet, len(dataset.class_names), seed).to(device)
     loader = TrainLoader(
@@ -142,7 +148,7 @@ def train_phase(job: PoolJob, dataset: Dataset, device: torch.device, progress: 
         report=show if progress is not None else None,
     )  # fmt: skip
     if world.is_first:
-        _save(supernet.shared, phase_path(job.folder, job.phase))
+        save_weights(supernet.shared, phase_path(job.folder, job.phase))
         checkpoint.unlink(missing_ok=True)
 
 
@@ -153,7 +159,7 @@ def _build_step(job: PoolJob, supernet: Supernet, num_classes: int, seed: int) -
     phase = config.teacher_phase(job.phase)
     if phase is not None:
         whole = config.build(num_classes)
-        _load_into(whole.shared, phase_path(job.folder, phase))
+        load_weights(whole.shared, phase_path(job.folder, phase))
         teacher = whole.extract(whole.space.largest())
         same_canvas = config.distill.model_copy(update={"teacher_canvas": "student"})
         distillation = DistillStep(teacher.arch, teacher, same_canvas)
@@ -163,7 +169,7 @@ def _build_step(job: PoolJob, supernet: Supernet, num_classes: int, seed: int) -
 def _evaluate(manifest: Manifest, images: PoolImages, device: torch.device, progress: RunProgress) -> dict[str, float]:
     """AP of some subnets from the largest to the smallest, by name."""
     supernet = manifest.config.build(len(images.train.class_names))
-    _load_into(supernet.shared, manifest.weights)
+    load_weights(supernet.shared, manifest.weights)
     subnets = supernet.space.representatives()
     ap = {}
     progress.start_step(f"teachers: AP of {len(subnets)} members", len(subnets))
@@ -174,21 +180,3 @@ def _evaluate(manifest: Manifest, images: PoolImages, device: torch.device, prog
     listed = ", ".join(f"{name} AP {value:.3f}" for name, value in ap.items())
     progress.say(f"teacher pool {manifest.folder.name}: {supernet.space.count()} members; {listed}")
     return ap
-
-
-def _load_into(shared: nn.Module, path: Path) -> None:
-    try:
-        fit_tensors(shared, load_tensors(path), "its weights")
-    except InputError as error:
-        raise RunFailed(
-            f"{path} is damaged ({error}); delete it and the phases after it to train them again"
-        ) from error
-
-
-def _save(shared: nn.Module, path: Path) -> None:
-    weights = {name: tensor.contiguous().cpu() for name, tensor in shared.state_dict().items()}
-    try:
-        with replace_file(path) as aside:
-            save_file(weights, aside)
-    except SafetensorError as error:
-        raise RunFailed(f"cannot write {path}: {error}; free some space, then start again") from error

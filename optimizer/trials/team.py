@@ -21,6 +21,7 @@ from optimizer.data.splits import keep_out
 from optimizer.detectors import build_detector
 from optimizer.errors import InputError, RunFailed
 from optimizer.supernet.pool import TeacherPool, open_pool
+from optimizer.supernet.pretraining import PretrainJob, pretrain_body
 from optimizer.supernet.training import PoolJob, train_phase
 from optimizer.train.distributed import current_world, joined_world
 from optimizer.train.loop import TrainingDiverged
@@ -99,6 +100,12 @@ class _Shelf:
         return self._pools[pool]
 
 
+def _pretrain(told: dict[str, Any], shelf: _Shelf) -> None:
+    job = PretrainJob.model_validate(told)
+    dataset = shelf.read(job.data)
+    pretrain_body(job, keep_out(dataset)[0] if job.keep_out else dataset, choose_device(), None)
+
+
 def _train_phase(told: dict[str, Any], shelf: _Shelf) -> None:
     job = PoolJob.model_validate(told)
     dataset = shelf.read(job.data)
@@ -115,7 +122,11 @@ def _train_student(told: dict[str, Any], shelf: _Shelf) -> None:
     train_student(job, detector, images, pool, choose_device())
 
 
-HELP: dict[str, Callable[[dict[str, Any], _Shelf], None]] = {"pool": _train_phase, "student": _train_student}
+HELP: dict[str, Callable[[dict[str, Any], _Shelf], None]] = {
+    "pretraining": _pretrain,
+    "pool": _train_phase,
+    "student": _train_student,
+}
 
 
 def _help() -> None:

@@ -1,0 +1,199 @@
+"""Pre-training, as a sentence: paths of a super-network classify pictures; the body stays, the classifier goes.
+
+DetNAS' first step (FACTS 3.4). In every step one path is drawn, and only that is trained.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from deploy.data import Dataset
+from optimizer.arch.families import PATH_SPACES
+from optimizer.arch.path_bins import BinnedPaths
+from optimizer.arch.paths import PathSubnets
+from optimizer.data.batches import SampleLoader
+from optimizer.data.class_folder import ClassFolder
+from optimizer.data.crops import ObjectCrops
+from optimizer.data.pictures import Pictures, PictureView, count_unreadable
+from optimizer.detectors.base import Truth
+from optimizer.progress import RunProgress
+from optimizer.seeds import derive_seed
+from optimizer.supernet.manifest import pretrained_path
+from optimizer.supernet.path_config import PathConfig
+from optimizer.supernet.pretrain_config import Pretraining
+from optimizer.supernet.single_path import SinglePathSupernet
+from optimizer.supernet.weights import save_weights
+from optimizer.train.distributed import current_world
+from optimizer.train.loop import Progress, train
+
+__all__ = ["BodyClassifier", "ClassifyStep", "PretrainJob", "check_pictures", "count_pictures", "pretrain_body"]
+
+NAMED = 3  # unreadable images that a message names
+
+
+class PretrainJob(BaseModel):
+    """The pre-training of a pool's body, for whatever process takes part in it.
+
+    Attributes:
+        folder: of the pool, on a file system that all processes see.
+        data: folder of the images that crops are from.
+        keep_out: whether those are left out that a run keeps to judge subnets by.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["pretraining"] = "pretraining"
+    config: PathConfig
+    folder: Path
+    data: Path
+    workers: int | None = None
+    keep_out: bool = False
+
+    @property
+    def pretraining(self) -> Pretraining:
+        assert self.config.pretraining is not None
+        return self.config.pretraining
+
+
+def pretrain_body(job: PretrainJob, dataset: Dataset, device: torch.device, progress: RunProgress | None) -> None:
+    """Train the body, in every process of the world alike, from wherever an earlier one left it; the first writes it.
+
+    Args:
+        dataset: what crops are from.
+
+    Raises:
+        InputError: the images show no two classes, or cannot be read.
+        RunFailed: the training diverged, or the disk is full.
+    """
+    config, recipe, world = job.config, job.pretraining, current_world()
+    pictures = open_pictures(recipe, dataset)
+    seed = derive_seed(config.seed, "pretraining")
+    supernet = config.build(len(dataset.class_names))
+    classifier = BodyClassifier(supernet, len(pictures.class_names), seed)
+    step = ClassifyStep(supernet, choose_paths(recipe, config.space()), seed, recipe.label_smoothing)
+    loader = SampleLoader(
+        pictures, batch_size=recipe.batch_size, seed=derive_seed(seed, "pictures"), workers=job.workers,
+        share=(world.rank, world.size),
+    )  # fmt: skip
+    checkpoint = job.folder / "pretraining.ckpt"
+    if progress is not None:
+        what = f"{len(pictures)} images of {len(pictures.class_names)} classes"
+        progress.start_step(f"pre-training on {recipe}: {what}", len(loader) * recipe.train.epochs)
+
+    def show(at: Progress) -> None:
+        assert progress is not None
+        progress.advance_step(at.step, note=f"loss {at.loss:.2f}")
+
+    train(
+        classifier.to(device), loader, step.to(device), recipe.train, seed=seed, checkpoint=checkpoint,
+        report=show if progress is not None else None,
+    )  # fmt: skip
+    if progress is not None and loader.unreadable:
+        progress.say(f"pre-training: {loader.unreadable} of {len(pictures)} images cannot be read; others stood in")
+    if world.is_first:
+        save_weights(supernet.body, pretrained_path(job.folder))
+        checkpoint.unlink(missing_ok=True)
+
+
+def open_pictures(recipe: Pretraining, dataset: Dataset | None) -> Pictures:
+    """What a body is pre-trained on; crops are from the images of `dataset`.
+
+    Raises:
+        InputError: a folder of classes is not one, or there are images of fewer than two classes.
+    """
+    view = PictureView(recipe.size, recipe.least_area, recipe.jitter)
+    if recipe.folder is not None:
+        return ClassFolder(recipe.folder, view)
+    assert dataset is not None, "crops of no images"
+    return ObjectCrops(dataset, view)
+
+
+def count_pictures(recipe: Pretraining, dataset: Dataset) -> int:
+    """How many images a body is pre-trained on in an epoch.
+
+    Raises:
+        InputError: as `open_pictures`.
+    """
+    return len(open_pictures(recipe, dataset))
+
+
+def check_pictures(recipe: Pretraining, dataset: Dataset | None) -> str:
+    """What a person should know of the images before a body is pre-trained on them; empty where that is nothing.
+
+    Args:
+        dataset: None where the images that crops are from are yet to be generated.
+
+    Raises:
+        InputError: they cannot be used; the text says why.
+    """
+    if dataset is None and recipe.folder is None:
+        return ""
+    pictures = open_pictures(recipe, dataset)
+    names, tried = count_unreadable(pictures)
+    if not names:
+        return ""
+    listed = ", ".join(names[:NAMED]) + (" ..." if len(names) > NAMED else "")
+    return f"{len(names)} of {tried} images tried for pre-training cannot be read and are skipped: {listed}"
+
+
+def choose_paths(recipe: Pretraining, space: PathSubnets) -> PathSubnets | BinnedPaths:
+    """What paths are drawn from."""
+    return BinnedPaths.of(space) if recipe.by_cost else space
+
+
+class BodyClassifier(nn.Module):
+    """The shared body of a super-network, and behind it what only pre-training needs.
+
+    Args:
+        seed: the first weights of the classifier depend on that alone.
+    """
+
+    def __init__(self, supernet: SinglePathSupernet, num_classes: int, seed: int) -> None:
+        super().__init__()
+        space = supernet.space
+        width, hidden = (
+            space.body(space.largest()).maps(space.sizes[0])[-1].width,
+            PATH_SPACES[space.family].classifier_width,
+        )
+        self.body = supernet.body
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            convolution = nn.Conv2d(width, hidden, 1, bias=False)
+            nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
+            self.last = nn.Sequential(convolution, nn.BatchNorm2d(hidden), nn.ReLU())
+            self.classifier = nn.Linear(hidden, num_classes)
+            nn.init.normal_(self.classifier.weight, std=0.01)
+            nn.init.zeros_(self.classifier.bias)
+
+    def classify(self, features: Tensor) -> Tensor:
+        """(B, classes) logits of the body's last map (B, C, h, w)."""
+        logits: Tensor = self.classifier(self.last(features).mean((2, 3)))
+        return logits
+
+
+class ClassifyStep(nn.Module):
+    """One path per step, which the number of the step alone decides: the same in every process, and after a restart."""
+
+    drawn: Tensor
+
+    def __init__(
+        self, supernet: SinglePathSupernet, paths: PathSubnets | BinnedPaths, seed: int, label_smoothing: float
+    ) -> None:
+        super().__init__()
+        self.supernet, self.paths, self.seed, self.label_smoothing = supernet, paths, seed, label_smoothing
+        self.register_buffer("drawn", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, model: nn.Module, images: Tensor, truths: list[Truth]) -> dict[str, Tensor]:
+        assert isinstance(model, BodyClassifier) and model.body is self.supernet.body
+        path = self.paths.sample(Random(derive_seed(self.seed, "path", int(self.drawn))))
+        self.drawn += 1
+        logits = model.classify(self.supernet.run_body(path, images))
+        labels = torch.cat([truth.labels for truth in truths])
+        return {"class": cross_entropy(logits, labels, label_smoothing=self.label_smoothing)}
