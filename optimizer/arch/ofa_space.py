@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import product
 from math import prod
 from random import Random
@@ -267,19 +267,11 @@ class OfaSpace:
             size: canvas; None is the super-network's.
         """
         depths, widths, expands = self._split(genes)
-        runs, whole, canvas = self._find_running(depths), self.body(self.largest()), size or self.sizes[0]
-        maps = (whole.stem_map(canvas), *whole.maps(canvas))
-        reads = np.full(len(genes), whole.stem_width)
-        total = np.full(len(genes), whole.count_stem(canvas).macs)
-        for place, (stage, block) in enumerate(self.layers):
-            before, cells = maps[stage if block == 0 else stage + 1].cells, maps[stage + 1].cells
-            outs, inners = self._width_tables[stage]
-            out, inner = outs[widths[:, stage]], inners[widths[:, stage], expands[:, place]]
-            macs = inner * (reads * before + 9 * inner * cells + out * cells)
-            if block == 0:
-                macs = macs + reads * out * cells
-            total += np.where(runs[:, place], macs, 0)
-            reads = out
+        stage = np.array([stage for stage, _ in self.layers])
+        stem, tables = _tabulate_macs(self, size or self.sizes[0])
+        before = widths[:, np.maximum(stage - 1, 0)]
+        macs = tables[np.arange(len(stage)), before, widths[:, stage], expands]
+        total: np.ndarray = stem + np.where(self._find_running(depths), macs, 0).sum(axis=1)
         return total
 
     @cached_property
@@ -318,11 +310,18 @@ class OfaSpace:
 
     def _find_running(self, depths: np.ndarray) -> np.ndarray:
         """(N, layers): whether each block runs, by the genes of D."""
-        columns = []
-        for stage, block in self.layers:
-            blocks = self.shape.base_depths[stage] + np.array(self._list_depths(stage))
-            columns.append(block < blocks[depths[:, stage]])
-        return np.stack(columns, axis=1)
+        stage = np.array([stage for stage, _ in self.layers])
+        runs: np.ndarray = self._running[np.arange(len(stage)), depths[:, stage]]
+        return runs
+
+    @cached_property
+    def _running(self) -> np.ndarray:
+        """(layers, choices of D): whether a block runs; a stage with fewer choices leaves the last ones unused."""
+        runs = np.zeros((len(self.layers), len(self.depths)), dtype=bool)
+        for place, (stage, block) in enumerate(self.layers):
+            depths = self._list_depths(stage)
+            runs[place, : len(depths)] = block < self.shape.base_depths[stage] + np.array(depths)
+        return runs
 
     def _make_uniform(self, rank: int | None) -> OfaSubnet:
         """With the choice of this rank everywhere; None is the middle one."""
@@ -350,3 +349,25 @@ class OfaSpace:
             else own
             for layer, own in zip(self.layers, subnet.expands)
         ]
+
+
+@lru_cache(maxsize=64)
+def _tabulate_macs(space: OfaSpace, size: Size) -> tuple[int, np.ndarray]:
+    """MACs of the stem, and of each block by W of the stage before, its own W and E (layers, W, W, E).
+
+    Only the first block of a stage reads the stage before; that of the first stage reads the stem.
+    """
+    whole = space.body(space.largest())
+    maps = (whole.stem_map(size), *whole.maps(size))
+    tables = []
+    for stage, block in space.layers:
+        before, cells = maps[stage if block == 0 else stage + 1].cells, maps[stage + 1].cells
+        outs, inners = space._width_tables[stage]
+        out, inner = outs[None, :, None], inners[None]
+        reads = out
+        if block == 0:
+            reads = np.full(len(outs), whole.stem_width) if stage == 0 else space._width_tables[stage - 1][0]
+            reads = reads[:, None, None]
+        macs = inner * (reads * before + 9 * inner * cells + out * cells) + (block == 0) * reads * out * cells
+        tables.append(np.broadcast_to(macs, (len(outs), *inners.shape)))
+    return whole.count_stem(size).macs, np.stack(tables)

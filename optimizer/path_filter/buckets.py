@@ -80,10 +80,10 @@ class Buckets:
         """
         allowed = list_choices(self.space) if allowed is None else allowed
         genes = draw(self.space, self.cost, allowed, self.interval(bucket), count, rng)
-        if len(genes) < count:
+        if not len(genes):
             raise InputError(
                 f"bucket {bucket + 1} of {self.count} (costs from {self.edges[bucket]:.4g} to "
-                f"{self.edges[bucket + 1]:.4g}) seems to be empty: random walks found {len(genes)} of {count} paths; "
+                f"{self.edges[bucket + 1]:.4g}) seems to be empty: no random walk found a path in it; "
                 "ask for fewer buckets, or prune fewer operations"
             )
         return genes

@@ -2,7 +2,8 @@
 
 Paths drawn slot by slot cost about the mean: of OFA-ResNet50's, one in a thousand is in the bucket of the largest. So a
 path that misses the interval walks: a random slot is drawn anew, and the move is kept unless it leads farther from the
-interval. Within the interval every move is kept, which leaves paths there as likely as drawing until one fits would.
+interval. Once there, it makes every move that stays within, which leaves all paths there as likely as drawing until one
+fits would. In between, a block that a path skips has a gene as well: the path may come to run it.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from numpy.typing import NDArray
 
 from optimizer.path_filter.space import Cost, Floats, Genes, Mask, PathSpace, make_canonical
 
-__all__ = ["Interval", "draw", "draw_freely", "walk"]
+__all__ = ["EVERYWHERE", "Interval", "draw", "draw_freely", "mix", "reach"]
 
-SWEEPS = 5  # moves of a walk, in slots
-ROUNDS = 6  # populations that are drawn before the paths that are there have to do
+REACH, MIX = 4, 3  # moves towards an interval, and within it, per slot
+LEAST, ROUNDS = 32, 4  # paths of a population, and populations of which none arrives before an interval is called empty
 
 
 @dataclass(frozen=True)
@@ -39,14 +40,20 @@ EVERYWHERE = Interval(-np.inf, np.inf)
 def draw(
     space: PathSpace, cost: Cost, allowed: Mask, interval: Interval, count: int, rng: np.random.Generator
 ) -> Genes:
-    """At most `count` random paths in an interval (paths, slots); fewer where they are too hard to find."""
-    found = np.empty((0, allowed.shape[0]), dtype=np.int64)
+    """Random paths in an interval (count, slots); none at all where none was found.
+
+    Those that do not arrive are replaced by copies of those that do, which walk on from there.
+    """
     for _ in range(ROUNDS):
-        if len(found) >= count:
-            break
-        genes = walk(space, cost, allowed, interval, draw_freely(allowed, count, rng), rng)
-        found = np.concatenate([found, genes[interval.measure_distance(cost(genes)) == 0]])
-    return found[:count]
+        free = draw_freely(allowed, max(count, LEAST), rng)
+        walked = interval.measure_distance(cost(free)) > 0
+        genes = reach(cost, allowed, interval, free, rng)
+        missing = interval.measure_distance(cost(genes)) > 0
+        if not missing.all():
+            genes[missing] = genes[rng.choice(np.flatnonzero(~missing), size=missing.sum())]
+            genes[walked] = mix(cost, allowed, interval, genes[walked], rng)
+            return make_canonical(space, genes[:count])
+    return np.empty((0, allowed.shape[0]), dtype=np.int64)
 
 
 def draw_freely(allowed: Mask, count: int, rng: np.random.Generator) -> Genes:
@@ -55,31 +62,41 @@ def draw_freely(allowed: Mask, count: int, rng: np.random.Generator) -> Genes:
     return _choose(mask, rng)
 
 
-def walk(
-    space: PathSpace, cost: Cost, allowed: Mask, interval: Interval, genes: Genes, rng: np.random.Generator
-) -> Genes:
-    """Canonical copies; those outside the interval have walked towards it, and may not have reached it.
+def reach(cost: Cost, allowed: Mask, interval: Interval, genes: Genes, rng: np.random.Generator) -> Genes:
+    """Copies of paths that have walked towards an interval until they were there; some may not have arrived.
 
     Args:
-        genes: every one an allowed choice, also those of blocks that a path skips: on its way it may come to have them.
+        genes: allowed choices alone, also for blocks that a path skips.
     """
+    genes, masks = genes.copy(), np.broadcast_to(allowed, (len(genes), *allowed.shape[-2:]))
+    distances = interval.measure_distance(cost(genes))
+    for _ in range(REACH * genes.shape[1]):
+        outside = np.flatnonzero(distances > 0)
+        if not len(outside):
+            break
+        moved = _move(genes[outside], masks[outside], rng)
+        new = interval.measure_distance(cost(moved))
+        kept = new <= distances[outside]
+        genes[outside[kept]], distances[outside[kept]] = moved[kept], new[kept]
+    return genes
 
-    def measure(genes: Genes) -> Floats:
-        return interval.measure_distance(cost(make_canonical(space, genes)))
 
-    walked, distances = genes.copy(), measure(genes)
-    outside = np.flatnonzero(distances > 0)
-    masks = np.broadcast_to(allowed, (len(genes), *allowed.shape[-2:]))[outside]
-    path, distance, rows = genes[outside], distances[outside], np.arange(len(outside))
-    for _ in range(SWEEPS * genes.shape[1] if len(outside) else 0):
-        slot = rng.integers(genes.shape[1], size=len(outside))
-        moved = path.copy()
-        moved[rows, slot] = _choose(masks[rows, slot], rng)
-        new = measure(moved)
-        kept = new <= distance
-        path[kept], distance[kept] = moved[kept], new[kept]
-    walked[outside] = path
-    return make_canonical(space, walked)
+def mix(cost: Cost, allowed: Mask, interval: Interval, genes: Genes, rng: np.random.Generator) -> Genes:
+    """Copies of paths of an interval that have walked about in it; arguments as of `reach`."""
+    genes, masks = genes.copy(), np.broadcast_to(allowed, (len(genes), *allowed.shape[-2:]))
+    for _ in range(MIX * genes.shape[1] if len(genes) else 0):
+        moved = _move(genes, masks, rng)
+        kept = interval.measure_distance(cost(moved)) == 0
+        genes[kept] = moved[kept]
+    return genes
+
+
+def _move(genes: Genes, masks: Mask, rng: np.random.Generator) -> Genes:
+    """Copies with one random slot of each path drawn anew."""
+    rows, slots = np.arange(len(genes)), rng.integers(genes.shape[1], size=len(genes))
+    moved = genes.copy()
+    moved[rows, slots] = _choose(masks[rows, slots], rng)
+    return moved
 
 
 def _choose(masks: Mask, rng: np.random.Generator) -> NDArray[np.int64]:

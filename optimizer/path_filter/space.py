@@ -48,7 +48,10 @@ class Slot(Protocol):
 
 
 class PathSpace(Protocol):
-    """Paths of a super-network whose stages have a depth and a width, and whose blocks have a ratio of expansion."""
+    """Paths of a super-network whose stages have a depth and a width, and whose blocks have a ratio of expansion.
+
+    What genes say of a block that does not run is left aside. `OfaSpace` of `arch/ofa_space.py` is such a space.
+    """
 
     @property
     def slots(self) -> Sequence[Slot]: ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,21 +42,20 @@ class ToyPaths:
     def layers(self) -> tuple[tuple[int, int], ...]:
         return tuple((stage, block) for stage, base in enumerate(self.base) for block in range(base + DEPTHS[-1]))
 
+    @cached_property
+    def _of_layers(self) -> NDArray[np.int64]:
+        """Stage and block of each layer, and the least depth at which it runs (3, layers)."""
+        return np.array([(stage, block, block - self.base[stage] + 1) for stage, block in self.layers]).T
+
     def tokens(self, genes: Genes) -> NDArray[np.int64]:
-        stages = len(self.base)
-        columns = []
-        for number, (stage, block) in enumerate(self.layers):
-            token = 1 + 3 * genes[:, stages + stage] + genes[:, 2 * stages + number]
-            columns.append(np.where(block < self.base[stage] + genes[:, stage], token, 0))
-        return np.stack(columns, axis=1)
+        stages, (stage, _, depth) = len(self.base), self._of_layers
+        tokens = 1 + 3 * genes[:, stages + stage] + genes[:, 2 * stages :]
+        return np.where(genes[:, stage] >= depth, tokens, 0)
 
     def cost(self, genes: Genes) -> Floats:
         """Of a layer, width times expansion, more of a later stage."""
-        tokens = self.tokens(genes)
-        width, expand = np.divmod(np.maximum(tokens - 1, 0), 3)
-        each = np.take(WIDTHS, width) ** 2 * np.take((*self.expands, 0.0), expand)
-        weights = np.array([1.0 + 0.5 * stage for stage, _ in self.layers])
-        return (np.where(tokens > 0, each, 0.0) * weights).sum(axis=1)
+        each = np.outer(np.square(WIDTHS), self.expands)
+        return np.array([0.0, *each.ravel()])[self.tokens(genes)] @ (1.0 + 0.5 * self._of_layers[0])
 
 
 def make_up_losses(space: ToyPaths, genes: Genes, noise: float = 0.0, seed: int = 0) -> Floats:
