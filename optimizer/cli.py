@@ -19,7 +19,7 @@ from deploy.cli.terminal import escape_what_cannot_be_printed
 from deploy.errors import DeployError
 from deploy.foreign import make_printable
 from optimizer.arch.families import FAMILIES
-from optimizer.arch.heads import HEADS
+from optimizer.arch.heads import BOX_HEADS, HEADS
 from optimizer.config import UNLIMITED, RunConfig
 from optimizer.errors import DetoptError, InputError
 from optimizer.options import OPTIONS, read_options, taking
@@ -112,9 +112,19 @@ def _start(config: RunConfig, out: Path | None, name: str) -> None:
 @app.command()
 @taking(
     (
-        *("teacher", "distillers", "defeat", "distill_decay", "teacher_canvas", "base", "detector", "size"),
-        *("region_proposals", "max_detections", "epochs", "weights", "freeze_stages", "freeze_norm", "target", "host"),
-        *("score", "batch_size", "workers", "precision", "precisions", "export_proposals", "max_ap_drop", "seed"),
+        *("teacher", "distillers", "defeat", "distill_decay", "teacher_canvas", "base", "detector", "box_head"),
+        *("size", "region_proposals", "max_detections", "epochs", "weights", "freeze_stages", "freeze_norm", "target"),
+        *(
+            "host",
+            "score",
+            "batch_size",
+            "workers",
+            "precision",
+            "precisions",
+            "export_proposals",
+            "max_ap_drop",
+            "seed",
+        ),
     ),
     teacher="Who teaches: the folder of a run (its best detector), one detector of a run (RUN/student-004, or its "
     "bundle), or a file of weights, whose family --base names.",
@@ -205,6 +215,7 @@ def arch(
     ],
     size: Annotated[str, typer.Option(help="Canvas, WIDTHxHEIGHT.")] = "1333x800",
     detector: Annotated[str, typer.Option(help=f"Kind of detector: {', '.join(HEADS)}.")] = "faster_rcnn",
+    box_head: Annotated[str, typer.Option(help=f"Of a faster_rcnn: {', '.join(BOX_HEADS)}.")] = "",
     group_widths: Annotated[
         str | None, typer.Option(help="Channels per group of an encoded ResNeXt, by original stage: 4,8,16,32.")
     ] = None,
@@ -246,6 +257,8 @@ def arch(
                 raise InputError(f"--group-widths takes four whole numbers such as 4,8,16,32; not {group_widths!r}")
             groups = tuple(int(part) for part in group_widths.split(","))
         spec = arch_from_encoding(architecture, canvas, group_widths=groups)
+    if box_head:
+        spec = replace(spec, head=spec.head.choose_box_head(box_head))
     cost = count(spec, classes)
     if as_json:
         values = {"params": cost.params, "macs": cost.macs, "flops_mmdet": cost.flops_mmdet}
@@ -265,7 +278,10 @@ def arch(
 
 @teachers_app.command("train")
 @taking(
-    ("base", "detector", "teacher_epochs", "size", "sizes", "region_proposals", "batch_size", "workers", "precision"),
+    (
+        *("base", "detector", "box_head", "teacher_epochs", "size", "sizes", "region_proposals", "batch_size"),
+        *("workers", "precision"),
+    ),
     base="Detector the teachers are for: r18, r50, r101 or x101.",
     sizes="Canvases, one of which is drawn for each step.",
 )

@@ -178,6 +178,7 @@ class RunConfig(_Value):
     Attributes:
         base: family of the base. Where one student is distilled the base is its teacher, and this the family of a
             teacher that is a file of weights; what is said of the base's training is then said of the student's.
+        box_head: of a Faster R-CNN, a key of `BOX_HEADS`; None is the usual one.
         data: folder of labelled images; None generates the shapes set inside the run's folder.
         host: the board of a target behind ssh; empty leaves it to the target's file and the user's hosts file.
         weights: what the base starts from: published weights of torchvision's for this data set, with "auto" of COCO
@@ -205,6 +206,7 @@ class RunConfig(_Value):
     preset: str
     base: str = "r18"
     detector: str = "faster_rcnn"
+    box_head: str | None = None
     target: str = "cpu"
     host: str = ""
     data: Path | None = None
@@ -303,11 +305,11 @@ class RunConfig(_Value):
         if self.search.evolves:
             assert self.paths is not None
             paths = self.paths.with_precision(self.base_train.precision)
-            return paths.make(self.base, sizes, self.region_proposals, self.detector)
+            return paths.make(self.base, sizes, self.region_proposals, self.head_name)
         assert self.pool is not None
         precision = {"precision": self.base_train.precision}
         recipe = self.pool.model_copy(update={"train": tuple(t.model_copy(update=precision) for t in self.pool.train)})
-        return recipe.make(self.base, sizes, self.region_proposals, self.detector)
+        return recipe.make(self.base, sizes, self.region_proposals, self.head_name)
 
     @property
     def alpha(self) -> float:
@@ -327,8 +329,13 @@ class RunConfig(_Value):
         """The architecture of that."""
         return self._make_arch(self.trained_family)
 
+    @property
+    def head_name(self) -> str:
+        """Of base and students, as in `Head.name`."""
+        return self.detector if self.box_head in (None, "fc2") else f"{self.detector} {self.box_head}"
+
     def _make_arch(self, family: str) -> ArchSpec:
-        arch = base_arch(family, self.input_size, self.detector)
+        arch = base_arch(family, self.input_size, self.head_name)
         return replace(arch, head=arch.head.propose(self.region_proposals))
 
     def changed(self, changes: dict[str, object]) -> RunConfig:

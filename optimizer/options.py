@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar, get_args
 import typer
 
 from optimizer.arch.families import FAMILIES
-from optimizer.arch.heads import HEADS
+from optimizer.arch.heads import BOX_HEADS, HEADS
 from optimizer.config import MOST_EPOCHS, Published, parse_duration, parse_size
 from optimizer.distill.config import DEFEAT_RECIPES, DefeatConfig
 from optimizer.errors import InputError
@@ -141,6 +141,13 @@ OPTIONS = (
     Option("target", str, "Device the students are for: a name or a TOML file. Default: cpu.", _as_given("target")),
     Option("host", str, "Board of a target reached over ssh: user@board.", _as_given("host")),
     Option("detector", str, f"Kind of detector: {', '.join(HEADS)}. Default: faster_rcnn.", _as_given("detector")),
+    Option(
+        "box_head",
+        str,
+        f"Layers on the regions of a faster_rcnn: {', '.join(BOX_HEADS)}. fc2 (default): two fully connected layers; "
+        "conv4fc1: four 3x3 convolutions with BatchNorms and one fully connected layer, as DetNAS has.",
+        _as_given("box_head"),
+    ),
     Option(
         "method",
         str,

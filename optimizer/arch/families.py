@@ -9,7 +9,7 @@ from optimizer.arch.bodies import AnyBody
 from optimizer.arch.bodies.ofa_resnet import OfaResNetSpec, OfaShape, read_ofa
 from optimizer.arch.bodies.resnet import make_resnet
 from optimizer.arch.bodies.shufflenet import ShuffleNetSpec, make_shufflenet, read_choices
-from optimizer.arch.heads import HEADS
+from optimizer.arch.heads import make_head
 from optimizer.arch.necks import usual_neck
 from optimizer.arch.spec import ArchSpec
 from optimizer.errors import InputError
@@ -121,14 +121,12 @@ def base_arch(
     Args:
         name: a key of `FAMILIES`.
         input_size: canvas (width, height) in pixels.
-        detector: a key of `HEADS`.
+        detector: a `Head.name`.
         region_proposals: of a Faster R-CNN; None is the papers' 1000.
     """
     if name not in FAMILIES:
         raise InputError(f"there is no base {name!r}; choose one of {', '.join(FAMILIES)}")
-    if detector not in HEADS:
-        raise InputError(f"there is no detector {detector!r}; choose {' or '.join(HEADS)}")
-    head = HEADS[detector].for_canvas(input_size)
+    head = make_head(detector, input_size)
     if region_proposals is not None:
         if head.region_proposals is None:
             raise InputError(

@@ -24,9 +24,9 @@ def parts_from_flat(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def flat_from_parts(parts: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The inverse; None for kinds that version 0.1.0 did not have."""
+    """The inverse; None for kinds, and a form of box head, that version 0.1.0 did not have."""
     body, neck, head = dict(parts["body"]), dict(parts["neck"]), dict(parts["head"])
-    if (body.pop("kind"), neck.pop("kind")) != (BODY, NECK) or head["kind"] not in HEADS:
+    if (body.pop("kind"), neck.pop("kind")) != (BODY, NECK) or head["kind"] not in HEADS or "box_head" in head:
         return None
     flat = {"input_size": parts["input_size"], "fpn_width": neck.pop("width"), "anchor_scale": head.pop("anchor_scale")}
     assert not neck, f"{neck} has no place in the JSON that ids are made from"

@@ -17,7 +17,7 @@ import numpy as np
 
 from optimizer.arch.bodies.ofa_resnet import DEPTHS, EXPANDS, WIDTHS, OfaResNetSpec, OfaShape, write_runs
 from optimizer.arch.families import OFA_SHAPES
-from optimizer.arch.heads import HEADS
+from optimizer.arch.heads import make_head
 from optimizer.arch.necks import FpnSpec
 from optimizer.arch.spec import ArchSpec
 from optimizer.errors import InputError
@@ -93,7 +93,7 @@ class OfaSpace:
     Attributes:
         family: a key of `OFA_SHAPES`.
         sizes: canvases (width, height), the super-network's first.
-        region_proposals: of every subnet whose head has them. detector: a key of `HEADS`.
+        region_proposals: of every subnet whose head has them. detector: a `Head.name`.
         depths, widths, expands: choices of D, W and E, ascending; a stage that cannot grow so much takes its most.
         coupled: whether a stage's D and W go together, the first with the first and so on (DetOFA's CompOFA*).
     """
@@ -234,7 +234,7 @@ class OfaSpace:
         return self.shape.make(subnet.depths, subnet.expands, subnet.widths)
 
     def arch(self, subnet: OfaSubnet) -> ArchSpec:
-        head = HEADS[self.detector].for_canvas(self.sizes[0]).propose(self.region_proposals)
+        head = make_head(self.detector, self.sizes[0]).propose(self.region_proposals)
         return ArchSpec(subnet.size, self.body(subnet), FpnSpec(), head)
 
     # the same as arrays

@@ -10,7 +10,7 @@ from typing import Any
 
 from optimizer.arch.bodies.shufflenet import CHOICES, SHUFFLES, ShuffleNetSpec
 from optimizer.arch.families import PATH_SPACES
-from optimizer.arch.heads import HEADS
+from optimizer.arch.heads import make_head
 from optimizer.arch.necks import usual_neck
 from optimizer.arch.spec import ArchSpec
 from optimizer.errors import InputError
@@ -50,7 +50,7 @@ class PathSubnets:
     Attributes:
         family: a key of `PATH_SPACES`.
         sizes: canvases (width, height), the super-network's first.
-        region_proposals: of every path whose head has them. detector: a key of `HEADS`.
+        region_proposals: of every path whose head has them. detector: a `Head.name`.
         choices: numbers of the blocks there are in every place, ascending.
         shuffle: how blocks part their channels.
     """
@@ -141,7 +141,7 @@ class PathSubnets:
         return plain + sum(place[choice] - plain for place, choice in zip(costs, subnet.choices, strict=True))
 
     def arch(self, subnet: PathSubnet) -> ArchSpec:
-        head = HEADS[self.detector].for_canvas(self.sizes[0]).propose(self.region_proposals)
+        head = make_head(self.detector, self.sizes[0]).propose(self.region_proposals)
         return ArchSpec(subnet.size, self.body(subnet), usual_neck(head), head)
 
     def _list_costs(self) -> tuple[Mapping[int, int], ...]:

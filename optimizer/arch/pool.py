@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 from optimizer.arch.families import FAMILIES
-from optimizer.arch.heads import HEADS
+from optimizer.arch.heads import make_head
 from optimizer.arch.necks import usual_neck
 from optimizer.arch.spec import ArchSpec
 from optimizer.errors import InputError
@@ -68,7 +68,7 @@ class ElasticSpace:
         widths: width coefficients, ascending (paper: 1.0, 1.25, 1.5).
         sizes: canvases (width, height), the super-network's first.
         region_proposals: of every member whose head has them.
-        detector: a key of `HEADS`.
+        detector: a `Head.name`.
     """
 
     family: str
@@ -156,5 +156,5 @@ class ElasticSpace:
         """
         assert self.contains(subnet), f"{subnet} is not in this pool"
         body = FAMILIES[self.family].stretch(subnet.depths, subnet.widths)
-        head = HEADS[self.detector].for_canvas(self.sizes[0]).propose(self.region_proposals)
+        head = make_head(self.detector, self.sizes[0]).propose(self.region_proposals)
         return ArchSpec(subnet.size, body, usual_neck(head), head)

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.ops import nms
 
-from optimizer.arch.heads import FasterRCNNHead
+from optimizer.arch.heads import BOX_HEADS, FasterRCNNHead
 from optimizer.arch.spec import ArchSpec
 from optimizer.detectors.backbone import Backbone
 from optimizer.detectors.base import ClassRows, Detector, GraphOps, Prediction, RegionSample, RegionView, Seen, Truth
@@ -119,7 +119,7 @@ class FasterRCNN(Detector):
         )
         self.roi_heads = RoIHeads(
             RegionPool(["0", "1", "2", "3"], output_size=7, sampling_ratio=2),
-            TwoMLPHead(width * 7 * 7, head.box_width),
+            make_box_head(head, width),
             FastRCNNPredictor(head.box_width, num_classes + 1),
             fg_iou_thresh=0.5,
             bg_iou_thresh=0.5,
@@ -223,6 +223,14 @@ class FasterRCNN(Detector):
 def _list_targets(truths: list[Truth]) -> list[dict[str, Tensor]]:
     """The objects as torchvision's parts want them, the first class 1."""
     return [{"boxes": truth.boxes_xyxy, "labels": truth.labels + 1} for truth in truths]
+
+
+def make_box_head(head: FasterRCNNHead, width: int) -> nn.Module:
+    """The layers between RoI features of this width and the predictors, under torchvision's names."""
+    convs = BOX_HEADS[head.box_head]
+    if not convs:
+        return TwoMLPHead(width * 7 * 7, head.box_width)
+    return FastRCNNConvFCHead((width, 7, 7), [width] * convs, [head.box_width], norm_layer=nn.BatchNorm2d)
 
 
 def count_box_samples(region_proposals: int) -> int:

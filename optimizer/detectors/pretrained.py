@@ -91,6 +91,9 @@ ENTRIES = (
 def choose_pretrained(dataset: str, base: str, detector: str) -> Pretrained | None:
     """The entry of a data set that fits; for "auto" that of COCO, else that of ImageNet, else None.
 
+    Args:
+        detector: `Head.name` of what the weights are for.
+
     Raises:
         InputError: the data set is named, and torchvision has nothing trained on it that fits.
     """

@@ -33,7 +33,7 @@ def check_run(config: RunConfig, folder: Path) -> tuple[Splits | None, Plan]:
         raise InputError(f"there is no weights file {config.weights}")
     published = None
     if isinstance(config.weights, str) and config.base_run is None:
-        published = choose_pretrained(config.weights, config.trained_family, config.detector)
+        published = choose_pretrained(config.weights, config.trained_family, config.head_name)
     splits = read_splits(config.data, config.keeps_images) if config.data is not None else None
     if config.base_run is not None:
         check_base(config.base_run, config, describe_data(splits) if splits else None)

@@ -50,7 +50,8 @@ def follow_teacher(where: Path, family: str | None) -> dict[str, object]:
             f"--base {family} is for a teacher that is a file of weights, and {where} is of a run: leave it out"
         )
     with _opened(*found) as (other, trial):
-        changes: dict[str, object] = {"base": parse_config(other.config).base}
+        run = parse_config(other.config)
+        changes: dict[str, object] = {"base": run.base, "box_head": run.box_head}
     changes |= {"detector": trial.arch.head.kind, "input_size": trial.arch.input_size}
     if trial.arch.head.region_proposals is not None:
         changes["region_proposals"] = trial.arch.head.region_proposals

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
 import torch
@@ -40,11 +40,18 @@ def recalibrate(detector: Detector, batches: Iterable[Tensor], device: torch.dev
         norm.reset_running_stats()
         norm.momentum = None  # torch's word for a plain average
         norm.train()
-    of_body = {id(module) for module in detector.get_submodule("backbone.body").modules()}
-    smallest = "backbone.body" if all(id(norm) in of_body for norm in norms) else "backbone"
+    run = next(run for part, run in _list_runs(detector) if all(norm in part for norm in norms))
     for images in batches:
-        detector.get_submodule(smallest)(images.to(device))
-    assert all(norm.num_batches_tracked for norm in norms), "a BatchNorm outside the backbone was not measured"
+        run(images.to(device))
+    assert all(norm.num_batches_tracked for norm in norms), "a BatchNorm was not measured"
     for norm, momentum in zip(norms, momenta):
         norm.momentum = momentum
     detector.eval()
+
+
+def _list_runs(detector: Detector) -> Iterator[tuple[set[nn.Module], Callable[[Tensor], object]]]:
+    """Parts of a detector with all their modules, and how each is run; the smallest first, and all of it last."""
+    for name in ("backbone.body", "backbone"):
+        part = detector.get_submodule(name)
+        yield set(part.modules()), part
+    yield set(detector.modules()), detector.detect

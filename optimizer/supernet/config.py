@@ -39,7 +39,7 @@ class SupernetConfig(FrozenModel, ABC):
         phases: trained one after the other; the last one's space is that of the pool.
         sizes: canvases (width, height) in pixels, the super-network's own first; one is drawn for every step.
         region_proposals: of every subnet whose head has them.
-        detector: a key of `HEADS`.
+        detector: a `Head.name`.
         distill: what a phase that has a teacher is taught; the teacher always looks at the canvas of the batch.
         batch_size: images per training step.
         calibration_images: from which an extracted subnet's BatchNorm statistics are measured anew.

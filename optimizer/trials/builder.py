@@ -99,7 +99,7 @@ class Builder:
         if isinstance(weights, Path):
             return f"weights from {weights.name}: {load_weights(detector, weights)}"
         family = find_family(detector.arch.body) or "its body"
-        entry = choose_pretrained(weights, family, detector.arch.head.kind)
+        entry = choose_pretrained(weights, family, detector.arch.head.name)
         if entry is None:
             return f"random weights: torchvision has none that fit {family}"
         report = load_pretrained(detector, entry, self.class_names)

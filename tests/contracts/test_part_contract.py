@@ -26,7 +26,7 @@ from optimizer.arch import (
 )
 from optimizer.arch.bodies import BODIES, AnyBody
 from optimizer.arch.families import FAMILIES, OFA_SHAPES
-from optimizer.arch.heads import HEADS
+from optimizer.arch.heads import BOX_HEADS, HEADS, FasterRCNNHead, make_head
 from optimizer.arch.necks import NECKS
 from optimizer.detectors import DETECTORS, build_detector
 from optimizer.detectors import bodies as body_modules
@@ -39,6 +39,7 @@ from optimizer.morph.neck import list_channel_sets
 
 SIZE = (130, 97)  # no map but the last divides it
 CLASSES = 3
+HEAD_NAMES = (*HEADS, *(f"{FasterRCNNHead.kind} {box_head}" for box_head in BOX_HEADS if box_head != "fc2"))
 SPACE = Space(sizes=(SIZE, (128, 96)), region_proposals=(30, 20), min_width=8, min_neck_width=8, min_box_width=8)
 
 
@@ -50,11 +51,13 @@ def smallest_body(kind: str) -> AnyBody:
 
 
 def make_archs() -> Mapping[str, ArchSpec]:
-    """One narrow detector of each combination."""
+    """One narrow detector of each combination; for the other box heads one body is enough."""
     archs = {}
-    for body, neck, head in product(BODIES, NECKS, HEADS):
+    for body, neck, head in product(BODIES, NECKS, HEAD_NAMES):
+        if head not in HEADS and body != "resnet":
+            continue
         try:
-            arch = ArchSpec(SIZE, smallest_body(body), NECKS[neck](), HEADS[head].for_canvas(SIZE).propose(30))
+            arch = ArchSpec(SIZE, smallest_body(body), NECKS[neck](), make_head(head, SIZE).propose(30))
         except InputError:  # this neck does not join them
             continue
         for name in arch.neck.widths:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import resnet18, resnet50, resnet101
-from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.models.detection.rpn import RPNHead
 from torchvision.models.resnet import Bottleneck, ResNet
@@ -85,6 +85,17 @@ def test_faster_rcnn_costs_what_torchvision_s_parts_cost(name, size):
         head = nn.Sequential(TwoMLPHead(256 * 7 * 7, 1024), FastRCNNPredictor(1024, CLASSES + 1))
         macs, _ = measure_macs(head, torch.empty(300, 256, 7, 7))
         assert (parts["head"].macs, parts["head"].params) == (macs, count_params(head))
+
+
+def test_a_box_head_of_convolutions_costs_what_torchvisions_costs():
+    part = count_parts(base_arch("r18", (320, 240), "faster_rcnn conv4fc1", 300), num_classes=CLASSES)["head"]
+    with torch.device("meta"):
+        convolved = FastRCNNConvFCHead((256, 7, 7), [256] * 4, [1024], norm_layer=nn.BatchNorm2d).eval()
+        head = nn.Sequential(convolved, FastRCNNPredictor(1024, CLASSES + 1))
+        macs, _ = measure_macs(head, torch.empty(300, 256, 7, 7))
+    assert (part.macs, part.params) == (macs, count_params(head))
+    per_roi = 4 * (9 * 256 + 3) * 256 * 49 + (256 * 49 + 1) * 1024 + 1024 * (5 * CLASSES + 1)  # the papers' counter
+    assert part.flops_mmdet == 300 * per_roi
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -11,6 +11,7 @@ from optimizer.arch.channels import ChannelSet, OuterLayer
 from optimizer.arch.cost import Cost
 from optimizer.arch.maps import FeatureMap
 from optimizer.arch.parts import Part
+from optimizer.errors import InputError
 
 __all__ = ["Head", "Levels", "choose_anchor_scale"]
 
@@ -53,6 +54,15 @@ class Head(Part):
     def region_proposals(self) -> int | None:
         """Region proposals an image; None for a head of one stage."""
         return None
+
+    @property
+    def name(self) -> str:
+        """What weights that fit it are published as: its kind, and how it differs from that kind's usual form."""
+        return self.kind
+
+    def choose_box_head(self: H, name: str) -> H:
+        """The same head with box layers of another form; `InputError` where it has none, or knows no such form."""
+        raise InputError(f"a {self.kind} has no box head to choose: leave {name} out")
 
     def propose(self: H, count: int) -> H:
         """The same head with so many region proposals; itself where it has none."""

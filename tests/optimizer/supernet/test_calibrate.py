@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from optimizer.arch import ArchSpec, BlockSpec, FasterRCNNHead, FpnSpec, ResNetSpec, StageSpec
+from optimizer.detectors import build_detector
 from optimizer.supernet.calibrate import recalibrate
 
 CPU = torch.device("cpu")
@@ -73,3 +75,13 @@ def test_weights_stay_and_evaluation_mode_and_momentum_are_left_behind(space, ma
     assert not any(module.training for module in detector.modules())
     assert [norm.momentum for norm in norms] == momenta and momenta[:2] == [0.03, 0.1]
     assert all(parameter.requires_grad and parameter.grad is None for parameter in detector.parameters())
+
+
+def test_a_box_head_with_batchnorms_is_measured_on_the_regions(batches):
+    head = FasterRCNNHead(rpn_width=8, box_width=8, region_proposals=10, box_head="conv4fc1")
+    stages = tuple(StageSpec((BlockSpec((8, 8), 1 + (stage > 0), projection=stage > 0),)) for stage in range(4))
+    detector = build_detector(ArchSpec((80, 64), ResNetSpec(stages, stem_width=8), FpnSpec(8), head), 2, seed=0)
+    recalibrate(detector, batches, CPU)
+    norms = {name: norm for name, norm in list_norms(detector).items() if name.startswith("roi_heads")}
+    assert len(norms) == 4 and {int(norm.num_batches_tracked) for norm in norms.values()} == {3}
+    assert all((norm.running_var != 1).any() and norm.running_var.isfinite().all() for norm in norms.values())
