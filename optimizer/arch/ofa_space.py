@@ -18,7 +18,7 @@ import numpy as np
 from optimizer.arch.bodies.ofa_resnet import DEPTHS, EXPANDS, WIDTHS, OfaResNetSpec, OfaShape, write_runs
 from optimizer.arch.families import OFA_SHAPES
 from optimizer.arch.heads import make_head
-from optimizer.arch.necks import FpnSpec
+from optimizer.arch.necks import usual_neck
 from optimizer.arch.spec import ArchSpec
 from optimizer.errors import InputError
 
@@ -235,7 +235,7 @@ class OfaSpace:
 
     def arch(self, subnet: OfaSubnet) -> ArchSpec:
         head = make_head(self.detector, self.sizes[0]).propose(self.region_proposals)
-        return ArchSpec(subnet.size, self.body(subnet), FpnSpec(), head)
+        return ArchSpec(subnet.size, self.body(subnet), usual_neck(head), head)
 
     # the same as arrays
 

@@ -33,17 +33,20 @@ def dynamic_nodes(model: onnx.ModelProto | Path, version: str) -> dict[str, set[
 def test_our_export_of_every_detector_fits_every_release(exported: Path, version: str) -> None:
     findings = check_model(exported, version)
     assert fits_release(findings)
-    assert {finding.severity for finding in findings} == {"note"}, "nor is anything unknown"
+    assert {finding.severity for finding in findings} <= {"note"}, "nor is anything unknown"
 
 
 def test_the_notes_are_the_integers_of_8_6_and_the_nms(exported: Path) -> None:
     notes = {version: {finding.op for finding in check_model(exported, version)} for version in VERSIONS}
-    assert notes == {"8.6": {"output", "NonMaxSuppression"}} | {v: {"NonMaxSuppression"} for v in VERSIONS[1:]}
+    nms = {"NonMaxSuppression"} if "centernet" not in exported.name else set()
+    assert notes == {"8.6": {"output", *nms}} | dict.fromkeys(VERSIONS[1:], nms)
 
 
 def test_an_export_is_named_where_its_padding_is_taken_away(exported: Path) -> None:
     """The very graph, but what follows the last NonMaxSuppression reads its rows at once."""
     model = onnx.load(exported)
+    if "centernet" in exported.name:
+        pytest.skip("it has no NMS whose rows could be read")
     last = [node for node in model.graph.node if node.op_type == "NonMaxSuppression"][-1]
     model.graph.node.append(helper.make_node("Identity", [last.output[0]], ["raw_rows"], "leak"))
     model.graph.output.append(helper.make_tensor_value_info("raw_rows", I64, [None, 3]))

@@ -10,7 +10,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from optimizer.arch import ArchSpec, BlockSpec, FasterRCNNHead, FpnSpec, ResNetSpec, RetinaNetHead, StageSpec
+from optimizer.arch import (
+    ArchSpec,
+    BlockSpec,
+    CenterNetHead,
+    DeconvSpec,
+    FasterRCNNHead,
+    FpnSpec,
+    Head,
+    Neck,
+    ResNetSpec,
+    RetinaNetHead,
+    StageSpec,
+)
 from optimizer.detectors import Detector, build_detector
 
 WIDTH, HEIGHT = 170, 130
@@ -41,6 +53,12 @@ def give_scores(detector: Detector) -> Detector:
     if detector.arch.head.kind == "retinanet":
         spread_outputs(detector, detector.head.classification_head.cls_logits, 1.5, -2.0)
         spread_outputs(detector, detector.head.regression_head.bbox_reg, 0.3, 0.0)
+    elif detector.arch.head.kind == "centernet":
+        for double in detector.backbone.deconv:
+            double.conv.weight.data.mul_(200.0)
+        spread_outputs(detector, detector.head.heatmap[2], 1.5, -1.5)
+        spread_outputs(detector, detector.head.size[2], 2.0, 5.0)
+        spread_outputs(detector, detector.head.offset[2], 0.3, 0.5)
     else:
         spread_outputs(detector, detector.rpn.head.cls_logits, 2.0, -3.0)
         spread_outputs(detector, detector.rpn.head.bbox_pred, 0.3, 0.0)
@@ -54,8 +72,13 @@ def narrow_arch(kind: str, width: int = WIDTH, height: int = HEIGHT) -> ArchSpec
         StageSpec((BlockSpec((8 * 2**index, 8 * 2**index), 1 if index == 0 else 2, projection=index > 0),))
         for index in range(4)
     )
-    heads = {"retinanet": RetinaNetHead(4, anchor_scale=4), "faster_rcnn": FasterRCNNHead(16, 32, 60, anchor_scale=4)}
-    return ArchSpec((width, height), ResNetSpec(stages, stem_width=8), FpnSpec(16), heads[kind])
+    heads: dict[str, Head] = {
+        "retinanet": RetinaNetHead(4, anchor_scale=4),
+        "faster_rcnn": FasterRCNNHead(16, 32, 60, anchor_scale=4),
+        "centernet": CenterNetHead(16),
+    }
+    necks: dict[str, Neck] = {"fpn": FpnSpec(16), "deconv": DeconvSpec(16, 16, 16)}
+    return ArchSpec((width, height), ResNetSpec(stages, stem_width=8), necks[heads[kind].neck], heads[kind])
 
 
 @pytest.fixture(scope="session")
@@ -68,7 +91,7 @@ def canvases() -> list[np.ndarray]:
     return [draw_canvas(seed) for seed in (1, 2, 3)]
 
 
-@pytest.fixture(scope="session", params=["faster_rcnn", "retinanet"])
+@pytest.fixture(scope="session", params=["faster_rcnn", "retinanet", "centernet"])
 def exported(
     request: pytest.FixtureRequest, make_detector: Callable[[str], Detector], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Detector, Path]:

@@ -36,7 +36,7 @@ def detect_all(
         return {record.image_id: deployed(read_image(record.path)) for record in images.records}
 
 
-@pytest.mark.parametrize("kind", ["faster_rcnn", "retinanet"])
+@pytest.mark.parametrize("kind", ["faster_rcnn", "retinanet", "centernet"])
 def test_they_agree_within_a_thousandth(
     kind: str, make_detector: Callable[[str], Detector], images: Dataset, tmp_path: Path
 ) -> None:

@@ -29,8 +29,8 @@ def test_a_corrupted_weight_is_caught(
     exported: tuple[Detector, Path], canvases: list[np.ndarray], tmp_path: Path
 ) -> None:
     detector, path = exported
-    part = "cls_score.weight" if detector.arch.head.kind == "faster_rcnn" else "cls_logits.weight"
-    corrupt(path, tmp_path / "bad.onnx", part, 1.05)
+    part = {"faster_rcnn": "cls_score", "retinanet": "cls_logits", "centernet": "heatmap.2"}[detector.arch.head.kind]
+    corrupt(path, tmp_path / "bad.onnx", f"{part}.weight", 1.05)
     with pytest.raises(ParityError, match=r"image.*(finds|not).*label"):
         check_parity(detector, tmp_path / "bad.onnx", canvases)
 
@@ -39,8 +39,8 @@ def test_boxes_that_shift_by_a_tenth_of_a_pixel_are_caught(
     exported: tuple[Detector, Path], canvases: list[np.ndarray], tmp_path: Path
 ) -> None:
     detector, path = exported
-    part = "bbox_pred.weight" if detector.arch.head.kind == "faster_rcnn" else "bbox_reg.weight"
-    names = [c.name for c in onnx.load(path).graph.initializer if part in c.name]
+    part = {"faster_rcnn": "bbox_pred", "retinanet": "bbox_reg", "centernet": "size.2"}[detector.arch.head.kind]
+    names = [c.name for c in onnx.load(path).graph.initializer if f"{part}.weight" in c.name]
     corrupt(path, tmp_path / "bad.onnx", names[-1], 1.1)
     with pytest.raises(ParityError, match="pixels away"):
         check_parity(detector, tmp_path / "bad.onnx", canvases)
