@@ -17,7 +17,7 @@ from deploy.errors import PrecisionError
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["CONVERSIONS", "Calibration", "Conversion", "convert_model", "rank_groups"]
+__all__ = ["CONVERSIONS", "Calibration", "Conversion", "convert_model", "list_groups", "rank_groups"]
 
 FIXED_ROIS = "fixed_rois"
 
@@ -136,10 +136,10 @@ def convert_model(
     Raises:
         PrecisionError: the loss stays above the bound with all but one group put back; it says the least loss found.
     """
-    build, with_last = CONVERSIONS[precision]
+    build, _ = CONVERSIONS[precision]
     rest = get_engine(engine).int8.rest if precision == "int8" else "fp32"
     source = _Source(model, find_trunk(model), calibration.ranges, engine, rest)
-    groups = source.trunk.groups(with_last)
+    groups = list_groups(source.trunk, precision, engine)
     if not groups:
         raise PrecisionError(f"the model has no layer that could be {precision}: no convolution or linear")
     if ap is None:
@@ -179,6 +179,12 @@ def convert_model(
         count = min(max(1, 2 * count), len(groups) - 1)
 
 
+def list_groups(trunk: Trunk, precision: str, engine: str = "trt") -> tuple[str, ...]:
+    """The groups of layers that compute in a precision on an engine, in the order of the graph."""
+    lacking = get_engine(engine).int8.lacking if precision == "int8" else ()
+    return trunk.groups(CONVERSIONS[precision][1], lacking)
+
+
 def rank_groups(
     model: onnx.ModelProto, precision: str, calibration: Calibration, engine: str = "trt"
 ) -> list[tuple[str, float]]:
@@ -187,14 +193,14 @@ def rank_groups(
     That is the squared error over the squared values, a mean over layers and canvases. Regions that features are
     pooled from are those of the model as it is, so that rows are compared with rows of the same region.
     """
-    build, with_last = CONVERSIONS[precision]
+    build, _ = CONVERSIONS[precision]
     trunk = find_trunk(model)
     probe, rois = _fix_rois(model, trunk)
     feeds = _feed(model, rois, calibration.canvases)
     source = _Source(probe, trunk, calibration.ranges, engine)
     reference = _run(probe, feeds)
     errors = []
-    for group in trunk.groups(with_last):
+    for group in list_groups(trunk, precision, engine):
         found = _run(build(source, [group]), feeds)
         ratios = [
             float(np.square(one - other).sum() / max(float(np.square(one).sum()), 1e-12))

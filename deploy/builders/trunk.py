@@ -31,11 +31,13 @@ class Layer:
     """A convolution or linear with constant weights.
 
     Attributes:
-        node: its name. group: the name of its weights, which layers of several pyramid levels share.
+        node: its name. operator: what it does, in ONNX's words.
+        group: the name of its weights, which layers of several pyramid levels share.
         is_last: no other layer follows it: its output is what a head says, and the post-processing reads it.
     """
 
     node: str
+    operator: str
     group: str
     is_last: bool
 
@@ -51,9 +53,14 @@ class Trunk:
     layers: tuple[Layer, ...]
     carriers: tuple[str, ...]
 
-    def groups(self, with_last: bool) -> tuple[str, ...]:
-        """Groups of layers in the order of the graph, with or without those whose layers are last."""
-        return tuple(dict.fromkeys(layer.group for layer in self.layers if with_last or not layer.is_last))
+    def groups(self, with_last: bool, lacking: Sequence[str] = ()) -> tuple[str, ...]:
+        """Groups of layers in the order of the graph, with or without those whose layers are last.
+
+        Args:
+            lacking: operators whose layers are left out.
+        """
+        layers = [layer for layer in self.layers if with_last or not layer.is_last]
+        return tuple(dict.fromkeys(layer.group for layer in layers if layer.operator not in lacking))
 
     def nodes_of(self, groups: Sequence[str]) -> tuple[str, ...]:
         """Names of the layers of some groups."""
@@ -79,7 +86,7 @@ def find_trunk(model: onnx.ModelProto) -> Trunk:
         leads[place] = any(_is_layer(nodes[reader], constants) or leads[reader] for reader in following)
     reached = _reach(model, constants)
     layers = tuple(
-        Layer(node.name, node.input[1], not leads[place])
+        Layer(node.name, node.op_type, node.input[1], not leads[place])
         for place, node in enumerate(nodes)
         if _is_layer(node, constants)
     )

@@ -34,11 +34,13 @@ class Int8Style(NamedTuple):
     Attributes:
         unsigned: whether features are uint8 with a zero point of their own; else they are int8 around 0.
         biases: whether biases are quantised, to int32. rest: the precision of layers that stay out of INT8.
+        lacking: operators of layers that it has no integers for: they stay out.
     """
 
     unsigned: bool
     biases: bool
     rest: str
+    lacking: tuple[str, ...] = ()
 
 
 class Engine(ABC):

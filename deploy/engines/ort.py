@@ -61,7 +61,8 @@ class OrtEngine(Engine):
     messages = ERRORS_ONLY
     packages = ("onnxruntime",)
     install = "python3 -m pip install onnxruntime"
-    int8 = Int8Style(unsigned=True, biases=True, rest="fp32")  # on x86, 33 of an r18's 43 convolutions: else 10
+    # Unsigned, on x86, 33 of an r18's 43 convolutions are integers: else 10.
+    int8 = Int8Style(unsigned=True, biases=True, rest="fp32", lacking=("ConvTranspose",))
 
     def __init__(self, path: str | Path, threads: int | None = None, spins: bool = True) -> None:
         super().__init__(check_model_file(path, "ONNX model"))

@@ -15,7 +15,7 @@ from deploy.builders.calibration import calibrate, calibrate_once, key_calibrati
 from deploy.builders.compatibility import VERSIONS, check_model, fits_release
 from deploy.builders.fp16 import cast_to_fp16, find_wide_nodes
 from deploy.builders.int8 import quantise_to_int8
-from deploy.builders.precision import CONVERSIONS, Calibration, _Source, convert_model, rank_groups
+from deploy.builders.precision import CONVERSIONS, Calibration, _Source, convert_model, list_groups, rank_groups
 from deploy.builders.trunk import find_trunk
 from deploy.errors import InputError, PrecisionError
 
@@ -155,7 +155,7 @@ def test_int8_is_symmetric_and_leaves_the_last_layer_out() -> None:
 def test_int8_for_onnx_runtime_is_computed_by_more_of_its_integer_kernels(exported: Path, tmp_path: Path) -> None:
     model = onnx.load(exported)
     trunk = find_trunk(model)
-    layers = trunk.nodes_of(trunk.groups(False))
+    layers = trunk.nodes_of(list_groups(trunk, "int8", "ort"))
     ranges = calibrate(model, trunk, canvases_for(model), 1)
     counts = {}
     for engine in ("ort", "trt"):

@@ -28,7 +28,7 @@ from deploy.errors import BuildError, DeployError, EngineError, InputError
 Command = Callable[..., tuple[int, str, str]]
 README = Path(__file__).resolve().parents[3] / "deploy" / "README.md"
 PARTS = Path(__file__).resolve().parents[2] / "parts"
-DETECTORS = {"faster_rcnn": "Faster R-CNN", "retinanet": "RetinaNet"}
+DETECTORS = {"faster_rcnn": "Faster R-CNN", "retinanet": "RetinaNet", "centernet": "CenterNet"}
 NMS = ("matrix", "op", "raw")
 ROI_ALIGN = ("grid", "op")
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -48,10 +48,27 @@ def library() -> Any:
 def export(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Writes a small ResNet18 of a detector in a variant and a precision, once."""
     from deploy.export import export_onnx
-    from optimizer.arch import ArchSpec, BlockSpec, FasterRCNNHead, FpnSpec, ResNetSpec, RetinaNetHead, StageSpec
+    from optimizer.arch import (
+        ArchSpec,
+        BlockSpec,
+        CenterNetHead,
+        DeconvSpec,
+        FasterRCNNHead,
+        FpnSpec,
+        Head,
+        Neck,
+        ResNetSpec,
+        RetinaNetHead,
+        StageSpec,
+    )
     from optimizer.detectors import build_detector
 
-    heads = {"faster_rcnn": FasterRCNNHead(16, 32, region_proposals=60), "retinanet": RetinaNetHead(tower_depth=1)}
+    heads: dict[str, Head] = {
+        "faster_rcnn": FasterRCNNHead(16, 32, region_proposals=60),
+        "retinanet": RetinaNetHead(tower_depth=1),
+        "centernet": CenterNetHead(16),
+    }
+    necks: dict[str, Neck] = {"fpn": FpnSpec(16), "deconv": DeconvSpec(16, 16, 16)}
     blocks = [(BlockSpec((16, 16), 1 if stage == 0 else 2, projection=stage > 0), BlockSpec((16, 16), 1, False))
               for stage in range(4)]  # fmt: skip
     body = ResNetSpec(tuple(StageSpec(stage) for stage in blocks), stem_width=16)
@@ -62,7 +79,7 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         if path.is_file():
             return path
         if precision == "fp32":
-            arch = ArchSpec((130, 98), body, FpnSpec(16), heads[detector])
+            arch = ArchSpec((130, 98), body, necks[heads[detector].neck], heads[detector])
             model = build_detector(arch, num_classes=4, seed=0)
             pooled = "op" if roi_align == "none" else roi_align
             export_onnx(model, arch.input_size, path, nms=nms, roi_align=pooled)
@@ -92,7 +109,7 @@ def build(
 
 
 def variants() -> Iterator[tuple[str, str, str, str]]:
-    """Detector, NMS, RoIAlign, precision; a RetinaNet has no RoIAlign."""
+    """Detector, NMS, RoIAlign, precision; a detector of one stage has no RoIAlign."""
     for detector in DETECTORS:
         for nms in NMS:
             for roi_align in ROI_ALIGN if detector == "faster_rcnn" else ("none",):
