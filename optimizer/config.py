@@ -19,6 +19,7 @@ from optimizer.search import STRATEGIES
 from optimizer.search.objective import OBJECTIVES
 from optimizer.supernet.config import SupernetConfig
 from optimizer.supernet.elastic_config import ElasticRecipe
+from optimizer.supernet.ofa_config import OfaRecipe
 from optimizer.supernet.path_config import PathRecipe
 from optimizer.train.config import Freeze, TrainConfig
 
@@ -91,12 +92,16 @@ class SearchConfig(_Value):
     inherit: bool = Field(True, description="whether a child starts from its parent's weights; an ablation if not")
     finetuned: int = Field(0, ge=0, description="students, the best by score, to train further at the end")
     limits: tuple[float, ...] = Field(
-        (0.8, 0.6), min_length=1, description="detnas: the most that students may cost, as shares of the base's cost"
+        (0.8, 0.6),
+        min_length=1,
+        description="detnas, detofa: the most that students may cost, as shares of the base's cost",
     )
-    population: int = Field(50, ge=2, description="detnas: subnets of a generation")
-    generations: int = Field(20, ge=1, description="detnas: how many, for each limit")
-    breeding: Literal["code", "slides"] = Field(
-        "code", description="detnas: parents of all generations and fresh subnets, or of the generation before alone"
+    population: int = Field(50, ge=2, description="detnas, detofa: subnets of a generation")
+    generations: int = Field(20, ge=1, description="detnas, detofa: how many, for each limit")
+    breeding: Literal["code", "slides", "ofa"] | None = Field(
+        None,
+        description="what generations are made of: DetNAS' code (parents of all generations, fresh subnets), its "
+        "slides (parents of the one before alone), or once-for-all's; None is ofa for detofa, else code",
     )
     student: str | None = Field(
         None, description="distill: family of the one student that is trained; its teacher is the base"
@@ -111,7 +116,7 @@ class SearchConfig(_Value):
     @property
     def evolves(self) -> bool:
         """Whether subnets of a super-network are bred under limits of cost, and the best of each limit is trained."""
-        return self.method == "detnas"
+        return self.method in ("detnas", "detofa")
 
     @property
     def in_pool(self) -> bool:
@@ -190,6 +195,7 @@ class RunConfig(_Value):
         budget_s: wall-clock seconds for the whole run, over all resumes; None means no limit.
         pool: the teacher pool that distillation and the method "etp" draw from, trained where it is not found.
         paths: the super-network that the method "detnas" searches, likewise.
+        ofa: the once-for-all network that the method "detofa" searches, likewise.
         teacher_pool: folder of teacher pools, or one pool; None is the folder ``teachers`` beside the run's.
         distill: what a teacher teaches.
         freeze: parts that base and students leave as the weights they start from have them.
@@ -228,6 +234,7 @@ class RunConfig(_Value):
     search: SearchConfig
     pool: ElasticRecipe | None = None
     paths: PathRecipe | None = None
+    ofa: OfaRecipe | None = None
     teacher_pool: Path | None = None
     distill: DistillConfig = DistillConfig()
     finetune: TrainConfig | None = None
@@ -241,8 +248,10 @@ class RunConfig(_Value):
         base = self.base_arch()
         self._check_student()
         if self.search.evolves and self.search.takes_pool_teachers:
-            raise ValueError("method detnas has no teacher pool: --teacher is base, none, a run or a file")
-        if self.needs_pool and (self.paths if self.search.evolves else self.pool) is None:
+            raise ValueError(
+                f"method {self.search.method} has no teacher pool: --teacher is base, none, a run or a file"
+            )
+        if self.needs_pool and self._supernet_recipe() is None:
             raise ValueError(f"method {self.search.method} with teachers needs a teacher pool, and no recipe says how")
         space, method = self.search.space, self.search.method
         if self.search.trials and not space.actions and not self.search.in_pool:
@@ -302,14 +311,15 @@ class RunConfig(_Value):
     def pool_config(self) -> SupernetConfig:
         """The super-network this run draws on."""
         sizes = tuple(sorted(self.search.space.sizes, key=lambda size: -size[0] * size[1]))
-        if self.search.evolves:
-            assert self.paths is not None
-            paths = self.paths.with_precision(self.base_train.precision)
-            return paths.make(self.base, sizes, self.region_proposals, self.head_name)
-        assert self.pool is not None
-        precision = {"precision": self.base_train.precision}
-        recipe = self.pool.model_copy(update={"train": tuple(t.model_copy(update=precision) for t in self.pool.train)})
-        return recipe.make(self.base, sizes, self.region_proposals, self.head_name)
+        recipe = self._supernet_recipe()
+        assert recipe is not None
+        made = recipe.with_precision(self.base_train.precision)
+        return made.make(self.base, sizes, self.region_proposals, self.head_name)
+
+    def _supernet_recipe(self) -> PathRecipe | OfaRecipe | ElasticRecipe | None:
+        """How the super-network is made that this method draws on."""
+        by_method = {"detnas": self.paths, "detofa": self.ofa}
+        return by_method.get(self.search.method, self.pool)
 
     @property
     def alpha(self) -> float:

@@ -152,19 +152,39 @@ OPTIONS = (
         "method",
         str,
         "joint: students and teachers together. etp: in the teacher pool. pipeline: search, then prune, then distil. "
-        "random: the baseline. pareto: students for every latency. detnas: the blocks of a ShuffleNetV2, by evolution.",
+        "random: the baseline. pareto: students for every latency. detnas: the blocks of a ShuffleNetV2, by evolution. "
+        "detofa: depths and widths of a once-for-all ResNet-50, likewise.",
         _as_given("search.method"),
     ),
     Option(
         "limit",
         str,
-        "detnas: the most that students may cost, as shares of the base's latency (or MACs): 0.8,0.6.",
+        "detnas, detofa: the most that students may cost, as shares of the base's latency (or MACs): 0.8,0.6.",
         {"search.limits": _read_limits},
     ),
-    Option("population", int, "detnas: subnets of a generation (default 50).", _as_given("search.population")),
-    Option("generations", int, "detnas: generations for each limit (default 20).", _as_given("search.generations")),
+    Option("population", int, "detnas, detofa: subnets of a generation (default 50).", _as_given("search.population")),
     Option(
-        "supernet_epochs", int, "detnas: epochs that the super-network is trained.", _as_given("paths.train.epochs")
+        "generations", int, "detnas, detofa: generations for each limit (default 20).", _as_given("search.generations")
+    ),
+    Option(
+        "supernet_epochs",
+        int,
+        "detnas, detofa: epochs that the super-network is trained; with --shrinking dwe or dew, three times as many.",
+        _as_given("paths.train.epochs", "ofa.train.epochs"),
+    ),
+    Option(
+        "shrinking",
+        str,
+        "detofa: none draws every subnet from the first step on; dwe shrinks depth, width and inner width in turn, and "
+        "dew in once-for-all's order.",
+        _as_given("ofa.shrinking"),
+    ),
+    Option(
+        "coupled",
+        bool,
+        "detofa: whether depth and width of a stage go together (CompOFA), which leaves fewer subnets.",
+        _as_given("ofa.coupled"),
+        switch="--coupled/--uncoupled",
     ),
     Option(
         "teacher",

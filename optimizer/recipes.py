@@ -9,6 +9,7 @@ from optimizer.arch.space import Space
 from optimizer.config import MOST_EPOCHS, RunConfig, SearchConfig, ShapesConfig, VariantsConfig
 from optimizer.distill.config import DistillConfig
 from optimizer.supernet.elastic_config import ElasticRecipe
+from optimizer.supernet.ofa_config import OfaRecipe
 from optimizer.supernet.path_config import PathRecipe
 from optimizer.train.config import TrainConfig
 
@@ -64,6 +65,7 @@ def quick(data: Path | None = None) -> RunConfig:
             calibration_images=32,
         ),
         paths=PathRecipe(train=train.model_copy(update={"epochs": 12}), calibration_images=64),
+        ofa=OfaRecipe(train=train.model_copy(update={"epochs": 12}), calibration_images=64),
         distill=QUICK_DISTILL,
         finetune=train.model_copy(update={"epochs": 6, "lr": 2e-4, "warmup_steps": 10, "ema_decay": 0.95}),
         variants=VariantsConfig() if data is None else VariantsConfig(precisions=None, region_proposals=None),
@@ -94,6 +96,7 @@ def smoke(data: Path | None = None) -> RunConfig:
                 train=_phases(train, (1, 1, 1)), batch_size=2, distill=QUICK_DISTILL, calibration_images=4
             ),
             "paths": PathRecipe(train=train, batch_size=2, calibration_images=4),
+            "ofa": OfaRecipe(train=train, batch_size=2, calibration_images=4),
             "finetune": train,
             "variants": VariantsConfig(),
             "search_protocol": "quick",
@@ -144,6 +147,11 @@ def paper(data: Path | None = None) -> RunConfig:
             batch_size=16,
             shuffle="halves",
             calibration_images=4000,
+        ),
+        ofa=OfaRecipe(  # DetOFA's for COCO: Adam, 10 and 60 epochs; 2000 images are once-for-all's
+            train=TrainConfig(epochs=70, lr=5e-4, optimizer="adamw", weight_decay=0.0, schedule="cosine"),
+            batch_size=64,
+            calibration_images=2000,
         ),
         distill=DistillConfig(teacher_canvas="own"),
         finetune=base.model_copy(update={"epochs": 16, "lr": 0.01, "schedule": "cosine", "milestones": ()}),

@@ -16,7 +16,7 @@ from optimizer.errors import InputError
 from optimizer.progress import RunProgress
 from optimizer.search import StrategySettings
 from optimizer.search.base import get_done
-from optimizer.search.evolution import CODE, SLIDES, Breeding
+from optimizer.search.evolution import BREEDINGS, Breeding
 from optimizer.search.predictor import Probe
 from optimizer.search.teachers import Teachers
 from optimizer.store.run_store import RunStore
@@ -186,7 +186,8 @@ def make_settings(
 
 def _choose_breeding(config: RunConfig) -> Breeding:
     """The variant that is asked for, in the proportions of its paper, with the population of this run."""
-    known, population = (CODE if config.search.breeding == "code" else SLIDES), config.search.population
+    usual = "ofa" if config.search.method == "detofa" else "code"
+    known, population = BREEDINGS[config.search.breeding or usual], config.search.population
     share = population / known.population
     return replace(
         known, population=population, mutants=round(known.mutants * share), children=round(known.children * share),

@@ -75,9 +75,9 @@ def _build_distill(settings: StrategySettings) -> SearchStrategy:
     return OneStudent(settings.student)
 
 
-def _build_detnas(of: StrategySettings) -> SearchStrategy:
+def _build_evolution(of: StrategySettings) -> SearchStrategy:
     if of.pool is None:
-        raise InputError("detnas searches in a super-network, and this run has none")
+        raise InputError("evolution searches in a super-network, and this run has none")
     price = price_by_macs(of.num_classes) if of.by_macs else price_by_latency(of.probes, of.num_classes)
     return Evolution(cast(GeneSpace, of.pool), of.limits, price, of.breeding, of.generations)
 
@@ -96,7 +96,8 @@ STRATEGIES: dict[str, Callable[[StrategySettings], SearchStrategy]] = {
         num_classes=of.num_classes,
         rounds=of.rounds,
     ),
-    "detnas": _build_detnas,
+    "detnas": _build_evolution,
+    "detofa": _build_evolution,
     "distill": _build_distill,
     "pipeline": lambda of: Pipeline(of.space, of.trials, of.rank_weights, of.teachers, of.max_actions),
     "random": lambda of: RandomSearch(of.space, teachers=of.teachers),

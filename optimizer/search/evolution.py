@@ -8,7 +8,7 @@ repeated: its cap on attempts never ends, and a generation may hold the same sub
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Protocol
@@ -19,7 +19,17 @@ from optimizer.arch.subnets import Subnet, SubnetSpace
 from optimizer.search.base import DoneTrial, History, Proposal, ScreenedTrial, SpaceExhausted, get_done
 from optimizer.search.predictor import Probe, fit_predictor, list_measured
 
-__all__ = ["CODE", "SLIDES", "Breeding", "Evolution", "GeneSpace", "price_by_latency", "price_by_macs"]
+__all__ = [
+    "BREEDINGS",
+    "CODE",
+    "OFA",
+    "SLIDES",
+    "Breeding",
+    "Evolution",
+    "GeneSpace",
+    "price_by_latency",
+    "price_by_macs",
+]
 
 ATTEMPTS = 10  # draws, in populations, before a generation is filled up in another way
 REPAIRS = 40  # times that a subnet takes choices of the smallest until it is within a limit
@@ -60,6 +70,8 @@ class Breeding:
 
 CODE = Breeding()
 SLIDES = Breeding(mutants=25, children=25, of_all=False)
+OFA = Breeding(population=100, mutants=50, children=50, parents=25)  # once-for-all's, which is DetOFA's too (FACTS 4.4)
+BREEDINGS: Mapping[str, Breeding] = {"code": CODE, "slides": SLIDES, "ofa": OFA}
 
 
 def price_by_macs(num_classes: int) -> Callable[[History], Price]:

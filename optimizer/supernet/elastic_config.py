@@ -104,6 +104,11 @@ class ElasticRecipe(FrozenModel):
         )
         return self.model_copy(update={"train": (first, second, third)})
 
+    def with_precision(self, precision: str) -> ElasticRecipe:
+        """The same, trained in another arithmetic."""
+        train = tuple(recipe.model_copy(update={"precision": precision}) for recipe in self.train)
+        return self.model_copy(update={"train": train})
+
     def make(
         self, base: str, sizes: tuple[tuple[int, int], ...], region_proposals: int, detector: str
     ) -> ElasticConfig:

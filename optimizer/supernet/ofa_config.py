@@ -133,6 +133,10 @@ class OfaRecipe(FrozenModel):
                 add(share, 3, widths, expands)
         return tuple(phases)
 
+    def with_precision(self, precision: str) -> OfaRecipe:
+        """The same, trained in another arithmetic."""
+        return self.model_copy(update={"train": self.train.model_copy(update={"precision": precision})})
+
     def make(self, base: str, sizes: tuple[tuple[int, int], ...], region_proposals: int, detector: str) -> OfaConfig:
         """The super-network of a base.
 

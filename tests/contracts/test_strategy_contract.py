@@ -13,8 +13,9 @@ from made_trials import make_done
 from optimizer.arch.actions import ACTIONS, action_from_json, uniform_importance
 from optimizer.arch.families import base_arch
 from optimizer.arch.macs import count
+from optimizer.arch.ofa_space import OfaSpace, OfaSubnet
 from optimizer.arch.paths import PathSubnet, PathSubnets
-from optimizer.arch.pool import ElasticSpace
+from optimizer.arch.pool import ElasticSpace, ElasticSubnet
 from optimizer.arch.space import Space, contains
 from optimizer.arch.spec import ArchSpec
 from optimizer.arch.subnets import subnet_from_json
@@ -35,6 +36,7 @@ from optimizer.search.teachers import Teachers
 
 SPACE = Space(sizes=((160, 120), (144, 104), (128, 96)), region_proposals=(100, 50))
 POOL = ElasticSpace("r18", ((1, 2),) * 4, (1.0, 1.25, 1.5), SPACE.sizes, region_proposals=100)
+OFA = OfaSpace("ofa_resnet50", SPACE.sizes, region_proposals=100)
 PATHS = PathSubnets("shufflenetv2_20", SPACE.sizes, region_proposals=100)
 TEACHERS = Teachers(POOL)
 BASE = base_arch("r18", (160, 120), region_proposals=100)
@@ -46,7 +48,8 @@ MORPHING = {
     "pipeline",
     "random",
 }  # edit a parent; "etp" takes its students from the pool as they are
-ENDLESS = MORPHING | {"etp"}  # find something new for a long time; "distill" has one student, "detnas" an end
+ENDLESS = MORPHING | {"etp"}  # find something new for a long time; "distill" has one student
+BRED = {"detnas": PATHS, "detofa": OFA}  # evolution has an end
 
 
 def build_arch(history: Sequence[Trial], proposal: Proposal) -> ArchSpec:
@@ -55,7 +58,8 @@ def build_arch(history: Sequence[Trial], proposal: Proposal) -> ArchSpec:
         return proposal.arch
     if proposal.subnet is not None:
         assert proposal.parent is None and proposal.actions == ()
-        return (PATHS if isinstance(proposal.subnet, PathSubnet) else POOL).arch(proposal.subnet)
+        spaces = {PathSubnet: PATHS, OfaSubnet: OFA, ElasticSubnet: POOL}
+        return spaces[type(proposal.subnet)].arch(proposal.subnet)
     assert proposal.parent is not None
     arch = get_done(history, proposal.parent).arch
     for action in proposal.actions:
@@ -90,7 +94,7 @@ def climb(
 ) -> list[Trial]:
     """As many trials as are asked for, or all that there are of a method that comes to an end."""
     settings = make_settings(trials, teachers)
-    strategy = build_strategy(method, replace(settings, pool=PATHS) if method == "detnas" else settings)
+    strategy = build_strategy(method, replace(settings, pool=BRED[method]) if method in BRED else settings)
     history: list[Trial] = [first]
     while len(history) <= trials:
         try:
@@ -127,7 +131,7 @@ def endless(request: pytest.FixtureRequest) -> str:
 
 
 def test_every_method_searches_on_or_has_one_student() -> None:
-    assert set(STRATEGIES) == ENDLESS | {"detnas", "distill"}
+    assert set(STRATEGIES) == ENDLESS | {*BRED, "distill"}
 
 
 def test_every_proposal_is_legal_and_stays_in_the_space(method: str) -> None:

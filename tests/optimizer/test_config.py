@@ -71,6 +71,30 @@ def test_paper_holds_the_supplements_numbers() -> None:
     assert search.finetuned == 1
 
 
+def test_paper_trains_a_once_for_all_network_as_detofa_does() -> None:
+    """FACTS 4.7 and 4.2: Adam at 5e-4, COCO's batch of 64 and 70 epochs, and the baseline's five stages."""
+    recipe = paper().ofa
+    assert recipe is not None
+    train = recipe.train
+    assert (train.epochs, train.lr, train.optimizer, train.weight_decay, train.schedule) == (
+        70, 5e-4, "adamw", 0.0, "cosine",
+    )  # fmt: skip
+    assert (recipe.batch_size, recipe.calibration_images, recipe.shrinking) == (64, 2000, "none")
+    shrunk = recipe.model_copy(update={"shrinking": "dwe"}).phases()
+    assert [phase.train.epochs for phase in shrunk] == [70, 5, 65, 5, 65]
+
+
+@pytest.mark.parametrize("method", ["detnas", "detofa"])
+def test_evolution_is_in_the_super_network_of_the_method(method: str) -> None:
+    base = {"detnas": "shufflenetv2_20", "detofa": "ofa_resnet50"}[method]
+    config = quick().changed({"search.method": method, "base": base, "search.space.actions": ()})
+    assert config.pool_config().name == base and config.search.evolves and config.keeps_images
+    with pytest.raises(InputError, match=f"method {method} has no teacher pool"):
+        config.changed({"search.teacher": "dynamic"})
+    with pytest.raises(InputError, match="--base is one of"):
+        config.changed({"base": "r18"}).pool_config()
+
+
 @pytest.mark.parametrize(("base", "alpha"), [("r18", 0.4), ("r50", 0.4), ("r101", 0.4), ("x101", 0.1)])
 def test_paper_weighs_the_cost_as_the_supplement_does(base: str, alpha: float) -> None:
     config = paper().changed({"base": base})

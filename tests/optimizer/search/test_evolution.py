@@ -13,7 +13,7 @@ from optimizer.arch.macs import Cost
 from optimizer.arch.paths import PathSubnet, PathSubnets
 from optimizer.arch.spec import ArchSpec
 from optimizer.search.base import History, Proposal, ScreenedTrial, SpaceExhausted, Trial
-from optimizer.search.evolution import CODE, SLIDES, Breeding, Evolution
+from optimizer.search.evolution import CODE, OFA, SLIDES, Breeding, Evolution
 
 SPACE = PathSubnets("shufflenetv2_20", ((320, 256),))
 FULL = SPACE.arch(SPACE.largest()).body.count((320, 256)).macs
@@ -58,6 +58,7 @@ def test_generations_are_made_as_asked() -> None:
     later = ["a mutant"] * 4 + ["a child of two"] * 4 + ["drawn"] * 2
     assert kinds == ["drawn"] * 10 + later * 2
     assert (CODE.population, CODE.mutants, CODE.children, CODE.parents, CODE.rate) == (50, 20, 20, 10, 0.1)
+    assert (OFA.population, OFA.mutants, OFA.children, OFA.parents, OFA.rate) == (100, 50, 50, 25, 0.1)
     assert (SLIDES.mutants + SLIDES.children, SLIDES.of_all) == (SLIDES.population, False)
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from optimizer.arch import count
 from optimizer.arch.bodies.ofa_resnet import DEPTHS, EXPANDS, WIDTHS, OfaShape, read_ofa, round_width, write_runs
-from optimizer.arch.families import FAMILIES, OFA_SHAPES, body_from_ofa, count_classifier
+from optimizer.arch.families import FAMILIES, OFA_SHAPES, base_arch, body_from_ofa, count_classifier
 from optimizer.errors import InputError
 
 SHAPE = OfaShape()
@@ -48,6 +51,16 @@ def test_the_ends_have_the_operations_of_the_papers(encoding: str, depths: tuple
     name, body = named
     assert name == "ofa_resnet50" and body.depths == depths
     assert count_classifier(body) / 1e9 == pytest.approx(giga, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("side", "classes", "giga"), [(512, 80, (53.98, 19.12)), (512, 20, (53.92, 19.05)), (384, 20, (30.33, 10.72))]
+)
+def test_with_a_centernet_the_operations_are_detofas(side: int, classes: int, giga: tuple[float, float]) -> None:
+    """FACTS 2.3; those at 384x384 are of Pascal VOC's 20 classes."""
+    whole = base_arch("ofa_resnet50", (side, side), "centernet")
+    ends = [replace(whole, body=read_ofa(text, SHAPE)) for text in ("D2 E0.35 W1", "D0 E0.2 W0.65 S0.65,0.65,0")]
+    assert [count(arch, classes).macs / 1e9 for arch in ends] == pytest.approx(giga, abs=0.006)
 
 
 def test_the_family_is_the_largest() -> None:

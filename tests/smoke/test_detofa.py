@@ -1,0 +1,77 @@
+"""`optimize --method detofa`, whole: once-for-all network, evolution, retraining, bundles. The figures mean nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from deploy import open_bundle
+from optimizer.arch.bodies.ofa_resnet import OfaShape
+from optimizer.arch.families import FAMILIES, OFA_SHAPES
+from optimizer.arch.ofa_space import OfaSubnet
+from optimizer.cli import app
+from optimizer.run.run import resume_run
+from optimizer.search.base import list_done, list_screened
+from optimizer.store import RunStore
+
+pytestmark = pytest.mark.timeout(900)  # a whole run, on a machine that may be busy
+
+OPTIONS = ["--base", "ofa_resnet50", "--method", "detofa", "--teacher", "none", "--preset", "smoke", "--score", "macs"]
+LIMIT = 0.95
+SMALL = ["--limit", str(LIMIT), "--population", "4", "--generations", "2", "--epochs", "1", "--size", "64x64"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def narrow() -> Iterator[None]:
+    """The network half as wide, and with about half as many blocks."""
+    shape = OfaShape((1, 1, 2, 1), (1, 1, 1, 1), (128, 256, 512, 1024), 32, 16)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(OFA_SHAPES, "ofa_resnet50", shape)  # type: ignore[arg-type]
+        patch.setitem(FAMILIES, "ofa_resnet50", shape.largest())  # type: ignore[arg-type]
+        yield
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    run = tmp_path_factory.mktemp("detofa") / "run"
+    result = CliRunner().invoke(app, [*OPTIONS, *SMALL, "--out", str(run)])
+    assert result.exit_code == 0, result.output
+    return run, result.output
+
+
+def test_subnets_are_looked_at_and_the_best_is_trained(finished: tuple[Path, str]) -> None:
+    run, output = finished
+    with RunStore.open(run, writable=False) as store:
+        history = store.history()
+    base, *students = list_done(history)
+    screened = list_screened(history)
+    assert len({trial.proposal.subnet for trial in screened}) == len(screened) == 8
+    assert all(trial.counts.macs <= LIMIT * base.counts.macs for trial in screened)
+    assert [trial.proposal.aim for trial in students] == [LIMIT]
+    assert all(isinstance(trial.proposal.subnet, OfaSubnet) for trial in students)
+    assert "all 1 trials are done" in output
+
+
+def test_the_student_is_a_bundle_and_the_super_network_is_found_again(finished: tuple[Path, str]) -> None:
+    run, _ = finished
+    for entry in json.loads((run / "front.json").read_text())["students"]:
+        assert open_bundle(run / entry["bundle"]).manifest.arch_id == entry["arch_id"]
+    (pool,) = (run.parent / "teachers").iterdir()
+    assert pool.name.startswith("ofa_resnet50-")
+    before = (run / "front.json").read_bytes()
+    resume_run(run)
+    assert (run / "front.json").read_bytes() == before
+
+
+def test_what_cannot_be_is_refused_before_any_work(tmp_path: Path) -> None:
+    for options, words in (
+        (["--base", "r50"], "ofa_resnet50"), (["--shrinking", "all"], "dwe"),
+        (["--shrinking", "dwe", "--coupled"], "cannot shrink"),
+    ):  # fmt: skip
+        result = CliRunner().invoke(app, [*OPTIONS, *options, "--out", str(tmp_path / "run")])
+        assert result.exit_code != 0 and words in f"{result.output} {result.exception}"
+    assert not (tmp_path / "run").exists()
