@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
+from narrow import narrow_path
+from torchvision.models.detection import fasterrcnn_resnet50_fpn_v2
 
 from deploy.export import OnnxGraphOps
 from optimizer.arch import (
@@ -17,6 +21,7 @@ from optimizer.arch import (
     RetinaNetHead,
     StageSpec,
 )
+from optimizer.arch.bodies.shufflenet import SHUFFLES
 from optimizer.arch.macs import count
 from optimizer.detectors import DETECTORS, Detector, Truth, build_detector
 
@@ -40,9 +45,18 @@ def make_arch(kind: str) -> ArchSpec:
     return ArchSpec((WIDTH, HEIGHT), ResNetSpec(stages, stem_width=16), NECKS[HEADS[kind].neck], HEADS[kind])
 
 
-@pytest.fixture(params=sorted(DETECTORS))
+ARCHS = {kind: make_arch(kind) for kind in sorted(DETECTORS)}
+ARCHS["conv4fc1"] = replace(ARCHS["faster_rcnn"], head=HEADS["faster_rcnn"].choose_box_head("conv4fc1"))
+ARCHS |= {
+    f"shufflenet-{shuffle}-{kind}": narrow_path((WIDTH, HEIGHT), kind, shuffle)
+    for kind in ("faster_rcnn", "retinanet")
+    for shuffle in SHUFFLES
+}
+
+
+@pytest.fixture(params=ARCHS)
 def detector(request: pytest.FixtureRequest) -> Detector:
-    return build_detector(make_arch(request.param), CLASSES, seed=3)
+    return build_detector(ARCHS[request.param], CLASSES, seed=3)
 
 
 def make_images(count: int) -> torch.Tensor:
@@ -70,7 +84,7 @@ def test_losses_are_finite_and_reach_the_stem(detector: Detector, truth: Truth) 
     total = torch.stack(list(losses.values())).sum()
     assert total.ndim == 0 and torch.isfinite(total)
     total.backward()
-    gradient = detector.backbone.body.conv1.weight.grad
+    gradient = next(detector.backbone.body.parameters()).grad
     assert gradient is not None and torch.isfinite(gradient).all() and gradient.abs().sum() > 0
 
 
@@ -130,9 +144,18 @@ def test_equal_seeds_give_equal_weights_and_leave_the_global_generator_alone(det
     again = build_detector(detector.arch, CLASSES, seed=3)
     other = build_detector(detector.arch, CLASSES, seed=4)
     assert torch.equal(torch.get_rng_state(), before)
-    ours, theirs, others = (d.state_dict()["backbone.body.conv1.weight"] for d in (detector, again, other))
+    ours, theirs, others = (next(d.backbone.body.parameters()) for d in (detector, again, other))
     assert torch.equal(ours, theirs) and not torch.equal(ours, others)
 
 
 def test_parameters_are_those_that_arithmetic_says(detector: Detector) -> None:
     assert sum(parameter.numel() for parameter in detector.parameters()) == count(detector.arch, CLASSES).params
+
+
+def test_the_convolutions_of_a_box_head_are_named_as_torchvision_names_them() -> None:
+    with torch.device("meta"):
+        theirs = fasterrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None).roi_heads.box_head.state_dict()
+    ours = build_detector(ARCHS["conv4fc1"], CLASSES).roi_heads.box_head.state_dict()
+    assert [(name, value.ndim) for name, value in ours.items()] == [
+        (name, value.ndim) for name, value in theirs.items()
+    ]

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from narrow import narrow_path
 from torch import Tensor
 from torchvision.ops import roi_align
 
@@ -155,6 +156,19 @@ def test_what_reads_regions_of_a_head_that_has_none_is_refused_and_the_rest_is_n
     for name in {*DISTILLERS} - {*list_readable(kind)}:
         with pytest.raises(InputError, match=f"the distiller {name} reads .*, and a {kind} has none"):
             check_pair(arch, arch, ALL.model_copy(update={"weights": {name: 1.0}}))
+
+
+@pytest.mark.parametrize(("kind", "shuffle"), [("faster_rcnn", "split"), ("retinanet", "halves")])
+def test_a_shufflenet_is_taught_all_that_its_head_can_read(kind: str, shuffle: str, images: Tensor) -> None:
+    arch = narrow_path((WIDTH, HEIGHT), kind, shuffle)
+    student, teacher = make_detector(arch, seed=1), make_detector(make_arch(kind, width=12, fpn_width=24), seed=2)
+    names = list_readable(kind)
+    step = DistillStep(arch, teacher, ALL.model_copy(update={"weights": dict.fromkeys(names, 1.0)}))
+    losses = step.train()(student.train(), images, OBJECTS["some"])
+    assert all(losses[f"distill_{name}"].item() > 0 for name in names)
+    distilled(losses).backward()
+    gradient = next(student.backbone.body.parameters()).grad
+    assert gradient is not None and gradient.isfinite().all() and gradient.abs().sum() > 0
 
 
 def test_it_is_zero_when_the_student_equals_the_teacher(case: tuple[str, DistillConfig], images: Tensor) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from narrow import narrow_path
 from onnx import TensorProto, helper
 
 from deploy import Bundle
@@ -171,6 +172,20 @@ def test_a_whole_network_of_the_papers_is_built(library: Any, tmp_path: Path, ba
     model = tmp_path / "model.onnx"
     export_onnx(build_detector(arch, 80, seed=0), arch.input_size, model, nms="matrix", roi_align="grid")
     assert build(model, AMPERE_TO_BLACKWELL, tmp_path)["engine_bytes"] > model.stat().st_size / 2
+
+
+@pytest.mark.rtx
+@pytest.mark.parametrize(
+    ("head", "shuffle"), [("faster_rcnn", "split"), ("faster_rcnn conv4fc1", "halves"), ("retinanet", "halves")]
+)
+def test_every_block_of_a_shufflenet_is_built(library: Any, tmp_path: Path, head: str, shuffle: str) -> None:
+    from deploy.export import export_onnx
+    from optimizer.detectors import build_detector
+
+    arch = narrow_path((130, 98), head, shuffle)
+    model = tmp_path / "model.onnx"
+    export_onnx(build_detector(arch, 4, seed=0), arch.input_size, model, nms="matrix", roi_align="grid")
+    assert build(model, AMPERE_TO_BLACKWELL, tmp_path)["labels"] == []
 
 
 @pytest.mark.rtx

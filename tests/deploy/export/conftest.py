@@ -87,6 +87,11 @@ def make_detector() -> Callable[[str], Detector]:
 
 
 @pytest.fixture(scope="session")
+def with_scores() -> Callable[[Detector], Detector]:
+    return give_scores
+
+
+@pytest.fixture(scope="session")
 def canvases() -> list[np.ndarray]:
     return [draw_canvas(seed) for seed in (1, 2, 3)]
 
