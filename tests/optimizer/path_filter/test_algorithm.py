@@ -1,0 +1,191 @@
+"""The whole algorithm with a made-up super-network, killed wherever it keeps something."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from toy_paths import ToyPaths, make_up_losses
+
+from optimizer.errors import InputError
+from optimizer.path_filter.algorithm import DetOfa, Keeper, KeptInFolder, Outcome
+from optimizer.path_filter.buckets import Buckets
+from optimizer.path_filter.filter import FilterConfig, PathFilter
+from optimizer.path_filter.pruning import PruningConfig
+from optimizer.path_filter.ranking import FitConfig
+from optimizer.path_filter.sampling import PathStream
+from optimizer.path_filter.schedule import PAPER, PROGRESSIVE_SHRINKING, Schedule
+
+SPACE = ToyPaths((1,))
+BUCKETS = Buckets.between_ends(SPACE, count=2)
+SCHEDULE = Schedule(
+    warm_up=2, train=3, paths=10, pruning=PruningConfig(draws=3, ratio=0.2), fit=FitConfig(epochs=2, held_out=0.3)
+)
+STEPS = 4  # of an epoch
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+@dataclass
+class MadeUpNetwork:
+    """Its one weight is what its training saw; it is saved after each epoch, and dies in the second one if asked."""
+
+    deadly: set[str] = field(default_factory=set)
+    saved: dict[str, tuple[int, float]] = field(default_factory=dict)
+    validated: int = 0
+
+    def train(self, name: str, epochs: int, paths: PathStream) -> None:
+        before = self.saved.get("warm-up", (0, 0.0))[1] if name == "training" else 0.0
+        epoch, weight = self.saved.get(name, (0, before))
+        for number in range(epoch, epochs):
+            for step in range(number * STEPS, (number + 1) * STEPS):
+                weight = 0.9 * weight + float(paths.at(step) @ np.arange(1.0, 6.0))
+            if number == 1 and name in self.deadly:
+                self.deadly.remove(name)
+                raise Killed
+            self.saved[name] = (number + 1, weight)
+
+    def validate(self, genes: NDArray[np.int64]) -> float:
+        self.validated += 1
+        _, weight = self.saved.get("training", self.saved["warm-up"])
+        return float(make_up_losses(SPACE, genes[None], noise=0.3, seed=int(1000 * weight) % 2**31)[0])
+
+
+@dataclass
+class Dying:
+    """The first time that something is written the process dies before, the second time after it."""
+
+    keeper: Keeper
+    tried: Counter[bytes] = field(default_factory=Counter)
+
+    def read(self, name: str) -> bytes | None:
+        return self.keeper.read(name)
+
+    def write(self, name: str, content: bytes) -> None:
+        key = name.encode() + content
+        self.tried[key] += 1
+        if self.tried[key] > 1:
+            self.keeper.write(name, content)
+        if self.tried[key] <= 2:
+            raise Killed
+
+
+def begin(network: MadeUpNetwork, keeper: Keeper, schedule: Schedule = SCHEDULE, seed: int = 0) -> DetOfa:
+    start = PathFilter(SPACE, FilterConfig(width=8, heads=2, layers=1, buckets=2))
+    return DetOfa(BUCKETS, start, schedule, network.train, network.validate, keeper, seed)
+
+
+def list_figures(outcome: Outcome) -> list[object]:
+    """All that an outcome says, in a form that can be compared."""
+    return [
+        outcome.pruned,
+        *(list(map(repr, (found.losses, found.agreement))) for found in (outcome.first, outcome.last)),
+        outcome.validated.genes.tolist(),
+        outcome.validated.losses.tolist(),
+    ]
+
+
+@pytest.fixture(scope="module")
+def unkilled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Outcome, Path]:
+    folder = tmp_path_factory.mktemp("unkilled")
+    return begin(MadeUpNetwork(), KeptInFolder(folder)).run(), folder
+
+
+def test_a_run_that_is_killed_at_every_write_and_in_its_trainings_comes_to_the_same(
+    unkilled: tuple[Outcome, Path], tmp_path: Path
+) -> None:
+    network, keeper = MadeUpNetwork({"warm-up", "training"}), Dying(KeptInFolder(tmp_path / "states"))
+    deaths, outcome = 0, None
+    while outcome is None:
+        assert deaths < 200, "it never ends"
+        try:
+            outcome = begin(network, keeper).run()
+        except Killed:
+            deaths += 1
+    assert list_figures(outcome) == list_figures(unkilled[0])
+    for found, expected in ((outcome.first, unkilled[0].first), (outcome.last, unkilled[0].last)):
+        expected_tensors = expected.filter.state_dict()
+        assert all(torch.equal(tensor, expected_tensors[name]) for name, tensor in found.filter.state_dict().items())
+    writes = 1 + 2 + 2 * 20 + 2 * 2 + 2
+    assert deaths == 2 * writes + 2  # and two in the second epoch of a training
+    assert network.validated == 2 * 40  # none is judged anew once it was kept
+
+
+def test_nothing_is_done_twice(unkilled: tuple[Outcome, Path]) -> None:
+    network, steps = MadeUpNetwork(), []
+    again = replace(begin(network, KeptInFolder(unkilled[1])), tell=steps.append).run()
+    assert list_figures(again) == list_figures(unkilled[0])
+    assert not steps and not network.saved and not network.validated
+
+
+def test_the_steps_come_in_the_paper_s_order_and_their_states_are_files(tmp_path: Path) -> None:
+    steps: list[str] = []
+    outcome = replace(begin(MadeUpNetwork(), KeptInFolder(tmp_path)), tell=steps.append).run()
+    assert steps == [
+        *("warm-up", "first-paths", "first-filter", "pruning", "thresholds", "training", "last-paths", "last-filter")
+    ]
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("setting.json", "warm-up", "first-paths.json", "first-filter.json", "first-filter.safetensors"),
+        *("pruned.json", "thresholds.json", "training", "last-paths.json", "last-filter.json"),
+        "last-filter.safetensors",
+    }
+    assert outcome.pruned.permit(BUCKETS, outcome.validated.genes).all()
+    assert BUCKETS.find(outcome.validated.genes).tolist() == [0] * 10 + [1] * 10
+    assert min(outcome.pruned.thresholds) > 0 and len(outcome.first.losses) == 3
+
+
+def test_another_seed_comes_to_something_else(unkilled: tuple[Outcome, Path], tmp_path: Path) -> None:
+    other = begin(MadeUpNetwork(), KeptInFolder(tmp_path), seed=1).run()
+    assert list_figures(other) != list_figures(unkilled[0])
+
+
+def test_states_of_another_training_are_refused(unkilled: tuple[Outcome, Path]) -> None:
+    other = begin(MadeUpNetwork(), KeptInFolder(unkilled[1]), replace(SCHEDULE, paths=11), seed=2)
+    with pytest.raises(InputError, match="the training that was begun here has another seed and schedule; go on with"):
+        other.run()
+
+
+def test_a_validation_that_fails_is_the_worst_of_its_bucket(tmp_path: Path) -> None:
+    network = MadeUpNetwork()
+
+    def validate(genes: NDArray[np.int64]) -> float:
+        return float("nan") if network.validated == 3 else network.validate(genes)
+
+    def count(genes: NDArray[np.int64]) -> float:
+        loss = validate(genes)
+        network.validated += loss != loss
+        return loss
+
+    outcome = replace(begin(network, KeptInFolder(tmp_path)), validate=count).run()
+    assert b"null" in (tmp_path / "first-paths.json").read_bytes()
+    assert np.isfinite(outcome.first.losses).all()
+
+
+def test_a_damaged_state_is_refused_in_one_line(unkilled: tuple[Outcome, Path], tmp_path: Path) -> None:
+    begin(MadeUpNetwork(), KeptInFolder(tmp_path)).run()
+    (tmp_path / "pruned.json").write_bytes(b"{")
+    with pytest.raises(InputError, match=r"pruned\.json is damaged"):
+        begin(MadeUpNetwork(), KeptInFolder(tmp_path)).run()
+
+
+def test_the_paper_s_numbers_and_what_they_save() -> None:
+    voc, coco = PAPER["voc"], PAPER["coco"]
+    assert (voc.warm_up, voc.train, coco.warm_up, coco.train) == (5, 65, 10, 60) and voc.paths == coco.paths == 100
+    assert voc.pruning == PruningConfig("all", ratio=0.3, overall=0.1, draws=100) and voc.weak == 0.25
+    assert sum(PROGRESSIVE_SHRINKING) == 3 * voc.epochs == 3 * coco.epochs == 210
+    # days of a GPU, as table 3 prints them: without shrinking, sampling, ours, with shrinking
+    for schedule, plain, sampling, ours, shrinking, saved in (
+        (voc, 0.383, 0.414, 0.800, 1.150, 0.304),
+        (coco, 4.804, 0.456, 5.260, 14.41, 0.635),
+    ):
+        assert 3 * plain == pytest.approx(shrinking, rel=1e-3)
+        assert plain + sampling == pytest.approx(ours, rel=5e-3)
+        assert 1 - ours / shrinking == pytest.approx(saved, abs=5e-4)
+        assert schedule.measure_saving(plain / 70, sampling) == pytest.approx(saved, abs=3e-3)
