@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.functional import embedding
 
 from optimizer.path_filter.buckets import BUCKETS, Buckets
 from optimizer.path_filter.encodings import Encoding, encode_places
@@ -73,10 +74,12 @@ class PathFilter(nn.Module):
 
     def forward(self, tokens: Tensor, buckets: Tensor) -> Tensor:
         """Scores (paths,) of tokens (paths, layers) and numbers of buckets (paths,), both int64."""
-        features = self.token(tokens)
-        if self.config.bucket_as == "features":
-            bucket = self.bucket(buckets)[:, None].expand_as(features)
-            features = self.project(torch.cat([features, bucket], dim=-1))
+        if self.config.bucket_as == "features":  # each token's and each bucket's features are projected once
+            of_token, of_bucket = self.project.weight.split(self.config.width, dim=1)
+            features = embedding(tokens, self.token.weight @ of_token.T)
+            features = features + embedding(buckets, self.bucket.weight @ of_bucket.T + self.project.bias)[:, None]
+        else:
+            features = self.token(tokens)
         features = features + self.places
         if self.config.bucket_as == "token":
             features = torch.cat([features, self.bucket(buckets)[:, None]], dim=1)

@@ -44,6 +44,17 @@ def test_scoring_equals_the_forward_pass_that_is_trained(space: ToyPaths, bucket
     assert path_filter.training
 
 
+def test_token_and_bucket_are_concatenated_and_projected(space: ToyPaths, buckets: Buckets) -> None:
+    """The forward pass projects both tables instead of every layer of every path."""
+    genes = buckets.draw_each(3, np.random.default_rng(0))
+    tokens, numbers = torch.from_numpy(space.tokens(genes)), torch.from_numpy(buckets.find(genes))
+    path_filter = PathFilter(space, SMALL)
+    both = torch.cat([path_filter.token(tokens), path_filter.bucket(numbers)[:, None].expand(-1, 7, -1)], dim=-1)
+    features = path_filter.encoder(path_filter.project(both) + path_filter.places)
+    scores = path_filter.head(features.mean(dim=1)).squeeze(-1)
+    torch.testing.assert_close(path_filter(tokens, numbers), scores)
+
+
 def test_the_paper_s_filter(space: ToyPaths) -> None:
     path_filter = PathFilter(space)
     layer = path_filter.encoder.layers[0]
