@@ -82,7 +82,8 @@ def choose_pool(config: RunConfig, pools: Path, train_data: Dataset | None, *, i
         require_own(folder, *(folder.iterdir() if folder.is_dir() else ()))
     space = found.space()
     largest = space.arch(space.largest())
-    check_pair(largest, largest, found.distill.model_copy(update={"teacher_canvas": "student"}))
+    if any(found.teacher_phase(phase) is not None for phase in range(len(found.phases))):
+        check_pair(largest, largest, found.distill.model_copy(update={"teacher_canvas": "student"}))
     if config.search.takes_pool_teachers:
         for student_size, teacher_size in product(config.search.space.sizes, found.sizes):
             student, teacher = config.base_arch().with_size(*student_size), largest.with_size(*teacher_size)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
@@ -11,6 +12,8 @@ from optimizer.arch.subnets import SubnetSpace
 from optimizer.detectors.base import Detector, RegionView, Truth
 
 __all__ = ["Supernet"]
+
+T = TypeVar("T")
 
 
 class Supernet(ABC):
@@ -28,14 +31,18 @@ class Supernet(ABC):
         self.space, self.shared = space, shared
 
     @abstractmethod
+    def ask(self, subnet: Any, question: Callable[[Detector], T]) -> T:
+        """The answer of a detector that computes on the shared weights what the extracted subnet would.
+
+        Gradients and BatchNorm statistics reach what the subnet holds of `shared`, and nothing else. The detector is
+        the subnet until the question is answered, and no longer; its canvas is that of the images it is shown.
+        """
+
     def run(
         self, subnet: Any, images: Tensor, truths: list[Truth], with_view: bool = False
     ) -> tuple[dict[str, Tensor], list[Tensor], RegionView | None]:
-        """What `Detector.losses_and_regions` of the extracted subnet would give, computed on the shared weights.
-
-        Gradients and BatchNorm statistics reach what the subnet holds of `shared`, and nothing else. The canvas is that
-        of the images (B, 3, H, W), whatever the subnet's own is.
-        """
+        """What `Detector.losses_and_regions` of the extracted subnet would give, computed on the shared weights."""
+        return self.ask(subnet, lambda detector: detector.losses_and_regions(images, truths, with_view))
 
     @abstractmethod
     def extract(self, subnet: Any) -> Detector:

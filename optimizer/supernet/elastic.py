@@ -5,8 +5,8 @@ A slice is a view: what is learned through it, the super-network has learned.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,13 +16,15 @@ from optimizer.arch.pool import ElasticSpace
 from optimizer.arch.spec import ArchSpec
 from optimizer.arch.subnets import SubnetSpace
 from optimizer.detectors import build_detector
-from optimizer.detectors.base import Detector, RegionView, Truth
+from optimizer.detectors.base import Detector
 from optimizer.morph.importance import measure_channels
 from optimizer.morph.laterals import name_laterals
 from optimizer.morph.layers import BODY, name_block, take_inputs, take_layer
 from optimizer.supernet.base import Supernet
 
-__all__ = ["ElasticSupernet", "SlicedSupernet", "rank_channels", "run_slice", "slice_weights"]
+__all__ = ["ElasticSupernet", "SlicedSupernet", "ask_slice", "rank_channels", "slice_weights"]
+
+T = TypeVar("T")
 
 
 class SlicedSupernet(Supernet):
@@ -37,13 +39,9 @@ class SlicedSupernet(Supernet):
     def __init__(self, space: SubnetSpace, num_classes: int, seed: int) -> None:
         super().__init__(space, build_detector(space.arch(space.largest()), num_classes, seed=seed))
 
-    def run(
-        self, subnet: Any, images: Tensor, truths: list[Truth], with_view: bool = False
-    ) -> tuple[dict[str, Tensor], list[Tensor], RegionView | None]:
+    def ask(self, subnet: Any, question: Callable[[Detector], T]) -> T:
         arch = self.space.arch(subnet)
-        if arch.body == self.shared.arch.body:
-            return self.shared.losses_and_regions(images, truths, with_view)
-        return run_slice(self.shared, arch, images, truths, with_view)
+        return question(self.shared) if arch.body == self.shared.arch.body else ask_slice(self.shared, arch, question)
 
     def extract(self, subnet: Any) -> Detector:
         arch = self.space.arch(subnet)
@@ -103,30 +101,26 @@ def rank_channels(detector: Detector) -> None:
     detector.load_state_dict(ranked)
 
 
-def run_slice(
-    detector: Detector, arch: ArchSpec, images: Tensor, truths: list[Truth], with_view: bool = False
-) -> tuple[dict[str, Tensor], list[Tensor], RegionView | None]:
-    """Losses, regions and view of a subnet on a batch; gradients and statistics reach the super-network."""
-    caller = _Caller(detector, with_view)
+def ask_slice(detector: Detector, arch: ArchSpec, question: Callable[[Detector], T]) -> T:
+    """The answer of a detector as a slice of itself; gradients and statistics reach the whole."""
+    caller = _Caller(detector)
     own = {**dict(detector.named_parameters()), **dict(detector.named_buffers())}
     sliced = {f"detector.{name}": tensor for name, tensor in slice_weights(own, arch).items()}
     body: Any = detector.get_submodule(BODY)  # of a sliceable body
     with body.shortened(arch.body.depths):
-        result: tuple[dict[str, Tensor], list[Tensor], RegionView | None] = functional_call(
-            caller, sliced, (images, truths)
-        )
-    return result
+        answer: T = functional_call(caller, sliced, (question,))
+    return answer
 
 
 class _Caller(nn.Module):
     """Lets `functional_call` reach more than `forward`."""
 
-    def __init__(self, detector: Detector, with_view: bool) -> None:
+    def __init__(self, detector: Detector) -> None:
         super().__init__()
-        self.detector, self.with_view = detector, with_view
+        self.detector = detector
 
-    def forward(self, images: Tensor, truths: list[Truth]) -> tuple[dict[str, Tensor], list[Tensor], RegionView | None]:
-        return self.detector.losses_and_regions(images, truths, self.with_view)
+    def forward(self, question: Callable[[Detector], T]) -> T:
+        return question(self.detector)
 
 
 def _list_shapes(arch: ArchSpec) -> Iterator[tuple[str, tuple[int, ...]]]:

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from optimizer.arch.bodies.ofa_resnet import DEPTHS, EXPANDS, WIDTHS
 from optimizer.arch.families import OFA_SHAPES
+from optimizer.arch.heads import make_head
 from optimizer.arch.ofa_space import OfaSpace
 from optimizer.distill.config import DistillConfig
 from optimizer.errors import InputError
@@ -88,7 +89,8 @@ class OfaRecipe(FrozenModel):
             width, "dew" once-for-all's.
         whole_epochs: of the full network alone, before any subnet is drawn; it then teaches them.
         coupled: as in `OfaConfig`.
-        distill: what the full network teaches; once-for-all's soft cross-entropy of classes, of weight 1.
+        distill: what the full network teaches; None is once-for-all's soft cross-entropy of classes, of weight 1, and
+            under a head without regions the maps of the neck (a reading).
         calibration_images: on which BatchNorm is measured anew for every subnet (once-for-all: 2000).
     """
 
@@ -96,7 +98,7 @@ class OfaRecipe(FrozenModel):
     shrinking: Shrinking = "none"
     whole_epochs: int = Field(0, ge=0)
     coupled: bool = False
-    distill: DistillConfig = DistillConfig(weights={"classification": 1.0}, teacher_canvas="student")
+    distill: DistillConfig | None = None
     batch_size: int = Field(4, ge=1)
     calibration_images: int = Field(256, ge=1)
 
@@ -148,6 +150,8 @@ class OfaRecipe(FrozenModel):
                 f"depths and widths are chosen of a once-for-all network; --base is one of {', '.join(OFA_SHAPES)}, "
                 f"not {base}"
             )
+        terms = "classification" if "regions" in make_head(detector, sizes[0]).readable else "whole_feature"
+        usual = DistillConfig(weights={terms: 1.0}, teacher_canvas="student")
         return OfaConfig(
             family=base,
             phases=self.phases(),
@@ -155,7 +159,7 @@ class OfaRecipe(FrozenModel):
             sizes=sizes,
             region_proposals=region_proposals,
             detector=detector,
-            distill=self.distill,
+            distill=self.distill or usual,
             batch_size=self.batch_size,
             calibration_images=self.calibration_images,
         )

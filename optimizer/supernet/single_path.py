@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from optimizer.arch.paths import PathSubnet, PathSubnets
 from optimizer.detectors import build_detector
-from optimizer.detectors.base import Detector, RegionView, Truth
+from optimizer.detectors.base import Detector
 from optimizer.detectors.bodies.shufflenet import ShuffleUnit
 from optimizer.morph.layers import name_block
 from optimizer.supernet.base import Supernet
 
 __all__ = ["Fork", "SinglePathSupernet"]
+
+T = TypeVar("T")
 
 
 class Fork(nn.Module):
@@ -56,11 +59,9 @@ class SinglePathSupernet(Supernet):
                 blocks[int(index)] = fork
                 self._forks.append(fork)
 
-    def run(
-        self, subnet: PathSubnet, images: Tensor, truths: list[Truth], with_view: bool = False
-    ) -> tuple[dict[str, Tensor], list[Tensor], RegionView | None]:
+    def ask(self, subnet: PathSubnet, question: Callable[[Detector], T]) -> T:
         self._choose(subnet)
-        return self.shared.losses_and_regions(images, truths, with_view)
+        return question(self.shared)
 
     @property
     def body(self) -> nn.Module:
@@ -68,7 +69,7 @@ class SinglePathSupernet(Supernet):
         return self.shared.get_submodule("backbone.body")
 
     def run_body(self, subnet: PathSubnet, images: Tensor) -> Tensor:
-        """The last map of a path's body, as `run` computes it: (B, 3, H, W) to (B, C, H / 32, W / 32)."""
+        """The last map of a path's body, as `ask` computes it: (B, 3, H, W) to (B, C, H / 32, W / 32)."""
         self._choose(subnet)
         maps: dict[str, Tensor] = self.body(images)
         return maps["3"]

@@ -42,9 +42,7 @@ class SubnetStep(nn.Module):
         number = int(self.drawn)
         self.drawn += 1
         subnet = self.sampled.sample(Random(derive_seed(self.seed, "subnet", number)))
-        taught = self.distillation is not None
-        losses, regions, view = self.supernet.run(subnet, images, truths, with_view=taught)
-        if self.distillation is None:
-            return losses
-        assert view is not None
-        return {**losses, **self.distillation.compare(view, images, regions)}
+        taught = self.distillation
+        if taught is None:
+            return self.supernet.ask(subnet, lambda detector: detector.losses(images, truths))
+        return self.supernet.ask(subnet, lambda detector: taught(detector, images, truths))

@@ -6,21 +6,22 @@ enrolled in the two catalogues by the tests that use it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from itertools import product
 from random import Random
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from optimizer.arch import ArchSpec, BlockSpec, FasterRCNNHead, FpnSpec, ResNetSpec, StageSpec
-from optimizer.detectors import Detector, RegionView, Truth, build_detector
+from optimizer.detectors import Detector, build_detector
 from optimizer.detectors.bodies.residual_blocks import build_block
 from optimizer.supernet.base import Supernet
 from optimizer.supernet.config import SupernetConfig
 
+T = TypeVar("T")
 WIDTH = 16
 CHOICES = {"basic": (12, WIDTH), "bottleneck": (4, 4, WIDTH)}  # the basic block has more operations
 PLACES = (2, 3)  # stages with a choice
@@ -115,12 +116,10 @@ class SinglePathSupernet(Supernet):
         for stage, fork in zip(PLACES, self.forks):
             self.shared.get_submodule(f"backbone.body.layer{stage + 1}")[0] = fork
 
-    def run(
-        self, subnet: Path, images: Tensor, truths: list[Truth], with_view: bool = False
-    ) -> tuple[dict[str, Tensor], list[Tensor], RegionView | None]:
+    def ask(self, subnet: Path, question: Callable[[Detector], T]) -> T:
         for fork, name in zip(self.forks, subnet.blocks):
             fork.chosen = name
-        return self.shared.losses_and_regions(images, truths, with_view)
+        return question(self.shared)
 
     def extract(self, subnet: Path) -> Detector:
         weights = dict(self.shared.state_dict())

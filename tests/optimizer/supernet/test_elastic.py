@@ -7,7 +7,7 @@ import torch
 
 from optimizer.arch.macs import count
 from optimizer.detectors import build_detector
-from optimizer.supernet.elastic import rank_channels, run_slice, slice_weights
+from optimizer.supernet.elastic import ask_slice, rank_channels, slice_weights
 
 NUM_CLASSES = 3
 
@@ -17,6 +17,10 @@ def extract(supernet, arch):
     static = build_detector(arch, NUM_CLASSES)
     static.load_state_dict(slice_weights(supernet.state_dict(), arch), strict=True)
     return static
+
+
+def run_slice(supernet, arch, images, truths, with_view=False):
+    return ask_slice(supernet, arch, lambda detector: detector.losses_and_regions(images, truths, with_view))
 
 
 def cut(tensor, like):

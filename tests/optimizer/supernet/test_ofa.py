@@ -7,16 +7,20 @@ from random import Random
 
 import pytest
 import torch
-from slim_pools import slim_ofa
+from slim_pools import FULL_OFA, slim_ofa
+from slim_pools import HEADS as SLIM_HEADS
 from torch import Tensor, nn
 
 from optimizer.arch.bodies.ofa_resnet import OfaShape
 from optimizer.arch.families import OFA_SHAPES
+from optimizer.arch.heads import HEADS, make_head
 from optimizer.arch.ofa_space import OfaSpace
 from optimizer.detectors.base import Detector, Truth
+from optimizer.distill.step import DistillStep
 from optimizer.errors import InputError
 from optimizer.supernet.ofa import OfaSupernet, sort_inner
 from optimizer.supernet.ofa_config import OfaConfig, OfaPhase, OfaRecipe
+from optimizer.supernet.step import SubnetStep
 from optimizer.train.config import TrainConfig
 
 TRAIN = TrainConfig(epochs=70, lr=5e-4)
@@ -110,19 +114,38 @@ def test_equal_channels_keep_their_order() -> None:
     assert all(torch.equal(before[name], tensor) for name, tensor in supernet.shared.state_dict().items())
 
 
-@pytest.mark.parametrize("detector", ["faster_rcnn", "retinanet"])
-def test_a_subnet_runs_as_it_is_extracted_under_every_head(detector: str) -> None:
+@pytest.mark.parametrize("detector", sorted(HEADS))
+def test_a_subnet_runs_as_it_is_extracted_under_every_head(detector: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if detector not in SLIM_HEADS:
+        monkeypatch.setattr(OfaSpace, "arch", FULL_OFA)
     supernet = make_supernet((0.25, 0.5), detector=detector, widths=WIDTHS)
+    regions = "regions" in make_head(detector, CANVAS).readable
     supernet.shared.train()
     images = torch.randn(2, 3, CANVAS[1], CANVAS[0], generator=torch.Generator().manual_seed(4))
     truths = [Truth(torch.tensor([[8.0, 8, 40, 40]]), torch.tensor([1]))] * 2
     subnet = supernet.space.sample(Random(2))
     alone = supernet.extract(subnet).train()
     torch.manual_seed(5)
-    losses, _, view = supernet.run(subnet, images, truths, with_view=True)
+    losses, _, view = supernet.run(subnet, images, truths, with_view=regions)
     torch.manual_seed(5)
     torch.testing.assert_close(losses, alone.losses(images, truths), rtol=1e-5, atol=1e-6)
-    assert view is not None
+    assert (view is not None) == regions
+
+
+@pytest.mark.parametrize("detector", ["faster_rcnn", "centernet"])
+def test_the_full_network_teaches_subnets_what_its_head_can(detector: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(OfaSpace, "arch", slim_ofa if detector in SLIM_HEADS else FULL_OFA)
+    config = OfaRecipe(train=TRAIN, whole_epochs=1).make("small", (CANVAS,), 20, detector)
+    supernet = config.build(3)
+    teacher = supernet.extract(supernet.space.largest())
+    step = SubnetStep(supernet, config.space(), 1, DistillStep(teacher.arch, teacher, config.distill))
+    images = torch.randn(2, 3, CANVAS[1], CANVAS[0], generator=torch.Generator().manual_seed(4))
+    truths = [Truth(torch.tensor([[8.0, 8, 40, 40]]), torch.tensor([1]))] * 2
+    losses = step(supernet.shared.train(), images, truths)
+    (term,) = {name for name in losses if name.startswith("distill_")}
+    assert term == {"faster_rcnn": "distill_classification", "centernet": "distill_whole_feature"}[detector]
+    losses[term].backward()
+    assert any(parameter.grad is not None for parameter in supernet.shared.get_submodule("backbone").parameters())
 
 
 def drawn(recipe: OfaRecipe) -> list[tuple[int, int, int, int]]:
