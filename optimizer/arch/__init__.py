@@ -14,7 +14,7 @@ from optimizer.arch.macs import Cost, count, count_parts
 from optimizer.arch.necks import NECKS, DeconvSpec, FpnSpec, Neck
 from optimizer.arch.space import Space, contains, legal_actions
 from optimizer.arch.spec import ArchSpec
-from optimizer.arch.width_actions import PruneBoxHead, PruneFPN, PruneRPN
+from optimizer.arch.width_actions import PruneBoxHead, PruneBranches, PruneDeconv, PruneFPN, PruneRPN
 
 __all__ = [
     "ACTIONS",
@@ -40,7 +40,9 @@ __all__ = [
     "Importance",
     "Neck",
     "PruneBoxHead",
+    "PruneBranches",
     "PruneChannels",
+    "PruneDeconv",
     "PruneFPN",
     "PruneLayer",
     "PruneRPN",

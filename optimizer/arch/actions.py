@@ -14,7 +14,7 @@ from optimizer.arch.body_actions import AddLayer, PruneChannels, PruneLayer, Rea
 from optimizer.arch.canvas_actions import Resize, SetRegionProposals
 from optimizer.arch.edits import Action, Importance
 from optimizer.arch.spec import ArchSpec
-from optimizer.arch.width_actions import PruneBoxHead, PruneFPN, PruneRPN
+from optimizer.arch.width_actions import PruneBoxHead, PruneBranches, PruneDeconv, PruneFPN, PruneRPN
 from optimizer.errors import InputError
 
 __all__ = ["ACTIONS", "action_from_json", "uniform_importance"]
@@ -30,6 +30,8 @@ ACTIONS: Mapping[str, type[Any]] = {
     "prune_fpn": PruneFPN,
     "prune_rpn": PruneRPN,
     "prune_box_head": PruneBoxHead,
+    "prune_deconv": PruneDeconv,
+    "prune_branches": PruneBranches,
 }
 
 

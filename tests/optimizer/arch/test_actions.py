@@ -13,7 +13,9 @@ from optimizer.arch import (
     IllegalAction,
     Importance,
     PruneBoxHead,
+    PruneBranches,
     PruneChannels,
+    PruneDeconv,
     PruneFPN,
     PruneLayer,
     PruneRPN,
@@ -36,6 +38,8 @@ R18 = base_arch("r18", (512, 512))
 R50 = base_arch("r50", (512, 512))
 X101 = base_arch("x101", (512, 512))
 SHUFFLENET = base_arch("shufflenetv2_20", (512, 512))
+CENTERNET = base_arch("r18", (512, 512), "centernet")
+OTHERS = {"choose_block": SHUFFLENET, "prune_deconv": CENTERNET, "prune_branches": CENTERNET}
 SINGLE = arch_from_encoding("[(64, 64)], [(128, 128)], [(256, 256)], [(512, 512)]", (512, 512))
 PAIR_IN_STAGE_3 = arch_from_encoding("[(64, 64)], [(128, 128)], [(256, 256)-(256, 256)], [(512, 512)]", (512, 512))
 
@@ -50,6 +54,8 @@ EXAMPLES = [
     PruneFPN(0.5, 16, 64),
     PruneRPN(0.1),
     PruneBoxHead(min_width=256),
+    PruneDeconv(0.5, 16, 64),
+    PruneBranches(0.25),
 ]
 
 
@@ -74,7 +80,7 @@ def test_an_action_survives_json(action):
 
 @pytest.mark.parametrize("action", EXAMPLES, ids=lambda action: action.kind)
 def test_an_edit_names_its_parent_and_a_source_for_every_block(action):
-    base = SHUFFLENET if action.kind == "choose_block" else R18
+    base = OTHERS.get(action.kind, R18)
     edit = apply(action, base)
 
     assert edit.parent == base

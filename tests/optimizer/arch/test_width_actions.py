@@ -5,11 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optimizer.arch import (
+    CenterNetHead,
+    DeconvSpec,
     FasterRCNNHead,
     FpnSpec,
     IllegalAction,
     Importance,
     PruneBoxHead,
+    PruneBranches,
+    PruneDeconv,
     PruneFPN,
     PruneRPN,
     base_arch,
@@ -19,6 +23,7 @@ from optimizer.errors import InputError
 
 R18 = base_arch("r18", (512, 512))
 RETINANET = base_arch("r18", (512, 512), "retinanet")
+CENTERNET = base_arch("r18", (512, 512), "centernet")
 NOTHING = Importance({}, {})  # these actions ask for none
 
 
@@ -119,3 +124,20 @@ def test_the_parts_that_have_the_width_get_cheaper_and_the_others_stay(action, a
         fell = (after[part].params < cost.params, after[part].macs < cost.macs)
         assert fell == ((True, True) if part in cheaper else (False, False)), part
         assert part in cheaper or after[part] == cost
+
+
+def test_all_transposed_convolutions_of_a_centernet_are_narrowed_and_those_at_the_floor_stay() -> None:
+    assert PruneDeconv().apply(CENTERNET, NOTHING).child == replace(CENTERNET, neck=DeconvSpec(192, 192, 192))
+    uneven = replace(CENTERNET, neck=DeconvSpec(256, 128, 32))
+    assert PruneDeconv().apply(uneven, NOTHING).child.neck == DeconvSpec(192, 96, 32)
+    with pytest.raises(IllegalAction, match="deconvolution's width of 32 cannot be pruned below its floor of 32"):
+        PruneDeconv().apply(replace(CENTERNET, neck=DeconvSpec(32, 32, 24)), NOTHING)
+
+
+def test_the_branches_of_a_centernet_are_narrowed_together_and_it_has_no_fpn() -> None:
+    assert PruneBranches().apply(CENTERNET, NOTHING).child == replace(CENTERNET, head=CenterNetHead(48))
+    for action in (PruneFPN(), PruneRPN(), PruneBoxHead()):
+        with pytest.raises(IllegalAction, match="centernet has no"):
+            action.apply(CENTERNET, NOTHING)
+    with pytest.raises(IllegalAction, match="faster_rcnn has no deconvolution"):
+        PruneDeconv().apply(R18, NOTHING)
