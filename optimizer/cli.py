@@ -18,7 +18,7 @@ from rich.table import Table
 from deploy.cli.terminal import escape_what_cannot_be_printed
 from deploy.errors import DeployError
 from deploy.foreign import make_printable
-from optimizer.arch.families import FAMILIES
+from optimizer.arch.families import FAMILIES, OFA_SHAPES, PATH_SPACES
 from optimizer.arch.heads import BOX_HEADS, HEADS
 from optimizer.config import UNLIMITED, RunConfig
 from optimizer.errors import DetoptError, InputError
@@ -26,6 +26,7 @@ from optimizer.options import OPTIONS, read_options, taking
 from optimizer.recipes import RECIPES, distilled
 
 LINE_LIMIT = 10_000  # characters
+SCRATCH = 2  # times the epochs of a super-network that begins with random weights (FACTS 3.4)
 BLOCKS = "detnas:"  # before an encoding of blocks
 
 app = typer.Typer(
@@ -47,10 +48,10 @@ before any work starts; 130 interrupted, resumable.
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-teachers_app = typer.Typer(
-    help="""Elastic teacher pools: one super-network, many teachers.
+supernets_app = typer.Typer(
+    help="""Super-networks: many detectors on one set of weights, which teach (teacher pools) or are searched.
 
-A run with teachers trains the pool it needs when it finds none; train it here to do that once, ahead of several runs.
+A run trains the one it needs when it finds none; train it here to do that once, ahead of several runs.
 """,
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -58,7 +59,8 @@ A run with teachers trains the pool it needs when it finds none; train it here t
 data_app = typer.Typer(help="Look at a data set before training on it.", no_args_is_help=True)
 targets_app = typer.Typer(help="The devices a run can be for.", invoke_without_command=True)
 app.add_typer(data_app, name="data")
-app.add_typer(teachers_app, name="teachers")
+app.add_typer(supernets_app, name="supernets")
+app.add_typer(supernets_app, name="teachers", hidden=True)  # their first name
 app.add_typer(targets_app, name="targets")
 
 
@@ -98,6 +100,8 @@ def _change_recipe(recipe: RunConfig, chosen: dict[str, Any]) -> RunConfig:
         config = config.changed({"search.trials": UNLIMITED})  # a budget is there to be used
     if config.search.evolves:
         config = config.changed({"search.trials": len(config.search.limits)})  # one is trained for each
+    if chosen.get("pretrain") == "none" and chosen.get("supernet_epochs") is None and config.paths is not None:
+        config = config.changed({"paths.train.epochs": SCRATCH * config.paths.train.epochs})
     return config
 
 
@@ -226,7 +230,6 @@ def arch(
     """Count an architecture's parameters and operations."""
     from optimizer.arch.encoding import arch_from_encoding, encoding_from_arch
     from optimizer.arch.families import (
-        PATH_SPACES,
         base_arch,
         body_from_choices,
         body_from_ofa,
@@ -276,49 +279,66 @@ def arch(
         console.print(line, highlight=False, markup=False)
 
 
-@teachers_app.command("train")
+@supernets_app.command("train")
 @taking(
     (
-        *("base", "detector", "box_head", "teacher_epochs", "size", "sizes", "region_proposals", "batch_size"),
-        *("workers", "precision"),
+        *(
+            "base",
+            "detector",
+            "box_head",
+            "teacher_epochs",
+            "supernet_epochs",
+            "pretrain",
+            "shrinking",
+            "coupled",
+            "size",
+            "sizes",
+        ),
+        *("region_proposals", "batch_size", "workers", "precision"),
     ),
-    base="Detector the teachers are for: r18, r50, r101 or x101.",
+    base="Detector the teachers are for; or the space that is searched (shufflenetv2_20 ..., ofa_resnet50).",
     sizes="Canvases, one of which is drawn for each step.",
 )
-def teachers_train(
+def supernets_train(
     data: Annotated[Path, typer.Option(help="Folder of labelled images.")],
-    out: Annotated[Path, typer.Option(help="Folder of teacher pools; the pool gets its own folder in it.")] = Path(
+    out: Annotated[Path, typer.Option(help="Folder of super-networks; each gets its own folder in it.")] = Path(
         "runs/teachers"
     ),
     preset: Annotated[str, typer.Option(help="smoke, quick or paper, as for a run.")] = "quick",
     **chosen: Any,
 ) -> None:
-    """Train a pool, or go on with one; give the options of the run that will use it."""
+    """Train a super-network, or go on with one; give the options of the run that will use it."""
     if chosen["base"] is None:
-        raise typer.BadParameter("name the detector the teachers are for, such as --base r18")
-    config = _change_recipe(_pick_recipe(preset, data), chosen)
+        raise typer.BadParameter("name the detector it is for, such as --base r18")
+    recipe = _pick_recipe(preset, data)
+    searched_by = dict.fromkeys(PATH_SPACES, "detnas") | dict.fromkeys(OFA_SHAPES, "detofa")
+    if chosen["base"] in searched_by:
+        recipe = recipe.changed({"search.method": searched_by[chosen["base"]], "search.teacher": "none"})
+    config = _change_recipe(recipe, chosen)
 
-    from optimizer.run.run import train_teachers
+    from optimizer.run.run import train_supernet
 
-    typer.echo(str(train_teachers(config, out)))
+    typer.echo(str(train_supernet(config, out)))
 
 
-@teachers_app.command("list")
-def teachers_list(
-    folder: Annotated[Path, typer.Argument(help="Folder of teacher pools.")] = Path("runs/teachers"),
+@supernets_app.command("list")
+def supernets_list(
+    folder: Annotated[Path, typer.Argument(help="Folder of super-networks.")] = Path("runs/teachers"),
 ) -> None:
-    """What pools there are, for which classes, and the AP of three members of each."""
+    """What super-networks there are, how they were trained, for which classes, and the AP of some members of each."""
     from optimizer.supernet.pool import list_pools
 
     pools = list_pools(folder)
     console = Console()
     if not pools:
-        console.print(f"no teacher pools in {folder}", highlight=False, markup=False)
+        console.print(f"no super-networks in {folder}", highlight=False, markup=False)
     for pool in pools:
         space = pool.config.space()
         state = (
-            f"{space.count()} sub-networks" if pool.is_trained else "in training; go on with: optimize teachers train"
+            f"{space.count()} sub-networks" if pool.is_trained else "in training; go on with: optimize supernets train"
         )
+        if pool.config.pretrained_on is not None:
+            state += f", pre-trained on {pool.config.pretrained_on}"
         classes = ", ".join(pool.class_names)
         line = make_printable(f"{pool.folder}: {state}; classes {classes}", LINE_LIMIT)
         console.print(line, highlight=False, markup=False, soft_wrap=True)

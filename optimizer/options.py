@@ -130,6 +130,11 @@ def _read_weights(text: str) -> str | Path | None:
     return text if text in get_args(Published) else None if text == "none" else Path(text).resolve()
 
 
+def _read_pretrain(text: str) -> str | Path:
+    """A folder of such a name is ./crops."""
+    return text if text in ("crops", "none") else Path(text).resolve()
+
+
 def _read_teacher(text: str) -> str | Path:
     """A kind of teacher by name, or where a trained one is."""
     return text if text in ("base", "dynamic", "fixed", "none") else Path(text).resolve()
@@ -185,6 +190,14 @@ OPTIONS = (
         "detofa: whether depth and width of a stage go together (CompOFA), which leaves fewer subnets.",
         _as_given("ofa.coupled"),
         switch="--coupled/--uncoupled",
+    ),
+    Option(
+        "pretrain",
+        str,
+        "detnas: what the super-network's body is pre-trained on. crops (default): the objects in the training images; "
+        "a folder that holds a folder of images for each class; or none, and the super-network is trained for twice as "
+        "many epochs unless --supernet-epochs says how many.",
+        {"paths.pretraining.images": _read_pretrain},
     ),
     Option(
         "teacher",

@@ -11,6 +11,7 @@ from optimizer.distill.config import DistillConfig
 from optimizer.supernet.elastic_config import ElasticRecipe
 from optimizer.supernet.ofa_config import OfaRecipe
 from optimizer.supernet.path_config import PathRecipe
+from optimizer.supernet.pretrain_config import Pretraining
 from optimizer.train.config import TrainConfig
 
 __all__ = ["RECIPES", "distilled", "paper", "quick", "scaled_sizes", "smoke"]
@@ -64,7 +65,15 @@ def quick(data: Path | None = None) -> RunConfig:
             distill=QUICK_DISTILL,
             calibration_images=32,
         ),
-        paths=PathRecipe(train=train.model_copy(update={"epochs": 12}), calibration_images=64),
+        paths=PathRecipe(
+            train=train.model_copy(update={"epochs": 12}),
+            pretraining=Pretraining(
+                train=train.model_copy(update={"epochs": 8, "lr": 1e-3, "schedule": "linear"}),
+                size=(64, 64) if data is None else (96, 96),
+                least_area=0.25,
+            ),
+            calibration_images=64,
+        ),
         ofa=OfaRecipe(train=train.model_copy(update={"epochs": 12}), calibration_images=64),
         distill=QUICK_DISTILL,
         finetune=train.model_copy(update={"epochs": 6, "lr": 2e-4, "warmup_steps": 10, "ema_decay": 0.95}),
@@ -95,7 +104,12 @@ def smoke(data: Path | None = None) -> RunConfig:
             "pool": ElasticRecipe(
                 train=_phases(train, (1, 1, 1)), batch_size=2, distill=QUICK_DISTILL, calibration_images=4
             ),
-            "paths": PathRecipe(train=train, batch_size=2, calibration_images=4),
+            "paths": PathRecipe(
+                train=train,
+                pretraining=Pretraining(train=train, batch_size=8, size=(32, 32)),
+                batch_size=2,
+                calibration_images=4,
+            ),
             "ofa": OfaRecipe(train=train, batch_size=2, calibration_images=4),
             "finetune": train,
             "variants": VariantsConfig(),
@@ -111,7 +125,9 @@ def paper(data: Path | None = None) -> RunConfig:
     Stated: the pool (R101 1.5 times as wide, 48, 24 and 36 epochs at 0.12, 0.04 and 0.04, 32 GPUs of 2 images); 3
     epochs a student, cosine, learning rate 0.01, batch 4, top-5 list, student fixed for the first 5 of 100 iterations,
     alpha 0.4 (0.1 for X101), beta 0.8, L1 of 1e-5 on BatchNorm scales, four resolutions, 16 epochs of fine-tuning.
-    SyncBN is what several GPUs of one training use. The base's own schedule is the usual 1x (12 epochs, 0.02, steps at
+    DetNAS' super-network is pre-trained as its authors do on ImageNet: 300,000 batches of 1024 (240 epochs), at 0.5
+    falling linearly, momentum 0.9, weight decay 4e-5, labels smoothed by 0.1, crops of 224x224. SyncBN is what several
+    GPUs of one training use. The base's own schedule is the usual 1x (12 epochs, 0.02, steps at
     8 and 11); that the pool's rate falls at 2/3 and 11/12 of a phase is a reconstruction.
     """
     base = TrainConfig(
@@ -144,6 +160,13 @@ def paper(data: Path | None = None) -> RunConfig:
         ),
         paths=PathRecipe(
             train=base.model_copy(update={"milestones": (2 / 3, 8 / 9), "bn_l1": 0.0}),
+            pretraining=Pretraining(
+                train=TrainConfig(
+                    epochs=240, lr=0.5, optimizer="sgd", schedule="linear", weight_decay=4e-5, clip_norm=0.0
+                ),
+                batch_size=1024,
+                size=(224, 224),
+            ),
             batch_size=16,
             shuffle="halves",
             calibration_images=4000,

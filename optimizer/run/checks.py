@@ -17,6 +17,7 @@ from optimizer.run.images import describe_data, read_splits
 from optimizer.run.plan import Plan, plan_run
 from optimizer.run.teachers import choose_pool, choose_pool_images, default_pools
 from optimizer.run.trained_teacher import check_teacher
+from optimizer.supernet.pretraining import check_pictures
 from optimizer.trials.export import check_export
 
 __all__ = ["check_run", "check_target"]
@@ -41,7 +42,10 @@ def check_run(config: RunConfig, folder: Path) -> tuple[Splits | None, Plan]:
     if config.needs_pool:
         pools, is_named = default_pools(config, folder), config.teacher_pool is not None
         images = choose_pool_images(config, splits) if splits else None
-        pool_exists = choose_pool(config, pools, images, is_named=is_named).trained
+        choice = choose_pool(config, pools, images, is_named=is_named)
+        pool_exists = choice.trained
+        if not pool_exists and choice.config.pretrained_on is not None:
+            check_pictures(choice.config.pretrained_on, images)
     class_names = splits.train.class_names if splits else CLASS_NAMES
     teacher = check_teacher(config, class_names)
     check_export(config.trained_arch(), len(class_names), target.spec)

@@ -19,6 +19,8 @@ from optimizer.errors import InputError
 from optimizer.handover.variants import list_variants
 from optimizer.progress import format_duration
 from optimizer.search.base import History, list_done
+from optimizer.supernet.pretrain_config import Pretraining
+from optimizer.supernet.pretraining import count_pictures
 from optimizer.train.precision import autocast_dtype
 from optimizer.trials.jobs import choose_device
 
@@ -40,6 +42,8 @@ EVALUATED = 3  # times the validation images pass through a model for it: the ga
 CALIBRATED = 64  # images that ranges are found on
 EVALUATE_SHARE = 0.4  # an image through an exported model, in a training step's time for an image
 WIDE_SHARE = 1.8  # a step of a super-network, in steps of the base
+CLASSIFIER_SHARE = 0.6  # a step of a body alone on as many pixels, in steps of the base
+PICTURES = 4  # crops of a generated image
 
 
 @dataclass(frozen=True)
@@ -159,9 +163,15 @@ def plan_run(
         images, val_images = config.shapes.train, config.shapes.val
         images -= count_kept(images) if config.keeps_images else 0
     variants = len(list_variants(config, target, config.base_arch()))
+    pictures = 0
+    if config.needs_pool and not pool_exists and (recipe := config.pool_config().pretrained_on) is not None:
+        if splits is None and recipe.folder is None:
+            pictures = PICTURES * images
+        else:
+            pictures = count_pictures(recipe, splits.fit if splits is not None else None)
     return make_plan(
         config, images, find_step_s(config, choose_device()), base_exists=base_exists, pool_exists=pool_exists,
-        variants=variants, val_images=val_images, teacher=teacher,
+        variants=variants, val_images=val_images, teacher=teacher, pictures=pictures,
     )  # fmt: skip
 
 
@@ -175,6 +185,7 @@ def make_plan(
     variants: int = 0,
     val_images: int = 0,
     teacher: ArchSpec | None = None,
+    pictures: int = 0,
 ) -> Plan:
     """Everything in proportion to a training step of the base, a step with a teacher or of a pool too.
 
@@ -185,6 +196,7 @@ def make_plan(
         step_s: seconds of such a step (`find_step_s`).
         variants: other exports that are tried of each model at the end.
         teacher: of all students, where it is known.
+        pictures: that the body of a super-network is pre-trained on.
     """
     steps = max(images // config.batch_size, 1)
     protocol = PROTOCOLS[config.search_protocol]
@@ -207,6 +219,8 @@ def make_plan(
         pool = config.pool_config()
         pool_steps = max(images // pool.batch_size, 1) * pool.epochs
         pool_s = pool_steps * step_s * WIDE_SHARE * pool.batch_size / config.batch_size + 10
+        if pool.pretrained_on is not None:
+            pool_s += find_pretraining_s(config, pool.pretrained_on, pictures, step_s)
     trained_s = step_s * steps * config.base_train.epochs * (1.0 if is_searched else taught)
     if config.base_epochs == "auto" and config.budget_s is not None:
         trained_s = min(trained_s, config.base_share * config.budget_s)
@@ -239,6 +253,13 @@ def make_plan(
         trials=config.search.trials,
         budget_s=config.budget_s,
     )
+
+
+def find_pretraining_s(config: RunConfig, recipe: Pretraining, pictures: int, step_s: float) -> float:
+    """Seconds of a pre-training, whose steps cost in proportion to their pixels."""
+    pixels = recipe.batch_size * recipe.size[0] * recipe.size[1]
+    share = CLASSIFIER_SHARE * pixels / (config.batch_size * config.input_size[0] * config.input_size[1])
+    return max(pictures // recipe.batch_size, 1) * recipe.train.epochs * step_s * share
 
 
 def find_teacher_share(config: RunConfig, teacher: ArchSpec) -> float:

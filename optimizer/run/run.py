@@ -51,7 +51,7 @@ from optimizer.trials.evaluation import Evaluation, build_evaluation
 from optimizer.trials.judge import build_meter
 from optimizer.trials.team import assemble_team
 
-__all__ = ["resume_run", "rewrite_report", "run_or_resume", "start_run", "train_teachers"]
+__all__ = ["resume_run", "rewrite_report", "run_or_resume", "start_run", "train_supernet"]
 
 
 def start_run(config: RunConfig, folder: Path, command: str = "") -> Path:
@@ -93,15 +93,15 @@ def resume_run(folder: Path, teacher_pool: Path | None = None, host: str = "") -
     return folder
 
 
-def train_teachers(config: RunConfig, folder: Path) -> Path:
-    """A teacher pool for the runs of this configuration, in a folder of pools; returns the pool's folder."""
+def train_supernet(config: RunConfig, folder: Path) -> Path:
+    """The super-network of runs with this configuration, in a folder of them; returns its own folder."""
     assert config.data is not None
     with assemble_team([config.pool_config().batch_size]) as leads:
         splits = read_splits(config.data, config.keeps_images)
         choice = choose_pool(config, folder, choose_pool_images(config, splits), is_named=True)
         if leads:
             progress = RunProgress()
-            with interruptible("optimize teachers train, with the same options"), progress.shown():
+            with interruptible("optimize supernets train, with the same options"), progress.shown():
                 prepare_pool(choice, config, splits, config.data, progress)
     return choice.folder
 
@@ -289,4 +289,8 @@ class _Run:
 
 def _list_batches(config: RunConfig) -> list[int]:
     """Sizes of the batches that all processes of a run share."""
-    return [config.batch_size, *([config.pool_config().batch_size] if config.needs_pool else [])]
+    sizes = [config.batch_size]
+    if config.needs_pool:
+        pool = config.pool_config()
+        sizes += [pool.batch_size, *([pool.pretrained_on.batch_size] if pool.pretrained_on else [])]
+    return sizes

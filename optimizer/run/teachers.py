@@ -23,6 +23,7 @@ from optimizer.store.run_store import RunStore
 from optimizer.supernet.config import SupernetConfig
 from optimizer.supernet.manifest import Manifest, is_trained
 from optimizer.supernet.pool import TeacherPool, find_pool
+from optimizer.supernet.pretraining import check_pictures
 from optimizer.supernet.training import PoolImages, train_pool
 from optimizer.trials.jobs import choose_device
 from optimizer.trials.team import tell_team
@@ -119,6 +120,10 @@ def prepare_pool(
     """The pool of a run, trained here if it is not; `data` is the folder of the images in `splits`."""
     if not choice.trained:
         progress.say(f"no teacher pool for this data and recipe yet: training {choice.folder}, for later runs as well")
+        if choice.config.pretrained_on is not None:
+            warning = check_pictures(choice.config.pretrained_on, choose_pool_images(config, splits))
+            if warning:
+                progress.say(f"warning: {warning}")
     images = PoolImages(data, choose_pool_images(config, splits), splits.val, keep_out=config.search.evolves)
     pool = train_pool(choice.folder, choice.config, images, choose_device(), progress, config.workers, tell_team)
     progress.say(f"teachers: {pool.folder}, {pool.space.count()} sub-networks of {pool.config.name}")

@@ -110,7 +110,7 @@ def find_pool(folder: Path, config: SupernetConfig, dataset: Dataset | None) -> 
     if dataset is not None and not manifest.is_of(dataset):
         raise InputError(
             f"the teachers in {folder} were trained on other images than these; train a pool for them: "
-            "optimize teachers train"
+            "optimize supernets train"
         )
     found = manifest.config
     if found.detector != config.detector:

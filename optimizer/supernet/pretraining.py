@@ -115,7 +115,7 @@ def open_pictures(recipe: Pretraining, dataset: Dataset | None) -> Pictures:
     return ObjectCrops(dataset, view)
 
 
-def count_pictures(recipe: Pretraining, dataset: Dataset) -> int:
+def count_pictures(recipe: Pretraining, dataset: Dataset | None) -> int:
     """How many images a body is pre-trained on in an epoch.
 
     Raises:

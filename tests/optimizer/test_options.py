@@ -29,7 +29,7 @@ VALUES: dict[str, Any] = {
     "max_ap_drop": 0.05, "seed": 3, "freeze_stages": 1, "freeze_norm": True, "importance": "taylor", "compensate": True,
     "continuity": True, "distillers": "feature=0.5,classification", "teacher_canvas": "own", "defeat": "voc",
     "distill_decay": "cosine", "max_detections": 250, "limit": "0.7,0.5", "population": 6, "generations": 3,
-    "supernet_epochs": 2, "box_head": "conv4fc1", "shrinking": "dew", "coupled": True,
+    "supernet_epochs": 2, "box_head": "conv4fc1", "shrinking": "dew", "coupled": True, "pretrain": "none",
 }  # fmt: skip
 UNIONS = (types.UnionType, typing.Union)
 PAIRS = [pytest.param(option, path, id=f"{option.flag} {path}") for option in OPTIONS for path in option.changes]
@@ -114,8 +114,17 @@ def test_help_teaches_every_option() -> None:
     for option in OPTIONS:
         assert (option.switch.split("/")[0] or option.flag) in text and option.help.split()[0] in text
     assert all(flag in text for flag in ("--data", "--preset", "--out"))
-    teachers = CliRunner().invoke(app, ["teachers", "train", "--help"], env={"COLUMNS": "200"}).output
-    assert "--teacher-epochs" in teachers and "Detector the teachers are for" in teachers and "--budget" not in teachers
+    for name in ("supernets", "teachers"):
+        supernets = CliRunner().invoke(app, [name, "train", "--help"], env={"COLUMNS": "200"}).output
+        assert "--teacher-epochs" in supernets and "--pretrain" in supernets and "--budget" not in supernets
+        assert "Detector the teachers are for" in supernets
+
+
+def test_what_is_pre_trained_on_is_known_by_name_or_a_folder() -> None:
+    for text, images in (("crops", "crops"), ("none", "none"), ("./crops", Path("crops").resolve())):
+        changed = CONFIG.changed(read_options({"pretrain": text}))
+        assert changed.paths is not None and changed.paths.pretraining is not None
+        assert changed.paths.pretraining.images == images
 
 
 @pytest.mark.parametrize("name", typing.get_args(Published))

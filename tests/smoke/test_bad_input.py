@@ -12,6 +12,18 @@ import pytest
 from optimizer.cli import main
 
 Refuse = Callable[..., str]
+DETNAS = [
+    "--base",
+    "shufflenetv2_20",
+    "--method",
+    "detnas",
+    "--teacher",
+    "none",
+    "--preset",
+    "smoke",
+    "--score",
+    "macs",
+]
 
 
 @pytest.fixture
@@ -76,6 +88,10 @@ def refuse(capsys: pytest.CaptureFixture[str]) -> Refuse:
         (["--base", "r18", "--base-run", "no/such/run", "--preset", "smoke"], ["no/such/run"]),
         (["--base", "r18", "--preset", "paper", "--detector", "retinanet"], ["anchors", "canvas"]),
         (["teachers", "train", "--base", "r18", "--data", "no/such/folder"], ["no/such/folder"]),
+        (["supernets", "train", "--base", "shufflenetv2_20", "--data", "no/such/folder"], ["no/such/folder"]),
+        ([*DETNAS, "--pretrain", "no/such/folder"], ["no/such/folder", "--pretrain", "each class"]),
+        ([*DETNAS, "--pretrain", "detopt"], ["detopt holds no folders of classes", "--pretrain"]),
+        ([*DETNAS, "--pretrain", "nets"], ["hold no images", "--pretrain"]),
         (["--base", "r18", "--method", "distill"], ["optimize distill --student r18"]),
         (["--base", "r18", "--distillers", "feature"], ["--distillers", "no teacher", "--teacher base"]),
         (["--base", "r18", "--distillers", "magic", "--teacher", "base"], ["magic", "feature"]),
