@@ -59,8 +59,8 @@ def measure_agreement(
     hits = int((positive & called).sum())
     return Agreement(
         float((positive == called).mean()) if len(scores) else float("nan"),
-        hits / called.sum() if called.any() else float("nan"),
-        hits / positive.sum() if positive.any() else float("nan"),
+        hits / int(called.sum()) if called.any() else float("nan"),
+        hits / int(positive.sum()) if positive.any() else float("nan"),
         float(np.nanmean(taus)) if np.isfinite(taus).any() else float("nan"),
     )
 

@@ -23,7 +23,8 @@ from optimizer.path_filter.agreement import Agreement, measure_agreement
 from optimizer.path_filter.buckets import Buckets
 from optimizer.path_filter.files import LIMIT, pack_filter, unpack_filter
 from optimizer.path_filter.filter import PathFilter, Scorer
-from optimizer.path_filter.pruning import PrunedSpace, prune
+from optimizer.path_filter.pruned_space import PrunedSpace
+from optimizer.path_filter.pruning import prune
 from optimizer.path_filter.ranking import Validated, fit
 from optimizer.path_filter.sampling import PathStream, set_thresholds
 from optimizer.path_filter.schedule import Schedule

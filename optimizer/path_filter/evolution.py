@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from optimizer.errors import InputError
 from optimizer.path_filter.buckets import Buckets
 from optimizer.path_filter.drawing import Interval, draw, draw_freely, reach
-from optimizer.path_filter.pruning import PrunedSpace
+from optimizer.path_filter.pruned_space import PrunedSpace
 from optimizer.path_filter.space import Floats, Genes, Mask, Score, find_layer_slots, make_canonical
 
 __all__ = ["PAPER", "Breeding", "Found", "evolve"]
@@ -83,11 +83,28 @@ def evolve(
     Raises:
         InputError: no path is within a limit.
     """
+    score = _Remembered(score)
     islands = [_Island.settle(buckets, limit, rng, breeding, pruned, by_bucket) for limit in limits]
     _rank_all(islands, [island.genes for island in islands], score)
     for _ in range(breeding.generations):
         _rank_all(islands, [island.breed(rng) for island in islands], score)
     return tuple(island.report() for island in islands)
+
+
+class _Remembered:
+    """A score that is asked for each path once: the children of parents that are alike often are known."""
+
+    def __init__(self, score: Score) -> None:
+        self.score = score
+        self.known: dict[bytes, float] = {}
+
+    def __call__(self, genes: Genes) -> Floats:
+        keys = [path.tobytes() for path in genes]
+        new = {key: row for row, key in enumerate(keys) if key not in self.known}
+        if new:
+            rows = np.array([*new.values()])
+            self.known.update(zip(new, map(float, self.score(genes[rows])), strict=True))
+        return np.array([self.known[key] for key in keys])
 
 
 def _rank_all(islands: Sequence[_Island], newcomers: Sequence[Genes], score: Score) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from optimizer.errors import RunFailed
 from optimizer.path_filter.buckets import Buckets
-from optimizer.path_filter.pruning import PrunedSpace
+from optimizer.path_filter.pruned_space import PrunedSpace
 from optimizer.path_filter.space import Genes, Score
 from optimizer.seeds import derive_seed
 

@@ -24,7 +24,7 @@ from optimizer.path_filter.schedule import PAPER, PROGRESSIVE_SHRINKING, Schedul
 SPACE = ToyPaths((1,))
 BUCKETS = Buckets.between_ends(SPACE, count=2)
 SCHEDULE = Schedule(
-    warm_up=2, train=3, paths=10, pruning=PruningConfig(draws=3, ratio=0.2), fit=FitConfig(epochs=2, held_out=0.3)
+    warm_up=2, train=3, paths=7, pruning=PruningConfig(draws=3, ratio=0.2), fit=FitConfig(epochs=2, held_out=0.3)
 )
 STEPS = 4  # of an epoch
 
@@ -113,9 +113,9 @@ def test_a_run_that_is_killed_at_every_write_and_in_its_trainings_comes_to_the_s
     for found, expected in ((outcome.first, unkilled[0].first), (outcome.last, unkilled[0].last)):
         expected_tensors = expected.filter.state_dict()
         assert all(torch.equal(tensor, expected_tensors[name]) for name, tensor in found.filter.state_dict().items())
-    writes = 1 + 2 + 2 * 20 + 2 * 2 + 2
+    writes = 1 + 2 + 2 * 14 + 2 * 2 + 2
     assert deaths == 2 * writes + 2  # and two in the second epoch of a training
-    assert network.validated == 2 * 40  # none is judged anew once it was kept
+    assert network.validated == 2 * 28  # none is judged anew once it was kept
 
 
 def test_nothing_is_done_twice(unkilled: tuple[Outcome, Path]) -> None:
@@ -137,7 +137,7 @@ def test_the_steps_come_in_the_paper_s_order_and_their_states_are_files(tmp_path
         "last-filter.safetensors",
     }
     assert outcome.pruned.permit(BUCKETS, outcome.validated.genes).all()
-    assert BUCKETS.find(outcome.validated.genes).tolist() == [0] * 10 + [1] * 10
+    assert BUCKETS.find(outcome.validated.genes).tolist() == [0] * 7 + [1] * 7
     assert min(outcome.pruned.thresholds) > 0 and len(outcome.first.losses) == 3
 
 
@@ -147,7 +147,7 @@ def test_another_seed_comes_to_something_else(unkilled: tuple[Outcome, Path], tm
 
 
 def test_states_of_another_training_are_refused(unkilled: tuple[Outcome, Path]) -> None:
-    other = begin(MadeUpNetwork(), KeptInFolder(unkilled[1]), replace(SCHEDULE, paths=11), seed=2)
+    other = begin(MadeUpNetwork(), KeptInFolder(unkilled[1]), replace(SCHEDULE, paths=8), seed=2)
     with pytest.raises(InputError, match="the training that was begun here has another seed and schedule; go on with"):
         other.run()
 

@@ -12,7 +12,7 @@ from toy_paths import ToyPaths
 from optimizer.errors import InputError
 from optimizer.path_filter.buckets import Buckets
 from optimizer.path_filter.evolution import PAPER, Breeding, evolve
-from optimizer.path_filter.pruning import PrunedSpace
+from optimizer.path_filter.pruned_space import PrunedSpace
 from optimizer.path_filter.space import Floats, Genes, list_choices, make_canonical
 
 SMALL = Breeding(population=20, generations=20, parents=6)
@@ -46,16 +46,19 @@ def test_the_best_path_of_each_limit_is_found() -> None:
     assert [best.scores[0] for best in whole] == [scores[costs <= limit].max() for limit in limits]
 
 
-def test_every_limit_is_scored_in_one_batch_and_the_last_children_too(buckets: Buckets) -> None:
-    batches: list[int] = []
+def test_all_limits_are_scored_in_one_batch_every_path_once_and_the_last_children_too(buckets: Buckets) -> None:
+    batches: list[Genes] = []
 
-    def count(genes: Genes) -> Floats:
-        batches.append(len(genes))
+    def remember(genes: Genes) -> Floats:
+        batches.append(genes)
         return worth(genes)
 
     limits = [buckets.edges[2], buckets.edges[3], buckets.edges[4]]
-    evolve(buckets, count, limits, np.random.default_rng(0), replace(SMALL, generations=4))
-    assert len(batches) == 5 and all(30 < batch <= 60 for batch in batches)
+    evolve(buckets, remember, limits, np.random.default_rng(0), replace(SMALL, generations=4))
+    assert len(batches) == 5 and all(10 < len(batch) <= 60 for batch in batches)
+    assert all(len(np.unique(buckets.find(batch))) > 1 for batch in batches)
+    every = np.concatenate(batches)
+    assert len(np.unique(every, axis=0)) == len(every)
 
 
 def test_the_same_seed_breeds_the_same(buckets: Buckets) -> None:

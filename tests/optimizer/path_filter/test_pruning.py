@@ -12,12 +12,13 @@ from toy_paths import ToyPaths
 from optimizer.errors import InputError, RunFailed
 from optimizer.path_filter.buckets import Buckets
 from optimizer.path_filter.drawing import EVERYWHERE
-from optimizer.path_filter.pruning import PrunedSpace, PruningConfig, PruningWay, prune, score_operations
+from optimizer.path_filter.pruned_space import PrunedSpace
+from optimizer.path_filter.pruning import PruningConfig, PruningWay, prune, score_operations
 from optimizer.path_filter.sampling import PathStream, draw_good, set_thresholds
 from optimizer.path_filter.space import Floats, Genes, list_choices
 
 WEAK_SLOT, WEAK_CHOICE = 4, 2  # the first block's largest expansion
-CONFIG = PruningConfig(draws=6)
+CONFIG = PruningConfig(draws=4)
 
 
 def score(genes: Genes) -> Floats:
@@ -81,13 +82,13 @@ def test_as_many_are_barred_as_was_asked(buckets: Buckets) -> None:
     assert count_allowed(nothing) == [33] * 5 and nothing == PrunedSpace.whole(buckets)
 
 
-def test_flops_bars_operations_whatever_they_score(buckets: Buckets) -> None:
+def test_flops_bars_operations_at_random_whatever_they_score(buckets: Buckets) -> None:
     def refuse(genes: Genes) -> Floats:
         raise AssertionError("no path is to be scored")
 
     config = replace(CONFIG, way="flops")
-    ones = [prune(buckets, refuse, config, np.random.default_rng(seed)) for seed in (0, 0, 1)]
-    assert ones[0] == ones[1] != ones[2]
+    ones = [prune(buckets, refuse, config, np.random.default_rng(seed)) for seed in (0, 1)]
+    assert ones[0] != ones[1]
 
 
 def test_every_slot_keeps_a_choice_and_every_bucket_a_path(buckets: Buckets) -> None:
@@ -105,9 +106,9 @@ def test_a_bucket_without_paths_is_noticed_first(space: ToyPaths) -> None:
 
 
 def test_json_keeps_a_pruned_space_and_another_space_s_is_refused(space: ToyPaths, buckets: Buckets) -> None:
-    pruned = replace(
-        prune(buckets, score, replace(CONFIG, way="flops"), np.random.default_rng(0)), thresholds=(0.1,) * 5
-    )
+    masks = np.repeat(list_choices(space)[None], 5, axis=0)
+    masks[2, 3:, 1] = False
+    pruned = replace(PrunedSpace.of(buckets, masks), thresholds=(0.1,) * 5)
     text = json.dumps(pruned.to_json())
     assert PrunedSpace.from_json(json.loads(text), space) == pruned
     with pytest.raises(InputError, match="is of another space of paths"):
