@@ -17,6 +17,7 @@ from optimizer.handover.front import Front
 from optimizer.report.analysis import Analysed, draw_distances, draw_losses, has_distances
 from optimizer.report.charts import draw_curves, draw_front, draw_growth, draw_judged, draw_time
 from optimizer.report.edits import describe_edits
+from optimizer.report.generations import draw_fitness, draw_places, list_found, list_looks
 from optimizer.report.rounds import fold_rounds, list_aims
 from optimizer.report.timeline import find_learning_share, trace_growth
 from optimizer.search.base import DoneTrial, Trial, list_done
@@ -91,6 +92,10 @@ def write_report(path: Path, data: ReportData) -> None:
         charts["losses"] = draw_losses(data.analysed)
         if has_distances(data.analysed):
             charts["distances"] = draw_distances(data.analysed)
+    if list_looks(data.trials):
+        charts["fitness"] = draw_fitness(data.trials)
+    if found := list_found(data.trials):
+        charts["places"] = draw_places(found)
     judged = next((trial for trial in by_number.values() if trial.work.judged), None)
     if judged is not None:
         charts["judged"] = draw_judged(judged)

@@ -13,18 +13,20 @@ from optimizer.detectors.pretrained import choose_pretrained
 from optimizer.errors import InputError
 from optimizer.handover.variants import choose_precisions
 from optimizer.run.base_run import check_base
+from optimizer.run.budget import count_images, find_durations, fit_budget
 from optimizer.run.images import describe_data, read_splits
-from optimizer.run.plan import Plan, plan_run
+from optimizer.run.plan import Plan, find_step_s, plan_run
 from optimizer.run.teachers import choose_pool, choose_pool_images, default_pools
 from optimizer.run.trained_teacher import check_teacher
 from optimizer.supernet.pretraining import check_pictures
 from optimizer.trials.export import check_export
+from optimizer.trials.jobs import choose_device
 
 __all__ = ["check_run", "check_target"]
 
 
-def check_run(config: RunConfig, folder: Path) -> tuple[Splits | None, Plan]:
-    """The images of a run (None where they are yet to be generated), and how long it will take.
+def check_run(config: RunConfig, folder: Path) -> tuple[RunConfig, Splits | None, Plan]:
+    """A run as its budget allows it, its images (None where they are yet to be generated), how long it will take.
 
     Raises:
         InputError: something is wrong with the request.
@@ -38,7 +40,7 @@ def check_run(config: RunConfig, folder: Path) -> tuple[Splits | None, Plan]:
     splits = read_splits(config.data, config.keeps_images) if config.data is not None else None
     if config.base_run is not None:
         check_base(config.base_run, config, describe_data(splits) if splits else None)
-    pool_exists = False
+    pool_exists, step_s = False, None
     if config.needs_pool:
         pools, is_named = default_pools(config, folder), config.teacher_pool is not None
         images = choose_pool_images(config, splits) if splits else None
@@ -46,16 +48,27 @@ def check_run(config: RunConfig, folder: Path) -> tuple[Splits | None, Plan]:
         pool_exists = choice.trained
         if not pool_exists and choice.config.pretrained_on is not None:
             check_pictures(choice.config.pretrained_on, images)
+        if config.search.evolves and config.budget_s is not None:
+            counted = count_images(config, splits, pool_exists=pool_exists)
+            step_s = find_step_s(config, choose_device())
+            config = fit_budget(config, find_durations(config, counted, step_s, pool_exists=pool_exists))
+            pool_exists = choose_pool(config, pools, images, is_named=is_named).trained
     class_names = splits.train.class_names if splits else CLASS_NAMES
     teacher = check_teacher(config, class_names)
     check_export(config.trained_arch(), len(class_names), target.spec)
     plan = plan_run(
-        config, target.spec, splits, base_exists=config.base_run is not None, pool_exists=pool_exists, teacher=teacher
+        config,
+        target.spec,
+        splits,
+        base_exists=config.base_run is not None,
+        pool_exists=pool_exists,
+        teacher=teacher,
+        step_s=step_s,
     )
     plan.check()
     if published is not None:  # last: nothing is downloaded for a run that cannot be
         published.fetch()
-    return splits, plan
+    return config, splits, plan
 
 
 def check_target(config: RunConfig) -> Target:

@@ -12,15 +12,14 @@ from deploy.measuring.protocols import PROTOCOLS
 from optimizer.arch.macs import count
 from optimizer.arch.spec import ArchSpec
 from optimizer.config import UNLIMITED, RunConfig
-from optimizer.data.splits import Splits, count_kept
+from optimizer.data.splits import Splits
 from optimizer.detectors import build_detector
 from optimizer.detectors.base import Truth
 from optimizer.errors import InputError
 from optimizer.handover.variants import list_variants
 from optimizer.progress import format_duration
+from optimizer.run.budget import WIDE_SHARE, Counted, count_images, find_durations
 from optimizer.search.base import History, list_done
-from optimizer.supernet.pretrain_config import Pretraining
-from optimizer.supernet.pretraining import count_pictures
 from optimizer.train.precision import autocast_dtype
 from optimizer.trials.jobs import choose_device
 
@@ -41,9 +40,6 @@ VARIANT_S = 10.0  # making one other export, without passing images through it
 EVALUATED = 3  # times the validation images pass through a model for it: the gate, its source, itself
 CALIBRATED = 64  # images that ranges are found on
 EVALUATE_SHARE = 0.4  # an image through an exported model, in a training step's time for an image
-WIDE_SHARE = 1.8  # a step of a super-network, in steps of the base
-CLASSIFIER_SHARE = 0.6  # a step of a body alone on as many pixels, in steps of the base
-PICTURES = 4  # crops of a generated image
 
 
 @dataclass(frozen=True)
@@ -60,6 +56,7 @@ class Plan:
         exports_s: what of it is for other exports; one of them takes `export_s`.
         screen_s: what of `trial_s` goes before the student's own training.
         least_base_s: the least that the base takes, where its length is a matter of time.
+        concludes: whether students are only looked at until all of them are trained at the end.
     """
 
     base_s: float
@@ -74,6 +71,7 @@ class Plan:
     export_s: float = 0.0
     screen_s: float = 0.0
     least_base_s: float | None = None
+    concludes: bool = False
 
     def describe(self) -> str:
         pool = f", teachers {format_duration(self.pool_s)}" if self.pool_s else ""
@@ -126,7 +124,8 @@ class Plan:
             return True
         spent = [trial.work.seconds for trial in list_done(history) if trial.number > 0][-3:]
         if not spent:
-            return elapsed_s + SPARE * self.trial_s + self._bundles_s <= self.budget_s
+            owed_s = self.trials * (self.trial_s - self.screen_s) if self.concludes else self.trial_s
+            return elapsed_s + SPARE * owed_s + self._bundles_s <= self.budget_s
         return elapsed_s + SPARE * (max(spent) + self.screen_s) + self.handover_s <= self.budget_s
 
     def count_rounds(self, elapsed_s: float) -> int:
@@ -155,23 +154,16 @@ def plan_run(
     base_exists: bool,
     pool_exists: bool,
     teacher: ArchSpec | None = None,
+    step_s: float | None = None,
 ) -> Plan:
-    """`make_plan` for these images; None are images that are yet to be generated."""
-    if splits is not None:
-        images, val_images = len(splits.fit.records), len(splits.val.records)
-    else:
-        images, val_images = config.shapes.train, config.shapes.val
-        images -= count_kept(images) if config.keeps_images else 0
+    """`make_plan` for these images; None are images that are yet to be generated. Without `step_s` a step is timed."""
+    if step_s is None:
+        step_s = find_step_s(config, choose_device())
+    counted = count_images(config, splits, pool_exists=pool_exists)
     variants = len(list_variants(config, target, config.base_arch()))
-    pictures = 0
-    if config.needs_pool and not pool_exists and (recipe := config.pool_config().pretrained_on) is not None:
-        if splits is None and recipe.folder is None:
-            pictures = PICTURES * images
-        else:
-            pictures = count_pictures(recipe, splits.fit if splits is not None else None)
     return make_plan(
-        config, images, find_step_s(config, choose_device()), base_exists=base_exists, pool_exists=pool_exists,
-        variants=variants, val_images=val_images, teacher=teacher, pictures=pictures,
+        config, counted.fit, step_s, base_exists=base_exists, pool_exists=pool_exists,
+        variants=variants, val_images=counted.val, teacher=teacher, kept=counted.kept, pictures=counted.pictures,
     )  # fmt: skip
 
 
@@ -185,6 +177,7 @@ def make_plan(
     variants: int = 0,
     val_images: int = 0,
     teacher: ArchSpec | None = None,
+    kept: int = 0,
     pictures: int = 0,
 ) -> Plan:
     """Everything in proportion to a training step of the base, a step with a teacher or of a pool too.
@@ -196,7 +189,7 @@ def make_plan(
         step_s: seconds of such a step (`find_step_s`).
         variants: other exports that are tried of each model at the end.
         teacher: of all students, where it is known.
-        pictures: that the body of a super-network is pre-trained on.
+        kept: images that are kept out. pictures: those that the body of a super-network is pre-trained on.
     """
     steps = max(images // config.batch_size, 1)
     protocol = PROTOCOLS[config.search_protocol]
@@ -208,7 +201,7 @@ def make_plan(
         taught = find_teacher_share(config, teacher)
     is_searched = config.search.student is None
     finetune_s = 0.0
-    if config.finetune is not None:
+    if config.finetune is not None and not config.search.evolves:
         epoch_s = step_s * steps * taught
         finetune_s = config.search.finetuned * (epoch_s * config.finetune.epochs + measure_s + 10)
     last_s = None
@@ -219,14 +212,21 @@ def make_plan(
         pool = config.pool_config()
         pool_steps = max(images // pool.batch_size, 1) * pool.epochs
         pool_s = pool_steps * step_s * WIDE_SHARE * pool.batch_size / config.batch_size + 10
-        if pool.pretrained_on is not None:
-            pool_s += find_pretraining_s(config, pool.pretrained_on, pictures, step_s)
     trained_s = step_s * steps * config.base_train.epochs * (1.0 if is_searched else taught)
     if config.base_epochs == "auto" and config.budget_s is not None:
         trained_s = min(trained_s, config.base_share * config.budget_s)
     base_s, student_s = 0.0, trained_s
     if is_searched:
         base_s, student_s = trained_s, step_s * steps * config.trial_train.epochs * taught
+    looks_s = 0.0
+    if config.search.evolves and config.needs_pool:
+        counted = Counted(images, kept, val_images, pictures)
+        durations = find_durations(config, counted, step_s, pool_exists=pool_exists)
+        assert config.finetune is not None
+        if (before := config.pool_config().pretrained_on) is not None:
+            pool_s += durations.pretraining * before.train.epochs
+        student_s = durations.last * config.finetune.epochs * taught
+        looks_s = durations.look * config.search.population * config.search.generations
     passes = EVALUATED * val_images + CALIBRATED
     export_s = VARIANT_S + passes * EVALUATE_SHARE * step_s / config.batch_size + final_s
     handed_over = HANDED_OVER if is_searched else 2
@@ -236,7 +236,7 @@ def make_plan(
         exports_s = min(exports_s, EXPORTS_SHARE * config.budget_s)
         if config.base_epochs == "auto" and is_searched:
             least_base_s = 0.0 if base_exists else step_s * steps * LEAST_BASE_EPOCHS + measure_s + 10
-    screen_s = 0.0
+    screen_s = looks_s
     if config.search.aims:
         screen_s = step_s * steps * (SCREENING_EPOCHS * config.search.screened + STUDY_EPOCHS)
     return Plan(
@@ -247,19 +247,13 @@ def make_plan(
         export_s=export_s,
         screen_s=screen_s,
         least_base_s=least_base_s,
+        concludes=config.search.evolves,
         variants=variants,
         last_s=last_s,
         pool_s=pool_s,
         trials=config.search.trials,
         budget_s=config.budget_s,
     )
-
-
-def find_pretraining_s(config: RunConfig, recipe: Pretraining, pictures: int, step_s: float) -> float:
-    """Seconds of a pre-training, whose steps cost in proportion to their pixels."""
-    pixels = recipe.batch_size * recipe.size[0] * recipe.size[1]
-    share = CLASSIFIER_SHARE * pixels / (config.batch_size * config.input_size[0] * config.input_size[1])
-    return max(pictures // recipe.batch_size, 1) * recipe.train.epochs * step_s * share
 
 
 def find_teacher_share(config: RunConfig, teacher: ArchSpec) -> float:

@@ -19,6 +19,7 @@ from optimizer.handover.handover import hand_over
 from optimizer.progress import RunProgress
 from optimizer.report.console import front_table
 from optimizer.run.base_run import adopt_base
+from optimizer.run.budget import describe_fit, is_same_request
 from optimizer.run.checks import check_run, check_target
 from optimizer.run.finetune import finetune_best, is_all_trained
 from optimizer.run.gather import report_run
@@ -64,8 +65,10 @@ def start_run(config: RunConfig, folder: Path, command: str = "") -> Path:
     with assemble_team(_list_batches(config)) as leads:
         if leads:
             progress = RunProgress()
-            splits, plan = check_run(config, folder)
+            config, splits, plan = check_run(config, folder)
             progress.say(plan.describe())
+            if config.search.evolves and config.budget_s is not None:
+                progress.say(describe_fit(config))
             with RunStore.create(folder, config.model_dump(mode="json")) as store:
                 store.command = command
                 _work(store, config, progress, splits, plan)
@@ -110,7 +113,7 @@ def run_or_resume(config: RunConfig, folder: Path) -> dict[str, Any]:
     """What `optimizer.optimize` does."""
     if (folder / DATABASE).exists():
         with RunStore.open(folder, writable=False) as store:
-            if parse_config(store.config) != config:
+            if not is_same_request(config, parse_config(store.config)):
                 raise InputError(f"{folder} holds a run with other settings; choose another folder")
         resume_run(folder)
     else:

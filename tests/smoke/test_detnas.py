@@ -57,6 +57,8 @@ def test_the_students_are_bundles_and_the_super_network_is_found_again(finished:
     assert pool.name.startswith("shufflenetv2_20-") and (pool / "pretrained.safetensors").exists()
     listed = CliRunner().invoke(app, ["supernets", "list", str(pool.parent)]).output
     assert f"{4**20} sub-networks, pre-trained on crops of the objects" in listed and "AP 0." in listed
+    page = (run / "report.html").read_text()
+    assert "How sub-networks were bred" in page and "best within 0.9" in page and "xception 3x3" in page
     before = (run / "front.json").read_bytes()
     resume_run(run)
     assert (run / "front.json").read_bytes() == before
