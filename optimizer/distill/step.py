@@ -127,7 +127,10 @@ def check_pair(student: ArchSpec, teacher: ArchSpec, config: DistillConfig) -> N
         assert isinstance(distiller, Distiller)
         lacking = sorted({distiller.reads, *distiller.asks} - student.head.readable)
         if lacking:
-            raise InputError(f"the distiller {name} reads {lacking[0]}, and a {student.head.kind} has none")
+            raise InputError(
+                f"the distiller {name} reads {lacking[0]}, and a {student.head.kind} has none; --distillers takes, of "
+                f"those that can be read of it: {', '.join(_list_readable(student, teacher, config))}"
+            )
         if distiller.reads != "regions":
             _check_maps(name, distiller.reads, student, teacher, config)
     ours, theirs = student.head.region_anchor_scale, teacher.head.region_anchor_scale
@@ -145,6 +148,13 @@ def check_pair(student: ArchSpec, teacher: ArchSpec, config: DistillConfig) -> N
                 *student.input_size, *teacher.input_size
             )
         )
+
+
+def _list_readable(student: ArchSpec, teacher: ArchSpec, config: DistillConfig) -> list[str]:
+    """The distillers that read nothing but what the student's head has."""
+    every = build_distillers(student, teacher, config.model_copy(update={"weights": dict.fromkeys(DISTILLERS, 1.0)}))
+    distillers = zip(every, _list_distillers(every))
+    return [name for name, distiller in distillers if {distiller.reads, *distiller.asks} <= student.head.readable]
 
 
 def _check_maps(name: str, reads: str, student: ArchSpec, teacher: ArchSpec, config: DistillConfig) -> None:

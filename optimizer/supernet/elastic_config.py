@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field, model_validator
 
 from optimizer.arch.families import FAMILIES
+from optimizer.arch.heads import make_head
 from optimizer.arch.pool import ElasticSpace
 from optimizer.distill.config import DistillConfig
 from optimizer.supernet.config import FrozenModel, Phase, SupernetConfig
@@ -115,7 +116,7 @@ class ElasticRecipe(FrozenModel):
         """The pool of a base.
 
         Depths shrink as in the paper's table: first stage 3 alone, down to half; then every stage down to two blocks,
-        or to half of one that has only two.
+        or to half of one that has only two. A head without regions is taught by the neck's maps instead.
         """
         family = self.family or {"x101": "r101"}.get(base, base)
         full = FAMILIES[family].depths
@@ -125,6 +126,8 @@ class ElasticRecipe(FrozenModel):
         )
         all_depths = tuple(tuple(range(min(2, -(-depth // 2)), depth + 1)) for depth in full)
         spaces = ((alone, self.widths[2:]), (half, self.widths[1:]), (all_depths, self.widths))
+        has_regions = "regions" in make_head(detector, sizes[0]).readable
+        whole = self.distill.model_copy(update={"weights": {"whole_feature": 1.0}})
         return ElasticConfig(
             family=family,
             phases=tuple(
@@ -134,7 +137,7 @@ class ElasticRecipe(FrozenModel):
             sizes=sizes,
             region_proposals=region_proposals,
             detector=detector,
-            distill=self.distill,
+            distill=self.distill if has_regions else whole,
             batch_size=self.batch_size,
             calibration_images=self.calibration_images,
         )

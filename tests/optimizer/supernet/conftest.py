@@ -22,6 +22,9 @@ FAMILIES = {
     "retinanet": ElasticSpace(
         "r18", ((1, 2), (2,), (1, 2), (1, 2)), (0.125, 0.25), (CANVAS, (64, 64)), detector="retinanet"
     ),
+    "centernet": ElasticSpace(
+        "r18", ((1, 2), (2,), (1, 2), (1, 2)), (0.125, 0.25), (CANVAS, (64, 64)), detector="centernet"
+    ),
 }
 
 

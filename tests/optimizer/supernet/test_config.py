@@ -134,3 +134,9 @@ def test_what_the_recipe_says_reaches_the_config() -> None:
     config = recipe.make("r18", SIZES, 100, "retinanet")
     assert (config.batch_size, config.calibration_images, config.distill) == (64, 5, PLAIN)
     assert config.detector == "retinanet" and config.space().widths == (0.5, 1, 2)
+
+
+def test_a_pool_whose_head_has_no_regions_is_taught_by_its_maps() -> None:
+    assert RECIPE.make("r18", SIZES, 100, "centernet").distill == RECIPE.distill.model_copy(
+        update={"weights": {"whole_feature": 1.0}}
+    )
