@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,7 +29,7 @@ from optimizer.path_filter.pruning import prune
 from optimizer.path_filter.ranking import Validated, fit
 from optimizer.path_filter.sampling import PathStream, set_thresholds
 from optimizer.path_filter.schedule import Schedule
-from optimizer.path_filter.space import Score, identify
+from optimizer.path_filter.space import Score, identify, list_choices
 from optimizer.seeds import derive_seed
 
 __all__ = ["DetOfa", "FittedFilter", "Keeper", "KeptInFolder", "Outcome", "Train", "Validate"]
@@ -166,8 +167,12 @@ class DetOfa:
                 for bucket in range(self.buckets.count)
             ]
             state = {"genes": np.concatenate(drawn).tolist(), "losses": []}
-        genes = np.array(state["genes"], dtype=np.int64)
-        losses: list[float | None] = list(state["losses"])
+        with _naming(f"{name}.json"):
+            losses: list[float | None] = list(state["losses"])
+            genes = np.array(state["genes"], dtype=np.int64)
+            genes = genes.reshape(len(genes), len(self.buckets.space.slots))
+            if not ((genes >= 0) & (genes < list_choices(self.buckets.space).sum(axis=1))).all():
+                raise ValueError("a gene is not a choice of its slot")
         if len(losses) < len(genes):
             self.tell(name)
         for path in genes[len(losses) :]:
@@ -188,9 +193,10 @@ class DetOfa:
             content, described = pack_filter(found.filter), {"losses": [*found.losses], "agreement": shares}
             self._write(f"{name}.json", described)
             self.keeper.write(f"{name}.safetensors", content)
-        agreed = {key: math.nan if share is None else float(share) for key, share in described["agreement"].items()}
         path_filter = unpack_filter(content, self.buckets.space, f"{name}.safetensors").to(start.places.device)
-        return FittedFilter(path_filter, tuple(described["losses"]), Agreement(**agreed))
+        with _naming(f"{name}.json"):
+            agreed = {key: math.nan if share is None else float(share) for key, share in described["agreement"].items()}
+            return FittedFilter(path_filter, tuple(map(float, described["losses"])), Agreement(**agreed))
 
     def _prune(self, score: Score) -> PrunedSpace:
         kept = self._read("pruned.json")
@@ -206,7 +212,8 @@ class DetOfa:
             rng = self._make_rng("thresholds")
             thresholds = [*set_thresholds(pruned, self.buckets, score, rng, self.schedule.weak).thresholds]
             self._write("thresholds.json", thresholds)
-        return replace(pruned, thresholds=tuple(thresholds))
+        with _naming("thresholds.json"):
+            return replace(pruned, thresholds=tuple(map(float, thresholds)))
 
     def _make_rng(self, name: str) -> np.random.Generator:
         return np.random.default_rng(derive_seed(self.seed, name))
@@ -217,6 +224,16 @@ class DetOfa:
 
     def _write(self, name: str, value: Any) -> None:
         self.keeper.write(name, json.dumps(value).encode())
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """What does not fit in a state becomes an error that names it."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{name} of the training is damaged ({reason:.80}); restore it, or begin elsewhere") from error
 
 
 def _call_all_good(genes: NDArray[np.int64]) -> NDArray[np.float64]:

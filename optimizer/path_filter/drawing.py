@@ -1,6 +1,6 @@
 """Random paths whose cost lies in an interval, however rare those are.
 
-Paths drawn slot by slot cost about the mean: of OFA-ResNet50's, one in a thousand is in the bucket of the largest. So a
+Paths drawn slot by slot cost about the mean: of 400,000 of OFA-ResNet50's, none was in the bucket of the largest. So a
 path that misses the interval walks: a random slot is drawn anew, and the move is kept unless it leads farther from the
 interval. Once there, it makes every move that stays within, which leaves all paths there as likely as drawing until one
 fits would. In between, a block that a path skips has a gene as well: the path may come to run it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -168,11 +169,26 @@ def test_a_validation_that_fails_is_the_worst_of_its_bucket(tmp_path: Path) -> N
     assert np.isfinite(outcome.first.losses).all()
 
 
-def test_a_damaged_state_is_refused_in_one_line(unkilled: tuple[Outcome, Path], tmp_path: Path) -> None:
-    begin(MadeUpNetwork(), KeptInFolder(tmp_path)).run()
-    (tmp_path / "pruned.json").write_bytes(b"{")
-    with pytest.raises(InputError, match=r"pruned\.json is damaged"):
-        begin(MadeUpNetwork(), KeptInFolder(tmp_path)).run()
+def test_damaged_states_are_refused_in_one_line(unkilled: tuple[Outcome, Path], tmp_path: Path) -> None:
+    shutil.copytree(unkilled[1], tmp_path, dirs_exist_ok=True)
+    for name, damage in (
+        ("pruned.json", b"{"),
+        ("pruned.json", b"[]"),
+        ("first-paths.json", b"{}"),
+        ("first-paths.json", b'{"genes": [[1, 2], [3]], "losses": []}'),
+        ("first-paths.json", b'{"genes": [[1, 2, 0, 0, 3]], "losses": []}'),
+        ("first-filter.json", b'{"losses": []}'),
+        ("first-filter.safetensors", b"none"),
+        ("thresholds.json", b'["high"]'),
+        ("thresholds.json", b"7"),
+    ):
+        content = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(damage)
+        with pytest.raises(InputError, match="damaged") as caught:
+            begin(MadeUpNetwork(), KeptInFolder(tmp_path)).run()
+        assert "\n" not in str(caught.value)
+        (tmp_path / name).write_bytes(content)
+    assert list_figures(begin(MadeUpNetwork(), KeptInFolder(tmp_path)).run()) == list_figures(unkilled[0])
 
 
 def test_the_paper_s_numbers_and_what_they_save() -> None:

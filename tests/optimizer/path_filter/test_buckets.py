@@ -61,7 +61,7 @@ def test_barred_choices_are_never_drawn_however_rare_the_bucket(space: ToyPaths,
 
 
 def test_walks_leave_the_paths_of_a_bucket_as_likely_as_drawing_until_one_fits() -> None:
-    """Of one stage of one to three blocks all 243 draws are listed; the top bucket is one in forty of them."""
+    """Of one stage of one to three blocks all 243 draws are listed; 7 are in the top bucket."""
     space = ToyPaths((1,))
     buckets = Buckets.between_ends(space)
     every = np.array(list(product(range(3), repeat=5)), dtype=np.int64)
