@@ -75,6 +75,27 @@ def _describe_search(config: RunConfig) -> dict[str, str]:
         "searched canvases": ", ".join("{}x{}".format(*size) for size in search_config.space.sizes),
         "region proposals": ", ".join(str(count) for count in search_config.space.region_proposals),
         "base training": _describe_base_training(config),
+        **(_describe_breeding(config) if search_config.evolves else _describe_students(config)),
+    }
+
+
+def _describe_breeding(config: RunConfig) -> dict[str, str]:
+    """Of a search that breeds subnets of a super-network."""
+    search, pool, last = config.search, config.pool_config(), config.finetune
+    assert last is not None
+    before = pool.pretrained_on
+    pretraining = f"its body pre-trained for {before.train.epochs} on {before}" if before else "from random weights"
+    return {
+        "super-network": f"{pool.epochs} epochs, {pretraining}",
+        "generations": f"{search.generations} of {search.population} for each of the limits "
+        f"{', '.join(f'{limit:g}' for limit in search.limits)}",
+        "each student": f"{last.epochs} epochs, lr {last.lr:g}, weights of the super-network",
+    }
+
+
+def _describe_students(config: RunConfig) -> dict[str, str]:
+    search_config = config.search
+    return {
         "each student": f"{config.trial_train.epochs} epochs, lr {config.trial_train.lr:g}, weights "
         f"{'inherited' if search_config.inherit else 'drawn anew'}",
         "after the search": f"{search_config.finetuned} trained further for {config.finetune.epochs} epochs"

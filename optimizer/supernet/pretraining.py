@@ -35,6 +35,7 @@ from optimizer.train.loop import Progress, train
 
 __all__ = ["BodyClassifier", "ClassifyStep", "PretrainJob", "check_pictures", "count_pictures", "pretrain_body"]
 
+REMEMBERED = 50  # steps that the share of right answers is an average of
 NAMED = 3  # unreadable images that a message names
 
 
@@ -89,12 +90,14 @@ def pretrain_body(job: PretrainJob, dataset: Dataset, device: torch.device, prog
 
     def show(at: Progress) -> None:
         assert progress is not None
-        progress.advance_step(at.step, note=f"loss {at.loss:.2f}")
+        progress.advance_step(at.step, note=f"loss {at.loss:.2f}, {float(step.right):.0%} right")
 
     train(
         classifier.to(device), loader, step.to(device), recipe.train, seed=seed, checkpoint=checkpoint,
         report=show if progress is not None else None,
     )  # fmt: skip
+    if progress is not None:
+        progress.say(f"pre-training: of the last images {float(step.right):.0%} were given their class")
     if progress is not None and loader.unreadable:
         progress.say(f"pre-training: {loader.unreadable} of {len(pictures)} images cannot be read; others stood in")
     if world.is_first:
@@ -179,9 +182,14 @@ class BodyClassifier(nn.Module):
 
 
 class ClassifyStep(nn.Module):
-    """One path per step, which the number of the step alone decides: the same in every process, and after a restart."""
+    """One path per step, which the number of the step alone decides: the same in every process, and after a restart.
+
+    Attributes:
+        right: moving average of the share of images whose class got the highest score.
+    """
 
     drawn: Tensor
+    right: Tensor
 
     def __init__(
         self, supernet: SinglePathSupernet, paths: PathSubnets | BinnedPaths, seed: int, label_smoothing: float
@@ -189,6 +197,7 @@ class ClassifyStep(nn.Module):
         super().__init__()
         self.supernet, self.paths, self.seed, self.label_smoothing = supernet, paths, seed, label_smoothing
         self.register_buffer("drawn", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("right", torch.zeros(()))
 
     def forward(self, model: nn.Module, images: Tensor, truths: list[Truth]) -> dict[str, Tensor]:
         assert isinstance(model, BodyClassifier) and model.body is self.supernet.body
@@ -196,4 +205,6 @@ class ClassifyStep(nn.Module):
         self.drawn += 1
         logits = model.classify(self.supernet.run_body(path, images))
         labels = torch.cat([truth.labels for truth in truths])
+        now = (logits.detach().argmax(1) == labels).float().mean()
+        self.right.lerp_(now, 1 / min(int(self.drawn), REMEMBERED))
         return {"class": cross_entropy(logits, labels, label_smoothing=self.label_smoothing)}

@@ -118,6 +118,7 @@ def test_the_body_is_trained_first_and_its_weights_start_the_super_network(
     fresh = CONFIG.build(4).body.state_dict()
     assert first.keys() == fresh.keys()
     assert any(not torch.equal(first[name], fresh[name]) for name in first if name.endswith("conv1.weight"))
+    assert any(line.startswith("pre-training: of the last images ") for line in progress.lines)
     assert not list(pool.folder.glob("*.ckpt"))
     assert open_pool(pool.folder, data.train).config == CONFIG
 
@@ -159,7 +160,7 @@ def test_a_step_trains_the_path_drawn_alone_and_its_number_decides_which() -> No
     step, model = build()
     trained = [take(step, model) for _ in range(4)]
     again = build()
-    again[0].load_state_dict({"drawn": torch.tensor(2)})
+    again[0].drawn.fill_(2)
     assert take(*again) == trained[2]
     assert len({frozenset(names) for names in trained}) > 1
     for names in trained:
@@ -182,6 +183,20 @@ def test_label_smoothing_is_that_of_a_direct_computation() -> None:
     logs = model.classify(supernet.run_body(only.largest(), images)).log_softmax(1)
     wanted = 0.7 * torch.eye(3)[[0, 2]] + 0.1
     torch.testing.assert_close(loss["class"], -(wanted * logs).sum(1).mean())
+
+
+def test_the_share_of_right_answers_is_an_average_over_steps() -> None:
+    supernet = CONFIG.build(3)
+    model = BodyClassifier(supernet, 3, 0).eval()
+    torch.nn.init.zeros_(model.classifier.weight)
+    with torch.no_grad():
+        model.classifier.bias.copy_(torch.tensor([0.0, 1.0, 0.0]))
+    step = ClassifyStep(supernet, CONFIG.space(), 0, 0.0)
+    shares = []
+    for labels in ((1, 1), (0, 1), (0, 2)):
+        step(model, torch.zeros(2, 3, 32, 32), [Truth(torch.zeros(1, 4), torch.tensor([label])) for label in labels])
+        shares.append(float(step.right))
+    assert shares == pytest.approx([1.0, 0.75, 0.5])
 
 
 def write_classes(folder: Path, names: tuple[str, ...] = ("ant", "bee")) -> Path:

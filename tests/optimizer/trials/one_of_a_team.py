@@ -18,6 +18,8 @@ from optimizer.detectors import build_detector
 from optimizer.distill.config import DistillConfig
 from optimizer.progress import RunProgress
 from optimizer.recipes import smoke
+from optimizer.supernet.path_config import PathConfig
+from optimizer.supernet.pretraining import PretrainJob, pretrain_body
 from optimizer.supernet.training import PoolImages, train_pool
 from optimizer.train.config import TrainConfig
 from optimizer.train.distributed import current_world
@@ -41,6 +43,14 @@ def lead(folder: Path) -> None:
     pool = train_pool(
         folder / "pool", config.pool_config(), PoolImages(folder / "data", *splits), CPU, RunProgress(), tell=tell_team
     )
+    detnas = config.changed(
+        {"base": "shufflenetv2_20", "search.method": "detnas", "search.teacher": "none"}
+    ).pool_config()
+    assert isinstance(detnas, PathConfig)
+    (folder / "paths").mkdir()
+    pretraining = PretrainJob(config=detnas, folder=folder / "paths", data=folder / "data", workers=0)
+    tell_team(pretraining)
+    pretrain_body(pretraining, splits[0], CPU, RunProgress())
     arch = base_arch("r18", (64, 64), region_proposals=20)
     job = StudentJob(
         arch=arch, recipe=TRAIN, batches=Batches(data=folder / "data", size=2, augment="none", workers=0), seed=1,

@@ -33,7 +33,7 @@ def run_team(folder: Path, processes: int, batch_size: int = 2) -> tuple[list[in
             subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         )
     try:
-        outputs = [process.communicate(timeout=150)[0] for process in running]
+        outputs = [process.communicate(timeout=300)[0] for process in running]
     finally:
         for process in running:
             process.kill()
@@ -54,6 +54,7 @@ def test_two_processes_train_a_pool_and_a_taught_student_together(folder: Path) 
     assert found["processes"] == 2 and found["steps"] == 4 and found["finite"]
     assert (folder / "pool" / "pool.json").is_file()
     assert not list((folder / "pool").glob("*.ckpt"))
+    assert [path.name for path in (folder / "paths").iterdir()] == ["pretrained.safetensors"]
 
 
 @pytest.mark.slow
