@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ from optimizer.arch.spec import ArchSpec
 from optimizer.distill.config import DistillConfig
 from optimizer.errors import InputError
 from optimizer.search import STRATEGIES
+from optimizer.search.evolution import LEAST_MACS, MOST_SHARE
 from optimizer.search.objective import OBJECTIVES
 from optimizer.supernet.config import SupernetConfig
 from optimizer.supernet.elastic_config import ElasticRecipe
@@ -94,7 +96,8 @@ class SearchConfig(_Value):
     limits: tuple[float, ...] = Field(
         (0.8, 0.6),
         min_length=1,
-        description="detnas, detofa: the most that students may cost, as shares of the base's cost",
+        description="detnas, detofa: the most that students may cost: shares of the base's cost, or MACs of the body at "
+        "224x224",
     )
     population: int = Field(50, ge=2, description="detnas, detofa: subnets of a generation")
     generations: int = Field(20, ge=1, description="detnas, detofa: how many, for each limit")
@@ -141,8 +144,11 @@ class SearchConfig(_Value):
     @field_validator("limits")
     @classmethod
     def _positive_limits(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if min(value) <= 0:
-            raise ValueError(f"limits are shares of the base's cost, above 0, not {', '.join(map(str, value))}")
+        if not all(0 < limit < MOST_SHARE or LEAST_MACS <= limit < inf for limit in value):
+            raise ValueError(
+                "limits are shares of the base's cost, above 0, or MACs of the body of at least a million, not "
+                f"{', '.join(f'{limit:g}' for limit in value)}"
+            )
         return value
 
     @field_validator("rung_epochs")

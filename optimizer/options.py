@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,10 +85,15 @@ def _read_epochs(text: str) -> int:
 
 
 def _read_limits(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError as error:
-        raise InputError(f"--limit takes shares of the base's cost, such as 0.8,0.6; not {text!r}") from error
+    """Shares of the base's cost, and MACs of the body, which have a unit."""
+    units = {"": 1.0, "M": 1e6, "G": 1e9}
+    found = [re.fullmatch(r"(-?\d*\.?\d+)([MG]?)", part.strip()) for part in text.split(",")]
+    limits = tuple(float(match[1]) * units[match[2]] for match in found if match)
+    if len(limits) != len(found):
+        raise InputError(
+            f"--limit takes shares of the base's cost, such as 0.8,0.6, or MACs of the body, such as 300M; not {text!r}"
+        )
+    return limits
 
 
 def _read_names(text: str) -> tuple[str, ...]:
@@ -164,7 +170,8 @@ OPTIONS = (
     Option(
         "limit",
         str,
-        "detnas, detofa: the most that students may cost, as shares of the base's latency (or MACs): 0.8,0.6.",
+        "detnas, detofa: the most that students may cost, as shares of the base's latency (or MACs): 0.8,0.6; or MACs of "
+        "the body at 224x224, as DetNAS has it: 300M.",
         {"search.limits": _read_limits},
     ),
     Option("population", int, "detnas, detofa: subnets of a generation (default 50).", _as_given("search.population")),

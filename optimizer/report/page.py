@@ -16,7 +16,7 @@ from deploy.files import write_file
 from optimizer.handover.front import Front
 from optimizer.report.analysis import Analysed, draw_distances, draw_losses, has_distances
 from optimizer.report.charts import draw_curves, draw_front, draw_growth, draw_judged, draw_time
-from optimizer.report.edits import describe_edits
+from optimizer.report.edits import describe_aim, describe_edits
 from optimizer.report.generations import draw_fitness, draw_places, list_found, list_looks
 from optimizer.report.rounds import fold_rounds, list_aims
 from optimizer.report.timeline import find_learning_share, trace_growth
@@ -73,6 +73,7 @@ def write_report(path: Path, data: ReportData) -> None:
     )  # fmt: skip
     environment.filters["data_uri"] = _data_uri
     environment.filters["edits"] = describe_edits
+    environment.filters["aim"] = describe_aim
     front = data.front
     by_number = {trial.number: trial for trial in list_done(data.trials)}
     listed = [*(export for export in front.best if export.is_plain), *front.beaten]

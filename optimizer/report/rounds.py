@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import groupby, takewhile
 
 from optimizer.search.base import DoneTrial, History, ScreenedTrial, Trial
+from optimizer.search.evolution import is_of_body
 
 __all__ = ["Round", "fold_rounds", "list_aims"]
 
@@ -45,8 +46,9 @@ def fold_rounds(history: History) -> list[Trial | Round]:
 
 
 def list_aims(history: History) -> list[float]:
-    """The aims that rounds have had, slowest first; as shares of the base's latency or operations."""
-    return sorted({trial.proposal.aim for trial in history if trial.proposal.aim is not None}, reverse=True)
+    """The aims that rounds have had, slowest first; those that are shares of the base's latency or operations."""
+    aims = {trial.proposal.aim for trial in history if trial.proposal.aim is not None}
+    return sorted((aim for aim in aims if not is_of_body(aim)), reverse=True)
 
 
 def _find_round(trial: Trial) -> tuple[bool, int | None, float | None]:

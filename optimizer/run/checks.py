@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 from deploy import Target, get_target
 from deploy.targets import require_working
+from optimizer.arch.macs import count
 from optimizer.config import RunConfig
 from optimizer.data.shapes import CLASS_NAMES
 from optimizer.data.splits import Splits
@@ -18,6 +20,7 @@ from optimizer.run.images import describe_data, read_splits
 from optimizer.run.plan import Plan, find_step_s, plan_run
 from optimizer.run.teachers import choose_pool, choose_pool_images, default_pools
 from optimizer.run.trained_teacher import check_teacher
+from optimizer.search.evolution import GeneSpace, count_body, describe_limit, find_least, is_of_body
 from optimizer.supernet.pretraining import check_pictures
 from optimizer.trials.export import check_export
 from optimizer.trials.jobs import choose_device
@@ -55,6 +58,8 @@ def check_run(config: RunConfig, folder: Path) -> tuple[RunConfig, Splits | None
             pool_exists = choose_pool(config, pools, images, is_named=is_named).trained
     class_names = splits.train.class_names if splits else CLASS_NAMES
     teacher = check_teacher(config, class_names)
+    if config.search.evolves and config.search.trials:
+        check_limits(config, len(class_names))
     check_export(config.trained_arch(), len(class_names), target.spec)
     plan = plan_run(
         config,
@@ -69,6 +74,24 @@ def check_run(config: RunConfig, folder: Path) -> tuple[RunConfig, Splits | None
     if published is not None:  # last: nothing is downloaded for a run that cannot be
         published.fetch()
     return config, splits, plan
+
+
+def check_limits(config: RunConfig, num_classes: int) -> None:
+    """Refuse, before a super-network is trained, limits that are known to be below all of its subnets.
+
+    What a latency will be is not known before it is measured, so a share of that is not looked at.
+    """
+    space, base = cast(GeneSpace, config.pool_config().space()), count(config.base_arch(), num_classes).macs
+    for limit in config.search.limits:
+        if not is_of_body(limit) and config.search.cost == "latency":
+            continue
+        price = count_body if is_of_body(limit) else lambda arch: count(arch, num_classes).macs / base
+        least = find_least(space, price)[1]
+        if least > limit:
+            raise InputError(
+                f"no student costs at most {describe_limit(limit)}: the least is {describe_limit(least)}; raise --limit"
+                f"{'' if is_of_body(limit) else ', or search over smaller canvases too (--sizes)'}"
+            )
 
 
 def check_target(config: RunConfig) -> Target:

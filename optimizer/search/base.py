@@ -42,7 +42,8 @@ class Proposal:
         subnet: of the teacher pool, which the student is, instead of a child of a parent.
         finetune: whether the training is the longer one at the end of a run.
         epochs: of this training; None leaves it to the recipe, and 0 only screens the student (`ScreenedTrial`).
-        aim: latency that the actions were chosen for, as a share of the base's; None where none was.
+        aim: latency that the actions were chosen for, as a share of the base's, or the limit that a subnet was bred
+            under (`Evolution.limits`); None where none was.
         arch: the whole architecture that the student is, instead of edits of a parent. It starts from published weights
             where the run names some that fit, else from random ones, and is trained as a base is.
         taught: the set of distillers that its teacher teaches it by, where the run chooses among sets.

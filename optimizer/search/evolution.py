@@ -20,19 +20,14 @@ from optimizer.search.base import DoneTrial, History, Proposal, ScreenedTrial, S
 from optimizer.search.predictor import Probe, fit_predictor, list_measured
 
 __all__ = [
-    "BREEDINGS",
-    "CODE",
-    "OFA",
-    "SLIDES",
-    "Breeding",
-    "Evolution",
-    "GeneSpace",
-    "price_by_latency",
-    "price_by_macs",
-]
+    "BREEDINGS", "CODE", "OFA", "SLIDES", "Breeding", "Evolution", "GeneSpace", "count_body", "describe_limit",
+    "find_least", "is_of_body", "price_by_latency", "price_by_macs",
+]  # fmt: skip
 
 ATTEMPTS = 10  # draws, in populations, before a generation is filled up in another way
 REPAIRS = 40  # times that a subnet takes choices of the smallest until it is within a limit
+MOST_SHARE, LEAST_MACS = 1e3, 1e6  # a limit below the one is a share of the base's cost, from the other on MACs
+CLASSIFIED = (224, 224)  # canvas that the paper counts the operations of a body on
 Price = Callable[[ArchSpec], float]
 
 
@@ -94,12 +89,33 @@ def price_by_latency(probes: Sequence[Probe], num_classes: int) -> Callable[[His
     return price
 
 
+def is_of_body(limit: float) -> bool:
+    """Whether a limit is of the body's operations, as DetNAS has it, and not a share of the base's cost."""
+    return limit >= LEAST_MACS
+
+
+def count_body(arch: ArchSpec) -> float:
+    """MACs of the body alone at 224x224, whatever the canvas (FACTS 2.2)."""
+    return float(arch.body.count(CLASSIFIED).macs)
+
+
+def describe_limit(limit: float) -> str:
+    return f"{limit / 1e6:.4g}M MACs in the body" if is_of_body(limit) else f"{limit:.3g} of the base's cost"
+
+
+def find_least(space: GeneSpace, price: Price) -> tuple[Subnet, float]:
+    """The subnet that costs least, and what that is."""
+    prices = [(price(space.arch(subnet)), subnet) for subnet in space.list_least()]
+    least, subnet = min(prices, key=lambda entry: entry[0])
+    return subnet, least
+
+
 @dataclass(frozen=True)
 class Evolution:
     """A population for each limit, one after the other; what is known of a subnet serves every limit.
 
     Attributes:
-        limits: the most that a subnet may cost, as shares of the base's cost.
+        limits: the most that a subnet may cost, as shares of the base's cost, or MACs of the body (`is_of_body`).
         price: what an architecture costs, as such a share, from what has been measured so far.
         generations: the first one included.
     """
@@ -111,11 +127,10 @@ class Evolution:
     generations: int = 20
 
     def ask(self, history: History, rng: Random) -> Proposal:
-        price = self.price(history)
         for limit in self.limits:
             own = [trial for trial in history if trial.proposal.aim == limit and trial.proposal.screens]
             if len(own) < self.breeding.population * self.generations:
-                return self._breed(limit, own, history, price, rng)
+                return self._breed(limit, own, history, self._find_price(limit, history), rng)
         owed = self.conclude(history)
         if owed is None:
             raise SpaceExhausted(f"the best subnet within each of {len(self.limits)} limits was trained")
@@ -123,14 +138,18 @@ class Evolution:
 
     def conclude(self, history: History) -> Proposal | None:
         """The training of the best subnet of the next limit; None where those of all limits are trained."""
-        price = self.price(history)
         for limit in self.limits:
+            price = self._find_price(limit, history)
             if not any(trial.proposal.aim == limit and not trial.proposal.screens for trial in history):
                 best = self._rank(history, limit, price)[:1]
                 if best:
                     subnet = best[0].proposal.subnet
-                    return Proposal(None, (), f"the best within {limit:g}", subnet=subnet, aim=limit)
+                    return Proposal(None, (), f"the best within {describe_limit(limit)}", subnet=subnet, aim=limit)
         return None
+
+    def _find_price(self, limit: float, history: History) -> Price:
+        """What a limit is of."""
+        return count_body if is_of_body(limit) else self.price(history)
 
     def _breed(self, limit: float, own: History, history: History, price: Price, rng: Random) -> Proposal:
         breeding = self.breeding
@@ -148,23 +167,23 @@ class Evolution:
         else:
             draw, kind = (lambda: self.space.sample(rng)), "drawn"
         known = {trial.proposal.subnet for trial in history}
-        least = min(self.space.list_least(), key=lambda subnet: price(self.space.arch(subnet)))
+        least, lowest = find_least(self.space, price)
 
         def fits(subnet: Subnet) -> bool:
             return price(self.space.arch(subnet)) <= limit
 
-        if not fits(least):
+        if lowest > limit:
             raise SpaceExhausted(
-                f"no subnet costs at most {limit:g} of the base: the least is {price(self.space.arch(least)):.3g}"
+                f"no subnet costs at most {describe_limit(limit)}: the least is {describe_limit(lowest)}"
             )
         cap = ATTEMPTS * breeding.population
         for attempt in range(2 * cap):
             subnet = draw() if attempt < cap else self._repair(self.space.sample(rng), least, fits, rng)
             if subnet not in known and fits(subnet):
                 kind = kind if attempt < cap else "drawn, and made smaller"
-                note = f"limit {limit:g}, generation {generation + 1}: {kind}"
+                note = f"limit {describe_limit(limit)}, generation {generation + 1}: {kind}"
                 return Proposal(None, (), note, subnet=subnet, epochs=0, aim=limit)
-        raise SpaceExhausted(f"{2 * cap} draws held no new subnet within {limit:g} of the base's cost")
+        raise SpaceExhausted(f"{2 * cap} draws held no new subnet within {describe_limit(limit)}")
 
     def _repair(self, subnet: Subnet, least: Subnet, fits: Callable[[Subnet], bool], rng: Random) -> Subnet:
         for _ in range(REPAIRS):

@@ -155,3 +155,16 @@ def test_defeat_has_its_authors_weights_for_two_data_sets() -> None:
     assert CONFIG.changed(read_options({"defeat": "coco"})).distill.defeat == CONFIG.distill.defeat
     with pytest.raises(InputError, match="--defeat takes coco or voc; not 'kitti'"):
         read_options({"defeat": "kitti"})
+
+
+@pytest.mark.parametrize(
+    ("text", "limits"), [("0.8,.6", (0.8, 0.6)), ("300M", (300e6,)), ("1.3G, 0.9", (1.3e9, 0.9)), ("1", (1.0,))]
+)
+def test_a_limit_is_a_share_or_operations_with_a_unit(text: str, limits: tuple[float, ...]) -> None:
+    assert read_options({"limit": text}) == {"search.limits": limits}
+
+
+@pytest.mark.parametrize("text", ["", "fast", "300X", "M", "0.8,", "1e3", "nan"])
+def test_what_is_no_limit_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match=r"such as 0\.8,0\.6, or MACs of the body, such as 300M"):
+        read_options({"limit": text})

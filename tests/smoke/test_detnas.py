@@ -116,7 +116,9 @@ def test_a_run_killed_among_generations_and_in_retraining_ends_as_one_that_was_n
 def test_what_cannot_be_is_refused_before_any_work(tmp_path: Path) -> None:
     for options, words in (
         (["--base", "r18"], "shufflenetv2_20"), (["--limit", "fast"], "such as 0.8,0.6"),
-        (["--limit", "-1"], "above 0"),
+        (["--limit", "-1"], "above 0"), (["--limit", "5000"], "of at least a million"),
+        (["--limit", "300M,230M"], "the least is 237.2M MACs in the body"),
+        (["--limit", "0.2"], "smaller canvases too (--sizes)"),
         (["--teacher", "dynamic"], "no teacher pool"),
     ):  # fmt: skip
         result = CliRunner().invoke(app, [*OPTIONS, *options, "--out", str(tmp_path / "run")])

@@ -95,8 +95,22 @@ def test_a_limit_that_few_meet_is_met_by_making_subnets_smaller() -> None:
 
 
 def test_a_limit_that_none_meets_says_the_least() -> None:
-    with pytest.raises(SpaceExhausted, match=r"at most 0.5 of the base: the least is 0\.6"):
+    with pytest.raises(SpaceExhausted, match=r"at most 0.5 of the base's cost: the least is 0\.6"):
         Evolution(SPACE, (0.5,), price_macs, SMALL).ask([make_done()], Random(0))
+
+
+def test_a_limit_may_be_of_the_bodys_operations_and_then_no_price_is_asked() -> None:
+    def never(history: History) -> Callable[[ArchSpec], float]:
+        raise AssertionError("a body costs what it costs")
+
+    canvases = replace(SPACE, sizes=((320, 256), (256, 208)))
+    history = evolve(Evolution(canvases, (300e6,), never, SMALL, generations=2), 21)
+    bodies = [trial.arch.body.count((224, 224)).macs for trial in history[1:21] if isinstance(trial, ScreenedTrial)]
+    assert len(bodies) == 20 and max(bodies) <= 300e6
+    assert history[21].proposal.note == "the best within 300M MACs in the body" and history[21].proposal.aim == 300e6
+    assert {trial.proposal.subnet.size for trial in history[1:]} == {*canvases.sizes}
+    with pytest.raises(SpaceExhausted, match=r"at most 230M MACs in the body: the least is 237\.2M MACs"):
+        Evolution(canvases, (230e6,), never, SMALL).ask([make_done()], Random(0))
 
 
 def test_a_space_with_too_few_subnets_ends() -> None:
