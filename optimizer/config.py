@@ -96,8 +96,7 @@ class SearchConfig(_Value):
     limits: tuple[float, ...] = Field(
         (0.8, 0.6),
         min_length=1,
-        description="detnas, detofa: the most that students may cost: shares of the base's cost, or MACs of the body at "
-        "224x224",
+        description="detnas, detofa: the most that students may cost: shares of the base's cost, or MACs of the body",
     )
     population: int = Field(50, ge=2, description="detnas, detofa: subnets of a generation")
     generations: int = Field(20, ge=1, description="detnas, detofa: how many, for each limit")

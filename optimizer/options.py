@@ -170,8 +170,8 @@ OPTIONS = (
     Option(
         "limit",
         str,
-        "detnas, detofa: the most that students may cost, as shares of the base's latency (or MACs): 0.8,0.6; or MACs of "
-        "the body at 224x224, as DetNAS has it: 300M.",
+        "detnas, detofa: the most that students may cost, as shares of the base's latency (or MACs): 0.8,0.6; or MACs "
+        "of the body at 224x224, as DetNAS has it: 300M.",
         {"search.limits": _read_limits},
     ),
     Option("population", int, "detnas, detofa: subnets of a generation (default 50).", _as_given("search.population")),

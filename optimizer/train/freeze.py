@@ -38,8 +38,8 @@ def frozen(model: nn.Module, freeze: Freeze) -> Iterator[None]:
 
 
 def _list_stages(model: nn.Module, count: int) -> list[nn.Module]:
-    """The stem and the first stages of the body, which has them as "layer1" and so on, behind the stem."""
+    """The stem and the first stages of the body, which has them as "layer1" or "stage1" and so on, behind the stem."""
     body = dict(model.get_submodule("backbone.body").named_children())
-    names = list(body)
-    assert f"layer{count}" in names, f"a backbone without a stage {count}: {', '.join(names)}"
-    return [body[name] for name in names[: names.index(f"layer{count}") + 1]]
+    last = [number for number, name in enumerate(body, start=1) if name in (f"layer{count}", f"stage{count}")]
+    assert last, f"a backbone without a stage {count}: {', '.join(body)}"
+    return list(body.values())[: last[0]]

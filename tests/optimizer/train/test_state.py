@@ -130,15 +130,23 @@ def test_a_damaged_state_is_one_line(tmp_path: Path) -> None:
         TrainState.load(tmp_path / "state")
 
 
-@pytest.mark.parametrize(("stages", "stopped"), [(0, ()), (1, ("conv1", "bn1", "layer1")), (2, ("bn1", "layer2"))])
-def test_frozen_stages_keep_weights_and_statistics(stages: int, stopped: tuple[str, ...]) -> None:
-    detector = build_detector(base_arch("r18", (64, 64), region_proposals=20), 2, seed=0)
+@pytest.mark.parametrize(
+    ("base", "stages", "stopped"),
+    [
+        ("r18", 0, ()),
+        ("r18", 1, ("conv1", "bn1", "layer1")),
+        ("r18", 2, ("bn1", "layer2")),
+        ("shufflenetv2_20", 2, ("stem", "stage1", "stage2")),
+    ],
+)
+def test_frozen_stages_keep_weights_and_statistics(base: str, stages: int, stopped: tuple[str, ...]) -> None:
+    detector = build_detector(base_arch(base, (64, 64), region_proposals=20), 2, seed=0)
     detector.train()
     with frozen(detector, Freeze(stages=stages)):
         body = detector.get_submodule("backbone.body")
         moving = {name for name, part in body.named_children() if any(p.requires_grad for p in part.parameters())}
         measured = {name for name, part in body.named_modules() if isinstance(part, nn.BatchNorm2d) and part.training}
-    assert not moving & set(stopped) and f"layer{stages + 1}" in moving
+    assert not moving & set(stopped) and moving & {f"layer{stages + 1}", f"stage{stages + 1}"}
     assert not any(name.split(".")[0] in stopped for name in measured) and len(measured) > 3
     assert all(parameter.requires_grad for parameter in detector.parameters())
 
