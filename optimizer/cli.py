@@ -80,7 +80,7 @@ def optimize(
         return
     if chosen["base"] is None:
         raise typer.BadParameter("name the detector to start from, such as --base r18")
-    _start(_change_recipe(_pick_recipe(preset, data), chosen), out, chosen["base"])
+    _start(_change_recipe(_pick_recipe(preset, data), chosen), out, chosen["base"].partition(":")[0])
 
 
 def _pick_recipe(preset: str, data: Path | None) -> RunConfig:

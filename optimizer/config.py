@@ -186,8 +186,9 @@ class RunConfig(_Value):
     """A whole run. Made by a recipe (`optimizer.recipes`), changed by the command line, kept in the run's database.
 
     Attributes:
-        base: family of the base. Where one student is distilled the base is its teacher, and this the family of a
-            teacher that is a file of weights; what is said of the base's training is then said of the student's.
+        base: family of the base, or an encoding (`arch.families.find_body`). Where one student is distilled the base
+            is its teacher, and this the family of a teacher that is a file of weights; what is said of the base's
+            training is then said of the student's.
         box_head: of a Faster R-CNN, a key of `BOX_HEADS`; None is the usual one.
         data: folder of labelled images; None generates the shapes set inside the run's folder.
         host: the board of a target behind ssh; empty leaves it to the target's file and the user's hosts file.

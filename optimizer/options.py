@@ -148,7 +148,13 @@ def _read_teacher(text: str) -> str | Path:
 
 # Those further down win where two change the same part.
 OPTIONS = (
-    Option("base", str, f"Detector to start from: {', '.join(FAMILIES)}.", _as_given("base")),
+    Option(
+        "base",
+        str,
+        f"Detector to start from: {', '.join(FAMILIES)}; or a space and the block in each of its places: "
+        "'shufflenetv2_20:2120 2112 33130031 3132'.",
+        _as_given("base"),
+    ),
     Option("target", str, "Device the students are for: a name or a TOML file. Default: cpu.", _as_given("target")),
     Option("host", str, "Board of a target reached over ssh: user@board.", _as_given("host")),
     Option("detector", str, f"Kind of detector: {', '.join(HEADS)}. Default: faster_rcnn.", _as_given("detector")),

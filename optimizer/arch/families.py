@@ -16,7 +16,7 @@ from optimizer.errors import InputError
 
 __all__ = [
     "FAMILIES", "OFA_SHAPES", "PATH_SPACES", "PathSpace", "base_arch", "body_from_choices", "body_from_ofa",
-    "count_classifier", "count_path", "find_family",
+    "count_classifier", "count_path", "find_body", "find_family",
 ]  # fmt: skip
 
 BASIC = ((64, 64), (128, 128), (256, 256), (512, 512))
@@ -102,6 +102,22 @@ def body_from_ofa(text: str) -> tuple[str, OfaResNetSpec] | None:
     return name, read_ofa(encoding, OFA_SHAPES[name])
 
 
+def find_body(name: str) -> AnyBody:
+    """The body of a family, or of an encoding behind its name: "shufflenetv2_20:2120 2112 33130031 3132".
+
+    Raises:
+        InputError: there is no such family, or no such encoding in it.
+    """
+    space, colon, encoding = name.partition(":")
+    if colon and space in PATH_SPACES:
+        return body_from_choices(encoding, space)[1]
+    if (found := body_from_ofa(name)) is not None:
+        return found[1]
+    if name not in FAMILIES:
+        raise InputError(f"there is no base {name!r}; choose one of {', '.join(FAMILIES)}")
+    return FAMILIES[name]
+
+
 def count_classifier(body: AnyBody, size: tuple[int, int] = (224, 224)) -> int:
     """MACs of a body with a linear classifier of 1000 behind the mean of its last map (FACTS 2.3)."""
     return body.count(size).macs + body.maps(size)[-1].width * 1000
@@ -116,16 +132,17 @@ def count_path(body: ShuffleNetSpec, space: PathSpace, size: tuple[int, int] = (
 def base_arch(
     name: str, input_size: tuple[int, int], detector: str = "faster_rcnn", region_proposals: int | None = None
 ) -> ArchSpec:
-    """The unpruned detector of a family, with the papers' neck and head (256, 256, 1024, 1000 region proposals).
+    """The unpruned detector of a family or an encoding, with the papers' neck and head.
+
+    Their widths are 256, 256 and 1024, and there are 1000 region proposals.
 
     Args:
-        name: a key of `FAMILIES`.
+        name: as in `find_body`.
         input_size: canvas (width, height) in pixels.
         detector: a `Head.name`.
         region_proposals: of a Faster R-CNN; None is the papers' 1000.
     """
-    if name not in FAMILIES:
-        raise InputError(f"there is no base {name!r}; choose one of {', '.join(FAMILIES)}")
+    body = find_body(name)
     head = make_head(detector, input_size)
     if region_proposals is not None:
         if head.region_proposals is None:
@@ -133,4 +150,4 @@ def base_arch(
                 f"a {detector} has no region proposals, but {region_proposals} were asked for: leave it out"
             )
         head = head.propose(region_proposals)
-    return ArchSpec(input_size, FAMILIES[name], usual_neck(head), head)
+    return ArchSpec(input_size, body, usual_neck(head), head)

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from optimizer.arch.paths import PathSubnet
 from optimizer.report.charts import MUTED, render
 from optimizer.search.base import DoneTrial, ScreenedTrial, Trial
+from optimizer.search.evolution import describe_limit
 
 __all__ = ["Found", "draw_fitness", "draw_places", "list_found", "list_looks"]
 
@@ -34,7 +35,7 @@ def draw_fitness(trials: Sequence[Trial]) -> str:
             hovertemplate="%{text}<extra></extra>",
         )  # fmt: skip
         figure.add_scatter(
-            x=at, y=list(accumulate(aps, max)), mode="lines", name=f"best within {limit:g}", hoverinfo="skip",
+            x=at, y=list(accumulate(aps, max)), mode="lines", name=f"best within {describe_limit(limit)}", hoverinfo="skip",
             line={"color": colour, "width": 2, "shape": "hv"},
         )  # fmt: skip
     figure.update_xaxes(title="minutes of looking", rangemode="tozero")
@@ -54,13 +55,14 @@ def list_found(trials: Sequence[Trial]) -> dict[str, Found]:
     found: dict[str, Found] = {}
     for trial in trials:
         if isinstance(trial, DoneTrial) and isinstance(trial.proposal.subnet, PathSubnet):
-            name = f"trial {trial.number}, within {trial.proposal.aim:g}"
+            assert trial.proposal.aim is not None
+            name = f"trial {trial.number}, within {describe_limit(trial.proposal.aim)}"
             found[name] = Found(trial.proposal.subnet, trial.arch.body.depths)
     if not found:
         for limit, looks in list_looks(trials).items():
             best = max(looks, key=lambda look: look.ap)
             if isinstance(best.proposal.subnet, PathSubnet):
-                found[f"best so far within {limit:g}"] = Found(best.proposal.subnet, best.arch.body.depths)
+                found[f"best so far within {describe_limit(limit)}"] = Found(best.proposal.subnet, best.arch.body.depths)
     return found
 
 

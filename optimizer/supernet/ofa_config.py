@@ -145,7 +145,8 @@ class OfaRecipe(FrozenModel):
         Raises:
             InputError: the base is no once-for-all network.
         """
-        if base not in OFA_SHAPES:
+        family = base.partition(":")[0]  # whatever the base's own depths and widths are
+        if family not in OFA_SHAPES:
             raise InputError(
                 f"depths and widths are chosen of a once-for-all network; --base is one of {', '.join(OFA_SHAPES)}, "
                 f"not {base}"
@@ -153,7 +154,7 @@ class OfaRecipe(FrozenModel):
         terms = "classification" if "regions" in make_head(detector, sizes[0]).readable else "whole_feature"
         usual = DistillConfig(weights={terms: 1.0}, teacher_canvas="student")
         return OfaConfig(
-            family=base,
+            family=family,
             phases=self.phases(),
             coupled=self.coupled,
             sizes=sizes,

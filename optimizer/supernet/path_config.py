@@ -97,13 +97,14 @@ class PathRecipe(FrozenModel):
         Raises:
             InputError: the base is no path of a space.
         """
-        if base not in PATH_SPACES:
+        family = base.partition(":")[0]  # whatever the base's own blocks are
+        if family not in PATH_SPACES:
             raise InputError(
                 f"method detnas chooses among the blocks of a space; --base is one of {', '.join(PATH_SPACES)}, not "
                 f"{base}"
             )
         return PathConfig(
-            family=base,
+            family=family,
             shuffle=self.shuffle,
             pretraining=self.pretraining if self.is_pretrained else None,
             phases=(Phase(train=self.train),),

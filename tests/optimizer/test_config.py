@@ -304,3 +304,12 @@ def test_one_student_is_named_where_it_is_distilled_and_its_teacher_is_there() -
         config.changed({"base_run": Path("other")})
     with pytest.raises(InputError, match=r"unknown student 'r19'; there are: .*r101, r18, r50, shufflenet"):
         distilled(quick(), "r19", Path("runs/first"))
+
+
+def test_a_base_of_named_blocks_is_searched_in_its_space() -> None:
+    named = "shufflenetv2_20:2120 2112 33130031 3132"
+    config = quick().changed({"base": named, "search.method": "detnas", "search.limits": (300e6, 0.8)})
+    assert config.base_arch().body.encode() == "2120 2112 33130031 3132"
+    assert config.pool_config().name == "shufflenetv2_20"
+    with pytest.raises(InputError, match=r"of at least a million, not 0\.8, 300000"):
+        config.changed({"search.limits": (0.8, 300_000.0)})

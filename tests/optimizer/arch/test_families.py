@@ -1,6 +1,6 @@
 import pytest
 
-from optimizer.arch import RetinaNetHead, base_arch
+from optimizer.arch import ArchSpec, RetinaNetHead, base_arch
 from optimizer.errors import InputError
 
 
@@ -77,3 +77,32 @@ def test_a_retinanet_takes_no_region_proposals():
 def test_a_head_needs_a_region_proposal(count):
     with pytest.raises(InputError):
         base_arch("r18", (512, 512), region_proposals=count)
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding"),
+    [
+        ("shufflenetv2_20:2120 2112 33130031 3132", "2120 2112 33130031 3132"),
+        ("shufflenetv2_40:" + "01" * 20, "01010101 01010101 0101010101010101 01010101"),
+        ("shufflenetv2_20:" + "0" * 20, base_arch("shufflenetv2_20", (224, 224)).body.encode()),
+    ],
+)
+def test_a_path_of_a_space_is_a_base(name, encoding):
+    arch = base_arch(name, (320, 240), "retinanet")
+
+    assert arch.body.encode() == encoding and isinstance(arch.head, RetinaNetHead)
+    assert ArchSpec.from_json(arch.to_json()) == arch
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("shufflenetv2_20:2120", "4 places fits no space asked for"),
+        ("shufflenetv2_20:" + "4" * 20, "a digit from 0 to 3"),
+        ("r18:0123", "no base 'r18:0123'"),
+        ("shufflenetv2_20:", "a digit from 0 to 3"),
+    ],
+)
+def test_what_is_no_path_is_no_base(name, words):
+    with pytest.raises(InputError, match=words):
+        base_arch(name, (320, 240))
