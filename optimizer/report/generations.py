@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from optimizer.arch.paths import PathSubnet
 from optimizer.report.charts import MUTED, render
 from optimizer.search.base import DoneTrial, ScreenedTrial, Trial
-from optimizer.search.evolution import describe_limit
+from optimizer.search.evolution import name_limit
 
 __all__ = ["Found", "draw_fitness", "draw_places", "list_found", "list_looks"]
 
@@ -35,7 +35,7 @@ def draw_fitness(trials: Sequence[Trial]) -> str:
             hovertemplate="%{text}<extra></extra>",
         )  # fmt: skip
         figure.add_scatter(
-            x=at, y=list(accumulate(aps, max)), mode="lines", name=f"best within {describe_limit(limit)}", hoverinfo="skip",
+            x=at, y=list(accumulate(aps, max)), mode="lines", name=f"best within {name_limit(limit)}", hoverinfo="skip",
             line={"color": colour, "width": 2, "shape": "hv"},
         )  # fmt: skip
     figure.update_xaxes(title="minutes of looking", rangemode="tozero")
@@ -56,13 +56,13 @@ def list_found(trials: Sequence[Trial]) -> dict[str, Found]:
     for trial in trials:
         if isinstance(trial, DoneTrial) and isinstance(trial.proposal.subnet, PathSubnet):
             assert trial.proposal.aim is not None
-            name = f"trial {trial.number}, within {describe_limit(trial.proposal.aim)}"
+            name = f"trial {trial.number}, within {name_limit(trial.proposal.aim)}"
             found[name] = Found(trial.proposal.subnet, trial.arch.body.depths)
     if not found:
         for limit, looks in list_looks(trials).items():
             best = max(looks, key=lambda look: look.ap)
             if isinstance(best.proposal.subnet, PathSubnet):
-                found[f"best so far within {describe_limit(limit)}"] = Found(best.proposal.subnet, best.arch.body.depths)
+                found[f"best so far within {name_limit(limit)}"] = Found(best.proposal.subnet, best.arch.body.depths)
     return found
 
 

@@ -21,7 +21,7 @@ from optimizer.search.predictor import Probe, fit_predictor, list_measured
 
 __all__ = [
     "BREEDINGS", "CODE", "OFA", "SLIDES", "Breeding", "Evolution", "GeneSpace", "count_body", "describe_limit",
-    "find_least", "is_of_body", "price_by_latency", "price_by_macs",
+    "find_least", "is_of_body", "name_limit", "price_by_latency", "price_by_macs",
 ]  # fmt: skip
 
 ATTEMPTS = 10  # draws, in populations, before a generation is filled up in another way
@@ -99,8 +99,14 @@ def count_body(arch: ArchSpec) -> float:
     return float(arch.body.count(CLASSIFIED).macs)
 
 
+def name_limit(limit: float) -> str:
+    """As the command line has it: "0.8" or "300M"."""
+    return f"{limit / 1e6:.4g}M" if is_of_body(limit) else f"{limit:.3g}"
+
+
 def describe_limit(limit: float) -> str:
-    return f"{limit / 1e6:.4g}M MACs in the body" if is_of_body(limit) else f"{limit:.3g} of the base's cost"
+    of = "MACs in the body" if is_of_body(limit) else "of the base's cost"
+    return f"{name_limit(limit)} {of}"
 
 
 def find_least(space: GeneSpace, price: Price) -> tuple[Subnet, float]:
