@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import product
 from math import prod
 from random import Random
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from optimizer.arch.bodies.ofa_resnet import DEPTHS, EXPANDS, WIDTHS, OfaResNetS
 from optimizer.arch.families import OFA_SHAPES
 from optimizer.arch.heads import make_head
 from optimizer.arch.necks import usual_neck
+from optimizer.arch.ofa_genes import OfaGenes, Slot
 from optimizer.arch.spec import ArchSpec
 from optimizer.errors import InputError
 
@@ -69,22 +70,6 @@ class OfaSubnet:
 
 
 @dataclass(frozen=True)
-class Slot:
-    """One choice of a network.
-
-    Attributes:
-        block: of an "expand" slot; None is a choice of the whole stage.
-        choices: ascending.
-    """
-
-    name: str
-    kind: Literal["depth", "width", "expand"]
-    stage: int
-    block: int | None
-    choices: tuple[float | int, ...]
-
-
-@dataclass(frozen=True)
 class OfaSpace:
     """The subnets of one once-for-all network.
 
@@ -124,21 +109,15 @@ class OfaSpace:
     def shape(self) -> OfaShape:
         return OFA_SHAPES[self.family]
 
-    @cached_property
+    @property
     def layers(self) -> tuple[tuple[int, int], ...]:
         """(stage, block) of every block there may be, from 0, in the order data flows."""
-        return self.shape.places
+        return self._genes.layers
 
-    @cached_property
+    @property
     def slots(self) -> tuple[Slot, ...]:
         """Depths of the stages, then their widths, then the inner widths of all blocks."""
-        stages = range(len(self.shape.base_depths))
-        depths = [Slot(f"D{stage + 1}", "depth", stage, None, self._list_depths(stage)) for stage in stages]
-        widths = [Slot(f"W{stage + 1}", "width", stage, None, self.widths) for stage in stages]
-        expands = [
-            Slot(f"E{stage + 1}.{block + 1}", "expand", stage, block, self.expands) for stage, block in self.layers
-        ]
-        return (*depths, *widths, *expands)
+        return self._genes.slots
 
     def count(self) -> int:
         """Subnets on one canvas: 1.366e11 in the whole space, 1.686e9 where D and W are coupled."""
@@ -252,27 +231,16 @@ class OfaSpace:
         return self._make(pairs, values[2 * stages :], size)
 
     def tokens(self, genes: np.ndarray) -> np.ndarray:
-        """(N, slots) genes to (N, layers): 0 for a block that does not run, else 1 + E + W times the choices of E.
-
-        With three choices of each that is 1 to 9.
-        """
-        depths, widths, expands = self._split(genes)
-        stage = np.array([stage for stage, _ in self.layers])
-        return np.where(self._find_running(depths), 1 + len(self.expands) * widths[:, stage] + expands, 0)
+        """See `OfaGenes.tokens`."""
+        return self._genes.tokens(genes)
 
     def cost(self, genes: np.ndarray, size: Size | None = None) -> np.ndarray:
-        """(N, slots) genes to (N,) MACs of the body.
+        """(N, slots) genes to (N,) MACs of the body; `size` is the canvas, None the super-network's."""
+        return self._genes.cost(genes, size or self.sizes[0])
 
-        Args:
-            size: canvas; None is the super-network's.
-        """
-        depths, widths, expands = self._split(genes)
-        stage = np.array([stage for stage, _ in self.layers])
-        stem, tables = _tabulate_macs(self, size or self.sizes[0])
-        before = widths[:, np.maximum(stage - 1, 0)]
-        macs = tables[np.arange(len(stage)), before, widths[:, stage], expands]
-        total: np.ndarray = stem + np.where(self._find_running(depths), macs, 0).sum(axis=1)
-        return total
+    @cached_property
+    def _genes(self) -> OfaGenes:
+        return OfaGenes(self.shape, self.depths, self.widths, self.expands)
 
     @cached_property
     def _pairs(self) -> tuple[tuple[tuple[int, float], ...], ...]:
@@ -282,46 +250,8 @@ class OfaSpace:
             if self.coupled:
                 found.append(tuple((min(depth, growth), width) for depth, width in zip(self.depths, self.widths)))
             else:
-                found.append(tuple(product(self._list_depths(stage), self.widths)))
+                found.append(tuple(product(self._genes.list_depths(stage), self.widths)))
         return tuple(found)
-
-    @cached_property
-    def _width_tables(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """For each stage the output width by W, and the inner width by W and E."""
-        shape = self.shape
-        return [
-            (
-                np.array([shape.out_width(stage, width) for width in self.widths]),
-                np.array(
-                    [[shape.inner_width(stage, width, expand) for expand in self.expands] for width in self.widths]
-                ),
-            )
-            for stage in range(len(shape.base_depths))
-        ]
-
-    def _list_depths(self, stage: int) -> tuple[int, ...]:
-        return tuple(dict.fromkeys(min(depth, self.shape.growth[stage]) for depth in self.depths))
-
-    def _split(self, genes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Columns of D, of W and of E."""
-        stages = len(self._pairs)
-        assert genes.ndim == 2 and genes.shape[1] == len(self.slots), f"genes of shape {genes.shape}"
-        return genes[:, :stages], genes[:, stages : 2 * stages], genes[:, 2 * stages :]
-
-    def _find_running(self, depths: np.ndarray) -> np.ndarray:
-        """(N, layers): whether each block runs, by the genes of D."""
-        stage = np.array([stage for stage, _ in self.layers])
-        runs: np.ndarray = self._running[np.arange(len(stage)), depths[:, stage]]
-        return runs
-
-    @cached_property
-    def _running(self) -> np.ndarray:
-        """(layers, choices of D): whether a block runs; a stage with fewer choices leaves the last ones unused."""
-        runs = np.zeros((len(self.layers), len(self.depths)), dtype=bool)
-        for place, (stage, block) in enumerate(self.layers):
-            depths = self._list_depths(stage)
-            runs[place, : len(depths)] = block < self.shape.base_depths[stage] + np.array(depths)
-        return runs
 
     def _make_uniform(self, rank: int | None) -> OfaSubnet:
         """With the choice of this rank everywhere; None is the middle one."""
@@ -349,25 +279,3 @@ class OfaSpace:
             else own
             for layer, own in zip(self.layers, subnet.expands)
         ]
-
-
-@lru_cache(maxsize=64)
-def _tabulate_macs(space: OfaSpace, size: Size) -> tuple[int, np.ndarray]:
-    """MACs of the stem, and of each block by W of the stage before, its own W and E (layers, W, W, E).
-
-    Only the first block of a stage reads the stage before; that of the first stage reads the stem.
-    """
-    whole = space.body(space.largest())
-    maps = (whole.stem_map(size), *whole.maps(size))
-    tables = []
-    for stage, block in space.layers:
-        before, cells = maps[stage if block == 0 else stage + 1].cells, maps[stage + 1].cells
-        outs, inners = space._width_tables[stage]
-        out, inner = outs[None, :, None], inners[None]
-        reads = out
-        if block == 0:
-            reads = np.full(len(outs), whole.stem_width) if stage == 0 else space._width_tables[stage - 1][0]
-            reads = reads[:, None, None]
-        macs = inner * (reads * before + 9 * inner * cells + out * cells) + (block == 0) * reads * out * cells
-        tables.append(np.broadcast_to(macs, (len(outs), *inners.shape)))
-    return whole.count_stem(size).macs, np.stack(tables)

@@ -7,17 +7,19 @@ from random import Random
 
 import pytest
 import torch
-from slim_pools import FULL_OFA, slim_ofa
+from slim_pools import FULL_OFA, slim_arch, slim_ofa
 from slim_pools import HEADS as SLIM_HEADS
 from torch import Tensor, nn
 
 from optimizer.arch.bodies.ofa_resnet import OfaShape
-from optimizer.arch.families import OFA_SHAPES
+from optimizer.arch.families import FAMILIES, OFA_SHAPES
 from optimizer.arch.heads import HEADS, make_head
 from optimizer.arch.ofa_space import OfaSpace
+from optimizer.arch.pool import ElasticSpace
 from optimizer.detectors.base import Detector, Truth
 from optimizer.distill.step import DistillStep
 from optimizer.errors import InputError
+from optimizer.supernet.elastic import ElasticSupernet
 from optimizer.supernet.ofa import OfaSupernet, sort_inner
 from optimizer.supernet.ofa_config import OfaConfig, OfaPhase, OfaRecipe
 from optimizer.supernet.step import SubnetStep
@@ -146,6 +148,23 @@ def test_the_full_network_teaches_subnets_what_its_head_can(detector: str, monke
     assert term == {"faster_rcnn": "distill_classification", "centernet": "distill_whole_feature"}[detector]
     losses[term].backward()
     assert any(parameter.grad is not None for parameter in supernet.shared.get_submodule("backbone").parameters())
+
+
+def test_a_teacher_pool_is_made_of_such_a_body_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Joint-DetNAS' pool: any base whose first channels and blocks are a base of its kind."""
+    monkeypatch.setitem(FAMILIES, "ofa_resnet50", SMALL.largest())  # type: ignore[arg-type]
+    monkeypatch.setattr(ElasticSpace, "arch", slim_arch)
+    space = ElasticSpace("ofa_resnet50", ((1, 2),) * 4, (0.5, 1.0), (CANVAS,), 20)
+    supernet = ElasticSupernet(space, 3, seed=1)
+    before = look(supernet.extract(space.largest()))
+    supernet.begin_phase(1)
+    torch.testing.assert_close(look(supernet.extract(space.largest())), before)
+    images = torch.randn(2, 3, CANVAS[1], CANVAS[0], generator=torch.Generator().manual_seed(4))
+    supernet.shared.train()
+    with torch.no_grad():
+        seen = supernet.ask(space.smallest(), lambda detector: detector.see(images)).neck
+        alone = supernet.extract(space.smallest()).train().see(images).neck
+    torch.testing.assert_close(seen, dict(alone), rtol=1e-5, atol=1e-5)
 
 
 def drawn(recipe: OfaRecipe) -> list[tuple[int, int, int, int]]:
