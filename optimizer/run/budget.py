@@ -49,9 +49,9 @@ STEPS = (
 )  # epochs: the same ones in spite of a clock's noise
 WIDE_SHARE = 1.8  # a step of a super-network, in steps of the base
 CLASSIFIER_SHARE = 0.6  # a step of a body alone on as many pixels, in steps of the base
-FORWARD_SHARE = 0.4  # an image through a path, in a training step's time for an image
+FORWARD_SHARE = 0.25  # an image through a subnet, in a training step's time for an image; most pass its body alone
 PICTURES = 4  # crops of a generated image
-LOOK_S = 1.0  # of a look, besides the images
+LOOK_S = 0.5  # of a look, besides the images
 RECIPES = {"detnas": "paths", "detofa": "ofa"}  # of the super-network, by method
 SIZED = (
     *("base_share", "paths.train.epochs", "paths.pretraining.train.epochs", "ofa.train.epochs"),
@@ -110,7 +110,7 @@ def find_durations(config: RunConfig, counted: Counted, step_s: float, *, pool_e
         width, height = pool.pretrained_on.size
         share = CLASSIFIER_SHARE * width * height / (config.input_size[0] * config.input_size[1])
         pretraining = counted.pictures * image_s * share
-    seen = pool.calibration_images + CALIBRATION_IMAGES + counted.kept
+    seen = min(pool.calibration_images, counted.fit) + min(CALIBRATION_IMAGES, counted.fit) + counted.kept
     return Durations(
         0.0 if pool_exists else pretraining,
         0.0 if pool_exists else counted.fit * image_s * WIDE_SHARE,

@@ -91,6 +91,7 @@ def test_durations_follow_the_images(config: RunConfig) -> None:
     assert plain.supernet == pytest.approx(100 * 0.1 * 1.8) and plain.last == pytest.approx(120 * 0.1)
     assert find(pictures=800).pretraining == pytest.approx(2 * plain.pretraining)
     assert find(kept=120).look > plain.look
+    assert find(fit=10).look < plain.look, "BatchNorm is not measured on more images than there are"
     assert (find(pool_exists=True).supernet, find(pool_exists=True).pretraining) == (0, 0)
 
 
@@ -129,7 +130,7 @@ def test_a_person_is_told_what_there_is_time_for(config: RunConfig) -> None:
 def test_a_run_is_sized_before_it_starts_and_refused_only_where_one_student_does_not_fit(tmp_path: Path) -> None:
     asked = smoke().changed(
         {"base": "shufflenetv2_20", "search.method": "detnas", "search.teacher": "none", "search.cost": "macs",
-         "search.trials": 2, "budget_s": 600.0}
+         "search.trials": 2, "search.limits": (1.2, 0.9), "budget_s": 600.0}
     )  # fmt: skip
     sized, _, plan = check_run(asked, tmp_path / "run")
     assert is_same_request(asked, sized) and sized.search.generations * sized.search.population < 20 * 50
