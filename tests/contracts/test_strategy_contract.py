@@ -42,6 +42,7 @@ TEACHERS = Teachers(POOL)
 BASE = base_arch("r18", (160, 120), region_proposals=100)
 FIRST = make_done(arch=BASE, ap=1.0)
 PATH_FIRST = make_done(arch=base_arch("shufflenetv2_20", (160, 120), region_proposals=100), ap=1.0)
+CENTRES_FIRST = make_done(arch=base_arch("r18", (160, 120), "centernet"), ap=1.0)
 MORPHING = {
     "joint",
     "pareto",
@@ -162,8 +163,8 @@ def test_a_failed_trial_is_neither_a_parent_nor_tried_again(endless: str) -> Non
 
 
 def test_every_kind_of_action_is_reached(method: str) -> None:
-    """On some base: blocks are chosen where there is a choice, channels are pruned where groups of them are told."""
-    histories = climb(method, 60), climb(method, 40, first=PATH_FIRST)
+    """On some base: blocks are chosen where there is a choice, channels and parts are pruned where there are some."""
+    histories = climb(method, 60), climb(method, 40, first=PATH_FIRST), climb(method, 40, first=CENTRES_FIRST)
     kinds = {action.kind for trials in histories for trial in trials for action in trial.proposal.actions}
     assert kinds == (set(ACTIONS) if method in MORPHING else set())
 
