@@ -14,7 +14,19 @@ import torch
 
 from deploy import Preprocess
 from deploy.data import read_dataset
-from optimizer.arch import ArchSpec, BlockSpec, FasterRCNNHead, FpnSpec, ResNetSpec, RetinaNetHead, StageSpec
+from optimizer.arch import (
+    ArchSpec,
+    BlockSpec,
+    CenterNetHead,
+    DeconvSpec,
+    FasterRCNNHead,
+    FpnSpec,
+    Head,
+    Neck,
+    ResNetSpec,
+    RetinaNetHead,
+    StageSpec,
+)
 from optimizer.data.loader import TrainLoader
 from optimizer.data.shapes import write_shapes
 from optimizer.detectors import build_detector
@@ -23,10 +35,12 @@ from optimizer.train.loop import Progress, train
 from optimizer.train.steps import DetectionStep
 
 GOLDEN = Path(__file__).with_name("loss_curve.json")
-HEADS = {
+HEADS: dict[str, Head] = {
     "faster_rcnn": FasterRCNNHead(rpn_width=16, box_width=32, region_proposals=40, anchor_scale=4),
     "retinanet": RetinaNetHead(anchor_scale=4),
+    "centernet": CenterNetHead(16),
 }
+NECKS: dict[str, Neck] = {"fpn": FpnSpec(16), "deconv": DeconvSpec(16, 16, 16)}
 STAGES = (
     StageSpec((BlockSpec((8, 16)),)),
     StageSpec((BlockSpec((16, 24), stride=2, projection=True),)),
@@ -38,7 +52,7 @@ STAGES = (
 def loss_curve(kind: str, folder: Path) -> list[float]:
     size = (96, 64)
     data = read_dataset(write_shapes(folder / "shapes", train=8, val=2, size=size, seed=0), "train")
-    arch = ArchSpec(size, ResNetSpec(STAGES, stem_width=16), FpnSpec(16), HEADS[kind])
+    arch = ArchSpec(size, ResNetSpec(STAGES, stem_width=16), NECKS[HEADS[kind].neck], HEADS[kind])
     loader = TrainLoader(data, Preprocess(*size), batch_size=2, seed=0, augment="light")
     config = TrainConfig(epochs=2, lr=1e-3, precision="fp32", warmup_steps=2, ema_decay=0.9, bn_l1=1e-5)
     losses: list[float] = []

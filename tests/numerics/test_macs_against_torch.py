@@ -17,6 +17,8 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP
 
 from optimizer.arch import (
     ArchSpec,
+    CenterNetHead,
+    DeconvSpec,
     FasterRCNNHead,
     FpnSpec,
     PruneChannels,
@@ -124,10 +126,11 @@ def make_students() -> dict[str, ArchSpec]:
         "encoded": replace(encoded, neck=FpnSpec(48), head=FasterRCNNHead(32, 100, 77)),
         "grouped": grouped,
         "retinanet": replace(base_arch("r18", (320, 240), "retinanet"), neck=FpnSpec(40)),
+        "centernet": replace(base_arch("r50", (320, 250), "centernet"), neck=DeconvSpec(50, 60, 70)),
     }
 
 
-@pytest.mark.parametrize("name", ["encoded", "grouped", "retinanet"])
+@pytest.mark.parametrize("name", ["encoded", "grouped", "retinanet", "centernet"])
 def test_a_student_costs_what_its_detector_costs(name):
     arch = make_students()[name]
     width, height = arch.input_size
@@ -138,6 +141,9 @@ def test_a_student_costs_what_its_detector_costs(name):
             detector.rpn.head(maps)
             rois = torch.empty(arch.head.region_proposals, arch.neck.width, 7, 7)
             detector.roi_heads.box_predictor(detector.roi_heads.box_head(rois))
+        elif isinstance(arch.head, CenterNetHead):
+            for branch in detector.head.values():
+                branch(*maps)
         else:
             detector.head(maps)
 

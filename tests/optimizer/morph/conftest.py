@@ -9,7 +9,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from optimizer.arch import ArchSpec, BlockSpec, Edit, FasterRCNNHead, FpnSpec, ResNetSpec, RetinaNetHead, StageSpec
+from optimizer.arch import (
+    ArchSpec,
+    BlockSpec,
+    CenterNetHead,
+    DeconvSpec,
+    Edit,
+    FasterRCNNHead,
+    FpnSpec,
+    ResNetSpec,
+    RetinaNetHead,
+    StageSpec,
+)
 from optimizer.detectors import build_detector
 from optimizer.detectors.base import Detector
 
@@ -34,6 +45,7 @@ ARCHS = {
     "bottleneck": BOTTLENECK,
     "resnext": lay_out(((16, 16, 32), (24, 24, 48), (32, 32, 64), (64, 64, 96)), (2, 2, 3, 2), (4, 4, 8, 16), 16),
     "retinanet": replace(BOTTLENECK, head=RetinaNetHead(tower_depth=1, anchor_scale=4)),
+    "centernet": replace(BOTTLENECK, neck=DeconvSpec(16, 20, 24), head=CenterNetHead(16)),
 }
 
 

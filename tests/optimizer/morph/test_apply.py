@@ -82,10 +82,13 @@ def test_weights_that_need_gradients_are_no_hindrance(archs, draw_weights, load)
 def test_every_legal_action_gives_a_detector_that_loads_and_runs(arch, draw_weights, load):
     weights = draw_weights(arch, 0)
     actions = legal_actions(arch, SPACE)
-    everywhere = {"prune_channels", "prune_layer", "add_layer", "rearrange", "resize", "prune_fpn"}
-    of_two_stages = {"set_region_proposals", "prune_rpn", "prune_box_head"}
-    kinds = everywhere | (of_two_stages if arch.head.kind == "faster_rcnn" else set())
-    assert {action.kind for action in actions} == kinds
+    everywhere = {"prune_channels", "prune_layer", "add_layer", "rearrange", "resize"}
+    others = {
+        "faster_rcnn": {"prune_fpn", "set_region_proposals", "prune_rpn", "prune_box_head"},
+        "retinanet": {"prune_fpn"},
+        "centernet": {"prune_deconv", "prune_branches"},
+    }
+    assert {action.kind for action in actions} == everywhere | others[arch.head.kind]
     for action in actions:
         student = morph(weights, arch, [action])
         assert len(run(load(student.weights, student.arch), student.arch)) == 1

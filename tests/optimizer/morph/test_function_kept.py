@@ -65,7 +65,7 @@ def test_dropping_zeroed_channels_inside_blocks_preserves_the_function(arch, dra
     assert_same_maps(compute_maps(load(weights, arch), images), compute_maps(narrow, images))
 
 
-@pytest.mark.parametrize("kind", ["basic", "bottleneck", "retinanet"])
+@pytest.mark.parametrize("kind", ["basic", "bottleneck", "retinanet", "centernet"])
 def test_dropping_zeroed_channels_of_the_streams_preserves_the_function(
     archs, draw_weights, edit_widths, load, images, kind
 ):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from optimizer.arch import PruneBoxHead, PruneChannels, PruneFPN, PruneLayer
+from optimizer.arch import PruneBoxHead, PruneChannels, PruneDeconv, PruneFPN, PruneLayer
 from optimizer.detectors.base import Truth
 from optimizer.morph import inherit, measure_gates, measure_importance, measure_saliency, morph, spread_gates
 from optimizer.morph.neck import list_channel_sets
@@ -75,9 +75,10 @@ def test_layers_that_write_one_channel_have_one_gate_and_it_adds_up_over_a_filte
     saliency = spread_gates(gates, weights)
     for channels in list_channel_sets(arch):
         for writer in channels.writers:
-            assert torch.equal(gates[writer.name], gates[channels.writers[0].name])
-            filters = saliency[f"{writer.name}.weight"].abs().flatten(1).sum(1)
-            assert torch.allclose(filters, gates[writer.name], rtol=1e-4)
+            decider, first = (each.norm or each.name for each in (writer, channels.writers[0]))
+            assert torch.equal(gates[decider], gates[first])
+            filters = saliency[f"{decider}.weight"].abs().reshape(channels.width, -1).sum(1)
+            assert torch.allclose(filters, gates[decider], rtol=1e-4)
     importance = measure_importance(saliency, arch)
     assert all(sum(scores) > 0 for scores in importance.channels.values())
     assert all(score > 0 for score in importance.blocks.values())
@@ -93,7 +94,7 @@ def test_measuring_leaves_the_detector_as_it_was_and_is_repeatable(arch, draw_we
     assert torch.equal(state, torch.get_rng_state()) and not detector.training
     assert all(torch.equal(value, weights[name]) for name, value in detector.state_dict().items())
     assert not any(parameter.requires_grad for parameter in detector.backbone.body.parameters())
-    assert all(parameter.requires_grad for parameter in detector.backbone.fpn.parameters())
+    assert all(parameter.requires_grad for parameter in detector.backbone.get_submodule(arch.neck.kind).parameters())
     assert all(parameter.grad is None for parameter in detector.parameters())
 
 
@@ -112,6 +113,7 @@ def test_a_block_that_adds_nothing_goes_first(archs, draw_weights, load, batches
 def test_a_chain_of_edits_takes_the_saliency_along(arch, draw_weights, load, batches):
     weights = draw_weights(arch, 0)
     saliency = measure_saliency(load(weights, arch), batches)
-    actions = [PruneChannels(0.2, 4, 4), PruneFPN(0.25, 4, 4), PruneLayer("mean"), PruneChannels(0.2, 4, 4)]
+    narrow = {"fpn": PruneFPN, "deconv": PruneDeconv}[arch.neck.kind]
+    actions = [PruneChannels(0.2, 4, 4), narrow(0.25, 4, 4), PruneLayer("mean"), PruneChannels(0.2, 4, 4)]
     child = morph(weights, arch, actions, saliency)
     load(child.weights, child.arch)

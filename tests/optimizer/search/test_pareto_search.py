@@ -103,7 +103,7 @@ def test_without_screening_a_round_is_one_training() -> None:
 
 
 @pytest.mark.parametrize("base", ["r18", "r50"])
-@pytest.mark.parametrize("detector", ["faster_rcnn", "retinanet"])
+@pytest.mark.parametrize("detector", ["faster_rcnn", "retinanet", "centernet"])
 def test_predicted_latencies_are_those_aimed_at(base: str, detector: str) -> None:
     arch = base_arch(base, (256, 192), detector)
     proposals = 300 if arch.head.region_proposals else None

@@ -33,7 +33,7 @@ def test_what_was_measured_is_predicted() -> None:
         assert fit_predictor(BASE, [Probe(SMALL, share)] * 3).predict(SMALL) == pytest.approx(share, rel=0.05)
 
 
-@pytest.mark.parametrize("detector", ["faster_rcnn", "retinanet"])
+@pytest.mark.parametrize("detector", ["faster_rcnn", "retinanet", "centernet"])
 def test_a_head_without_region_proposals_has_no_such_share(detector: str) -> None:
     arch = base_arch("r18", (256, 192), detector)
     shares = fit_predictor(arch, ()).shares
