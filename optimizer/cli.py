@@ -312,8 +312,9 @@ def supernets_train(
         raise typer.BadParameter("name the detector it is for, such as --base r18")
     recipe = _pick_recipe(preset, data)
     searched_by = dict.fromkeys(PATH_SPACES, "detnas") | dict.fromkeys(OFA_SHAPES, "detofa")
-    if chosen["base"] in searched_by:
-        recipe = recipe.changed({"search.method": searched_by[chosen["base"]], "search.teacher": "none"})
+    family = chosen["base"].partition(":")[0]  # of a base that is named by its encoding
+    if family in searched_by:
+        recipe = recipe.changed({"search.method": searched_by[family], "search.teacher": "none"})
     config = _change_recipe(recipe, chosen)
 
     from optimizer.run.run import train_supernet

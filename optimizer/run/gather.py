@@ -15,6 +15,7 @@ from optimizer.report.page import ReportData, write_report
 from optimizer.report.timeline import split_time
 from optimizer.run.snapshots import draw_pictures
 from optimizer.search.base import get_done, list_done
+from optimizer.search.evolution import describe_limit
 from optimizer.store.artefacts import explain_disk_errors
 from optimizer.store.run_store import RunStore
 
@@ -88,7 +89,7 @@ def _describe_breeding(config: RunConfig) -> dict[str, str]:
     return {
         "super-network": f"{pool.epochs} epochs, {pretraining}",
         "generations": f"{search.generations} of {search.population} for each of the limits "
-        f"{', '.join(f'{limit:g}' for limit in search.limits)}",
+        f"{', '.join(map(describe_limit, search.limits))}",
         "each student": f"{last.epochs} epochs, lr {last.lr:g}, weights of the super-network",
     }
 
