@@ -62,7 +62,7 @@ def test_a_faster_rcnn_may_have_another_canvas_and_other_anchors() -> None:
     [
         ("classification", -0.5), ("localization", -2), ("temperature", 0), ("temperature", -1),
         ("feature_regions", -1), ("feature_regions", 1.5), ("teacher_canvas", "larger"), ("mask", 1.0),
-        ("weights", {}), ("weights", {"feature": -1}),
+        ("weights", {"feature": -1}),
     ],
 )  # fmt: skip
 def test_a_config_refuses_what_makes_no_sense(name: str, value: object) -> None:
