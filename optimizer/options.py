@@ -193,8 +193,8 @@ OPTIONS = (
     Option(
         "shrinking",
         str,
-        "detofa: none draws every subnet from the first step on; dwe shrinks depth, width and inner width in turn, and "
-        "dew in once-for-all's order.",
+        "detofa: none draws every subnet from the first step on; dwe shrinks depth, width and inner width in turn, dew "
+        "in once-for-all's order; filter is DetOFA's path filter, which chooses the subnets that are trained.",
         _as_given("ofa.shrinking"),
     ),
     Option(

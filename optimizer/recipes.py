@@ -9,6 +9,7 @@ from optimizer.arch.space import Space
 from optimizer.config import MOST_EPOCHS, RunConfig, SearchConfig, ShapesConfig, VariantsConfig
 from optimizer.distill.config import DistillConfig
 from optimizer.supernet.elastic_config import ElasticRecipe
+from optimizer.supernet.filter_config import Filtering
 from optimizer.supernet.ofa_config import OfaRecipe
 from optimizer.supernet.path_config import PathRecipe
 from optimizer.supernet.pretrain_config import Pretraining
@@ -74,7 +75,11 @@ def quick(data: Path | None = None) -> RunConfig:
             ),
             calibration_images=64,
         ),
-        ofa=OfaRecipe(train=train.model_copy(update={"epochs": 12}), calibration_images=64),
+        ofa=OfaRecipe(
+            train=train.model_copy(update={"epochs": 12}),
+            filtering=Filtering(warm_up=0.25, paths=20),
+            calibration_images=64,
+        ),
         distill=QUICK_DISTILL,
         finetune=train.model_copy(update={"epochs": 6, "lr": 2e-4, "warmup_steps": 10, "ema_decay": 0.95}),
         variants=VariantsConfig() if data is None else VariantsConfig(precisions=None, region_proposals=None),
@@ -110,7 +115,9 @@ def smoke(data: Path | None = None) -> RunConfig:
                 batch_size=2,
                 calibration_images=4,
             ),
-            "ofa": OfaRecipe(train=train, batch_size=2, calibration_images=4),
+            "ofa": OfaRecipe(
+                train=train, filtering=Filtering(paths=8, draws=10, fit_epochs=5), batch_size=2, calibration_images=4
+            ),
             "finetune": train,
             "variants": VariantsConfig(),
             "search_protocol": "quick",
@@ -173,6 +180,7 @@ def paper(data: Path | None = None) -> RunConfig:
         ),
         ofa=OfaRecipe(  # DetOFA's for COCO: Adam, 10 and 60 epochs; 2000 images are once-for-all's
             train=TrainConfig(epochs=70, lr=5e-4, optimizer="adamw", weight_decay=0.0, schedule="cosine"),
+            filtering=Filtering(warm_up=10 / 70),
             batch_size=64,
             calibration_images=2000,
         ),

@@ -32,12 +32,13 @@ from optimizer.path_filter.schedule import Schedule
 from optimizer.path_filter.space import Score, identify, list_choices
 from optimizer.seeds import derive_seed
 
-__all__ = ["DetOfa", "FittedFilter", "Keeper", "KeptInFolder", "Outcome", "Train", "Validate"]
+__all__ = ["TRAINING", "WARM_UP", "DetOfa", "FittedFilter", "Keeper", "KeptInFolder", "Outcome", "Train", "Validate"]
 
 Train = Callable[[str, int, PathStream], None]
 Validate = Callable[[NDArray[np.int64]], float]  # of the genes of one path (slots,)
 
 SETTING, DONE = "setting.json", b"done\n"
+WARM_UP, TRAINING = "warm-up", "training"
 
 
 class Keeper(Protocol):
@@ -126,13 +127,25 @@ class DetOfa:
                 paths to train a filter. RunFailed: no path reaches a threshold, or a filter's loss is not finite.
         """
         self._claim()
+        self._train(WARM_UP, self.schedule.warm_up)
         whole = PrunedSpace.whole(self.buckets)
-        self._train("warm-up", self.schedule.warm_up, whole, None)
         first = self._fit("first-filter", self.start, self._validate_paths("first-paths", whole))
         pruned = self._prune(Scorer(first.filter, self.buckets))
-        self._train("training", self.schedule.train, pruned, Scorer(first.filter, self.buckets))
+        self._train(TRAINING, self.schedule.train)
         validated = self._validate_paths("last-paths", pruned)
         return Outcome(pruned, first, self._fit("last-filter", first.filter, validated), validated)
+
+    def stream(self, name: str) -> PathStream:
+        """The paths of a training, by its name, whose earlier steps are done; the same in every process."""
+        pruned = PrunedSpace.whole(self.buckets)
+        score: Score = _call_all_good
+        if name == TRAINING:
+            first = self._read_fit("first-filter")
+            if first is None:
+                raise InputError("the first filter of this training is missing; restore it, or begin elsewhere")
+            score = Scorer(first.filter, self.buckets)
+            pruned = self._prune(score)
+        return PathStream(pruned, self.buckets, score, derive_seed(self.seed, name))
 
     def _claim(self) -> None:
         """Make sure that what is kept is of this very training."""
@@ -150,11 +163,10 @@ class DetOfa:
                 "go on with its options, or begin elsewhere"
             )
 
-    def _train(self, name: str, epochs: int, pruned: PrunedSpace, score: Score | None) -> None:
+    def _train(self, name: str, epochs: int) -> None:
         if self.keeper.read(name) is None:
             self.tell(name)
-            stream = PathStream(pruned, self.buckets, score or _call_all_good, derive_seed(self.seed, name))
-            self.train(name, epochs, stream)
+            self.train(name, epochs, self.stream(name))
             self.keeper.write(name, DONE)
 
     def _validate_paths(self, name: str, pruned: PrunedSpace) -> Validated:
@@ -182,18 +194,24 @@ class DetOfa:
         return Validated(genes, np.array([np.nan if loss is None else loss for loss in losses]))
 
     def _fit(self, name: str, start: PathFilter, paths: Validated) -> FittedFilter:
-        content, described = self.keeper.read(f"{name}.safetensors"), self._read(f"{name}.json")
-        if content is None or described is None:
+        if self._read_fit(name) is None:
             self.tell(name)
             found = fit(start, paths, self.buckets, self.schedule.fit, derive_seed(self.seed, name))
             held_out, score = found.held_out, Scorer(found.filter, self.buckets)
             numbers = self.buckets.find(held_out.genes)
             agreement = measure_agreement(score(held_out.genes), held_out.losses, numbers, self.schedule.weak)
             shares = {key: None if math.isnan(share) else share for key, share in asdict(agreement).items()}
-            content, described = pack_filter(found.filter), {"losses": [*found.losses], "agreement": shares}
-            self._write(f"{name}.json", described)
-            self.keeper.write(f"{name}.safetensors", content)
-        path_filter = unpack_filter(content, self.buckets.space, f"{name}.safetensors").to(start.places.device)
+            self._write(f"{name}.json", {"losses": [*found.losses], "agreement": shares})
+            self.keeper.write(f"{name}.safetensors", pack_filter(found.filter))
+        fitted = self._read_fit(name)
+        assert fitted is not None
+        return fitted
+
+    def _read_fit(self, name: str) -> FittedFilter | None:
+        content, described = self.keeper.read(f"{name}.safetensors"), self._read(f"{name}.json")
+        if content is None or described is None:
+            return None
+        path_filter = unpack_filter(content, self.buckets.space, f"{name}.safetensors").to(self.start.places.device)
         with _naming(f"{name}.json"):
             agreed = {key: math.nan if share is None else float(share) for key, share in described["agreement"].items()}
             return FittedFilter(path_filter, tuple(map(float, described["losses"])), Agreement(**agreed))

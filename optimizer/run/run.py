@@ -47,6 +47,7 @@ from optimizer.search.base import (
 from optimizer.search.predictor import Probe
 from optimizer.search.what_is_taught import name_set
 from optimizer.store.run_store import DATABASE, RunStore
+from optimizer.supernet.filtering import open_guide
 from optimizer.supernet.pool import TeacherPool
 from optimizer.trials.evaluation import Evaluation, build_evaluation
 from optimizer.trials.judge import build_meter
@@ -214,11 +215,12 @@ class _Run:
         if self.store.rounds is None:  # once: a run that goes on aims at what it aimed at before
             self.store.rounds = self.plan.count_rounds(self.clock())
         num_classes, members = len(self.splits.train.class_names), pool.config if pool is not None else None
+        guide = open_guide(pool.manifest) if pool is not None and config.search.evolves else None
         sets = list_sets(config, evaluation.trainer.teacher, pool)
         self.progress.start_search(count_students(history()), self._count_students())
         why = search(
             build_strategy(
-                config.search.method, make_settings(config, members, num_classes, probes, self.store.rounds)
+                config.search.method, make_settings(config, members, num_classes, probes, self.store.rounds, guide)
             ),
             history,
             evaluation,

@@ -16,7 +16,7 @@ from optimizer.errors import InputError
 from optimizer.progress import RunProgress
 from optimizer.search import StrategySettings
 from optimizer.search.base import get_done
-from optimizer.search.evolution import BREEDINGS, Breeding
+from optimizer.search.evolution import BREEDINGS, Breeding, Guide
 from optimizer.search.predictor import Probe
 from optimizer.search.teachers import Teachers
 from optimizer.store.run_store import RunStore
@@ -124,7 +124,8 @@ def prepare_pool(
             warning = check_pictures(choice.config.pretrained_on, choose_pool_images(config, splits))
             if warning:
                 progress.say(f"warning: {warning}")
-    images = PoolImages(data, choose_pool_images(config, splits), splits.val, keep_out=config.search.evolves)
+    kept = splits.kept if choice.config.filtered_by is not None else None
+    images = PoolImages(data, choose_pool_images(config, splits), splits.val, config.search.evolves, kept)
     pool = train_pool(choice.folder, choice.config, images, choose_device(), progress, config.workers, tell_team)
     progress.say(f"teachers: {pool.folder}, {pool.space.count()} sub-networks of {pool.config.name}")
     return pool
@@ -170,11 +171,13 @@ def make_settings(
     num_classes: int = 80,
     probes: tuple[Probe, ...] = (),
     rounds: int | None = None,
+    guide: Guide | None = None,
 ) -> StrategySettings:
     """What the run's strategy is made from; `probes` are latencies that were measured before the search.
 
     Args:
         rounds: students there is likely to be time for; None where nobody knows.
+        guide: the path filter of the pool, if it has one.
     """
     search = config.search
     teachers = None
@@ -187,6 +190,7 @@ def make_settings(
         pool.space() if pool is not None else None, search.max_actions, search.screened, search.rung_epochs, probes,
         num_classes, rounds, config.trained_arch() if search.student is not None else None,
         search.limits, _choose_breeding(config), search.generations, search.cost == "macs",
+        guide,
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from optimizer.arch.subnets import SubnetSpace
 from optimizer.errors import InputError
 from optimizer.search.base import SearchStrategy
 from optimizer.search.elastic_search import ElasticSearch
-from optimizer.search.evolution import CODE, Breeding, Evolution, GeneSpace, price_by_latency, price_by_macs
+from optimizer.search.evolution import CODE, Breeding, Evolution, GeneSpace, Guide, price_by_latency, price_by_macs
 from optimizer.search.hill_climb import HillClimb
 from optimizer.search.loop import draw_numbers, search, try_proposal
 from optimizer.search.one_student import OneStudent
@@ -37,7 +37,7 @@ class StrategySettings:
         pool: the members that "etp" searches.
         screened, rung_epochs, probes, num_classes, rounds: as in `ParetoSearch`.
         student: the one that "distill" trains.
-        limits, breeding, generations: as in `Evolution`. by_macs: whether cost is operations, and not latency.
+        limits, breeding, generations, guide: as in `Evolution`. by_macs: whether cost is operations, and not latency.
     """
 
     space: Space
@@ -57,6 +57,7 @@ class StrategySettings:
     breeding: Breeding = CODE
     generations: int = 20
     by_macs: bool = False
+    guide: Guide | None = None
 
     @property
     def rank_weights(self) -> tuple[float, ...]:
@@ -79,7 +80,7 @@ def _build_evolution(of: StrategySettings) -> SearchStrategy:
     if of.pool is None:
         raise InputError("evolution searches in a super-network, and this run has none")
     price = price_by_macs(of.num_classes) if of.by_macs else price_by_latency(of.probes, of.num_classes)
-    return Evolution(cast(GeneSpace, of.pool), of.limits, price, of.breeding, of.generations)
+    return Evolution(cast(GeneSpace, of.pool), of.limits, price, of.breeding, of.generations, of.guide)
 
 
 STRATEGIES: dict[str, Callable[[StrategySettings], SearchStrategy]] = {

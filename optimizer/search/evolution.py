@@ -20,8 +20,8 @@ from optimizer.search.base import DoneTrial, History, Proposal, ScreenedTrial, S
 from optimizer.search.predictor import Probe, fit_predictor, list_measured
 
 __all__ = [
-    "BREEDINGS", "CODE", "OFA", "SLIDES", "Breeding", "Evolution", "GeneSpace", "count_body", "describe_limit",
-    "find_least", "is_of_body", "name_limit", "price_by_latency", "price_by_macs",
+    "BREEDINGS", "CODE", "OFA", "SLIDES", "Breeding", "Evolution", "GeneSpace", "Guide", "count_body",
+    "describe_limit", "find_least", "is_of_body", "name_limit", "price_by_latency", "price_by_macs",
 ]  # fmt: skip
 
 ATTEMPTS = 10  # draws, in populations, before a generation is filled up in another way
@@ -40,6 +40,27 @@ class GeneSpace(SubnetSpace, Protocol):
 
     def redraw(self, subnet: Any, rate: float, rng: Random) -> Subnet:
         """A copy, each of whose choices is drawn anew with this probability."""
+        ...
+
+
+class Guide(Protocol):
+    """What is known of subnets before they are judged (DetOFA's path filter)."""
+
+    @property
+    def candidates(self) -> int:
+        """How many to choose one from."""
+        ...
+
+    def sample(self, rng: Random) -> Subnet:
+        """A random subnet that is permitted."""
+        ...
+
+    def permits(self, subnet: Any) -> bool:
+        """Whether a subnet was meant to be trained."""
+        ...
+
+    def choose(self, subnets: Sequence[Any]) -> Subnet:
+        """The most promising of some within a limit."""
         ...
 
 
@@ -124,6 +145,7 @@ class Evolution:
         limits: the most that a subnet may cost, as shares of the base's cost, or MACs of the body (`is_of_body`).
         price: what an architecture costs, as such a share, from what has been measured so far.
         generations: the first one included.
+        guide: chooses each subnet that is judged from several that were bred alike; None judges the first that fits.
     """
 
     space: GeneSpace
@@ -131,6 +153,7 @@ class Evolution:
     price: Callable[[History], Price]
     breeding: Breeding = CODE
     generations: int = 20
+    guide: Guide | None = None
 
     def ask(self, history: History, rng: Random) -> Proposal:
         for limit in self.limits:
@@ -171,7 +194,7 @@ class Evolution:
         elif parents and place < breeding.mutants + breeding.children:
             draw, kind = (lambda: self.space.crossover(rng.choice(parents), rng.choice(parents), rng)), "a child of two"
         else:
-            draw, kind = (lambda: self.space.sample(rng)), "drawn"
+            draw, kind = (lambda: (self.guide or self.space).sample(rng)), "drawn"
         known = {trial.proposal.subnet for trial in history}
         least, lowest = find_least(self.space, price)
 
@@ -182,14 +205,24 @@ class Evolution:
             raise SpaceExhausted(
                 f"no subnet costs at most {describe_limit(limit)}: the least is {describe_limit(lowest)}"
             )
-        cap = ATTEMPTS * breeding.population
-        for attempt in range(2 * cap):
-            subnet = draw() if attempt < cap else self._repair(self.space.sample(rng), least, fits, rng)
-            if subnet not in known and fits(subnet):
-                kind = kind if attempt < cap else "drawn, and made smaller"
-                note = f"limit {describe_limit(limit)}, generation {generation + 1}: {kind}"
-                return Proposal(None, (), note, subnet=subnet, epochs=0, aim=limit)
-        raise SpaceExhausted(f"{2 * cap} draws held no new subnet within {describe_limit(limit)}")
+        cap, guide, subnet = ATTEMPTS * breeding.population, self.guide, None
+        found: list[Subnet] = []
+        for _ in range(cap):
+            drawn = draw()
+            if drawn not in known and (guide is None or guide.permits(drawn)) and fits(drawn):
+                found.append(drawn)
+                if len(found) == (guide.candidates if guide is not None else 1):
+                    break
+        if found:
+            subnet = guide.choose(found) if guide is not None else found[0]
+        else:  # what nothing permitted fits, others may
+            repaired = (self._repair(self.space.sample(rng), least, fits, rng) for _ in range(cap))
+            subnet = next((made for made in repaired if made not in known and fits(made)), None)
+            kind = "drawn, and made smaller"
+        if subnet is None:
+            raise SpaceExhausted(f"{2 * cap} draws held no new subnet within {describe_limit(limit)}")
+        note = f"limit {describe_limit(limit)}, generation {generation + 1}: {kind}"
+        return Proposal(None, (), note, subnet=subnet, epochs=0, aim=limit)
 
     def _repair(self, subnet: Subnet, least: Subnet, fits: Callable[[Subnet], bool], rng: Random) -> Subnet:
         for _ in range(REPAIRS):

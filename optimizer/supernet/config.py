@@ -13,6 +13,7 @@ from optimizer.train.config import TrainConfig
 
 if TYPE_CHECKING:
     from optimizer.supernet.base import Supernet
+    from optimizer.supernet.filter_config import Filtering
     from optimizer.supernet.pretrain_config import Pretraining
 
 __all__ = ["NO_MATTER", "FrozenModel", "Phase", "SupernetConfig"]
@@ -70,6 +71,11 @@ class SupernetConfig(FrozenModel, ABC):
     @property
     def pretrained_on(self) -> Pretraining | None:
         """How the body is trained before the first phase; None where it is not."""
+        return None
+
+    @property
+    def filtered_by(self) -> Filtering | None:
+        """How a path filter chooses what is trained, and then what is searched; None where there is none."""
         return None
 
     def to_identity(self) -> dict[str, Any]:

@@ -43,6 +43,7 @@ class Manifest:
         images: how many of them.
         weights_sha256: of the file with the trained super-network; None while the pool is in training.
         ap: AP on the validation images of the subnets that were evaluated, by name.
+        states: SHA-256 of each file that a path filter's training left, by name; empty where there was none.
     """
 
     folder: Path
@@ -52,15 +53,16 @@ class Manifest:
     data: str
     weights_sha256: str | None = None
     ap: Mapping[str, float] = field(default_factory=dict)
+    states: Mapping[str, str] = field(default_factory=dict)
 
     @staticmethod
     def of_training(folder: Path, config: SupernetConfig, dataset: Dataset) -> Manifest:
         """That of a pool whose training on these images begins."""
         return Manifest(folder, config, dataset.class_names, len(dataset.records), _fingerprint(dataset))
 
-    def trained(self, ap: Mapping[str, float]) -> Manifest:
+    def trained(self, ap: Mapping[str, float], states: Mapping[str, str] = {}) -> Manifest:
         """That of the same pool, all of whose phases lie in its folder."""
-        return replace(self, weights_sha256=hash_file(self.weights), ap=ap)
+        return replace(self, weights_sha256=hash_file(self.weights), ap=ap, states=states)
 
     @property
     def is_trained(self) -> bool:
@@ -82,6 +84,8 @@ class Manifest:
         }  # fmt: skip
         if self.is_trained:
             content |= {"schema": SCHEMA, "weights_sha256": self.weights_sha256, "ap": dict(self.ap)}
+        if self.states:
+            content["filter_sha256"] = dict(self.states)
         text = json.dumps(content, indent=2) + "\n"
         write_file(self.folder / (TRAINED if self.is_trained else IN_TRAINING), text.encode())
         if self.is_trained:
@@ -155,6 +159,7 @@ def _read(folder: Path, name: str) -> Manifest:
             read_text(content["data"]),
             read_text(content["weights_sha256"]) if name == TRAINED else None,
             {member: read_number(ap, 0, 1) for member, ap in read_mapping(content.get("ap", {})).items()},
+            {file: read_text(digest) for file, digest in read_mapping(content.get("filter_sha256", {})).items()},
         )
     except _OfAnotherVersion:
         raise

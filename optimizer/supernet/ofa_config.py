@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -13,6 +13,7 @@ from optimizer.arch.ofa_space import OfaSpace
 from optimizer.distill.config import DistillConfig
 from optimizer.errors import InputError
 from optimizer.supernet.config import FrozenModel, Phase, SupernetConfig
+from optimizer.supernet.filter_config import Filtering
 from optimizer.train.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OfaConfig", "OfaPhase", "OfaRecipe", "Shrinking"]
 
-Shrinking = Literal["none", "dwe", "dew"]
+Shrinking = Literal["none", "dwe", "dew", "filter"]
 FIRST_SHARE = 1 / 14  # of a dimension's epochs, for the first of its two smaller choices: 5 of 70
 
 
@@ -42,6 +43,8 @@ class OfaConfig(SupernetConfig):
         family: a key of `OFA_SHAPES`.
         coupled: whether D and W of a stage go together (CompOFA*).
         taught: whether the full network, as the first phase left it, teaches all others; what, `distill` says.
+        filtering: DetOFA's way: of two phases, both of the whole space, the first is the warm-up of a path filter, and
+            the second draws what it finds good.
     """
 
     kind: Literal["ofa"] = "ofa"
@@ -49,6 +52,13 @@ class OfaConfig(SupernetConfig):
     phases: tuple[OfaPhase, ...] = Field(min_length=1)
     coupled: bool = False
     taught: bool = True
+    filtering: Filtering | None = None
+
+    @model_validator(mode="after")
+    def _filter_fits(self) -> OfaConfig:
+        if self.filtering is not None and (self.coupled or self.taught or len(self.phases) != 2):
+            raise ValueError("a path filter has two phases, neither coupled nor taught")
+        return self
 
     @model_validator(mode="after")
     def _phases_grow(self) -> OfaConfig:
@@ -62,6 +72,18 @@ class OfaConfig(SupernetConfig):
     @property
     def name(self) -> str:
         return self.family
+
+    @property
+    def filtered_by(self) -> Filtering | None:
+        return self.filtering
+
+    def to_identity(self) -> dict[str, Any]:
+        recipe = super().to_identity()
+        if self.filtering is None:  # as before there was any
+            del recipe["filtering"]
+        else:  # a search alone reads it
+            del recipe["filtering"]["candidates"]
+        return recipe
 
     def space(self, phase: int = -1) -> OfaSpace:
         drawn = self.phases[phase]
@@ -86,7 +108,8 @@ class OfaRecipe(FrozenModel):
         train: of the first phase, which is the only one without shrinking. Its epochs are those of every dimension
             that shrinks: of 70 the larger of two new choices has 5, and the smaller the other 65 (DetOFA).
         shrinking: "none" draws everything from the first step on; "dwe" is DetOFA's order of depth, width and inner
-            width, "dew" once-for-all's.
+            width, "dew" once-for-all's; "filter" is DetOFA's own way, without shrinking.
+        filtering: of "filter" alone.
         whole_epochs: of the full network alone, before any subnet is drawn; it then teaches them.
         coupled: as in `OfaConfig`.
         distill: what the full network teaches; None is once-for-all's soft cross-entropy of classes, of weight 1, and
@@ -96,6 +119,7 @@ class OfaRecipe(FrozenModel):
 
     train: TrainConfig
     shrinking: Shrinking = "none"
+    filtering: Filtering = Filtering()
     whole_epochs: int = Field(0, ge=0)
     coupled: bool = False
     distill: DistillConfig | None = None
@@ -104,6 +128,8 @@ class OfaRecipe(FrozenModel):
 
     @model_validator(mode="after")
     def _coupled_do_not_shrink(self) -> OfaRecipe:
+        if self.shrinking == "filter" and (self.coupled or self.whole_epochs):
+            raise ValueError("the path filter chooses D and W on their own, and has no teacher: leave out the others")
         if self.coupled and self.shrinking != "none":
             raise ValueError("D and W that go together cannot shrink one after the other: leave out the shrinking")
         return self
@@ -112,7 +138,7 @@ class OfaRecipe(FrozenModel):
         """The phases of a training, in order."""
         epochs = self.train.epochs
         first = max(1, round(epochs * FIRST_SHARE))
-        phases = []
+        phases: list[OfaPhase] = []
 
         def add(epochs: int, depths: int, widths: int, expands: int) -> None:
             """A phase that draws so many of the largest choices."""
@@ -121,6 +147,11 @@ class OfaRecipe(FrozenModel):
                 OfaPhase(depths=DEPTHS[-depths:], widths=WIDTHS[-widths:], expands=EXPANDS[-expands:], train=train)
             )
 
+        if self.shrinking == "filter":
+            warm_up = max(1, round(epochs * self.filtering.warm_up))
+            add(warm_up, 3, 3, 3)
+            add(max(1, epochs - warm_up), 3, 3, 3)
+            return tuple(phases)
         if self.whole_epochs:
             add(self.whole_epochs, 1, 1, 1)
         if self.shrinking == "none":
@@ -157,6 +188,8 @@ class OfaRecipe(FrozenModel):
             family=family,
             phases=self.phases(),
             coupled=self.coupled,
+            taught=self.shrinking != "filter",
+            filtering=self.filtering if self.shrinking == "filter" else None,
             sizes=sizes,
             region_proposals=region_proposals,
             detector=detector,

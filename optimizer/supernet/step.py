@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,16 +26,23 @@ class SubnetStep(nn.Module):
 
     Args:
         sampled: what is drawn from; its canvases play no part.
+        choose: the subnet of a step, by its number; None draws one at random.
         distillation: what a teacher adds to each subnet's losses; None is plain training (DetNAS).
     """
 
     drawn: Tensor
 
     def __init__(
-        self, supernet: Supernet, sampled: SubnetSpace, seed: int, distillation: DistillStep | None = None
+        self,
+        supernet: Supernet,
+        sampled: SubnetSpace,
+        seed: int,
+        distillation: DistillStep | None = None,
+        choose: Callable[[int], Any] | None = None,
     ) -> None:
         super().__init__()
         self.supernet, self.sampled, self.seed, self.distillation = supernet, sampled, seed, distillation
+        self._choose = choose or self._draw
         # of one subnet alone there is nothing to draw, and no state
         self.register_buffer("drawn", torch.zeros((), dtype=torch.int64), persistent=sampled.count() > 1)
 
@@ -41,8 +50,11 @@ class SubnetStep(nn.Module):
         assert model is self.supernet.shared, "the step of another super-network"
         number = int(self.drawn)
         self.drawn += 1
-        subnet = self.sampled.sample(Random(derive_seed(self.seed, "subnet", number)))
+        subnet = self._choose(number)
         taught = self.distillation
         if taught is None:
             return self.supernet.ask(subnet, lambda detector: detector.losses(images, truths))
         return self.supernet.ask(subnet, lambda detector: taught(detector, images, truths))
+
+    def _draw(self, number: int) -> Any:
+        return self.sampled.sample(Random(derive_seed(self.seed, "subnet", number)))

@@ -22,6 +22,7 @@ from optimizer.store.lock import wait_for_lock
 from optimizer.supernet.base import Supernet
 from optimizer.supernet.catalogue import config_from_json
 from optimizer.supernet.config import SupernetConfig
+from optimizer.supernet.filtering import choose_paths, hash_states, train_filtered
 from optimizer.supernet.manifest import Manifest, is_trained, phase_path, pretrained_path
 from optimizer.supernet.pool import TeacherPool, evaluate_teacher, extract_calibrated, open_pool
 from optimizer.supernet.pretraining import PretrainJob, pretrain_body
@@ -64,12 +65,14 @@ class PoolImages:
 
     Attributes:
         keep_out: whether `train` is without the images that a run keeps to judge subnets by.
+        kept: those images; a path filter is fitted to losses on them.
     """
 
     folder: Path
     train: Dataset
     val: Dataset
     keep_out: bool = False
+    kept: Dataset | None = None
 
 
 def train_pool(
@@ -104,7 +107,8 @@ def train_pool(
                 )  # fmt: skip
                 tell(first)
                 pretrain_body(first, images.train, device, progress)
-            for phase in range(len(config.phases)):
+
+            def train_one(phase: int) -> None:
                 job = PoolJob(
                     config=config, folder=folder, phase=phase, data=images.folder, workers=workers,
                     keep_out=images.keep_out,
@@ -112,7 +116,14 @@ def train_pool(
                 if not phase_path(folder, phase).exists():
                     tell(job)
                     train_phase(job, images.train, device, progress)
-            manifest.trained(_evaluate(manifest, images, device, progress)).write()
+
+            if config.filtered_by is not None:
+                train_filtered(config, folder, images.kept, train_one, device, images.train, progress.say)
+            else:
+                for phase in range(len(config.phases)):
+                    train_one(phase)
+            ap = _evaluate(manifest, images, device, progress)
+            manifest.trained(ap, hash_states(folder)).write()
     return open_pool(folder, images.train)
 
 
@@ -163,7 +174,8 @@ def _build_step(job: PoolJob, supernet: Supernet, num_classes: int, seed: int) -
         teacher = whole.extract(whole.space.largest())
         same_canvas = config.distill.model_copy(update={"teacher_canvas": "student"})
         distillation = DistillStep(teacher.arch, teacher, same_canvas)
-    return SubnetStep(supernet, config.space(job.phase), seed, distillation)
+    choose = choose_paths(config, job.folder, job.phase) if config.filtered_by is not None else None
+    return SubnetStep(supernet, config.space(job.phase), seed, distillation, choose)
 
 
 def _evaluate(manifest: Manifest, images: PoolImages, device: torch.device, progress: RunProgress) -> dict[str, float]:

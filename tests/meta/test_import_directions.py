@@ -42,7 +42,10 @@ ARROWS = {
         "options": {"arch", "config", "distill", "errors", "recipes"},
         "recipes": {"arch", "config", "distill", "supernet", "train"},
         "config": {"arch", "distill", "errors", "search", "supernet", "train"},
-        "supernet": {"arch", "data", "detectors", "distill", "errors", "morph", "progress", "seeds", "store", "train"},
+        "supernet": {
+            *("arch", "data", "detectors", "distill", "errors", "morph", "path_filter", "progress", "seeds", "store"),
+            "train",
+        },
         "distill": {"arch", "detectors", "errors"},
         "data": {"detectors", "errors", "seeds"},
         "train": {"detectors", "errors"},

@@ -14,6 +14,7 @@ import optimizer
 from optimizer.config import MOST_EPOCHS, RunConfig, parse_config, parse_duration, parse_size
 from optimizer.errors import InputError
 from optimizer.options import read_options
+from optimizer.path_filter.schedule import PAPER
 from optimizer.recipes import RECIPES, distilled, paper, quick, scaled_sizes
 from optimizer.run.plan import Plan
 from optimizer.search.base import DoneTrial, Work
@@ -82,6 +83,9 @@ def test_paper_trains_a_once_for_all_network_as_detofa_does() -> None:
     assert (recipe.batch_size, recipe.calibration_images, recipe.shrinking) == (64, 2000, "none")
     shrunk = recipe.model_copy(update={"shrinking": "dwe"}).phases()
     assert [phase.train.epochs for phase in shrunk] == [70, 5, 65, 5, 65]
+    filtered = recipe.model_copy(update={"shrinking": "filter"})
+    warm_up, rest = (phase.train.epochs for phase in filtered.phases())
+    assert filtered.filtering.to_schedule(warm_up, rest) == PAPER["coco"]
 
 
 @pytest.mark.parametrize("method", ["detnas", "detofa"])

@@ -1,0 +1,49 @@
+"""How a super-network is trained by DetOFA's path filter, as a value that JSON can hold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from optimizer.path_filter.schedule import Schedule
+
+__all__ = ["Filtering"]
+
+
+class Filtering(BaseModel):
+    """What the filter is fitted to, and what it bars; the defaults are the paper's.
+
+    Attributes:
+        warm_up: share of the epochs that is trained on paths of the whole space: 5 of 70 (on COCO 10).
+        paths: validated of each bucket, after the warm-up and at the end.
+        weak: share of each bucket's paths that is not trained, by their scores.
+        pruning: which operations are barred, see `PruningConfig`.
+        ratio, overall, draws: as there.
+        fit_epochs: of the filter, at most.
+        candidates: subnets that the filter chooses one from, for each that a search looks at.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    warm_up: float = Field(5 / 70, gt=0, lt=1)
+    paths: int = Field(100, ge=8)
+    weak: float = Field(0.25, ge=0, lt=1)
+    pruning: Literal["flops", "per bucket", "all", "none"] = "all"
+    ratio: float = Field(0.3, ge=0, lt=1)
+    overall: float = Field(0.1, ge=0, lt=1)
+    draws: int = Field(100, ge=1)
+    fit_epochs: int = Field(200, ge=1)
+    candidates: int = Field(8, ge=1)
+
+    def to_schedule(self, warm_up: int, train: int) -> Schedule:
+        """With so many epochs of the super-network."""
+        from optimizer.path_filter.pruning import PruningConfig
+        from optimizer.path_filter.ranking import FitConfig
+        from optimizer.path_filter.schedule import Schedule
+
+        return Schedule(
+            warm_up, train, self.paths, self.weak, PruningConfig(self.pruning, self.ratio, self.overall, self.draws),
+            FitConfig(epochs=self.fit_epochs),
+        )  # fmt: skip

@@ -1,0 +1,200 @@
+"""A once-for-all super-network trained by DetOFA's path filter, in a pool's folder: its states lie in `filter/` there.
+
+What is left after the training, the filter and the pruned space, then says which subnets a search looks at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from deploy import Preprocess
+from deploy.data import Dataset
+from deploy.files import hash_file
+from optimizer.arch.ofa_space import OfaSpace, OfaSubnet
+from optimizer.data.loader import TrainLoader
+from optimizer.detectors.base import Detector, Truth
+from optimizer.errors import InputError
+from optimizer.path_filter.algorithm import TRAINING, WARM_UP, DetOfa, KeptInFolder
+from optimizer.path_filter.buckets import Buckets
+from optimizer.path_filter.filter import PathFilter, Scorer
+from optimizer.path_filter.pruned_space import PrunedSpace
+from optimizer.path_filter.sampling import PathStream
+from optimizer.path_filter.space import Score
+from optimizer.supernet.config import SupernetConfig
+from optimizer.supernet.manifest import Manifest, phase_path
+from optimizer.supernet.pool import extract_calibrated
+from optimizer.supernet.weights import load_weights
+
+__all__ = ["FilterGuide", "choose_paths", "hash_states", "measure_loss", "open_guide", "train_filtered"]
+
+STATES = "filter"
+PHASES = (WARM_UP, TRAINING)
+BATCH_SIZE = 4  # images that a loss is measured on together
+
+
+@dataclass(frozen=True)
+class FilterGuide:
+    """What a search among a pool's subnets asks the filter.
+
+    A filter orders paths of one bucket. So of subnets within a limit those of the dearest bucket come first.
+
+    Attributes:
+        candidates: subnets to choose one from, for each that is looked at.
+    """
+
+    space: OfaSpace
+    buckets: Buckets
+    pruned: PrunedSpace
+    score: Score
+    candidates: int
+
+    def sample(self, rng: Random) -> OfaSubnet:
+        """A random bucket, one of its paths of allowed operations, and a random canvas."""
+        numbers = np.random.default_rng(rng.getrandbits(64))
+        bucket = rng.randrange(self.buckets.count)
+        (genes,) = self.buckets.draw(bucket, 1, numbers, self.pruned.mask(bucket))
+        return self.space.subnet(genes.tolist(), rng.choice(self.space.sizes))
+
+    def permits(self, subnet: OfaSubnet) -> bool:
+        """Whether it consists of operations that are not barred."""
+        return bool(self.pruned.permit(self.buckets, self._list_genes([subnet])).all())
+
+    def choose(self, subnets: Sequence[OfaSubnet]) -> OfaSubnet:
+        """The best of those on the first one's canvas; of equals the first."""
+        rivals = [subnet for subnet in subnets if subnet.size == subnets[0].size]
+        genes = self._list_genes(rivals)
+        keys = list(zip(self.buckets.find(genes).tolist(), self.score(genes).tolist(), strict=True))
+        return rivals[max(range(len(rivals)), key=keys.__getitem__)]
+
+    def _list_genes(self, subnets: Sequence[OfaSubnet]) -> NDArray[np.int64]:
+        return np.array([self.space.genes(subnet) for subnet in subnets], dtype=np.int64)
+
+
+def train_filtered(
+    config: SupernetConfig,
+    folder: Path,
+    kept: Dataset | None,
+    train_phase: Callable[[int], None],
+    device: torch.device,
+    calibration: Dataset,
+    say: Callable[[str], None],
+) -> None:
+    """The whole of DetOFA's algorithm, from wherever an earlier process left it.
+
+    Args:
+        kept: images that the super-network is not trained on, by which paths are judged.
+        train_phase: trains a phase of the pool, if that is not done.
+
+    Raises:
+        InputError: no image is kept out; or as of `DetOfa.run`.
+    """
+    if kept is None or not kept.records:
+        raise InputError(
+            "a path filter is fitted to losses on images that are kept out of training, and there are none"
+        )
+    judge = _Judge(config, folder, kept, device, calibration)
+    made = _make(config, folder, lambda name, epochs, paths: train_phase(PHASES.index(name)), judge.measure, say)
+    outcome = made.run()
+    for name, found in (("first", outcome.first), ("last", outcome.last)):
+        say(f"{name} path filter: Kendall's tau {found.agreement.tau:.2f} on paths held out")
+
+
+def choose_paths(config: SupernetConfig, folder: Path, phase: int) -> Callable[[int], OfaSubnet]:
+    """The subnet of each step of a phase, by what the steps before it left in a pool's folder."""
+    stream, space = _make(config, folder).stream(PHASES[phase]), _get_space(config)
+    return lambda step: space.subnet(stream.at(step).tolist(), space.sizes[0])
+
+
+def open_guide(manifest: Manifest) -> FilterGuide | None:
+    """That of a trained pool; None where it was trained without a filter.
+
+    Raises:
+        InputError: a file is not the one that the pool was made with.
+    """
+    config = manifest.config
+    if config.filtered_by is None:
+        return None
+    if not manifest.states or hash_states(manifest.folder) != dict(manifest.states):
+        raise InputError(
+            f"the teacher pool {manifest.folder} is damaged: {STATES} holds other files than it was made with"
+        )
+    made = _make(config, manifest.folder)
+    outcome = made.run()
+    score = Scorer(outcome.last.filter, made.buckets)
+    return FilterGuide(_get_space(config), made.buckets, outcome.pruned, score, config.filtered_by.candidates)
+
+
+def hash_states(folder: Path) -> Mapping[str, str]:
+    """SHA-256 of what a filter's training left in a pool's folder, by name of the file; empty where there was none."""
+    return {path.name: hash_file(path) for path in sorted((folder / STATES).glob("*")) if path.is_file()}
+
+
+@torch.no_grad()
+def measure_loss(detector: Detector, dataset: Dataset, device: torch.device) -> float:
+    """The mean loss of a detector in evaluation mode on images of its own canvas, the same whenever it is asked for."""
+    preprocess = Preprocess.imagenet(*detector.arch.input_size)
+    loader = TrainLoader(dataset, preprocess, batch_size=min(BATCH_SIZE, len(dataset.records)), seed=0)
+    detector.to(device).eval()
+    losses = []
+    with torch.random.fork_rng():  # of regions that a head is shown
+        torch.manual_seed(0)
+        for images, truths in loader.epoch(0):
+            named = detector.losses(
+                images.to(device), [Truth(*(part.to(device) for part in truth)) for truth in truths]
+            )
+            losses.append(float(sum(named.values())))
+    return float(np.mean(losses))
+
+
+class _Judge:
+    """The loss of paths by the super-network as its last phase so far left it."""
+
+    def __init__(
+        self, config: SupernetConfig, folder: Path, kept: Dataset, device: torch.device, calibration: Dataset
+    ) -> None:
+        self.config, self.folder, self.kept, self.device, self.calibration = config, folder, kept, device, calibration
+        self.supernet, self.loaded = config.build(len(kept.class_names)), -1
+
+    def measure(self, genes: NDArray[np.int64]) -> float:
+        space = _get_space(self.config)
+        latest = max(phase for phase in range(len(PHASES)) if phase_path(self.folder, phase).exists())
+        if latest != self.loaded:
+            load_weights(self.supernet.shared, phase_path(self.folder, latest))
+            self.loaded = latest
+        subnet = space.subnet(genes.tolist(), space.sizes[0])
+        detector = extract_calibrated(self.supernet, subnet, self.config, self.calibration, self.device)
+        return measure_loss(detector, self.kept, self.device)
+
+
+def _make(
+    config: SupernetConfig,
+    folder: Path,
+    train: Callable[[str, int, PathStream], None] | None = None,
+    validate: Callable[[NDArray[np.int64]], float] | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> DetOfa:
+    """The algorithm over a pool's folder; without `train` one that only reads what is there."""
+    filtering = config.filtered_by
+    assert filtering is not None
+
+    def refuse(*arguments: Any) -> Any:
+        raise InputError(f"the path filter in {folder / STATES} is not trained to the end; train the pool anew")
+
+    buckets = Buckets.between_ends(_get_space(config))
+    warm_up, rest = (phase.train.epochs for phase in config.phases)
+    return DetOfa(
+        buckets, PathFilter(buckets.space, seed=config.seed), filtering.to_schedule(warm_up, rest), train or refuse,
+        validate or refuse, KeptInFolder(folder / STATES), config.seed, lambda step: say(f"path filter: {step}"),
+    )  # fmt: skip
+
+
+def _get_space(config: SupernetConfig) -> OfaSpace:
+    return cast(OfaSpace, config.space())

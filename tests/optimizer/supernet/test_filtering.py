@@ -1,0 +1,147 @@
+"""A once-for-all network trained by a path filter, killed on the way, and the search that the filter guides."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import NamedTuple
+
+import pytest
+import torch
+from rich.console import Console
+from slim_pools import slim_ofa
+
+from deploy.data import Dataset, read_dataset
+from optimizer.arch.bodies.ofa_resnet import OfaShape
+from optimizer.arch.families import OFA_SHAPES
+from optimizer.arch.ofa_space import OfaSpace
+from optimizer.data.shapes import write_shapes
+from optimizer.errors import InputError
+from optimizer.progress import RunProgress
+from optimizer.supernet.filter_config import Filtering
+from optimizer.supernet.filtering import open_guide
+from optimizer.supernet.ofa_config import OfaConfig, OfaRecipe
+from optimizer.supernet.pool import TeacherPool, open_pool
+from optimizer.supernet.training import PoolImages, train_pool
+from optimizer.train.config import TrainConfig
+
+CPU = torch.device("cpu")
+TRAIN = TrainConfig(epochs=2, lr=1e-3, optimizer="adamw", schedule="constant", warmup_steps=0, checkpoint_every_s=0.0)
+RECIPE = OfaRecipe(
+    train=TRAIN, shrinking="filter", filtering=Filtering(paths=8, draws=3, fit_epochs=2), batch_size=2,
+    calibration_images=2,
+)  # fmt: skip
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+class Dying(RunProgress):
+    """Says what is done, and dies at a text or in a phase's second step."""
+
+    def __init__(self, at: str | None = None, in_phase: str | None = None) -> None:
+        super().__init__(Console(file=io.StringIO()))
+        self.at, self.in_phase, self.said, self.phase = at, in_phase, list[str](), ""
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+        if text == self.at:
+            raise Killed
+
+    def start_step(self, text: str, total: int) -> None:
+        self.phase = text
+        super().start_step(text, total)
+
+    def advance_step(self, completed: int, note: str = "") -> None:
+        if self.in_phase is not None and self.in_phase in self.phase and completed == 2:
+            raise Killed
+
+
+class Data(NamedTuple):
+    folder: Path
+    train: Dataset
+    val: Dataset
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(OFA_SHAPES, "small", OfaShape((1, 1, 1, 1), (1, 1, 1, 0), (32, 32, 48, 64), 16, 8))
+        patch.setattr(OfaSpace, "arch", slim_ofa)
+        yield
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
+    folder = write_shapes(tmp_path_factory.mktemp("data") / "shapes", train=6, val=2, size=(64, 64), seed=3)
+    return Data(folder, read_dataset(folder, "train"), read_dataset(folder, "val"))
+
+
+def make() -> OfaConfig:
+    return RECIPE.make("small", ((64, 64), (48, 48)), 20, "faster_rcnn")
+
+
+def train_in(folder: Path, data: Data, progress: Dying | None = None) -> TeacherPool:
+    images = PoolImages(data.folder, data.train, data.val, kept=data.val)
+    return train_pool(folder, make(), images, CPU, progress or Dying())
+
+
+@pytest.fixture(scope="module")
+def trained(data: Data, tmp_path_factory: pytest.TempPathFactory) -> TeacherPool:
+    return train_in(tmp_path_factory.mktemp("pools") / "whole", data)
+
+
+def test_a_training_killed_in_several_phases_comes_to_the_same_network_and_filter(
+    trained: TeacherPool, data: Data, tmp_path: Path
+) -> None:
+    for progress in (
+        Dying(in_phase="teachers 1/2"), Dying("path filter: first-filter"), Dying(in_phase="teachers 2/2"),
+        Dying("path filter: last-paths"),
+    ):  # fmt: skip
+        with pytest.raises(Killed):
+            train_in(tmp_path / "pool", data, progress)
+    again = train_in(tmp_path / "pool", data)
+    for name, tensor in trained.supernet.shared.state_dict().items():
+        assert torch.equal(again.supernet.shared.state_dict()[name], tensor), name
+    assert again.manifest.states == trained.manifest.states
+    assert {"last-filter.safetensors", "pruned.json", "thresholds.json"} <= again.manifest.states.keys()
+
+
+def test_what_the_filter_permits_and_prefers_is_of_the_space(trained: TeacherPool) -> None:
+    guide = open_guide(trained.manifest)
+    assert guide is not None
+    rng = Random(0)
+    drawn = [guide.sample(rng) for _ in range(20)]
+    assert all(trained.space.contains(subnet) and guide.permits(subnet) for subnet in drawn)
+    assert not all(guide.permits(trained.space.sample(rng)) for _ in range(50))
+    best = guide.choose(drawn)
+    rivals = [subnet for subnet in drawn if subnet.size == drawn[0].size]
+    genes = guide._list_genes([best, *rivals])
+    numbers, scores = guide.buckets.find(genes), guide.score(genes)
+    assert best in rivals and numbers[0] == numbers.max()
+    assert scores[0] == pytest.approx(scores[numbers == numbers[0]].max())
+
+
+def test_a_damaged_filter_is_named(trained: TeacherPool, data: Data, tmp_path: Path) -> None:
+    path = trained.folder / "filter" / "pruned.json"
+    content = path.read_bytes()
+    try:
+        path.write_bytes(json.dumps(json.loads(content), indent=1).encode())
+        with pytest.raises(InputError, match="filter holds other files"):
+            open_guide(open_pool(trained.folder, data.train).manifest)
+    finally:
+        path.write_bytes(content)
+
+
+def test_what_does_not_go_with_a_filter_is_refused(data: Data, tmp_path: Path) -> None:
+    for change in ({"coupled": True}, {"whole_epochs": 1}):
+        with pytest.raises(ValueError, match="leave out the others"):
+            OfaRecipe.model_validate({**RECIPE.model_dump(), **change})
+    with pytest.raises(InputError, match="kept out"):
+        train_pool(tmp_path / "pool", make(), PoolImages(data.folder, data.train, data.val), CPU, Dying())
+    phases = OfaRecipe(train=TrainConfig(epochs=70, lr=1.0), shrinking="filter").phases()
+    assert [phase.train.epochs for phase in phases] == [5, 65]
