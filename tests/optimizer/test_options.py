@@ -29,7 +29,7 @@ VALUES: dict[str, Any] = {
     "max_ap_drop": 0.05, "seed": 3, "freeze_stages": 1, "freeze_norm": True, "importance": "taylor", "compensate": True,
     "continuity": True, "distillers": "feature=0.5,classification", "teacher_canvas": "own", "defeat": "voc",
     "distill_decay": "cosine", "max_detections": 250, "limit": "0.7,0.5", "population": 6, "generations": 3,
-    "supernet_epochs": 2, "box_head": "conv4fc1", "shrinking": "dew", "coupled": True, "pretrain": "none",
+    "supernet_epochs": 2, "box_head": "conv4fc1", "shrinking": "filter", "coupled": True, "pretrain": "none",
 }  # fmt: skip
 UNIONS = (types.UnionType, typing.Union)
 PAIRS = [pytest.param(option, path, id=f"{option.flag} {path}") for option in OPTIONS for path in option.changes]
