@@ -22,8 +22,8 @@ pytestmark = pytest.mark.timeout(900)  # whole runs, on a machine that may be bu
 FORKS = multiprocessing.get_context("forkserver")  # every process of a run starts with torch loaded
 FORKS.set_forkserver_preload(["optimizer.run.run"])
 CONFIG = smoke().changed({
-    "search.method": "pareto", "search.cost": "macs", "search.teacher": "base", "search.trials": 2,
-    "search.screened": 3, "search.rung_epochs": (2,), "search.finetuned": 1, "finetune.epochs": 2, "pool": None,
+    "search.method": "pareto", "search.cost": "macs", "search.teacher": "base", "search.trials": 1,
+    "search.screened": 2, "search.rung_epochs": (2,), "search.finetuned": 1, "finetune.epochs": 2, "pool": None,
     "base_train.epochs": 12, "seed": 5, "trial_train.checkpoint_every_s": 0.2, "finetune.checkpoint_every_s": 0.2,
 })  # fmt: skip
 

@@ -121,7 +121,7 @@ def test_a_detector_that_a_run_does_not_have_is_refused(tmp_path: Path) -> None:
 def test_one_student_takes_after_its_teacher(tmp_path: Path) -> None:
     run = write_run(tmp_path / "other", aps=(0.3,))
     assert follow_teacher(run, None) == {
-        "base": "r18", "detector": "faster_rcnn", "input_size": (96, 96), "region_proposals": 30,
+        "base": "r18", "detector": "faster_rcnn", "input_size": (96, 96), "region_proposals": 30, "box_head": None,
     }  # fmt: skip
     with RunStore.open(run) as store:
         store.record(make_done(3, arch=base_arch("r50", (128, 64), "retinanet")))
