@@ -126,7 +126,7 @@ def test_one_student_takes_after_its_teacher(tmp_path: Path) -> None:
     with RunStore.open(run) as store:
         store.record(make_done(3, arch=base_arch("r50", (128, 64), "retinanet")))
     assert follow_teacher(run / "student-003", None) == {
-        "base": "r18", "detector": "retinanet", "input_size": (128, 64),
+        "base": "r18", "detector": "retinanet", "input_size": (128, 64), "box_head": None,
     }  # fmt: skip
     assert follow_teacher(write_weights(tmp_path / "teacher.safetensors"), "r50") == {}
 
