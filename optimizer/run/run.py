@@ -216,7 +216,7 @@ class _Run:
             self.store.rounds = self.plan.count_rounds(self.clock())
         num_classes, members = len(self.splits.train.class_names), pool.config if pool is not None else None
         guide = open_guide(pool.manifest) if pool is not None and config.search.evolves else None
-        sets = list_sets(config, evaluation.trainer.teacher, pool)
+        sets = list_sets(config, evaluation.trainer.teacher, pool, self.progress.say)
         self.progress.start_search(count_students(history()), self._count_students())
         why = search(
             build_strategy(

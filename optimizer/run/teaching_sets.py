@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from optimizer.config import RunConfig
 from optimizer.distill.sets import SETS, choose_terms
 from optimizer.distill.step import check_pair
@@ -12,8 +14,13 @@ from optimizer.trials.jobs import TrainedTeacher
 __all__ = ["list_sets"]
 
 
-def list_sets(config: RunConfig, teacher: TrainedTeacher | None, pool: TeacherPool | None) -> tuple[str, ...]:
-    """The sets that this teacher can teach students of the run's base; none where the run's distillers are named."""
+def list_sets(
+    config: RunConfig, teacher: TrainedTeacher | None, pool: TeacherPool | None, say: Callable[[str], None]
+) -> tuple[str, ...]:
+    """The sets that this teacher can teach students of the run's base; none where the run's distillers are named.
+
+    What cannot be taught is said, with the reason.
+    """
     if config.distill.weights or config.search.teacher == "none":
         return ()
     student = config.trained_arch()
@@ -29,7 +36,8 @@ def list_sets(config: RunConfig, teacher: TrainedTeacher | None, pool: TeacherPo
         try:
             if terms is not None:
                 check_pair(student, by, terms)
-        except InputError:
-            continue  # this one cannot be compared in these two
-        found.append(name)
+        except InputError as error:
+            say(f"distillers: {name} is left out: {error}")
+        else:
+            found.append(name)
     return tuple(found)

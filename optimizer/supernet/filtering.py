@@ -98,7 +98,8 @@ def train_filtered(
     """
     if kept is None or not kept.records:
         raise InputError(
-            "a path filter is fitted to losses on images that are kept out of training, and there are none"
+            "a path filter is fitted to losses on images that are kept out of training, and these are too few to keep "
+            "any: give more training images (--data), or train without a filter (--shrinking none)"
         )
     judge = _Judge(config, folder, kept, device, calibration)
     made = _make(config, folder, lambda name, epochs, paths: train_phase(PHASES.index(name)), judge.measure, say)
@@ -124,7 +125,8 @@ def open_guide(manifest: Manifest) -> FilterGuide | None:
         return None
     if not manifest.states or hash_states(manifest.folder) != dict(manifest.states):
         raise InputError(
-            f"the teacher pool {manifest.folder} is damaged: {STATES} holds other files than it was made with"
+            f"the teacher pool {manifest.folder} is damaged: {STATES} holds other files than it was made with; "
+            "restore them, or remove the pool's folder to train it again"
         )
     made = _make(config, manifest.folder)
     outcome = made.run()

@@ -2,10 +2,35 @@
 
 from __future__ import annotations
 
-from optimizer.arch import ArchSpec, BlockSpec, FasterRCNNHead, FpnSpec, ResNetSpec, StageSpec
+from optimizer.arch import (
+    ArchSpec,
+    BlockSpec,
+    CenterNetHead,
+    DeconvSpec,
+    FasterRCNNHead,
+    FpnSpec,
+    Head,
+    Neck,
+    ResNetSpec,
+    RetinaNetHead,
+    StageSpec,
+)
 from optimizer.arch.bodies.shufflenet import make_shufflenet
 from optimizer.arch.heads import make_head
 from optimizer.arch.necks import usual_neck
+
+HEADS: dict[str, Head] = {
+    "faster_rcnn": FasterRCNNHead(16, 32, region_proposals=60),
+    "retinanet": RetinaNetHead(tower_depth=1),
+    "centernet": CenterNetHead(16),
+}
+NECKS: dict[str, Neck] = {"fpn": FpnSpec(16), "deconv": DeconvSpec(16, 16, 16)}
+
+
+def put_head(kind: str, body: ResNetSpec, size: tuple[int, int]) -> ArchSpec:
+    """A body under the narrow head of a kind, on a canvas (width, height)."""
+    head = HEADS[kind]
+    return ArchSpec(size, body, NECKS[head.neck], head)
 
 
 def narrow_arch(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,16 +15,16 @@ from optimizer.detectors.bodies.residual_blocks import build_block
 __all__ = ["ResNetBody", "ResidualBody"]
 
 
-class ResidualBody(nn.Module):
+class ResidualBody(nn.Module, ABC):
     """Four stages of residual blocks, named "layer1" to "layer4", behind a stem that `read` runs."""
 
     def __init__(self, spec: ResNetSpec) -> None:
         super().__init__()
         self._depths = spec.depths
 
+    @abstractmethod
     def read(self, images: Tensor) -> Tensor:
         """What the stem puts out."""
-        raise NotImplementedError
 
     def _add_stages(self, spec: ResNetSpec, build_block: Callable[[int, BlockSpec], nn.Module]) -> None:
         """The stages, and first weights for them and the stem, which is there already."""

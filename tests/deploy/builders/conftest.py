@@ -43,31 +43,15 @@ def make_model() -> MakeModel:
 @pytest.fixture(scope="session", params=["faster_rcnn", "faster_rcnn-grid", "retinanet", "centernet"])
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small detector of each kind, as it is exported; one with regions also without RoiAlign."""
+    from narrow import put_head
+
     from deploy.export import export_onnx
-    from optimizer.arch import (
-        ArchSpec,
-        BlockSpec,
-        CenterNetHead,
-        DeconvSpec,
-        FasterRCNNHead,
-        FpnSpec,
-        Head,
-        Neck,
-        ResNetSpec,
-        RetinaNetHead,
-        StageSpec,
-    )
+    from optimizer.arch import BlockSpec, ResNetSpec, StageSpec
     from optimizer.detectors import build_detector
 
-    heads: dict[str, Head] = {
-        "faster_rcnn": FasterRCNNHead(16, 32, region_proposals=60),
-        "retinanet": RetinaNetHead(tower_depth=1),
-        "centernet": CenterNetHead(16),
-    }
-    necks: dict[str, Neck] = {"fpn": FpnSpec(16), "deconv": DeconvSpec(16, 16, 16)}
     stages = tuple(StageSpec((BlockSpec((8, 8), 1 if index == 0 else 2, projection=index > 0),)) for index in range(4))
     kind, _, roi_align = request.param.partition("-")
-    arch = ArchSpec((130, 98), ResNetSpec(stages, stem_width=8), necks[heads[kind].neck], heads[kind])
+    arch = put_head(kind, ResNetSpec(stages, stem_width=8), (130, 98))
     path = tmp_path_factory.mktemp("exported") / f"{request.param}.onnx"
     export_onnx(build_detector(arch, num_classes=4, seed=0), arch.input_size, path, roi_align=roi_align or "op")
     return path

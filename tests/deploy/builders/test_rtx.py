@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from narrow import narrow_path
+from narrow import narrow_path, put_head
 from onnx import TensorProto, helper
 
 from deploy import Bundle
@@ -49,27 +49,9 @@ def library() -> Any:
 def export(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Writes a small ResNet18 of a detector in a variant and a precision, once."""
     from deploy.export import export_onnx
-    from optimizer.arch import (
-        ArchSpec,
-        BlockSpec,
-        CenterNetHead,
-        DeconvSpec,
-        FasterRCNNHead,
-        FpnSpec,
-        Head,
-        Neck,
-        ResNetSpec,
-        RetinaNetHead,
-        StageSpec,
-    )
+    from optimizer.arch import BlockSpec, ResNetSpec, StageSpec
     from optimizer.detectors import build_detector
 
-    heads: dict[str, Head] = {
-        "faster_rcnn": FasterRCNNHead(16, 32, region_proposals=60),
-        "retinanet": RetinaNetHead(tower_depth=1),
-        "centernet": CenterNetHead(16),
-    }
-    necks: dict[str, Neck] = {"fpn": FpnSpec(16), "deconv": DeconvSpec(16, 16, 16)}
     blocks = [(BlockSpec((16, 16), 1 if stage == 0 else 2, projection=stage > 0), BlockSpec((16, 16), 1, False))
               for stage in range(4)]  # fmt: skip
     body = ResNetSpec(tuple(StageSpec(stage) for stage in blocks), stem_width=16)
@@ -80,7 +62,7 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         if path.is_file():
             return path
         if precision == "fp32":
-            arch = ArchSpec((130, 98), body, necks[heads[detector].neck], heads[detector])
+            arch = put_head(detector, body, (130, 98))
             model = build_detector(arch, num_classes=4, seed=0)
             pooled = "op" if roi_align == "none" else roi_align
             export_onnx(model, arch.input_size, path, nms=nms, roi_align=pooled)

@@ -7,18 +7,16 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
-from typing import NamedTuple
 
 import pytest
 import torch
 from rich.console import Console
+from shapes_data import ShapesData, make_shapes
 from slim_pools import slim_ofa
 
-from deploy.data import Dataset, read_dataset
 from optimizer.arch.bodies.ofa_resnet import OfaShape
 from optimizer.arch.families import OFA_SHAPES
 from optimizer.arch.ofa_space import OfaSpace
-from optimizer.data.shapes import write_shapes
 from optimizer.errors import InputError
 from optimizer.progress import RunProgress
 from optimizer.supernet.filter_config import Filtering
@@ -61,12 +59,6 @@ class Dying(RunProgress):
             raise Killed
 
 
-class Data(NamedTuple):
-    folder: Path
-    train: Dataset
-    val: Dataset
-
-
 @pytest.fixture(scope="module", autouse=True)
 def small() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
@@ -76,27 +68,26 @@ def small() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
-    folder = write_shapes(tmp_path_factory.mktemp("data") / "shapes", train=6, val=2, size=(64, 64), seed=3)
-    return Data(folder, read_dataset(folder, "train"), read_dataset(folder, "val"))
+def data(tmp_path_factory: pytest.TempPathFactory) -> ShapesData:
+    return make_shapes(tmp_path_factory.mktemp("data") / "shapes", train=6, val=2)
 
 
 def make() -> OfaConfig:
     return RECIPE.make("small", ((64, 64), (48, 48)), 20, "faster_rcnn")
 
 
-def train_in(folder: Path, data: Data, progress: Dying | None = None) -> TeacherPool:
+def train_in(folder: Path, data: ShapesData, progress: Dying | None = None) -> TeacherPool:
     images = PoolImages(data.folder, data.train, data.val, kept=data.val)
     return train_pool(folder, make(), images, CPU, progress or Dying())
 
 
 @pytest.fixture(scope="module")
-def trained(data: Data, tmp_path_factory: pytest.TempPathFactory) -> TeacherPool:
+def trained(data: ShapesData, tmp_path_factory: pytest.TempPathFactory) -> TeacherPool:
     return train_in(tmp_path_factory.mktemp("pools") / "whole", data)
 
 
 def test_a_training_killed_in_several_phases_comes_to_the_same_network_and_filter(
-    trained: TeacherPool, data: Data, tmp_path: Path
+    trained: TeacherPool, data: ShapesData, tmp_path: Path
 ) -> None:
     for progress in (
         Dying(in_phase="teachers 1/2"), Dying("path filter: first-filter"), Dying(in_phase="teachers 2/2"),
@@ -126,7 +117,7 @@ def test_what_the_filter_permits_and_prefers_is_of_the_space(trained: TeacherPoo
     assert scores[0] == pytest.approx(scores[numbers == numbers[0]].max())
 
 
-def test_a_damaged_filter_is_named(trained: TeacherPool, data: Data, tmp_path: Path) -> None:
+def test_a_damaged_filter_is_named(trained: TeacherPool, data: ShapesData, tmp_path: Path) -> None:
     path = trained.folder / "filter" / "pruned.json"
     content = path.read_bytes()
     try:
@@ -137,7 +128,7 @@ def test_a_damaged_filter_is_named(trained: TeacherPool, data: Data, tmp_path: P
         path.write_bytes(content)
 
 
-def test_what_does_not_go_with_a_filter_is_refused(data: Data, tmp_path: Path) -> None:
+def test_what_does_not_go_with_a_filter_is_refused(data: ShapesData, tmp_path: Path) -> None:
     for change in ({"coupled": True}, {"whole_epochs": 1}):
         with pytest.raises(ValueError, match="leave out the others"):
             OfaRecipe.model_validate({**RECIPE.model_dump(), **change})

@@ -10,18 +10,16 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import torch
 from rich.console import Console
 from safetensors.torch import load_file, save_file
+from shapes_data import ShapesData, make_shapes
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from deploy import locks
-from deploy.data import Dataset, read_dataset
-from optimizer.data.shapes import write_shapes
 from optimizer.detectors import Detector, build_detector
 from optimizer.distill.config import DistillConfig
 from optimizer.errors import InputError, RunFailed
@@ -77,19 +75,12 @@ class Watched(RunProgress):
         super().advance_step(completed, note)
 
 
-class Data(NamedTuple):
-    folder: Path
-    train: Dataset
-    val: Dataset
-
-
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
-    folder = write_shapes(tmp_path_factory.mktemp("data") / "shapes", train=6, val=2, size=(64, 64), seed=3)
-    return Data(folder, read_dataset(folder, "train"), read_dataset(folder, "val"))
+def data(tmp_path_factory: pytest.TempPathFactory) -> ShapesData:
+    return make_shapes(tmp_path_factory.mktemp("data") / "shapes", train=6, val=2)
 
 
-def train_in(folder: Path, data: Data, progress: Watched | None = None) -> TeacherPool:
+def train_in(folder: Path, data: ShapesData, progress: Watched | None = None) -> TeacherPool:
     return train_pool(folder, CONFIG, PoolImages(data.folder, data.train, data.val), CPU, progress or Watched())
 
 
@@ -100,7 +91,7 @@ def pools(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def trained(pools: Path, data: Data) -> TeacherPool:
+def trained(pools: Path, data: ShapesData) -> TeacherPool:
     """A pool that was trained without a disturbance."""
     return train_in(find_pool(pools, CONFIG, data.train)[0], data)
 
@@ -131,7 +122,9 @@ def test_every_phase_is_kept_and_the_manifest_comes_last(trained: TeacherPool) -
     assert ElasticConfig.model_validate(manifest["config"]) == CONFIG
 
 
-def test_a_trained_pool_is_found_again_and_nothing_is_trained(trained: TeacherPool, pools: Path, data: Data) -> None:
+def test_a_trained_pool_is_found_again_and_nothing_is_trained(
+    trained: TeacherPool, pools: Path, data: ShapesData
+) -> None:
     before = {path.name: path.stat().st_mtime_ns for path in trained.folder.iterdir() if path.name != ".lock"}
     progress = Watched()
     again = train_in(find_pool(pools, CONFIG, data.train)[0], data, progress)
@@ -166,7 +159,7 @@ def test_an_extracted_member_has_statistics_of_its_own(trained: TeacherPool) -> 
 
 @pytest.mark.parametrize(("images", "batches"), [(1, 1), (4, 1), (5, 2), (8, 2), (1000, 3)])
 def test_statistics_are_measured_on_so_many_images_and_at_most_on_all_of_them(
-    trained: TeacherPool, data: Data, images: int, batches: int
+    trained: TeacherPool, data: ShapesData, images: int, batches: int
 ) -> None:
     """In batches of four, whatever the batches of the training were; the last one may be more than was asked for."""
     seen: list[tuple[int, ...]] = []
@@ -196,29 +189,29 @@ def test_a_member_that_the_pool_has_not_is_refused(trained: TeacherPool) -> None
         trained.extract(stranger, CPU)
 
 
-def test_a_pool_that_is_named_must_know_the_classes(trained: TeacherPool, data: Data) -> None:
+def test_a_pool_that_is_named_must_know_the_classes(trained: TeacherPool, data: ShapesData) -> None:
     other = replace(data.train, class_names=("cell", "platelet", "x", "y"))
     with pytest.raises(InputError, match="know the classes circle, square, triangle, ring; the data has cell"):
         find_pool(trained.folder, CONFIG, other)
 
 
-def test_a_pool_that_is_named_must_be_of_these_images(trained: TeacherPool, data: Data) -> None:
+def test_a_pool_that_is_named_must_be_of_these_images(trained: TeacherPool, data: ShapesData) -> None:
     with pytest.raises(InputError, match="were trained on other images than these; train a pool for them"):
         find_pool(trained.folder, CONFIG, data.train.first(5))
 
 
-def test_a_pool_that_is_named_must_be_of_this_kind_of_detector(trained: TeacherPool, data: Data) -> None:
+def test_a_pool_that_is_named_must_be_of_this_kind_of_detector(trained: TeacherPool, data: ShapesData) -> None:
     with pytest.raises(InputError, match="are faster_rcnn detectors; a retinanet is wanted"):
         find_pool(trained.folder, CONFIG.model_copy(update={"detector": "retinanet"}), data.train)
 
 
-def test_a_pool_that_is_named_is_taken_whatever_its_recipe(trained: TeacherPool, data: Data) -> None:
+def test_a_pool_that_is_named_is_taken_whatever_its_recipe(trained: TeacherPool, data: ShapesData) -> None:
     longer = CONFIG.model_copy(update={"seed": 9, "batch_size": 4, "sizes": ((96, 96),)})
     assert find_pool(trained.folder, longer, data.train) == (trained.folder, CONFIG), "its own recipe"
     assert open_pool(trained.folder, data.train).config == CONFIG
 
 
-def test_a_folder_of_pools_has_one_for_each_recipe(pools: Path, trained: TeacherPool, data: Data) -> None:
+def test_a_folder_of_pools_has_one_for_each_recipe(pools: Path, trained: TeacherPool, data: ShapesData) -> None:
     assert find_pool(pools, CONFIG, data.train) == (trained.folder, CONFIG)
     other = CONFIG.model_copy(update={"seed": 9})
     folder, found = find_pool(pools, other, data.train)
@@ -227,7 +220,7 @@ def test_a_folder_of_pools_has_one_for_each_recipe(pools: Path, trained: Teacher
     assert find_pool(pools / "absent", other, data.train) == (pools / "absent" / folder.name, other)
 
 
-def test_an_unfinished_pool_that_is_named_must_be_of_this_recipe(data: Data, tmp_path: Path) -> None:
+def test_an_unfinished_pool_that_is_named_must_be_of_this_recipe(data: ShapesData, tmp_path: Path) -> None:
     folder = tmp_path / "pool"
     with pytest.raises(KeyboardInterrupt):
         train_in(folder, data, Watched((0, 1)))
@@ -249,7 +242,7 @@ def often_saved(config: ElasticConfig, **changes: object) -> ElasticConfig:
     return config.model_copy(update={"phases": phases})
 
 
-def test_the_key_does_not_depend_on_how_a_training_is_saved_or_given_up(data: Data) -> None:
+def test_the_key_does_not_depend_on_how_a_training_is_saved_or_given_up(data: ShapesData) -> None:
     assert often_saved(CONFIG) != CONFIG
     assert key_pool(often_saved(CONFIG), data.train) == key_pool(CONFIG, data.train)
     keys = {
@@ -267,7 +260,7 @@ def test_what_was_evaluated_can_be_read_without_opening_the_pool(trained: Teache
         read_manifest(copied.parent)
 
 
-def test_the_key_depends_on_data_classes_and_recipe(data: Data) -> None:
+def test_the_key_depends_on_data_classes_and_recipe(data: ShapesData) -> None:
     moved = replace(data.train.records[0], boxes_xyxy=data.train.records[0].boxes_xyxy + 1)
     relabelled = replace(data.train.records[1], labels=(data.train.records[1].labels + 1) % 4)
     datasets = [
@@ -283,14 +276,14 @@ def test_the_key_depends_on_data_classes_and_recipe(data: Data) -> None:
     assert len(set(keys)) == len(datasets) + len(configs) - 1
 
 
-def test_the_key_is_there_whatever_the_images_are_called(data: Data) -> None:
+def test_the_key_is_there_whatever_the_images_are_called(data: ShapesData) -> None:
     """As files may be called whose names are not UTF-8."""
     odd = replace(data.train.records[0], path=Path(os.fsdecode(b"\xb0\xb2.png")))
     keys = {key_pool(CONFIG, data.train), key_pool(CONFIG, replace(data.train, records=(odd, *data.train.records[1:])))}
     assert len(keys) == 2
 
 
-def test_the_key_does_not_depend_on_where_the_images_lie(data: Data) -> None:
+def test_the_key_does_not_depend_on_where_the_images_lie(data: ShapesData) -> None:
     records = tuple(replace(record, path=Path("elsewhere") / record.path.name) for record in data.train.records)
     assert key_pool(CONFIG, replace(data.train, records=records)) == key_pool(CONFIG, data.train)
 
@@ -299,7 +292,7 @@ def test_the_key_does_not_depend_on_where_the_images_lie(data: Data) -> None:
     "content",
     ["", "{", "[]", "null", '{"schema": 1}', '{"schema": 1, "config": {"family": "r18"}}', "\x00\x01"],
 )
-def test_a_damaged_manifest_is_one_clear_line(copied: Path, data: Data, content: str) -> None:
+def test_a_damaged_manifest_is_one_clear_line(copied: Path, data: ShapesData, content: str) -> None:
     (copied / "pool.json").write_text(content)
     for use in (lambda: open_pool(copied, data.train), lambda: find_pool(copied, CONFIG, data.train)):
         with pytest.raises(InputError, match=r"the teacher pool .* is damaged: pool\.json cannot be read") as caught:
@@ -309,7 +302,7 @@ def test_a_damaged_manifest_is_one_clear_line(copied: Path, data: Data, content:
         list_pools(copied.parent)
 
 
-def test_a_manifest_of_another_version_is_refused(copied: Path, data: Data) -> None:
+def test_a_manifest_of_another_version_is_refused(copied: Path, data: ShapesData) -> None:
     manifest = json.loads((copied / "pool.json").read_text())
     (copied / "pool.json").write_text(json.dumps(manifest | {"schema": 2}))
     with pytest.raises(InputError, match="schema version 2; this release reads version 1"):
@@ -317,7 +310,7 @@ def test_a_manifest_of_another_version_is_refused(copied: Path, data: Data) -> N
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "altered"])
-def test_damaged_weights_are_one_clear_line(copied: Path, data: Data, damage: str) -> None:
+def test_damaged_weights_are_one_clear_line(copied: Path, data: ShapesData, damage: str) -> None:
     path = copied / "phase-2.safetensors"
     content = path.read_bytes()
     path.unlink()
@@ -329,7 +322,7 @@ def test_damaged_weights_are_one_clear_line(copied: Path, data: Data, damage: st
 
 @pytest.mark.parametrize("damage", ["rubbish", "another network's"])
 def test_weights_that_fit_the_manifest_and_nothing_else_are_one_clear_line(
-    copied: Path, data: Data, damage: str
+    copied: Path, data: ShapesData, damage: str
 ) -> None:
     """As somebody leaves them who made the manifest fit."""
     path = copied / "phase-2.safetensors"
@@ -376,14 +369,14 @@ def test_a_manifest_that_no_reader_can_follow_is_one_clear_line(copied: Path, te
     assert "\n" not in str(caught.value)
 
 
-def test_a_folder_that_is_no_pool(tmp_path: Path, data: Data) -> None:
+def test_a_folder_that_is_no_pool(tmp_path: Path, data: ShapesData) -> None:
     with pytest.raises(InputError, match=r"is not a teacher pool: it has no pool\.json"):
         open_pool(tmp_path, data.train)
 
 
 @pytest.mark.parametrize("stop", [(0, 2), (1, 1), (1, 3), (2, 2)], ids=lambda stop: f"phase {stop[0]} step {stop[1]}")
 def test_a_killed_training_goes_on_to_the_very_same_weights(
-    trained: TeacherPool, data: Data, tmp_path: Path, stop: tuple[int, int]
+    trained: TeacherPool, data: ShapesData, tmp_path: Path, stop: tuple[int, int]
 ) -> None:
     folder = tmp_path / "pool"
     with pytest.raises(KeyboardInterrupt):
@@ -400,7 +393,7 @@ def test_a_killed_training_goes_on_to_the_very_same_weights(
     assert not (folder / "training.json").exists() and not list(folder.glob("*.ckpt"))
 
 
-def test_a_death_after_the_last_phase_costs_no_training(trained: TeacherPool, copied: Path, data: Data) -> None:
+def test_a_death_after_the_last_phase_costs_no_training(trained: TeacherPool, copied: Path, data: ShapesData) -> None:
     (copied / "pool.json").unlink()
     progress = Watched()
     again = train_in(copied, data, progress)
@@ -417,7 +410,7 @@ def test_a_death_after_the_last_phase_costs_no_training(trained: TeacherPool, co
     ],
 )
 def test_a_damaged_phase_of_an_unfinished_pool_is_one_clear_line(
-    trained: TeacherPool, copied: Path, data: Data, damage: str
+    trained: TeacherPool, copied: Path, data: ShapesData, damage: str
 ) -> None:
     for name in ("pool.json", "phase-2.safetensors"):
         (copied / name).unlink()
@@ -433,7 +426,7 @@ def test_a_damaged_phase_of_an_unfinished_pool_is_one_clear_line(
 
 
 def test_shrinking_starts_from_the_ranked_super_network_which_teaches_as_it_was(
-    copied: Path, data: Data, monkeypatch: pytest.MonkeyPatch
+    copied: Path, data: ShapesData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("pool.json", "phase-1.safetensors", "phase-2.safetensors"):
         (copied / name).unlink()
@@ -480,7 +473,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("impatient")
 def test_a_second_process_waits_for_the_first_and_takes_what_it_trained(
-    trained: TeacherPool, data: Data, tmp_path: Path
+    trained: TeacherPool, data: ShapesData, tmp_path: Path
 ) -> None:
     folder = tmp_path / "pool"
     folder.mkdir()
@@ -500,7 +493,9 @@ def test_a_second_process_waits_for_the_first_and_takes_what_it_trained(
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_second_process_goes_on_where_the_first_was_killed(trained: TeacherPool, data: Data, tmp_path: Path) -> None:
+def test_a_second_process_goes_on_where_the_first_was_killed(
+    trained: TeacherPool, data: ShapesData, tmp_path: Path
+) -> None:
     folder = tmp_path / "pool"
     with pytest.raises(KeyboardInterrupt):
         train_in(folder, data, Watched((2, 1)))
@@ -512,26 +507,26 @@ def test_a_second_process_goes_on_where_the_first_was_killed(trained: TeacherPoo
     assert_same_weights(weights_of(pool), weights_of(trained))
 
 
-def test_a_trained_pool_is_opened_whoever_works_on_it(copied: Path, trained: TeacherPool, data: Data) -> None:
+def test_a_trained_pool_is_opened_whoever_works_on_it(copied: Path, trained: TeacherPool, data: ShapesData) -> None:
     with take_lock(copied):
         progress = Waiting(lambda: pytest.fail("it waits"))
         assert_same_weights(weights_of(train_in(copied, data, progress)), weights_of(trained))
 
 
-def test_the_lock_is_given_back_after_a_death(data: Data, tmp_path: Path) -> None:
+def test_the_lock_is_given_back_after_a_death(data: ShapesData, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         train_in(tmp_path / "pool", data, Watched((0, 1)))
     with take_lock(tmp_path / "pool"):
         pass
 
 
-def test_a_folder_that_cannot_be_made_is_one_clear_line(data: Data, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_one_clear_line(data: ShapesData, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(RunFailed, match="cannot write in"):
         train_in(tmp_path / "file" / "pool", data)
 
 
-def test_pools_are_listed_finished_and_unfinished(copied: Path, data: Data) -> None:
+def test_pools_are_listed_finished_and_unfinished(copied: Path, data: ShapesData) -> None:
     with pytest.raises(KeyboardInterrupt):
         train_in(copied.parent / "another", data, Watched((1, 1)))
     (copied.parent / "something else").mkdir()

@@ -6,7 +6,6 @@ import io
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -14,12 +13,11 @@ import torch
 from PIL import Image
 from rich.console import Console
 from safetensors.torch import load_file
+from shapes_data import ShapesData, make_shapes
 from slim_pools import slim_path
 
-from deploy.data import Dataset, read_dataset
 from optimizer.arch.families import PATH_SPACES, PathSpace
 from optimizer.arch.paths import PathSubnets
-from optimizer.data.shapes import write_shapes
 from optimizer.detectors import Truth
 from optimizer.errors import InputError, RunFailed
 from optimizer.progress import RunProgress
@@ -56,16 +54,9 @@ def tiny_space() -> Iterator[None]:
         yield
 
 
-class Data(NamedTuple):
-    folder: Path
-    train: Dataset
-    val: Dataset
-
-
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
-    folder = write_shapes(tmp_path_factory.mktemp("data") / "shapes", train=4, val=1, size=(64, 64), seed=3)
-    return Data(folder, read_dataset(folder, "train"), read_dataset(folder, "val"))
+def data(tmp_path_factory: pytest.TempPathFactory) -> ShapesData:
+    return make_shapes(tmp_path_factory.mktemp("data") / "shapes", train=4, val=1)
 
 
 class Watched(RunProgress):
@@ -92,13 +83,13 @@ class Watched(RunProgress):
         super().advance_step(completed, note)
 
 
-def train_in(folder: Path, data: Data, progress: Watched | None = None) -> tuple[TeacherPool, Watched]:
+def train_in(folder: Path, data: ShapesData, progress: Watched | None = None) -> tuple[TeacherPool, Watched]:
     progress = progress or Watched()
     return train_pool(folder, CONFIG, PoolImages(data.folder, data.train, data.val), CPU, progress), progress
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, data: Data) -> tuple[TeacherPool, Watched]:
+def trained(tmp_path_factory: pytest.TempPathFactory, data: ShapesData) -> tuple[TeacherPool, Watched]:
     return train_in(tmp_path_factory.mktemp("pools") / "pool", data)
 
 
@@ -108,7 +99,7 @@ def same_file(one: Path, other: Path) -> bool:
 
 
 def test_the_body_is_trained_first_and_its_weights_start_the_super_network(
-    trained: tuple[TeacherPool, Watched], data: Data
+    trained: tuple[TeacherPool, Watched], data: ShapesData
 ) -> None:
     pool, progress = trained
     assert progress.titles[0].startswith("pre-training on crops of the objects: ")
@@ -125,7 +116,7 @@ def test_the_body_is_trained_first_and_its_weights_start_the_super_network(
 
 @pytest.mark.parametrize("stop", [(0, 1), (1, 1)])
 def test_a_training_that_was_killed_ends_as_one_that_was_not(
-    trained: tuple[TeacherPool, Watched], data: Data, tmp_path: Path, stop: tuple[int, int]
+    trained: tuple[TeacherPool, Watched], data: ShapesData, tmp_path: Path, stop: tuple[int, int]
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
         train_in(tmp_path / "pool", data, Watched(stop))
@@ -136,7 +127,7 @@ def test_a_training_that_was_killed_ends_as_one_that_was_not(
         assert same_file(tmp_path / "pool" / name, trained[0].folder / name)
 
 
-def test_a_damaged_body_is_one_clear_line(data: Data, tmp_path: Path) -> None:
+def test_a_damaged_body_is_one_clear_line(data: ShapesData, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         train_in(tmp_path, data, Watched((1, 1)))
     pretrained_path(tmp_path).write_bytes(b"garbage")
@@ -212,7 +203,7 @@ def with_folder(folder: Path) -> PathConfig:
     return CONFIG.model_copy(update={"pretraining": PRETRAINING.model_copy(update={"images": folder})})
 
 
-def test_it_is_trained_on_a_folder_of_classes_and_skips_what_cannot_be_read(data: Data, tmp_path: Path) -> None:
+def test_it_is_trained_on_a_folder_of_classes_and_skips_what_cannot_be_read(data: ShapesData, tmp_path: Path) -> None:
     folder = write_classes(tmp_path / "classes")
     (folder / "ant" / "3.png").write_bytes(b"no image")
     assert check_pictures(with_folder(folder).pretraining, data.train) == (  # type: ignore[arg-type]
@@ -227,7 +218,7 @@ def test_it_is_trained_on_a_folder_of_classes_and_skips_what_cannot_be_read(data
     assert [path.name for path in pool.iterdir()] == ["pretrained.safetensors"]
 
 
-def test_pools_that_were_pre_trained_otherwise_are_others(data: Data, tmp_path: Path) -> None:
+def test_pools_that_were_pre_trained_otherwise_are_others(data: ShapesData, tmp_path: Path) -> None:
     def key(config: PathConfig) -> str:
         return key_pool(config, data.train)
 
@@ -248,7 +239,7 @@ def test_pools_that_were_pre_trained_otherwise_are_others(data: Data, tmp_path: 
         key(with_folder(tmp_path / "absent"))
 
 
-def test_without_pre_training_the_recipe_makes_what_it_made(data: Data) -> None:
+def test_without_pre_training_the_recipe_makes_what_it_made(data: ShapesData) -> None:
     recipe = PathRecipe(train=TRAIN)
     none = recipe.model_copy(update={"pretraining": PRETRAINING.model_copy(update={"images": "none"})})
     made = [each.make("shufflenetv2_20", ((64, 64),), 20, "faster_rcnn") for each in (recipe, none)]
@@ -262,7 +253,7 @@ def test_a_job_survives_json(tmp_path: Path) -> None:
         assert PretrainJob.model_validate(job.model_dump(mode="json")) == job
 
 
-def test_what_cannot_be_pre_trained_on_is_said_before_any_work(data: Data, tmp_path: Path) -> None:
+def test_what_cannot_be_pre_trained_on_is_said_before_any_work(data: ShapesData, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="one class alone"):
         check_pictures(with_folder(write_classes(tmp_path / "one", ("ant",))).pretraining, data.train)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="crops of nothing alone"):
