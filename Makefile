@@ -22,8 +22,10 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
-demo: $(STAMP)            ## search a small detector on generated images: ten minutes, on a CPU
-	$(BIN)/optimize --base r18 --target cpu --epochs auto --budget 10m --out runs/demo-$$(date +%Y%m%d-%H%M%S)
+BUDGET ?= 10m
+
+demo: $(STAMP)            ## search a small detector on generated images: ten minutes, on a CPU (a slow one: BUDGET=20m)
+	$(BIN)/optimize --base r18 --target cpu --epochs auto --budget $(BUDGET) --out runs/demo-$$(date +%Y%m%d-%H%M%S)
 
 test: $(STAMP)            ## the default tests (some 10 minutes on 2 cores)
 	$(PYTEST) $(SPREAD)

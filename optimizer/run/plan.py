@@ -105,9 +105,11 @@ class Plan:
         base_s = self.base_s if self.least_base_s is None else self.least_base_s
         least = base_s + self.pool_s + self._bundles_s + (self.trial_s if self.trials else 0.0)
         if self.budget_s is not None and self.budget_s < least:
+            parts = "base, teachers, student and hand-over" if self.pool_s else "base, student and hand-over"
             raise InputError(
-                f"a budget of {format_duration(self.budget_s)} is too short for one student: here base, teachers, "
-                f"student and handover need about {format_duration(least)}; raise --budget, or lower --epochs or --size"
+                f"a budget of {format_duration(self.budget_s)} is too short for one student: by steps timed just now, "
+                f"{parts} need about {format_duration(least)}; raise --budget, lower --epochs or --size, or try again "
+                "when nothing else runs here"
             )
 
     @property
