@@ -37,7 +37,7 @@ def quick(data: Path | None = None) -> RunConfig:
     A search for a whole front; on the generated shapes with plain exports only. No teachers, as a pool that is worth
     learning from would take longer than all the rest.
     """
-    size, region_proposals = ((160, 120), (100, 50)) if data is None else ((320, 320), (200, 100, 50))
+    size, region_proposals = ((128, 96), (100, 50)) if data is None else ((320, 320), (200, 100, 50))
     train = TrainConfig(epochs=5, lr=6e-4, optimizer="adamw", schedule="cosine", warmup_steps=40, weight_decay=1e-2)
     return RunConfig(
         preset="quick",
@@ -45,8 +45,9 @@ def quick(data: Path | None = None) -> RunConfig:
         weights=None if data is None else "auto",
         input_size=size,
         region_proposals=region_proposals[0],
-        shapes=ShapesConfig(train=160, val=48, size=(160, 120)),
+        shapes=ShapesConfig(train=160, val=48, size=(128, 96)),
         base_epochs="fixed" if data is None else "auto",
+        base_share=0.35,
         base_train=train.model_copy(update={"epochs": 10 if data is None else MOST_EPOCHS}),
         trial_train=train.model_copy(
             update={"epochs": 1, "lr": 2e-4, "warmup_steps": 10, "bn_l1": 1e-5, "ema_decay": 0.95}

@@ -16,6 +16,8 @@ from optimizer.supernet.pretraining import count_pictures
 from optimizer.trials.screener import CALIBRATION_IMAGES
 
 __all__ = [
+    "FORWARD_SHARE",
+    "LOOK_S",
     "SIZED",
     "WIDE_SHARE",
     "Counted",

@@ -1,7 +1,8 @@
 """After the search: the best students of the front are trained further, each with the teacher it has (S0, D).
 
 A method that aims at a whole front does more in that last training. Its students span the front; where the search found
-fewer than are to be trained, children of the fastest join them, which are looked at first and trained here alone.
+fewer than are to be trained, children of the fastest join them, which are looked at first and trained here alone. Where
+a budget has time for one training of each student only, all of them are children of the base.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from optimizer.trials.evaluation import Evaluation
 __all__ = ["Candidate", "finetune_best", "fit_last_training", "is_all_trained"]
 
 LEAST_EPOCHS = 2  # of a last training; of fewer its rate has no time to fall
-LOOKS = 2  # at children of one latency
+LOOKS, MOST_LOOKS = 3, 5  # at children of one latency; the most where none of them comes near the slower ones
+NEAR = 0.97  # of the AP of the best that is slower
 KEPT = 0.5  # of its parent's AP, that a child has at least before it is trained
 FIXED_SHARE = 0.3  # of an epoch's time, that does not fall with operations
 LOSS = 0.15  # ln(AP of parent / AP of child) per ln(latency saved), after training
@@ -34,18 +36,22 @@ class Candidate:
 
     Attributes:
         number: of its trial. point: AP and latency, as a share of the base's; of a child, what is expected of it.
-        epoch_s: seconds of an epoch.
+        epoch_s: seconds of an epoch. extra_s: of what is done besides, once.
     """
 
     number: int
     point: tuple[float, float]
     epoch_s: float
+    extra_s: float = 0.0
 
     @staticmethod
     def of_student(trial: DoneTrial, usual_epochs: int) -> Candidate:
         """`usual_epochs` is what a student was trained for whose proposal does not say."""
-        epoch_s = trial.work.seconds_by_part.get("train", 0.0) / (trial.proposal.epochs or usual_epochs)
-        return Candidate(trial.number, (trial.ap, 1 / trial.cost_ratio), epoch_s)
+        parts = trial.work.seconds_by_part
+        epochs = trial.proposal.epochs or (usual_epochs if trial.number else trial.work.epochs_total)
+        epoch_s = parts.get("train", 0.0) / max(epochs, 1)
+        extra_s = parts.get("export", 0.0) + parts.get("evaluate", 0.0)  # it was measured before
+        return Candidate(trial.number, (trial.ap, 1 / trial.cost_ratio), epoch_s, extra_s)
 
     @staticmethod
     def of_child(child: ScreenedTrial, parent: DoneTrial, usual_epochs: int) -> Candidate:
@@ -53,9 +59,10 @@ class Candidate:
         assert child.proposal.aim is not None
         ap, latency = parent.ap, 1 / parent.cost_ratio
         share = FIXED_SHARE + (1 - FIXED_SHARE) * child.counts.macs / parent.counts.macs
-        epoch_s = Candidate.of_student(parent, usual_epochs).epoch_s * share
+        like = Candidate.of_student(parent, usual_epochs)
+        extra_s = like.extra_s + parent.work.seconds_by_part.get("measure", 0.0) + child.seconds
         expected = ap * min(child.proposal.aim / latency, 1.0) ** LOSS
-        return Candidate(child.number, (expected, child.proposal.aim), epoch_s)
+        return Candidate(child.number, (expected, child.proposal.aim), like.epoch_s * share, extra_s)
 
 
 def finetune_best(
@@ -99,12 +106,13 @@ def _choose_members(
     """Whom the last training of a whole front is for, and how long it is for each."""
     count, usual = config.search.finetuned, config.trial_train.epochs
     candidates = [Candidate.of_student(trial, usual) for trial in _list_front(store)]
-    chosen = [candidates[index] for index in select_points([of.point for of in candidates], count)]
     splits = evaluation.trainer.splits
     growth = len(splits.train.records) / max(len(splits.fit.records), 1)  # the last training is on all images
+    chosen = [candidates[index] for index in select_points([of.point for of in candidates], count)]
     left_s = find_left_s()
-    has_room = left_s is None or left_s / growth >= 2 * LEAST_EPOCHS * sum(of.epoch_s for of in chosen)
-    if chosen and has_room:  # else time is better spent on those that are trained already
+    needed_s = 2 * sum(of.extra_s + LEAST_EPOCHS * growth * of.epoch_s for of in chosen)
+    has_room = left_s is None or left_s >= needed_s  # else time is better spent on those that are trained already
+    if has_room and (chosen or config.search.trials):
         children = _look_further(store, evaluation, record, ask_faster, count - len(chosen))
         history = store.history()
         for child in children:
@@ -114,7 +122,7 @@ def _choose_members(
     if left_s is None:
         chosen = [candidates[index] for index in select_points([of.point for of in candidates], count)]
     else:
-        chosen, store.finetune_epochs = fit_last_training(candidates, count, left_s / growth)
+        chosen, store.finetune_epochs = fit_last_training(candidates, count, left_s, growth)
     store.finetuned = [of.number for of in chosen]
 
 
@@ -123,6 +131,12 @@ def _look_further(
 ) -> list[ScreenedTrial]:
     """The best of some children of the fastest student at each of the next latencies; at most as many as wanted."""
     found: list[ScreenedTrial] = []
+
+    def are_enough(looks: Sequence[Trial]) -> bool:
+        slower = found[-1].ap if found else 0.0
+        best_ap = max((trial.ap for trial in looks if isinstance(trial, ScreenedTrial)), default=0.0)
+        return len(looks) >= (LOOKS if best_ap >= NEAR * slower else MOST_LOOKS)
+
     while len(found) < wanted:
         looks: list[Trial] = []
         proposal = ask_faster(store.history(), len(found) + 1)
@@ -131,7 +145,7 @@ def _look_further(
             history = store.history()
             looks = [t for t in history if t.proposal.screens and (t.proposal.parent, t.proposal.aim) == place]
             pending = [trial for trial in looks if isinstance(trial, PendingTrial)]
-            if len(looks) >= LOOKS and not pending:
+            if are_enough(looks) and not pending:
                 break
             number = pending[0].number if pending else len(history)
             try_proposal(number, pending[0].proposal if pending else proposal, evaluation, record)
@@ -140,7 +154,8 @@ def _look_further(
         best = max(screened, key=lambda trial: (trial.ap, -trial.number), default=None)
         if best is None or best.proposal.parent is None:
             break
-        if best.ap < KEPT * get_done(store.history(), best.proposal.parent).ap:
+        is_needed = best.proposal.parent == 0 and not found  # else the run would have no student at all
+        if best.ap < KEPT * get_done(store.history(), best.proposal.parent).ap and not is_needed:
             break
         found.append(best)
     return found
@@ -161,16 +176,19 @@ def _find_origin(proposal: Proposal) -> tuple[object, object]:
     return proposal.parent, proposal.actions
 
 
-def fit_last_training(candidates: Sequence[Candidate], count: int, left_s: float) -> tuple[list[Candidate], int]:
+def fit_last_training(
+    candidates: Sequence[Candidate], count: int, left_s: float, growth: float = 1.0
+) -> tuple[list[Candidate], int]:
     """Whom the last training is for, and how many epochs each gets, so that all take no longer than `left_s`.
 
-    At most `count` that span the front; fewer, down to one, where each would get less than two epochs, and none where
-    one would get less than one.
+    An epoch takes `growth` times as long as the candidates say. At most `count` that span the front; fewer, down to
+    one, where each would get less than two epochs, and none where one would get less than one.
     """
     for fewer in range(count, 0, -1):
         chosen = [candidates[index] for index in select_points([of.point for of in candidates], fewer)]
-        epoch_s = sum(of.epoch_s for of in chosen)
-        epochs = int(left_s / epoch_s) if epoch_s else LEAST_EPOCHS
+        epoch_s = growth * sum(of.epoch_s for of in chosen)
+        for_epochs_s = left_s - sum(of.extra_s for of in chosen)
+        epochs = max(int(for_epochs_s / epoch_s), 0) if epoch_s else LEAST_EPOCHS
         if epochs >= LEAST_EPOCHS:
             break
     return (chosen, epochs) if epochs else ([], 1)

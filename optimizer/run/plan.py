@@ -18,16 +18,18 @@ from optimizer.detectors.base import Truth
 from optimizer.errors import InputError
 from optimizer.handover.variants import list_variants
 from optimizer.progress import format_duration
-from optimizer.run.budget import WIDE_SHARE, Counted, count_images, find_durations
+from optimizer.run.budget import FORWARD_SHARE, LOOK_S, WIDE_SHARE, Counted, count_images, find_durations
 from optimizer.search.base import History, list_done
 from optimizer.train.precision import autocast_dtype
 from optimizer.trials.jobs import choose_device
+from optimizer.trials.screener import CALIBRATION_IMAGES
+from optimizer.trials.study import count_studied
 
 __all__ = ["Plan", "find_step_s", "make_plan", "plan_run"]
 
 LAST_SHARE = 0.35  # of a budget, for the last training of a front
 EXPORTS_SHARE = 0.15  # of a budget, at most, for other exports
-SCREENING_EPOCHS, STUDY_EPOCHS = 0.04, 0.25  # looking at a student, and studying its parent, in epochs of training
+STUDY_SHARE = 2.0  # studying a parent, of training it on as many images
 LEAST_BASE_EPOCHS = 5  # of a base that is trained until it stops gaining
 HANDED_OVER = 4  # models a front is reckoned with before it is known; a teacher and one student are 2
 SPARE = 1.1
@@ -240,7 +242,10 @@ def make_plan(
             least_base_s = 0.0 if base_exists else step_s * steps * LEAST_BASE_EPOCHS + measure_s + 10
     screen_s = looks_s
     if config.search.aims:
-        screen_s = step_s * steps * (SCREENING_EPOCHS * config.search.screened + STUDY_EPOCHS)
+        image_s = step_s / config.batch_size
+        seen = min(CALIBRATION_IMAGES, images) + kept
+        look_s = LOOK_S + seen * image_s * FORWARD_SHARE
+        screen_s = config.search.screened * look_s + count_studied(images) * image_s * STUDY_SHARE
     return Plan(
         base_s=0.0 if base_exists else base_s + measure_s + 10,
         trial_s=student_s + measure_s + 10 + screen_s,

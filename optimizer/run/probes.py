@@ -14,7 +14,7 @@ from optimizer.trials.evaluation import Evaluation
 
 __all__ = ["measure_probes"]
 
-PROBE_S = 6.0  # exporting and measuring one
+PROBE_S = 12.0  # making, exporting and measuring one
 PROBES_SHARE = 0.05  # of a budget, at most
 
 
@@ -40,7 +40,7 @@ def measure_probes(
         candidates: dict[int, Candidate] = {0: evaluation.exporter.find(base)}
         architectures = []
         for number, chain in enumerate(chains, 1):
-            student = evaluation.builder.build(0, Proposal(0, chain), base)
+            student = evaluation.builder.build(0, Proposal(0, chain, epochs=0), base)
             candidates[number] = evaluation.exporter.export_probe(number, student.arch, student.detector)
             architectures.append(student.arch)
             progress.advance_step(number)

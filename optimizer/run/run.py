@@ -214,6 +214,10 @@ class _Run:
         probes = measure_probes(self.store, config, evaluation, self.progress)
         if self.store.rounds is None:  # once: a run that goes on aims at what it aimed at before
             self.store.rounds = self.plan.count_rounds(self.clock())
+        if config.trains_at_end_only(self.store.rounds):
+            self.store.search_ended = "there is time for one training of each student, so they are chosen untrained"
+            self.progress.say(f"search: {self.store.search_ended}")
+            return
         num_classes, members = len(self.splits.train.class_names), pool.config if pool is not None else None
         guide = open_guide(pool.manifest) if pool is not None and config.search.evolves else None
         sets = list_sets(config, evaluation.trainer.teacher, pool, self.progress.say)

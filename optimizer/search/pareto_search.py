@@ -26,6 +26,7 @@ DRAWS = 12
 TOLERANCE = 0.02  # of a predicted latency from its aim
 SCREENING_EPOCHS = 0.1  # what a screening costs, in epochs of training
 LONGEST_STEP = 0.55  # of the first aims: what a student keeps without training falls steeply below
+UNTRAINED_STEP = 0.65  # where nothing is trained before the end; a step goes by what is kept without training
 LEAST_STEP = 1.03  # a parent is slower than the aim by at least this factor
 
 
@@ -62,7 +63,7 @@ class ParetoSearch:
     rung_epochs: tuple[int, ...] = (1, 2, 4)
     band: float = 0.85
     sweep: float = 0.75
-    floor: float = 0.3
+    floor: float = 0.2
     p_move: float = 0.1
     tie: float = 0.02
     rounds: int | None = None
@@ -85,7 +86,7 @@ class ParetoSearch:
         return Turn(self, history, rng).propose()
 
     def ask_faster(self, history: History, rng: Random, steps: int) -> Proposal | None:
-        """A child of the fastest member to look at for the last training, so many steps of `sweep` faster.
+        """A child of the fastest member to look at for the last training, so many steps faster.
 
         None below the floor, where none can be made, and for a search that screens nothing.
         """
@@ -186,8 +187,9 @@ class Turn:
 
     def propose_faster(self, steps: int) -> Proposal | None:
         fastest = self.front[0]
-        aim = round(fastest.latency * self.of.sweep**steps, 3)
-        if fastest.trial.number == 0 or aim < self.of.floor * (1 - TOLERANCE):
+        step = self.of.sweep if fastest.trial.number else UNTRAINED_STEP
+        aim = round(fastest.latency * step**steps, 3)
+        if aim < self.of.floor * (1 - TOLERANCE):
             return None
         chain = self.draw_chain(fastest.trial, aim)
         return None if chain is None else self._propose_round(fastest.trial.number, aim, chain)

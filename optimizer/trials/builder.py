@@ -112,7 +112,7 @@ class Builder:
         return Student(detector, detector.arch, changes, float(self.pool.config.epochs))
 
     def _build_child(self, number: int, proposal: Proposal, parent: DoneTrial) -> Student:
-        study = self.studies(parent)
+        study = self.studies(parent, edited=bool(proposal.actions))
         child = morph(study.weights, parent.arch, proposal.actions, study.ranked_by, study.moments)
         changes = _describe_changes(parent.arch, child.arch, child.edits)
         if not self.config.search.inherit and proposal.actions:  # one that is only trained further is the same student
@@ -121,7 +121,8 @@ class Builder:
             return Student(detector, child.arch, (*changes, "weights not inherited"), 0.0)
         detector = load_detector(child.arch, len(self.class_names), child.weights)
         state = None
-        if self.config.carries_state and parent.files.state is not None:
+        is_trained = not proposal.screens
+        if is_trained and self.config.carries_state and parent.files.state is not None:
             left = TrainState.load(self.artefacts.path(parent.files.state, verify=True)).state
             state = carry_over(left, study.weights, child.edits, study.ranked_by)
             before = parent.proposal

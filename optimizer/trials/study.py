@@ -25,11 +25,16 @@ from optimizer.search.base import DoneTrial
 from optimizer.seeds import derive_seed
 from optimizer.store.artefacts import ArtefactStore
 
-__all__ = ["Studies", "Study"]
+__all__ = ["Studies", "Study", "count_studied"]
 
 MOST_IMAGES, LEAST_IMAGES, BATCH_SIZE = 64, 16, 4
 EPOCH_SHARE = 0.25  # of the training images, where those are few: looking at them must not cost an epoch of training
 REMEMBERED = 3  # parents; most proposals in a row have one of a few
+
+
+def count_studied(images: int) -> int:
+    """How many of the training images a network is studied on."""
+    return min(max(int(EPOCH_SHARE * images), LEAST_IMAGES), MOST_IMAGES)
 
 
 @dataclass(frozen=True)
@@ -59,10 +64,12 @@ class Studies:
     device: torch.device
     _remembered: OrderedDict[str, Study] = field(default_factory=OrderedDict, repr=False, compare=False)
 
-    def __call__(self, trial: DoneTrial) -> Study:
-        """Of the network that this trial left."""
+    def __call__(self, trial: DoneTrial, *, edited: bool = True) -> Study:
+        """Of the network that this trial left; of one that is not edited the weights are all there is to know."""
         key = trial.files.weights
         if key not in self._remembered:
+            if not edited:
+                return Study(self._read_weights(trial), None, None)
             while len(self._remembered) >= REMEMBERED:
                 self._remembered.popitem(last=False)
             self._remembered[key] = self._make(trial)
@@ -70,7 +77,7 @@ class Studies:
         return self._remembered[key]
 
     def _make(self, trial: DoneTrial) -> Study:
-        weights = load_tensors(self.artefacts.path(trial.files.weights), trial.files.weights)
+        weights = self._read_weights(trial)
         ranked_by = moments = None
         if self.config.importance == "taylor":
             ranked_by = spread_gates(self._find_gates(trial, weights), weights)
@@ -78,6 +85,9 @@ class Studies:
             detector = self._load(trial, weights)
             moments = measure_moments(detector, (images for images, _ in self._draw(detector)))
         return Study(weights, ranked_by, moments)
+
+    def _read_weights(self, trial: DoneTrial) -> dict[str, Tensor]:
+        return load_tensors(self.artefacts.path(trial.files.weights), trial.files.weights)
 
     def _find_gates(self, trial: DoneTrial, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         path = self.scratch / f"gates-{trial.files.weights}.safetensors"
@@ -95,5 +105,4 @@ class Studies:
         """Batches of training images as they are, the same ones each time."""
         canvas = Preprocess.imagenet(*detector.arch.input_size)
         loader = TrainLoader(self.images, canvas, batch_size=BATCH_SIZE, seed=self.config.seed)
-        count = min(max(int(EPOCH_SHARE * len(self.images.records)), LEAST_IMAGES), MOST_IMAGES)
-        return islice(loader.epoch(0), -(-count // BATCH_SIZE))
+        return islice(loader.epoch(0), -(-count_studied(len(self.images.records)) // BATCH_SIZE))
