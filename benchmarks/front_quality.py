@@ -24,7 +24,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from front_rows import Nsga2, UniformWidths
+from front_rows import RATIOS, Nsga2, UniformWidths
 
 from deploy import get_target
 from deploy.data import Dataset, read_dataset
@@ -49,7 +49,7 @@ ROWS: dict[str, dict[str, object]] = {
     "joint": CLIMB,
     "random": {**CLIMB, "search.method": "random"},
     "pruning": {**CLIMB, "search.space.actions": PRUNING},
-    "widths": {**CLIMB, "search.method": "widths", "search.finetuned": 3, "finetune.epochs": 3},
+    "widths": {**CLIMB, "search.method": "widths", "search.trials": len(RATIOS), "search.finetuned": 0},
     "nsga2": {**CLIMB, "search.method": "nsga2", "search.inherit": False, "search.finetuned": 0},
     "further": {},
     "no-screening": {"search.screened": 0},
@@ -60,6 +60,8 @@ ROWS: dict[str, dict[str, object]] = {
     "untaught": {"search.teacher": "none"},
     "taught-by-base": {"search.teacher": "base"},
 }
+HANDOVER_S = 40.0  # of the rows that end with bundles of three students
+WIDTHS_EPOCH = 0.75  # of a uniformly scaled student, in epochs of the base, on all images
 SPEED = (0.8, 0.6, 0.4)  # shares of the base's latency at which the best AP is told
 TEST_IMAGES, TEST_SEED = 200, 1_000_003
 
@@ -106,14 +108,22 @@ def run_row(arguments: argparse.Namespace, row: str, seed: int) -> None:
     if row == "start":
         config = config.changed({"search.trials": 0})
     elif row == "further":
-        with RunStore.open(start, writable=False) as store:
-            base = list_done(store.history())[0]
-        epoch_s = base.work.seconds_by_part["train"] / base.work.epochs_total
-        epochs = max(int((budget_s - (base.work.seconds - base.work.seconds_by_part["train"])) / epoch_s), 1)
-        config = config.changed({"search.trials": 0, "base_train.epochs": epochs})
+        config = config.changed({"search.trials": 0, "base_train.epochs": count_epochs(start, budget_s)})
+    elif row == "widths":  # each a third of the time, in one cosine
+        each_s = (budget_s - find_base_s(start) - HANDOVER_S) / len(RATIOS)
+        epochs = count_epochs(start, each_s / WIDTHS_EPOCH)
+        config = config.changed({"base_run": start.resolve(), "trial_train.epochs": epochs})
     else:
         config = config.changed({"base_run": start.resolve(), "budget_s": budget_s - find_base_s(start)})
     start_run(config, folder)
+
+
+def count_epochs(start: Path, seconds: float) -> int:
+    """How many epochs of the base there are in so many seconds, of which some go to export and measuring."""
+    with RunStore.open(start, writable=False) as store:
+        work = list_done(store.history())[0].work
+    train_s = work.seconds_by_part["train"]
+    return max(int((seconds - (work.seconds - train_s)) / (train_s / work.epochs_total)), 1)
 
 
 def find_base_s(folder: Path) -> float:

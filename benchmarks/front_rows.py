@@ -13,7 +13,7 @@ from optimizer.arch.actions import ACTIONS, uniform_importance
 from optimizer.arch.edits import Action, IllegalAction
 from optimizer.arch.space import Space
 from optimizer.arch.spec import ArchSpec
-from optimizer.search.base import DoneTrial, FailedTrial, History, Proposal, SpaceExhausted, get_done, list_done
+from optimizer.search.base import DoneTrial, FailedTrial, History, Proposal, SpaceExhausted, get_done
 
 __all__ = ["Nsga2", "UniformWidths", "scale_widths"]
 
@@ -23,25 +23,20 @@ WIDTHS = ("prune_channels", "prune_fpn", "prune_rpn", "prune_box_head")
 
 @dataclass(frozen=True)
 class UniformWidths:
-    """Every width of the base scaled by one factor, three times, on inherited weights; trained further by turns.
+    """Every width of the base scaled by one factor, three times, on inherited weights, each trained once.
 
     What a person does who has no search.
     """
 
     space: Space
-    epochs: int = 2
 
     def ask(self, history: History, rng: Random) -> Proposal:
         base = get_done(history, 0).arch
         begun = [trial for trial in history[1:] if trial.proposal.actions]
         if len(begun) < len(RATIOS):
             ratio = RATIOS[len(begun)]
-            return Proposal(0, scale_widths(base, ratio, self.space), f"{ratio:.0%} narrower", epochs=self.epochs)
-        lines: dict[ArchSpec, DoneTrial] = {trial.arch: trial for trial in list_done(history)[1:]}
-        if not lines:
-            raise SpaceExhausted("no scaled student could be trained")
-        least = min(lines.values(), key=lambda trial: (trial.work.epochs_total, trial.number))
-        return Proposal(least.number, (), "trained further", epochs=self.epochs)
+            return Proposal(0, scale_widths(base, ratio, self.space), f"{ratio:.0%} narrower")
+        raise SpaceExhausted("all scaled students were tried")
 
 
 def scale_widths(base: ArchSpec, ratio: float, space: Space) -> tuple[Action, ...]:

@@ -1,9 +1,10 @@
-"""How label readers take damaged files: so many mutated copies of each layout, each read within a second or refused.
+"""How readers take damaged files: so many mutated copies of each kind, each read within a second or refused.
 
     python benchmarks/fuzz_readers.py --inputs 100000 --out benchmarks/reports/fuzz_readers.json
 
-An input counts as failed if it raises anything but an `InputError` of one line, takes longer than a second, or leads to
-an image outside its folder. A failure is written down with its seed, which makes it again.
+Label files of every layout, bundles' manifests, target files, and requests to a board's agent. An input counts as
+failed if it raises anything but an `InputError` of one line, takes longer than a second, or leads to a file outside its
+folder. A failure is written down with its seed, which makes it again.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "parts"))
 
-from mutations import SEEDS, mutate, plant, try_reading  # noqa: E402
+from mutations import FORMS, SEEDS, mutate, plant, try_form, try_reading  # noqa: E402
+
+KINDS = (*SEEDS, *FORMS)
 
 LIMIT_S = 1.0
 SHARE = 500  # inputs that a process takes at once
@@ -36,15 +39,15 @@ class TooSlowError(Exception):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--inputs", type=int, default=1000, help="in all, shared evenly by the layouts")
+    parser.add_argument("--inputs", type=int, default=1000, help="in all, shared evenly by the kinds")
     parser.add_argument("--seed", type=int, default=0, help="of the first input")
     parser.add_argument("--out", type=Path, help="write the counts as JSON")
     options = parser.parse_args()
-    each = -(-options.inputs // len(SEEDS))
+    each = -(-options.inputs // len(KINDS))
     shares = [
-        (kind, options.seed + start, min(SHARE, each - start)) for kind in SEEDS for start in range(0, each, SHARE)
+        (kind, options.seed + start, min(SHARE, each - start)) for kind in KINDS for start in range(0, each, SHARE)
     ]
-    counts: dict[str, Counter[str]] = {kind: Counter() for kind in SEEDS}
+    counts: dict[str, Counter[str]] = {kind: Counter() for kind in KINDS}
     failures: list[dict[str, object]] = []
     slowest_s = 0.0
     started = time.perf_counter()
@@ -61,7 +64,7 @@ def main() -> None:
         "failures": failures,
         "slowest_s": round(slowest_s, 3),
         "seconds": round(time.perf_counter() - started, 1),
-        "by_layout": {kind: dict(count) for kind, count in counts.items()},
+        "by_kind": {kind: dict(count) for kind, count in counts.items()},
     }
     print(json.dumps({**report, "failures": len(failures)}, indent=2))
     for failure in failures[:20]:
@@ -81,14 +84,20 @@ def try_share(share: tuple[str, int, int]) -> tuple[str, Counter[str], list[dict
     folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
     for seed in range(first, first + count):
         rng = random.Random(f"{kind} {seed}")
-        plant(folder, kind, lambda content, rng=rng: mutate(content, rng))
+
+        def damage(content: bytes, rng: random.Random = rng) -> bytes:
+            return mutate(content, rng)
+
+        if kind in SEEDS:
+            plant(folder, kind, damage)
         began = time.perf_counter()
         signal.setitimer(signal.ITIMER_REAL, LIMIT_S)
         try:
-            counts["read" if try_reading(folder) else "refused"] += 1
+            is_read = try_reading(folder) if kind in SEEDS else try_form(folder, kind, damage)
+            counts["read" if is_read else "refused"] += 1
         except BaseException as error:
             counts["failed"] += 1
-            failures.append({"layout": kind, "seed": seed, "error": f"{type(error).__name__}: {error}"[:300]})
+            failures.append({"kind": kind, "seed": seed, "error": f"{type(error).__name__}: {error}"[:300]})
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
         slowest_s = max(slowest_s, time.perf_counter() - began)

@@ -6,7 +6,6 @@ SHA-256, runs no command that it is given, and ends with everything it started w
 
 from __future__ import annotations
 
-import json
 import os
 import queue
 import re
@@ -14,7 +13,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import Any, Callable, Mapping, TextIO
+from typing import Any, BinaryIO, Callable, Mapping
 
 from deploy.builders.build import prepare_model
 from deploy.child import Say, ask_child, take_stdout
@@ -27,9 +26,10 @@ from deploy.measuring.measure import Setup, measure_models
 from deploy.measuring.protocols import MODES, PROTOCOLS
 from deploy.pipeline.detector import Detector
 from deploy.pipeline.model import ModelSource
+from deploy.reading import parse_json
 from deploy.targets.examine import Condition, examine_machine
 
-__all__ = ["AGENT_VERSION", "BOARD_LEASE", "detect_here", "serve"]
+__all__ = ["AGENT_VERSION", "BOARD_LEASE", "REQUESTS", "detect_here", "parse_request", "serve"]
 
 AGENT_VERSION = 3
 BOARD_LEASE = "cpu"  # one lock a board, whatever its clients call it; the one of `--target cpu` on the board itself
@@ -46,13 +46,13 @@ def serve(cache: Path) -> None:
     if os.getpgid(0) != os.getpid():
         os.setpgid(0, 0)  # a group of its own: what it starts ends with it
     say = take_stdout()
-    lines: queue.Queue[str] = queue.Queue(maxsize=4)
-    threading.Thread(target=_read_lines, args=(sys.stdin, lines), daemon=True).start()
+    lines: queue.Queue[bytes] = queue.Queue(maxsize=4)
+    threading.Thread(target=_read_lines, args=(sys.stdin.buffer, lines), daemon=True).start()
     while True:
         line = lines.get()
         timer: threading.Timer | None = None
         try:
-            request = _parse_request(line)
+            request = parse_request(line)
             limit_s = _take_number(request, "limit_s", TIME_LIMIT_S)
             timer = threading.Timer(limit_s, _give_up, (say, limit_s))
             timer.daemon = True
@@ -107,9 +107,7 @@ def detect_here(asked: Mapping[str, Any], say: Say) -> list[dict[str, Any]]:
     source = _find_source(cache, request.get("source"))
     source = ModelSource.of(source, prepare_model(source.model, engine))
     images = _find_images(request, cache)
-    sizes = [_parse_size(value) for value in request.get("sizes") or [None] * len(images)]
-    if len(sizes) != len(images):
-        raise InputError(f"there are {len(images)} images, and sizes of {len(sizes)}")
+    sizes = _take_sizes(request, len(images))
     files = [ImageFile(path, size) for path, size in zip(images, sizes)]
     found = []
     with Detector(source, _take_threads(request), engine) as detector:
@@ -135,11 +133,9 @@ REQUESTS: dict[str, Callable[[Mapping[str, Any], Path, Say], Any]] = {
 }
 
 
-def _parse_request(line: str) -> dict[str, Any]:
-    try:
-        request = json.loads(line)
-    except ValueError as error:
-        raise InputError(f"a request is one JSON object per line: {error}") from error
+def parse_request(line: bytes) -> dict[str, Any]:
+    """A request of a kind that there is; an `InputError` otherwise."""
+    request = parse_json(line, "a request, which is one JSON object per line,")
     if not isinstance(request, dict) or request.get("op") not in tuple(REQUESTS):
         raise InputError(f"unknown request; there are: {', '.join(REQUESTS)}")
     return request
@@ -171,6 +167,16 @@ def _find_images(request: Mapping[str, Any], cache: Path) -> list[Path]:
     if not isinstance(images, list) or len(images) > IMAGES_LIMIT:
         raise InputError(f"images is a list of at most {IMAGES_LIMIT}")
     return [_find_file(cache, digest) for digest in images]
+
+
+def _take_sizes(request: Mapping[str, Any], images: int) -> list[tuple[int, int] | None]:
+    """The size of each image, None where it is not stated."""
+    sizes = request.get("sizes")
+    if sizes is None:
+        return [None] * images
+    if not isinstance(sizes, list) or len(sizes) != images:
+        raise InputError(f"sizes is a list of {images}, one for each image")
+    return [_parse_size(value) for value in sizes]
 
 
 def _parse_size(value: Any) -> tuple[int, int] | None:
@@ -214,11 +220,11 @@ def _take_threads(request: Mapping[str, Any]) -> int | None:
     return None if request.get("threads") is None else int(_take_number(request, "threads", 1024, least=1))
 
 
-def _read_lines(stream: TextIO, lines: queue.Queue[str]) -> None:
+def _read_lines(stream: BinaryIO, lines: queue.Queue[bytes]) -> None:
     """Hand lines on; at the end of the stream, or of our patience, everything ends."""
     while True:
         line = stream.readline(LINE_LIMIT)
-        if not line.endswith("\n"):
+        if not line.endswith(b"\n"):
             os.killpg(0, signal.SIGKILL)
         lines.put(line)
 

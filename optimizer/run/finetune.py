@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from optimizer.config import RunConfig
+from optimizer.data.splits import Splits
 from optimizer.handover.front import find_front
 from optimizer.search import try_proposal
 from optimizer.search.base import DoneTrial, History, PendingTrial, Proposal, ScreenedTrial, Trial, get_done
@@ -18,14 +19,14 @@ from optimizer.search.members import select_points
 from optimizer.store.run_store import RunStore
 from optimizer.trials.evaluation import Evaluation
 
-__all__ = ["Candidate", "finetune_best", "fit_last_training", "is_all_trained"]
+__all__ = ["Candidate", "finetune_best", "fit_last_training", "is_all_trained", "share_epochs"]
 
 LEAST_EPOCHS = 2  # of a last training; of fewer its rate has no time to fall
 LOOKS, MOST_LOOKS = 3, 5  # at children of one latency; the most where none of them comes near the slower ones
 NEAR = 0.97  # of the AP of the best that is slower
 KEPT = 0.5  # of its parent's AP, that a child has at least before it is trained
 FIXED_SHARE = 0.3  # of an epoch's time, that does not fall with operations
-LOSS = 0.15  # ln(AP of parent / AP of child) per ln(latency saved), after training
+LOSS = 0.15  # ln(AP of parent / AP of the slowest child) per ln(latency saved), after training
 
 AskFaster = Callable[[History, int], Proposal | None]
 
@@ -54,14 +55,19 @@ class Candidate:
         return Candidate(trial.number, (trial.ap, 1 / trial.cost_ratio), epoch_s, extra_s)
 
     @staticmethod
-    def of_child(child: ScreenedTrial, parent: DoneTrial, usual_epochs: int) -> Candidate:
-        """A child that was only looked at."""
+    def of_child(
+        child: ScreenedTrial, parent: DoneTrial, usual_epochs: int, slowest: ScreenedTrial | None = None
+    ) -> Candidate:
+        """A child that was only looked at; expected to keep as much less AP than the slowest as the looks say."""
+        slowest = slowest or child
         assert child.proposal.aim is not None
         ap, latency = parent.ap, 1 / parent.cost_ratio
         share = FIXED_SHARE + (1 - FIXED_SHARE) * child.counts.macs / parent.counts.macs
         like = Candidate.of_student(parent, usual_epochs)
         extra_s = like.extra_s + parent.work.seconds_by_part.get("measure", 0.0) + child.seconds
-        expected = ap * min(child.proposal.aim / latency, 1.0) ** LOSS
+        assert slowest.proposal.aim is not None
+        expected = ap * min(slowest.proposal.aim / latency, 1.0) ** LOSS
+        expected *= min(child.ap / slowest.ap, 1.0) if slowest.ap else 1.0
         return Candidate(child.number, (expected, child.proposal.aim), like.epoch_s * share, extra_s)
 
 
@@ -89,10 +95,14 @@ def finetune_best(
             store.finetuned = [trial.number for trial in _list_front(store)[: config.search.finetuned]]
     for number in store.finetuned or []:
         history = store.history()
-        proposal = _make_proposal(history, number, store.finetune_epochs)
-        trials = [t for t in history if t.proposal.finetune and _find_origin(t.proposal) == _find_origin(proposal)]
-        if not trials or isinstance(trials[0], PendingTrial):
-            try_proposal(trials[0].number if trials else len(history), proposal, evaluation, record)
+        tried = _find_last_training(history, number)
+        if tried is None:
+            epochs = store.finetune_epochs  # of a run that an earlier build began
+            if epochs is None and config.search.aims:
+                epochs = _choose_epochs(store, config, evaluation.trainer.splits, number, find_left_s())
+            try_proposal(len(history), _make_proposal(history, number, epochs), evaluation, record)
+        elif isinstance(tried, PendingTrial):
+            try_proposal(tried.number, tried.proposal, evaluation, record)
 
 
 def _choose_members(
@@ -103,11 +113,10 @@ def _choose_members(
     find_left_s: Callable[[], float | None],
     ask_faster: AskFaster,
 ) -> None:
-    """Whom the last training of a whole front is for, and how long it is for each."""
+    """Whom the last training of a whole front is for."""
     count, usual = config.search.finetuned, config.trial_train.epochs
     candidates = [Candidate.of_student(trial, usual) for trial in _list_front(store)]
-    splits = evaluation.trainer.splits
-    growth = len(splits.train.records) / max(len(splits.fit.records), 1)  # the last training is on all images
+    growth = _find_growth(evaluation.trainer.splits)
     chosen = [candidates[index] for index in select_points([of.point for of in candidates], count)]
     left_s = find_left_s()
     needed_s = 2 * sum(of.extra_s + LEAST_EPOCHS * growth * of.epoch_s for of in chosen)
@@ -117,13 +126,48 @@ def _choose_members(
         history = store.history()
         for child in children:
             assert child.proposal.parent is not None
-            candidates.append(Candidate.of_child(child, get_done(history, child.proposal.parent), usual))
+            parent = get_done(history, child.proposal.parent)
+            candidates.append(Candidate.of_child(child, parent, usual, children[0]))
         left_s = find_left_s()
     if left_s is None:
         chosen = [candidates[index] for index in select_points([of.point for of in candidates], count)]
     else:
-        chosen, store.finetune_epochs = fit_last_training(candidates, count, left_s, growth)
+        chosen = fit_last_training(candidates, count, left_s, growth)
     store.finetuned = [of.number for of in chosen]
+
+
+def _find_growth(splits: Splits) -> float:
+    """How much longer an epoch of the last training takes, which is on all images."""
+    return len(splits.train.records) / max(len(splits.fit.records), 1)
+
+
+def _choose_epochs(store: RunStore, config: RunConfig, splits: Splits, number: int, left_s: float | None) -> int | None:
+    """Of this student's last training, so that those that wait get as many, and all end in time.
+
+    Asked anew before each of them, since how long the others took shows by then. None leaves it to the recipe.
+    """
+    if left_s is None:
+        return None
+    history, waiting = store.history(), []
+    for other in store.finetuned or []:
+        if _find_last_training(history, other) is None:
+            trial = next(trial for trial in history if trial.number == other)
+            if isinstance(trial, ScreenedTrial) and trial.proposal.parent is not None:
+                parent = get_done(history, trial.proposal.parent)
+                waiting.append(Candidate.of_child(trial, parent, config.trial_train.epochs))
+            else:
+                waiting.append(Candidate.of_student(get_done(history, other), config.trial_train.epochs))
+    assert number in [of.number for of in waiting]
+    return share_epochs(waiting, left_s, _find_growth(splits))
+
+
+def share_epochs(waiting: Sequence[Candidate], left_s: float, growth: float = 1.0) -> int:
+    """How many epochs the next of these gets: its share, rounded where others can make up for it; at least one."""
+    epoch_s = growth * sum(of.epoch_s for of in waiting)
+    if not epoch_s:
+        return LEAST_EPOCHS
+    share = (left_s - sum(of.extra_s for of in waiting)) / epoch_s
+    return max(round(share) if len(waiting) > 1 else int(share), 1)
 
 
 def _look_further(
@@ -172,26 +216,30 @@ def _make_proposal(history: History, number: int, epochs: int | None = None) -> 
     return Proposal(parent, actions, note, before.teacher, finetune=True, epochs=epochs, taught=before.taught)
 
 
+def _find_last_training(history: History, number: int) -> Trial | None:
+    """The last training of a student, or of a child that was only looked at, where it has begun."""
+    origin = _find_origin(_make_proposal(history, number))
+    return next((t for t in history if t.proposal.finetune and _find_origin(t.proposal) == origin), None)
+
+
 def _find_origin(proposal: Proposal) -> tuple[object, object]:
     return proposal.parent, proposal.actions
 
 
 def fit_last_training(
     candidates: Sequence[Candidate], count: int, left_s: float, growth: float = 1.0
-) -> tuple[list[Candidate], int]:
-    """Whom the last training is for, and how many epochs each gets, so that all take no longer than `left_s`.
+) -> list[Candidate]:
+    """Whom the last training is for, so that all of them end within `left_s`.
 
     An epoch takes `growth` times as long as the candidates say. At most `count` that span the front; fewer, down to
     one, where each would get less than two epochs, and none where one would get less than one.
     """
     for fewer in range(count, 0, -1):
         chosen = [candidates[index] for index in select_points([of.point for of in candidates], fewer)]
-        epoch_s = growth * sum(of.epoch_s for of in chosen)
-        for_epochs_s = left_s - sum(of.extra_s for of in chosen)
-        epochs = max(int(for_epochs_s / epoch_s), 0) if epoch_s else LEAST_EPOCHS
-        if epochs >= LEAST_EPOCHS:
-            break
-    return (chosen, epochs) if epochs else ([], 1)
+        least = LEAST_EPOCHS if fewer > 1 else 1
+        if sum(of.extra_s + least * growth * of.epoch_s for of in chosen) <= left_s:
+            return chosen
+    return []
 
 
 def is_all_trained(store: RunStore, config: RunConfig) -> bool:

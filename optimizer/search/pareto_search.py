@@ -33,7 +33,8 @@ LEAST_STEP = 1.03  # a parent is slower than the aim by at least this factor
 # The defaults are from benchmarks/simulated_search.py (--slow, 12 seeds, the time of 45 epochs): hypervolume 0.349 with
 # them, 0.218 for random search, 0.326 with fixed steps, 0.160 without bands, 0.308 without inheritance. To screen 8 a
 # round leaves the hypervolume as it is (fewer students are trained) and gains 0.008 of AP at 0.8 and 0.009 at 0.6 of
-# the latency; 4 or 12 of them, and first steps of 0.55 to 0.85, differ by no more than the noise (6 seeds).
+# the latency; 4 or 12 of them, and first steps of 0.55 to 0.85, differ by no more than the noise (6 seeds). The floor
+# is from runs: students at 0.26 and 0.29 of the latency kept the base's AP untrained.
 @dataclass(frozen=True)
 class ParetoSearch:
     """Students for every latency, by rounds.

@@ -58,7 +58,7 @@ class RunStore:
         rounds: students that were reckoned with when the search began; None before that.
         search_ended: why the search ended; None while it goes on.
         finetuned: numbers of the trials that are trained further after the search; None before they are chosen.
-        finetune_epochs: of that training; None leaves it to the recipe.
+        finetune_epochs: of that training, in runs of earlier builds; None otherwise.
         handover: JSON of `optimizer.handover.state.HandOverState`; None before it began.
     """
 

@@ -92,6 +92,17 @@ def test_a_malformed_request_is_refused_and_the_next_is_heard(
     assert "one JSON object" in agent.ask("{")["error"]
 
 
+def test_bytes_that_are_no_text_are_answered_and_the_next_request_is_heard(agent: Agent) -> None:
+    assert agent.process.stdin is not None
+    for line in (b"\xff\xfe{}", b"[" * 100_000, b'{"op": "hello", "limit_s": ' + b"9" * 5000 + b"}"):
+        agent.process.stdin.buffer.write(line + b"\n")  # type: ignore[attr-defined]
+        agent.process.stdin.buffer.flush()  # type: ignore[attr-defined]
+        assert agent.process.stdout is not None
+        answer = json.loads(agent.process.stdout.readline())
+        assert not answer["ok"] and "one JSON object" in answer["error"]
+    assert agent.ask({"op": "hello", "limit_s": 30})["result"] == AGENT_VERSION
+
+
 DEADLY = """
 import os, signal
 from deploy.engines.ort import OrtEngine

@@ -14,7 +14,7 @@ from made_trials import make_done
 from optimizer.arch import PruneFPN
 from optimizer.arch.macs import Cost
 from optimizer.recipes import quick
-from optimizer.run.finetune import finetune_best, is_all_trained
+from optimizer.run.finetune import Candidate, finetune_best, fit_last_training, is_all_trained, share_epochs
 from optimizer.search.base import DoneTrial, History, PendingTrial, Proposal, ScreenedTrial, Trial, list_done
 from optimizer.store.run_store import RunStore
 
@@ -75,21 +75,21 @@ def finish(
 
 
 def test_children_of_the_fastest_join_a_front_that_is_too_small(store: RunStore) -> None:
-    best_of = {0.12: 0.41, 0.22: 0.39}  # the second look of each latency is the better one
+    best_of = {0.12: 0.41, 0.22: 0.40}  # the second look of each latency is the better one
     trials = finish(store, 1000.0, lambda p: best_of.get(p.actions[0].ratio, 0.35) if p.actions else 0.5)
-    looks, trained = trials[:4], trials[4:]
-    assert [(t.status, t.proposal.aim) for t in looks] == [("screened", 0.4)] * 2 + [("screened", 0.3)] * 2
+    looks, trained = trials[:6], trials[6:]
+    assert [(t.status, t.proposal.aim) for t in looks] == [("screened", 0.4)] * 3 + [("screened", 0.3)] * 3
     assert all(isinstance(trial, DoneTrial) and trial.proposal.finetune for trial in trained)
     assert {(t.proposal.parent, t.proposal.actions) for t in trained} == {
         (1, ()), (1, (PruneFPN(0.12),)), (1, (PruneFPN(0.22),))
     }  # fmt: skip
-    assert len({trial.proposal.epochs for trial in trained}) == 1 and trained[0].proposal.epochs > 10
+    assert all((trial.proposal.epochs or 0) > 10 for trial in trained)
     assert is_all_trained(store, CONFIG)
 
 
 def test_without_time_for_all_there_are_fewer(store: RunStore) -> None:
     trained = [trial for trial in finish(store, 40.0) if trial.proposal.finetune]
-    assert len(trained) == 2 and all(trial.proposal.epochs >= 2 for trial in trained)
+    assert len(trained) == 2 and all((trial.proposal.epochs or 0) >= 2 for trial in trained)
 
 
 def test_where_time_is_short_nobody_is_looked_at(store: RunStore) -> None:
@@ -99,7 +99,54 @@ def test_where_time_is_short_nobody_is_looked_at(store: RunStore) -> None:
 
 def test_a_child_that_detects_next_to_nothing_is_left_out(store: RunStore) -> None:
     trials = finish(store, 1000.0, lambda p: 0.1 if p.screens else 0.5)
-    assert [trial.proposal.finetune for trial in trials] == [False, False, True]
+    assert [trial.proposal.finetune for trial in trials] == [False, False, False, True]
+
+
+def test_a_latency_at_which_no_child_comes_near_the_slower_ones_is_looked_at_longer(store: RunStore) -> None:
+    trials = finish(store, 1000.0, lambda p: {0.4: 0.40, 0.3: 0.38}.get(p.aim or 0, 0.5))
+    assert [t.proposal.aim for t in trials if t.proposal.screens] == [0.4] * 3 + [0.3] * 5
+    assert sum(trial.proposal.finetune for trial in trials) == 3
+
+
+def test_where_nothing_is_trained_before_the_end_children_of_the_base_are(tmp_path: Path) -> None:
+    def ask(history: History, steps: int) -> Proposal | None:
+        looks = sum(trial.proposal.screens for trial in history)
+        return Proposal(0, (PruneFPN(0.01 * (looks + 1)),), epochs=0, aim=round(0.65**steps, 3)) if steps < 3 else None
+
+    with RunStore.create(tmp_path / "run", CONFIG.model_dump(mode="json")) as store:
+        base = make_done()
+        parts = {"train": 60.0, "export": 1.0, "evaluate": 1.0, "measure": 2.0}
+        store.record(replace(base, work=replace(base.work, seconds_by_part=parts, epochs_total=6.0)))
+        evaluation = make_evaluation(store, lambda p: 0.1 if p.screens else 0.5)  # less than half of the base's
+        finetune_best(store, CONFIG, evaluation, store.record, lambda: 100.0, ask)
+        looks, trained = store.history()[1:4], store.history()[4:]
+        assert all(trial.proposal.screens for trial in looks)
+        (last,) = trained  # the second latency is not worth a look where the first keeps next to nothing
+        assert isinstance(last, DoneTrial) and (last.proposal.parent, last.proposal.finetune) == (0, True)
+        assert last.proposal.epochs == int((100.0 - 5.0) / 6.5), "ten seconds an epoch of the base, half its operations"
+
+
+SLOW, FAST = Candidate(1, (0.5, 0.6), 5.0, 4.0), Candidate(2, (0.4, 0.3), 2.0, 4.0)
+
+
+@pytest.mark.parametrize(("left_s", "chosen"), [(36.0, [2, 1]), (35.9, [2]), (8.0, [2]), (7.9, [])])
+def test_what_is_done_besides_the_epochs_takes_its_time_too(left_s: float, chosen: list[int]) -> None:
+    assert [of.number for of in fit_last_training([SLOW, FAST], 2, left_s, growth=2.0)] == chosen
+
+
+def test_epochs_are_shared_by_those_that_wait() -> None:
+    assert share_epochs([FAST, SLOW], 8.0 + 2 * 14.0, growth=2.0) == 2
+    assert share_epochs([FAST, SLOW], 8.0 + 2.6 * 14.0, growth=2.0) == 3, "the other makes up for what is too much"
+    assert share_epochs([SLOW], 4.0 + 2.9 * 10.0, growth=2.0) == 2, "nobody comes after the last"
+    assert share_epochs([SLOW], 1.0) == 1 and share_epochs([Candidate(1, (0.5, 0.6), 0.0)], 1.0) == 2
+
+
+def test_time_that_one_training_leaves_is_the_next_ones(store: RunStore) -> None:
+    left = iter([1000.0, 1000.0, 100.0, 60.0, 40.0])  # choosing asks twice, then each of the trainings
+    evaluation = make_evaluation(store, lambda p: 0.4)
+    finetune_best(store, CONFIG, evaluation, store.record, lambda: next(left), ask_faster)
+    trained = [trial.proposal for trial in store.history() if trial.proposal.finetune]
+    assert [proposal.epochs for proposal in trained] == [4, 4, 4]
 
 
 def test_the_recipe_decides_where_time_does_not(store: RunStore) -> None:
@@ -107,7 +154,7 @@ def test_the_recipe_decides_where_time_does_not(store: RunStore) -> None:
     assert len(trained) == 3 and {trial.proposal.epochs for trial in trained} == {None}
 
 
-@pytest.mark.parametrize("deadly", range(2, 9))
+@pytest.mark.parametrize("deadly", range(2, 11))
 def test_a_kill_anywhere_changes_nothing(store: RunStore, tmp_path: Path, deadly: int) -> None:
     with pytest.raises(Killed):
         finish(store, 1000.0, deadly=deadly)

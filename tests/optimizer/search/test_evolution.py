@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from random import Random
 
@@ -60,6 +60,51 @@ def test_generations_are_made_as_asked() -> None:
     assert (CODE.population, CODE.mutants, CODE.children, CODE.parents, CODE.rate) == (50, 20, 20, 10, 0.1)
     assert (OFA.population, OFA.mutants, OFA.children, OFA.parents, OFA.rate) == (100, 50, 50, 25, 0.1)
     assert (SLIDES.mutants + SLIDES.children, SLIDES.of_all) == (SLIDES.population, False)
+
+
+class LikesThrees:
+    """A guide that permits subnets whose first block is no xception, and likes xceptions in the others."""
+
+    candidates = 5
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def permits(self, subnet: PathSubnet) -> bool:
+        return subnet.choices[0] != 3
+
+    def sample(self, rng: Random) -> PathSubnet:
+        return next(drawn for drawn in iter(lambda: SPACE.sample(rng), None) if self.permits(drawn))
+
+    def choose(self, subnets: Sequence[PathSubnet]) -> PathSubnet:
+        assert all(self.permits(subnet) for subnet in subnets) and len(set(subnets)) > 1
+        self.asked.append(len(subnets))
+        return max(subnets, key=lambda subnet: subnet.choices.count(3))
+
+
+def test_of_some_candidates_the_guide_chooses_the_one_to_look_at() -> None:
+    guide = LikesThrees()
+    strategy = Evolution(SPACE, (0.95,), price_macs, SMALL, generations=3, guide=guide)
+    history, plain = evolve(strategy, 30), evolve(replace(strategy, guide=None), 30)
+    price = price_macs(history)
+    subnets = [trial.proposal.subnet for trial in history[1:]]
+    assert guide.asked == [5] * 30 and all(guide.permits(subnet) for subnet in subnets)
+    assert len(set(subnets)) == 30 and all(price(SPACE.arch(subnet)) <= 0.95 for subnet in subnets)
+    likes = [sum(trial.proposal.subnet.choices.count(3) for trial in trials[1:11]) for trials in (history, plain)]
+    assert likes[0] > likes[1], "from the first generation on, which no look has guided yet"
+
+
+def test_where_nothing_that_is_permitted_fits_others_are_made_to_fit() -> None:
+    class PermitsNothing(LikesThrees):
+        def permits(self, subnet: PathSubnet) -> bool:
+            return False
+
+        def sample(self, rng: Random) -> PathSubnet:
+            return SPACE.sample(rng)
+
+    (trial,) = evolve(Evolution(SPACE, (0.9,), price_macs, SMALL, generations=1, guide=PermitsNothing()), 1)[1:]
+    assert trial.proposal.note.endswith("drawn, and made smaller")
+    assert price_macs([])(SPACE.arch(trial.proposal.subnet)) <= 0.9
 
 
 def test_it_gets_better_from_generation_to_generation() -> None:

@@ -213,12 +213,12 @@ def test_the_last_training_is_for_members_all_over_the_front() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rounds", "step"), [(None, 0.75), (1, 0.55), (2, 0.55), (3, 0.3 ** (1 / 3)), (4, 0.3 ** (1 / 4)), (9, 0.75)]
+    ("rounds", "step"), [(None, 0.75), (1, 0.55), (2, 0.55), (3, 0.2 ** (1 / 3)), (4, 0.2 ** (1 / 4)), (9, 0.75)]
 )
 def test_few_rounds_take_longer_steps(rounds: int | None, step: float) -> None:
-    """So that a short search comes near the floor of 0.3 as well; no step is longer than to 0.55."""
+    """So that a short search comes near the floor of 0.2 as well; no step is longer than to 0.55."""
     strategy = replace(STRATEGY, rounds=rounds)
-    assert (strategy.floor, strategy.sweep) == (0.3, 0.75)
+    assert (strategy.floor, strategy.sweep) == (0.2, 0.75)
     assert strategy.step == pytest.approx(step)
     aims = Turn(strategy, [make_done()], Random(0)).list_sweep()
-    assert aims and aims == [round(step**number, 3) for number in range(1, len(aims) + 1)] and aims[-1] >= 0.3
+    assert aims and aims == [round(step**number, 3) for number in range(1, len(aims) + 1)] and aims[-1] >= 0.2

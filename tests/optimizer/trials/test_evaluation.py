@@ -48,6 +48,18 @@ def test_a_child_inherits_and_says_what_changed(small_run: SmallRun) -> None:
     assert all(torch.equal(value, inherited[name]) for name, value in child.detector.state_dict().items())
 
 
+def test_a_network_is_studied_for_an_edit_and_not_to_be_trained_further(small_run: SmallRun) -> None:
+    config = small_run.config.changed({"search.importance": "taylor", "search.compensate": True})
+    builder, base = small_run.build_evaluation(config).builder, get_done(small_run.store.history(), 0)
+    plain = builder.studies(base, edited=False)
+    assert plain.ranked_by is None and plain.moments is None
+    further = builder.build(1, Proposal(0, finetune=True), base)
+    assert all(torch.equal(value, plain.weights[name]) for name, value in further.detector.state_dict().items())
+    whole = builder.studies(base)
+    assert whole.ranked_by is not None and whole.moments is not None
+    assert builder.studies(base, edited=False) is whole, "what is known of it is remembered"
+
+
 def test_without_inheritance_a_child_is_drawn_anew_unless_it_is_only_trained_further(small_run: SmallRun) -> None:
     config = small_run.config.changed({"search.inherit": False})
     builder, base = small_run.build_evaluation(config).builder, get_done(small_run.store.history(), 0)
@@ -242,6 +254,8 @@ def test_a_child_goes_on_where_its_parents_training_stopped(small_run: SmallRun,
     assert trial_from_row(dict(zip(COLUMNS, row_from_trial(first)))) == first  # type: ignore[arg-type]
     child = evaluation.builder.build(2, Proposal(1, (AddLayer(0),)), first)
     assert child.state is not None and child.state.ahead.keys() == dict(child.detector.named_parameters()).keys()
+    look = evaluation.builder.build(2, Proposal(1, (AddLayer(0),), epochs=0), first)
+    assert look.state is None, "a training's state is of no use to a student that is only looked at"
     second = replace(evaluation, history=lambda: [base, first])(2, Proposal(1, (AddLayer(0),)))
     assert (tmp_path / "trial-2.start").exists() and second.work.epochs_total == first.work.epochs_total + 1
     assert evaluation.trainer.choose_recipe(RESIZE).schedule == "constant"
