@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
@@ -23,6 +22,7 @@ from deploy.files import write_file
 from optimizer.config import RunConfig, parse_config
 from optimizer.data.canvas import normalise_canvas, place_record
 from optimizer.detectors import Detector, Truth, load_detector
+from optimizer.detectors.tensors import load_tensors
 from optimizer.distill.adapters import MapAdapters
 from optimizer.distill.config import DistillConfig
 from optimizer.distill.distances import measure_distances
@@ -102,9 +102,10 @@ def _analyse(
         return found
     progress.start_step(f"{name}: distances and gradients", 2)
     device = choose_device()
-    student = load_detector(trial.arch, len(val.class_names), load_file(store.artefacts.path(trial.files.weights)))
+    path = store.artefacts.path(trial.files.weights)
+    student = load_detector(trial.arch, len(val.class_names), load_tensors(path, trial.files.weights))
     shown = teacher.arch if config.distill.teacher_canvas == "own" else teacher.arch.with_size(*trial.arch.input_size)
-    taught = load_detector(shown, len(val.class_names), load_file(teacher.weights))
+    taught = load_detector(shown, len(val.class_names), teacher.read_weights())
     step = _build_step(store, config, trial, taught)
     adapters = dict(step.adapters.items()).get("neck")
     assert adapters is None or isinstance(adapters, MapAdapters)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from optimizer.arch.spec import ArchSpec
 from optimizer.config import RunConfig, parse_config
@@ -113,7 +113,7 @@ def adopt_teacher(store: RunStore, config: RunConfig, class_names: Sequence[str]
     """
     teacher, kept = choose_teacher(store, config, class_names), store.trained_teacher
     assert teacher is not None and kept is not None
-    detector = load_detector(teacher.arch, len(class_names), load_file(teacher.weights))
+    detector = load_detector(teacher.arch, len(class_names), teacher.read_weights())
     student = Student(detector, teacher.arch, (f"taken over from {config.search.teacher}",), kept.epochs)
     trial = evaluation.adopt(Proposal(None, (), "the teacher, as it is"), student)
     if not trial.ap:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sqlite3
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -207,13 +208,25 @@ def _refuse_what_is_no_file(folder: Path) -> None:
 
     A link that came with one may lead what is written, or cleared, somewhere else; a pipe would be waited for.
     """
-    for path in (*folder.iterdir(), *(folder / "bundles").glob("*")):
-        if path.is_symlink():
+    top = list(folder.iterdir())
+    written_to = (path for name in ("scratch", "data") for path in _list_below(folder / name))
+    for path in (*top, *(folder / "bundles").glob("*"), *written_to):
+        try:
+            mode = path.lstat().st_mode
+        except FileNotFoundError:  # the run goes on meanwhile, and has removed it
+            continue
+        if stat.S_ISLNK(mode):
             raise InputError(
                 f"{path} is a link, and a run holds none; put what it points at in its place, or remove it"
             )
-        if not path.is_dir() and (path.name in FOLDERS or not path.is_file()):
-            raise InputError(f"{path} is not what a run has there: it is no {'folder' if path.is_file() else 'file'}")
+        is_file, wants_folder = stat.S_ISREG(mode), path.name in FOLDERS and path in top
+        if not stat.S_ISDIR(mode) and (wants_folder or not is_file):
+            raise InputError(f"{path} is not what a run has there: it is no {'folder' if is_file else 'file'}")
+
+
+def _list_below(folder: Path) -> Iterator[Path]:
+    for inside, folders, files in os.walk(folder):
+        yield from (Path(inside) / name for name in (*folders, *files))
 
 
 @contextmanager

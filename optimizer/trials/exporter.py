@@ -10,6 +10,7 @@ from typing import Any
 from safetensors.torch import save_file
 
 from deploy import BundleManifest, ModelSource, Preprocess, TargetSpec, parse_selection
+from deploy.files import replace_file
 from optimizer.arch.macs import count
 from optimizer.arch.spec import ArchSpec
 from optimizer.cost.base import Candidate
@@ -47,7 +48,8 @@ class Exporter:
         model, weights = (self.scratch / f"trial-{number}.{suffix}" for suffix in ("onnx", "safetensors"))
         source = export_model(detector, arch, model, self.target, self.max_detections)
         assert source.head is not None
-        save_file({name: value.contiguous().cpu() for name, value in detector.state_dict().items()}, weights)
+        with replace_file(weights, flushed=False) as aside:  # never through a link that someone left there
+            save_file({name: value.contiguous().cpu() for name, value in detector.state_dict().items()}, aside)
         selection = source.selection.to_json() if source.selection is not None else None
         kept = None
         if state is not None:

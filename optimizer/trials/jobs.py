@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator
+from torch import Tensor
 
 from deploy import Preprocess
 from deploy.data import Dataset
@@ -19,6 +20,7 @@ from optimizer.detectors.base import Detector
 from optimizer.detectors.tensors import fit_tensors, load_tensors
 from optimizer.distill.config import DistillConfig
 from optimizer.distill.step import DistillStep
+from optimizer.store.values import SHA256
 from optimizer.supernet.pool import TeacherPool
 from optimizer.train.config import Freeze, TrainConfig
 from optimizer.train.distributed import current_world
@@ -75,6 +77,14 @@ class TrainedTeacher(_Value):
 
     arch: Annotated[ArchSpec, PlainValidator(_read_arch), PlainSerializer(lambda arch: arch.to_json())]
     weights: Path
+
+    def read_weights(self) -> dict[str, Tensor]:
+        """The tensors of its file, which is not read where it is not what a SHA-256 as its name says.
+
+        Raises:
+            InputError: it is another file, or damaged.
+        """
+        return load_tensors(self.weights, self.weights.name if SHA256.match(self.weights.name) else None)
 
 
 class Teaching(_Value):
@@ -157,5 +167,5 @@ def _build_step(job: StudentJob, pool: TeacherPool | None, num_classes: int, dev
         detector = pool.extract(teacher.subnet, device, canvas)
     else:
         arch = teacher.arch if canvas is None else teacher.arch.with_size(*canvas)
-        detector = load_detector(arch, num_classes, load_tensors(teacher.weights))
+        detector = load_detector(arch, num_classes, teacher.read_weights())
     return DistillStep(job.arch, detector.to(device), distill).to(device)

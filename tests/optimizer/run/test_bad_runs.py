@@ -117,7 +117,7 @@ def content(name: str, change: Callable[[bytes], bytes]) -> Damage:
 def instead(name: str, make: Callable[[Path, Path], object]) -> Damage:
     def damage(run: Path, outside: Path) -> None:
         path = run / name
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
             shutil.rmtree(path)
         path.unlink(missing_ok=True)
@@ -172,6 +172,9 @@ CORPUS: dict[str, Damage] = {
        for what, make in (("link", make_link), ("pipe", make_pipe), ("socket", make_socket))},
     "a link among the bundles": instead("bundles/base", make_link),
     "a pipe among the bundles": instead("bundles/base", make_pipe),
+    "a link in place of a checkpoint": instead("scratch/trial-1.ckpt", make_link),
+    "a pipe in place of a checkpoint": instead("scratch/trial-1.ckpt", make_pipe),
+    "a link among the images": instead("data/train/annotations.json", make_link),
     "a link for what is not ours": instead("notes", make_link),
     "a folder for run.db": instead("run.db", make_folder),
     **{f"a file for {name}": instead(name, make_file) for name in ("artefacts", "bundles", "data", "scratch")},

@@ -274,7 +274,18 @@ def test_a_database_with_anything_but_our_tables_is_refused(run: Path, statement
         take_lock(run).close()  # it is free again
 
 
-@pytest.mark.parametrize("name", ["log.txt", "report.html", "artefacts", "bundles/student-001", "run.db-wal"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "log.txt",
+        "report.html",
+        "artefacts",
+        "bundles/student-001",
+        "run.db-wal",
+        "scratch/trial-1.safetensors",
+        "data/train",
+    ],
+)
 def test_a_link_in_a_run_is_refused(run: Path, tmp_path: Path, name: str) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
