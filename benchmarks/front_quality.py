@@ -61,7 +61,7 @@ ROWS: dict[str, dict[str, object]] = {
     "taught-by-base": {"search.teacher": "base"},
 }
 HANDOVER_S = 40.0  # of the rows that end with bundles of three students
-WIDTHS_EPOCH = 0.75  # of a uniformly scaled student, in epochs of the base, on all images
+WIDTHS_EPOCH = 0.6  # of a uniformly scaled student, in epochs of the base, on all images
 SPEED = (0.8, 0.6, 0.4)  # shares of the base's latency at which the best AP is told
 TEST_IMAGES, TEST_SEED = 200, 1_000_003
 

@@ -26,7 +26,7 @@ LOOKS, MOST_LOOKS = 3, 5  # at children of one latency; the most where none of t
 NEAR = 0.97  # of the AP of the best that is slower
 KEPT = 0.5  # of its parent's AP, that a child has at least before it is trained
 FIXED_SHARE = 0.3  # of an epoch's time, that does not fall with operations
-LOSS = 0.15  # ln(AP of parent / AP of the slowest child) per ln(latency saved), after training
+LOSS = 0.15  # ln(AP of parent / AP of child) per ln(latency saved), after training
 
 AskFaster = Callable[[History, int], Proposal | None]
 
@@ -58,16 +58,15 @@ class Candidate:
     def of_child(
         child: ScreenedTrial, parent: DoneTrial, usual_epochs: int, slowest: ScreenedTrial | None = None
     ) -> Candidate:
-        """A child that was only looked at; expected to keep as much less AP than the slowest as the looks say."""
-        slowest = slowest or child
+        """A child that was only looked at, expected to lack what it lacks beside the slowest child by the looks."""
         assert child.proposal.aim is not None
         ap, latency = parent.ap, 1 / parent.cost_ratio
         share = FIXED_SHARE + (1 - FIXED_SHARE) * child.counts.macs / parent.counts.macs
         like = Candidate.of_student(parent, usual_epochs)
         extra_s = like.extra_s + parent.work.seconds_by_part.get("measure", 0.0) + child.seconds
-        assert slowest.proposal.aim is not None
-        expected = ap * min(slowest.proposal.aim / latency, 1.0) ** LOSS
-        expected *= min(child.ap / slowest.ap, 1.0) if slowest.ap else 1.0
+        expected = ap * min(child.proposal.aim / latency, 1.0) ** LOSS
+        if slowest is not None and slowest.ap:
+            expected *= min(child.ap / slowest.ap, 1.0)
         return Candidate(child.number, (expected, child.proposal.aim), like.epoch_s * share, extra_s)
 
 

@@ -209,7 +209,7 @@ class Evolution:
         found: list[Subnet] = []
         for _ in range(cap):
             drawn = draw()
-            if drawn not in known and (guide is None or guide.permits(drawn)) and fits(drawn):
+            if drawn not in known and drawn not in found and (guide is None or guide.permits(drawn)) and fits(drawn):
                 found.append(drawn)
                 if len(found) == (guide.candidates if guide is not None else 1):
                     break

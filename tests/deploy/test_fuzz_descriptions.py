@@ -1,47 +1,36 @@
-"""Damaged descriptions of bundles and targets: read, or one InputError of one line."""
+"""Manifests, target files and requests to an agent, damaged at random: taken, or one `InputError` of one line."""
 
 from __future__ import annotations
 
 import random
-import shutil
 from pathlib import Path
 
 import pytest
-from mutations import mutate
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from mutations import FORMS, mutate, try_form
 
-from deploy import Bundle, open_bundle
 from deploy.errors import InputError
-from deploy.targets import read_target
 
-TARGET = b"""name = "mine"
-description = "a board"
-link = "ssh"
-engine = "ort"
-host = "user@board"
-port = 22
-threads = 2
-"""
+SETTINGS = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-@pytest.mark.parametrize("first", range(0, 100, 25))
-def test_a_mutated_bundle_is_opened_or_refused(tiny_bundle: Bundle, tmp_path: Path, first: int) -> None:
-    shutil.copytree(tiny_bundle.folder, tmp_path / "mutated")
-    path = tmp_path / "mutated" / "bundle.json"
-    content = path.read_bytes()
-    for seed in range(first, first + 25):
-        path.write_bytes(mutate(content, random.Random(seed)))
-        try:
-            open_bundle(tmp_path / "mutated")
-        except InputError as error:
-            assert "\n" not in str(error).strip(), seed
+def test_the_valid_ones_are_valid(tmp_path: Path) -> None:
+    assert try_form(tmp_path / "bundle", "manifest", lambda content: content)
+    assert try_form(tmp_path, "target", lambda content: content)
+    with pytest.raises(InputError, match="was not pushed"):
+        FORMS["request"][1](tmp_path, FORMS["request"][0])
 
 
-@pytest.mark.parametrize("first", range(0, 100, 25))
-def test_a_mutated_target_file_is_read_or_refused(tmp_path: Path, first: int) -> None:
-    path = tmp_path / "mine.toml"
-    for seed in range(first, first + 25):
-        path.write_bytes(mutate(TARGET, random.Random(seed)))
-        try:
-            read_target(str(path))
-        except InputError as error:
-            assert "\n" not in str(error).strip(), seed
+@pytest.mark.parametrize("kind", FORMS)
+def test_mutated_copies_are_taken_or_refused(tmp_path: Path, kind: str) -> None:
+    for seed in range(100):
+        rng = random.Random(seed)
+        try_form(tmp_path / str(seed), kind, lambda content, rng=rng: mutate(content, rng))
+
+
+@pytest.mark.parametrize("kind", FORMS)
+@SETTINGS
+@given(content=st.binary(max_size=200))
+def test_any_bytes_are_taken_or_refused(tmp_path_factory: pytest.TempPathFactory, kind: str, content: bytes) -> None:
+    try_form(tmp_path_factory.mktemp("fuzz"), kind, lambda _: content)

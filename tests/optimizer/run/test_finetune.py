@@ -64,5 +64,5 @@ def test_a_child_that_was_only_looked_at_is_reckoned_from_its_parent() -> None:
     assert child.point == pytest.approx((0.5 * (0.45 / 0.6) ** 0.15, 0.45))
     faster = ScreenedTrial(10, replace(proposal, aim=0.3), parent.arch, 0.3, 0.6, counts, 3.0)
     slowest = ScreenedTrial(9, proposal, parent.arch, 0.4, 0.6, counts, 3.0)
-    assert Candidate.of_child(faster, parent, 1, slowest).point == pytest.approx((child.point[0] * 0.3 / 0.4, 0.3))
+    assert Candidate.of_child(faster, parent, 1, slowest).point == pytest.approx((0.5 * 0.5**0.15 * 0.3 / 0.4, 0.3))
     assert child.point[0] < parent.ap and child.extra_s == 3.0, "another look at it, as it is made anew"

@@ -119,9 +119,9 @@ def test_where_nothing_is_trained_before_the_end_children_of_the_base_are(tmp_pa
         store.record(replace(base, work=replace(base.work, seconds_by_part=parts, epochs_total=6.0)))
         evaluation = make_evaluation(store, lambda p: 0.1 if p.screens else 0.5)  # less than half of the base's
         finetune_best(store, CONFIG, evaluation, store.record, lambda: 100.0, ask)
-        looks, trained = store.history()[1:4], store.history()[4:]
-        assert all(trial.proposal.screens for trial in looks)
-        (last,) = trained  # the second latency is not worth a look where the first keeps next to nothing
+        looks = [trial for trial in store.history() if trial.proposal.screens]
+        assert [trial.proposal.aim for trial in looks] == [0.65] * 3 + [0.423] * 3
+        (last,) = store.history()[7:]  # a second child is not trained that keeps next to nothing
         assert isinstance(last, DoneTrial) and (last.proposal.parent, last.proposal.finetune) == (0, True)
         assert last.proposal.epochs == int((100.0 - 5.0) / 6.5), "ten seconds an epoch of the base, half its operations"
 

@@ -58,6 +58,8 @@ def test_a_network_is_studied_for_an_edit_and_not_to_be_trained_further(small_ru
     whole = builder.studies(base)
     assert whole.ranked_by is not None and whole.moments is not None
     assert builder.studies(base, edited=False) is whole, "what is known of it is remembered"
+    (gates,) = builder.studies.scratch.iterdir()
+    gates.unlink()
 
 
 def test_without_inheritance_a_child_is_drawn_anew_unless_it_is_only_trained_further(small_run: SmallRun) -> None:
