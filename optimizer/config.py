@@ -308,12 +308,6 @@ class RunConfig(_Value):
         """Whether layers make up for channels that they no longer read."""
         return self.search.aims if self.search.compensate is None else self.search.compensate
 
-    def trains_at_end_only(self, rounds: int) -> bool:
-        """Whether a budget with time for so many students is for the last training alone: those are looked at first."""
-        search = self.search
-        has_last = bool(search.aims and search.screened and search.finetuned and search.trials)
-        return self.budget_s is not None and rounds <= 1 and has_last
-
     @property
     def carries_state(self) -> bool:
         """Whether children go on where their parent's training stopped."""

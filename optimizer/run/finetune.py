@@ -19,7 +19,7 @@ from optimizer.search.members import select_points
 from optimizer.store.run_store import RunStore
 from optimizer.trials.evaluation import Evaluation
 
-__all__ = ["Candidate", "finetune_best", "fit_last_training", "is_all_trained", "share_epochs"]
+__all__ = ["Candidate", "finetune_best", "fit_last_training", "is_all_trained", "share_epochs", "trains_at_end_only"]
 
 LEAST_EPOCHS = 2  # of a last training; of fewer its rate has no time to fall
 LOOKS, MOST_LOOKS = 3, 5  # at children of one latency; the most where none of them comes near the slower ones
@@ -68,6 +68,16 @@ class Candidate:
         if slowest is not None and slowest.ap:
             expected *= min(child.ap / slowest.ap, 1.0)
         return Candidate(child.number, (expected, child.proposal.aim), like.epoch_s * share, extra_s)
+
+
+def trains_at_end_only(config: RunConfig, rounds: int) -> bool:
+    """Whether a budget with time for so many students is for the last training alone, for those that looks choose.
+
+    A search that is to try one student anyway tries it.
+    """
+    search = config.search
+    has_last = search.aims and search.screened > 0 and search.finetuned > 0
+    return config.budget_s is not None and has_last and search.trials > 1 and rounds <= 1
 
 
 def finetune_best(

@@ -21,7 +21,7 @@ from optimizer.report.console import front_table
 from optimizer.run.base_run import adopt_base
 from optimizer.run.budget import describe_fit, is_same_request
 from optimizer.run.checks import check_run, check_target
-from optimizer.run.finetune import finetune_best, is_all_trained
+from optimizer.run.finetune import finetune_best, is_all_trained, trains_at_end_only
 from optimizer.run.gather import report_run
 from optimizer.run.images import read_data, read_splits, say_images
 from optimizer.run.lost import redo_lost
@@ -214,7 +214,7 @@ class _Run:
         probes = measure_probes(self.store, config, evaluation, self.progress)
         if self.store.rounds is None:  # once: a run that goes on aims at what it aimed at before
             self.store.rounds = self.plan.count_rounds(self.clock())
-        if config.trains_at_end_only(self.store.rounds):
+        if trains_at_end_only(config, self.store.rounds):
             self.store.search_ended = "there is time for one training of each student, so they are chosen untrained"
             self.progress.say(f"search: {self.store.search_ended}")
             return

@@ -26,7 +26,7 @@ DRAWS = 12
 TOLERANCE = 0.02  # of a predicted latency from its aim
 SCREENING_EPOCHS = 0.1  # what a screening costs, in epochs of training
 LONGEST_STEP = 0.55  # of the first aims: what a student keeps without training falls steeply below
-UNTRAINED_STEP = 0.65  # where nothing is trained before the end; a step goes by what is kept without training
+UNTRAINED_STEP = 0.65  # of the base's latency, where nobody is trained before the end: three come near the floor
 LEAST_STEP = 1.03  # a parent is slower than the aim by at least this factor
 
 

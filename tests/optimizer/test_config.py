@@ -282,18 +282,6 @@ def test_a_number_of_epochs_is_from_one_on_or_auto() -> None:
             read_options({"epochs": text})
 
 
-@pytest.mark.parametrize(
-    ("changes", "rounds", "is_short"),
-    [({}, 1, True), ({}, 2, False), ({"budget_s": None}, 1, False), ({"search.screened": 0}, 1, False),
-     ({"search.finetuned": 0}, 1, False), ({"search.trials": 0}, 1, False), ({"search.method": "joint"}, 1, False)],
-)  # fmt: skip
-def test_a_budget_for_one_round_goes_to_the_last_training(
-    changes: dict[str, object], rounds: int, is_short: bool
-) -> None:
-    config = quick().changed({"budget_s": 600.0, **changes})
-    assert config.trains_at_end_only(rounds) is is_short
-
-
 @pytest.mark.parametrize("preset", sorted(RECIPES))
 def test_every_preset_can_distil_one_student(preset: str) -> None:
     recipe = RECIPES[preset](Path("images"))

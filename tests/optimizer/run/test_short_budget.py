@@ -13,6 +13,7 @@ from rich.console import Console
 
 from optimizer.progress import RunProgress
 from optimizer.recipes import quick
+from optimizer.run.finetune import trains_at_end_only
 from optimizer.run.run import _Run
 from optimizer.store.run_store import RunStore
 
@@ -34,3 +35,18 @@ def test_the_search_is_left_out_and_the_run_says_so(tmp_path: Path, rounds: int,
         assert store.search_ended is not None
         assert ("time is used up" in store.search_ended) is is_searched
         assert ("chosen untrained" in said.getvalue()) is not is_searched
+
+
+@pytest.mark.parametrize(
+    ("changes", "rounds", "is_short"),
+    [
+        ({}, 1, True), ({}, 2, False), ({"budget_s": None}, 1, False), ({"search.screened": 0}, 1, False),
+        ({"search.finetuned": 0}, 1, False), ({"search.trials": 0}, 1, False), ({"search.trials": 1}, 1, False),
+        ({"search.method": "joint"}, 1, False),
+    ],
+)  # fmt: skip
+def test_a_budget_for_one_round_goes_to_the_last_training(
+    changes: dict[str, object], rounds: int, is_short: bool
+) -> None:
+    config = quick().changed({"budget_s": 600.0, **changes})
+    assert trains_at_end_only(config, rounds) is is_short
