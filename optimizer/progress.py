@@ -136,7 +136,8 @@ def describe_trial(trial: DoneTrial | FailedTrial | ScreenedTrial, students: int
     if len(what) > EDITS_WIDTH:
         what = f"{len(kinds)} edits"
     if trial.proposal.finetune:
-        name, what = f"trial {trial.number}", f"fine-tune trial {trial.proposal.parent}"
+        name = f"trial {trial.number}"
+        what = what if kinds else f"fine-tune trial {trial.proposal.parent}"
     elif trial.proposal.subnet is not None:
         what = "from the pool"
     elif trial.proposal.arch is not None:

@@ -175,7 +175,7 @@ def _take_sizes(request: Mapping[str, Any], images: int) -> list[tuple[int, int]
     if sizes is None:
         return [None] * images
     if not isinstance(sizes, list) or len(sizes) != images:
-        raise InputError(f"sizes is a list of {images}, one for each image")
+        raise InputError(f"sizes is a list of {images}, one for each image, not {sizes!r:.80}")
     return [_parse_size(value) for value in sizes]
 
 

@@ -115,6 +115,7 @@ def write_report(path: Path, data: ReportData) -> None:
         best=max((e for e in front.plain.values() if not e.of_base), key=lambda e: e.score, default=None),
         rows=students + base,
         done=[trial for trial in by_number.values() if trial.number > 0 and not trial.proposal.finetune],
+        joined=[trial for trial in by_number.values() if trial.proposal.finetune and trial.proposal.actions],
         lineages={number: trace_lineage(by_number[number], by_number) for number in shown},
         policy=write_policy([get_plotlyjs(), *_list_scripts("".join(charts.values()))]),
         shared_flags=find_shared_flags([row.latency for row in [*base, *students] if row.latency is not None]),

@@ -63,3 +63,14 @@ def test_a_teacher_that_is_taken_over_and_a_whole_architecture_are_called_what_t
     teacher, student = screen.getvalue().splitlines()
     assert teacher.startswith("base         the teacher, as it is  AP ")
     assert student.startswith("trial 1/1    whole architecture ")
+
+
+def test_a_last_training_names_the_edits_of_a_new_student_and_whom_it_trains_further() -> None:
+    screen = io.StringIO()
+    progress = RunProgress(Console(file=screen, width=300))
+    progress.start_search(0, 2)
+    progress.trial_done(make_done(4, Proposal(0, (PruneFPN(0.25), PruneRPN(0.5)), finetune=True)), 2)
+    progress.trial_done(make_done(5, Proposal(3, finetune=True)), 2)
+    joined, further = screen.getvalue().splitlines()
+    assert joined.startswith("trial 4      prune_fpn, prune_rpn")
+    assert further.startswith("trial 5      fine-tune trial 3 ")

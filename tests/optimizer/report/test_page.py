@@ -120,6 +120,14 @@ def test_with_the_base_alone(tmp_path: Path) -> None:
     assert "0 / 6 students tried" in text and "0.400 AP of the base" in text
 
 
+def test_students_that_were_trained_at_the_end_alone_were_tried_too(tmp_path: Path) -> None:
+    further = make_done(2, Proposal(1, finetune=True), ap=0.42)
+    joined = replace(SMALL, number=3, proposal=replace(SMALL.proposal, finetune=True))
+    text = str(Text(page(tmp_path, make_data([BASE, PRUNED, further]))))
+    assert "1 / 6 students tried" in text, "what is trained further is no new student"
+    assert "2 students tried" in str(Text(page(tmp_path, make_data([BASE, PRUNED, further, joined]))))
+
+
 def test_a_finished_run(tmp_path: Path) -> None:
     picture = io.BytesIO()
     Image.new("RGB", (8, 8)).save(picture, "PNG")
