@@ -97,7 +97,7 @@ def do_run(arguments: argparse.Namespace) -> None:
     teacher = arguments.out / "teacher.safetensors"
     teacher_arch, student_arch = choose_archs(arguments)
     if not teacher.exists():
-        train_one(arguments, "teacher", teacher_arch, arguments.teacher_epochs, 0, None, teacher)
+        train_one(arguments, "teacher", teacher_arch, arguments.teacher_epochs, 0, None)
     for seed in arguments.seeds:
         for row in arguments.rows:
             name = f"{row} {seed}"
@@ -118,9 +118,8 @@ def train_one(
     epochs: int,
     seed: int,
     teaching: Teaching | None,
-    keep: Path | None = None,
 ) -> None:
-    """Train one detector, find its AP on the validation images, and add a line to OUT/rows.jsonl."""
+    """Train one detector, find its AP on the validation images, keep its weights, and add a line to OUT/rows.jsonl."""
     train_data, val_data = (keep_fitting(read_dataset(arguments.data, split)) for split in ("train", "val"))
     recipe = quick(arguments.data).base_train.model_copy(update={"epochs": epochs})
     job = StudentJob(
@@ -139,8 +138,8 @@ def train_one(
     result = train_student(job, detector, train_data, None, choose_device(), report)
     found = predict(detector, val_data.records, Preprocess.imagenet(*arch.input_size), choose_device())
     precision = evaluate_detections(val_data, found)
-    if keep is not None:
-        save_file({name: value.contiguous() for name, value in detector.state_dict().items()}, keep)
+    weights = {name: value.contiguous() for name, value in detector.state_dict().items()}
+    save_file(weights, arguments.out / f"{name.replace(' ', '-')}.safetensors")
     line = {"name": name, "ap": precision.ap, "ap50": precision.ap50, "epochs": epochs, "seed": seed,
             "seconds": result.seconds, "skipped": result.skipped_batches, "curve": result.curve[-1:]}  # fmt: skip
     with (arguments.out / "rows.jsonl").open("a") as file:
