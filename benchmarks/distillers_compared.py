@@ -138,8 +138,9 @@ def train_one(
     result = train_student(job, detector, train_data, None, choose_device(), report)
     found = predict(detector, val_data.records, Preprocess.imagenet(*arch.input_size), choose_device())
     precision = evaluate_detections(val_data, found)
-    weights = {name: value.contiguous() for name, value in detector.state_dict().items()}
-    save_file(weights, arguments.out / f"{name.replace(' ', '-')}.safetensors")
+    for ending, tensors in (("", detector.state_dict()), (".step", result.state.step)):
+        whole = {name: value.contiguous() for name, value in tensors.items()}
+        save_file(whole, arguments.out / f"{name.replace(' ', '-')}{ending}.safetensors")
     line = {"name": name, "ap": precision.ap, "ap50": precision.ap50, "epochs": epochs, "seed": seed,
             "seconds": result.seconds, "skipped": result.skipped_batches, "curve": result.curve[-1:]}  # fmt: skip
     with (arguments.out / "rows.jsonl").open("a") as file:

@@ -15,6 +15,7 @@ __all__ = ["ANALYSIS", "FOLDER", "Analysed", "draw_distances", "draw_losses", "h
 
 FOLDER, ANALYSIS = "analysis", "analysis.json"
 COLOURS = {"Loc": "#4f81bd", "Sim": "#bf4d4d", "Oth": "#5ca661", "BG": "#8064a2", "FN": "#ff9a00"}
+LINES = (ACCENT, BASE, MUTED, *COLOURS.values(), "#00a3a3", "#b8860b", "#e377c2")  # more students than these share
 WORDS = {
     "Loc": "badly placed", "Sim": "a similar class", "Oth": "another class", "BG": "background", "FN": "missed",
 }  # fmt: skip
@@ -84,7 +85,7 @@ def draw_distances(analysed: Analysed) -> str:
         distances = model.get("distances")
         if not distances:
             continue
-        colour = (ACCENT, BASE, MUTED)[index % 3]
+        colour = LINES[index % len(LINES)]
         for where, dash in (("objects", "solid"), ("background", "dot")):
             values = sorted(distances[where], reverse=True)
             figure.add_scatter(
