@@ -59,15 +59,15 @@ def analyse_bundle(options: argparse.Namespace) -> None:
     _report_unread(unread)
     if not analysis.detections:
         report_line("nothing was detected, so every object counts as missed (FN)")
+    if options.out is not None:
+        about = f"{bundle.folder}, {_name_split(options, dataset)}"
+        write_page(options.out, analysis, f"Errors of {bundle.manifest.name}", about)
+        report_line(f"wrote {options.out}")
     if options.json:
         counts = _count_images(options, dataset, unread)
         print(json.dumps({"bundle": str(bundle.folder), **counts, **analysis.to_json()}))
     else:
         print("\n".join([_name_split(options, dataset), *describe_errors(analysis)]))
-    if options.out is not None:
-        about = f"{bundle.folder}, {_name_split(options, dataset)}"
-        write_page(options.out, analysis, f"Errors of {bundle.manifest.name}", about)
-        report_line(f"wrote {options.out}")
 
 
 def _read_labelled(options: argparse.Namespace, max_detections: int) -> Dataset:
