@@ -30,6 +30,7 @@ __all__ = ["NMS", "OPERATORS", "OPSET", "GraphReport", "check_graph", "export_on
 
 OPSET = 17  # the highest TensorRT 8.5 reads
 INPUT = "images"
+WEIGHT_BYTES = 1024  # a constant that is larger holds no shape
 NMS: Mapping[str, type[OnnxGraphOps]] = {"op": OnnxGraphOps, "matrix": MatrixGraphOps, "raw": RawGraphOps}
 
 # What ONNX Runtime and TensorRT 8.5 to 11 execute on fixed shapes. No If, Loop, NonZero; no BatchNormalization either,
@@ -133,7 +134,7 @@ def check_graph(model: onnx.ModelProto, max_detections: int) -> None:
             count = constants.get(node.input[1])
             if count is None or onnx.numpy_helper.to_array(count).item() > MAX_TOPK:
                 raise ExportError(f"the count of TopK {node.name} is not a constant of at most {MAX_TOPK}")
-    onnx.checker.check_model(model, full_check=True)
+    onnx.checker.check_model(_without_weights(model), full_check=True)
     found = {entry.name: [dim.dim_value for dim in entry.type.tensor_type.shape.dim] for entry in model.graph.output}
     rows = (
         max_detections if "count" in found else max(found.get("scores", [1])[0], 1)
@@ -222,7 +223,25 @@ def _tidy(model: onnx.ModelProto) -> onnx.ModelProto:
     model.graph.initializer.extend(constants)
     for output in model.graph.output:
         output.type.tensor_type.ClearField("shape")
-    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    inferred = onnx.shape_inference.infer_shapes(_without_weights(model), data_prop=True)
     for output, known in zip(model.graph.output, inferred.graph.output):
         output.CopyFrom(known)
     return model
+
+
+def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph with an input in the place of each large constant: of those ONNX only asks type and shape.
+
+    Its checks and inference copy the whole model several times, a second and more where the weights are 100 MB.
+    """
+    light = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
+    graph = light.graph
+    graph.name = model.graph.name
+    for field in ("node", "input", "output", "value_info"):
+        getattr(graph, field).extend(getattr(model.graph, field))
+    for constant in model.graph.initializer:
+        if len(constant.raw_data) > WEIGHT_BYTES:
+            graph.input.append(onnx.helper.make_tensor_value_info(constant.name, constant.data_type, constant.dims))
+        else:
+            graph.initializer.append(constant)
+    return light
