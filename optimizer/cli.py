@@ -353,7 +353,8 @@ def data_check(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per problem.")] = False,
 ) -> None:
     """Read every image and label, and list what training would skip or clip."""
-    from deploy.data import check_dataset, describe_splits, keep_fitting, read_dataset, warn_of_problems
+    from deploy.data import check_dataset, describe_splits, keep_fitting, warn_of_problems, warn_of_shared
+    from optimizer.run.images import read_splits
 
     def show(line: str) -> None:
         if sys.stderr.isatty():
@@ -368,7 +369,8 @@ def data_check(
         else:
             where = f"{problem.file}" + (f" object {problem.object}" if problem.object is not None else "")
             _show(f"{where}: {problem.text} ({problem.action})")
-    train, val = (keep_fitting(read_dataset(path, split)) for split in ("train", "val"))
+    splits = read_splits(path)
+    train, val = keep_fitting(splits.train), splits.val
     if not as_json:
         for split, dataset in (("train", train), ("val", val)):
             objects = sum(len(record.labels) for record in dataset.records)
@@ -376,6 +378,8 @@ def data_check(
             _show(f"{split}: {len(dataset.records)} images, {objects} objects, classes {names}")
         _show(describe_splits(train, val))
         typer.echo(f"{len(problems)} problem(s)")
+        for warning in warn_of_shared(train, val):
+            _show(f"warning: {warning}")
         for split, dataset in (("train", train), ("val", val)):
             for warning in warn_of_problems(dataset):
                 _show(f"warning: {split}: {warning}")

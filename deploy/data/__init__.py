@@ -23,7 +23,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Optional, Tuple
 
-from deploy.data.check import check_records, find_unlisted, keep_fitting, summarise_problems, warn_of_problems
+from deploy.data.check import (
+    check_records,
+    find_links_out,
+    find_unlisted,
+    keep_fitting,
+    summarise_problems,
+    warn_of_problems,
+    warn_of_shared,
+)
 from deploy.data.coco import find_coco, find_other_coco, name_coco
 from deploy.data.cvat import find_cvat
 from deploy.data.find import Tree
@@ -40,11 +48,13 @@ __all__ = [
     "Record",
     "check_dataset",
     "describe_splits",
+    "find_unlabelled",
     "keep_fitting",
     "read_dataset",
     "read_image",
     "summarise_problems",
     "warn_of_problems",
+    "warn_of_shared",
 ]
 
 Layout = Tuple[str, "dict[str, Callable[[], Dataset]]"]
@@ -104,8 +114,14 @@ def check_dataset(path: Path | str, report: Callable[[str], None] = lambda line:
     """Every problem of a data set, after decoding every image; progress goes to `report`."""
     tree, _, splits = _open(Path(path))
     dataset = _join(splits)
-    unlisted = find_unlisted(tree, dataset)
-    return [*dataset.problems, *unlisted, *check_records(dataset.records, report)]
+    listed = [*dataset.problems, *find_unlisted(tree, [dataset]), *find_links_out(tree)]
+    return [*listed, *check_records(dataset.records, report)]
+
+
+def find_unlabelled(path: Path | str, train: Dataset, val: Dataset) -> list[Problem]:
+    """The images of a data set that no label file of any split speaks of; one problem for each folder."""
+    tree, _, splits = _open(Path(path))
+    return find_unlisted(tree, [train, val, *(splits[split]() for split in splits if split == "test")])
 
 
 def describe_splits(train: Dataset, val: Dataset) -> str:
@@ -135,10 +151,12 @@ def _open(path: Path) -> tuple[Tree, str, dict[str, Callable[[], Dataset]]]:
     if not path.is_dir():
         raise InputError(f"there is no data set folder {path}")
     tree = Tree(path)
-    for find in LAYOUTS:
-        found = find(tree)
-        if found:
-            return tree, *found
+    inner = [name for name in tree.folders if name and "/" not in name]
+    for place in (tree, Tree(path / inner[0])) if len(inner) == 1 else (tree,):  # unpacking may leave one in another
+        for find in LAYOUTS:
+            found = find(place)
+            if found:
+                return place, *found
     listed = ", ".join(sorted(item.name for item in path.iterdir())[:8]) or "nothing"
     raise InputError(f"{path} is not a data set of a known layout: wanted {UNDERSTOOD}; found {listed}")
 
@@ -167,6 +185,10 @@ def _hold_out(folder: Path, splits: dict[str, Callable[[], Dataset]], split: str
     order = list(range(len(dataset.records)))
     random.Random(0).shuffle(order)
     held_out = set(order[: max(1, len(order) // HOLD_OUT)])
+    useful = [i for i in order if dataset.records[i].counted.any()]
+    if len(useful) > 1:  # both parts get an object
+        held_out |= {useful[0]} if not held_out.intersection(useful) else set()
+        held_out -= {useful[-1]} if held_out.issuperset(useful) else set()
     chosen = [r for i, r in enumerate(dataset.records) if (i in held_out) == (split == "val") or len(order) == 1]
     text = f"there is no validation split; {len(held_out)} of {len(order)} images are held out for it"
     notice = Problem(folder, None, "no validation split", text, "held out")

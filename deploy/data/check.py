@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,14 +14,26 @@ from deploy.data.images import image_format, image_sizes, read_described
 from deploy.data.records import Dataset, Problem, Record
 from deploy.errors import InputError
 
-__all__ = ["check_records", "find_unlisted", "keep_fitting", "summarise_problems", "warn_of_problems"]
+__all__ = [
+    "check_records",
+    "find_links_out",
+    "find_unlisted",
+    "keep_fitting",
+    "summarise_problems",
+    "warn_of_problems",
+    "warn_of_shared",
+]
 
 MANY = 0.1  # the share of images from which on something is a warning
 MOST_OBJECTS = 100  # that average precision looks at, as COCO's protocol does
 OF_IMAGES = (
     "no labels", "missing image", "missing labels", "path outside", "unreadable image", "broken labels", "wrong size",
-    "labels without image", "not in the labels",
+    "labels without image", "not in the labels", "ambiguous image", "duplicate image",
 )  # fmt: skip
+LOST = ("broken line", "broken annotation", "unknown class", "not a number", "inverted box", "zero-area box",
+        "box outside", "not a box")  # fmt: skip
+MOVED = ("box over the edge",)  # by rounding alone often: a warning where most are
+MOST = 0.5
 
 
 def check_records(records: Sequence[Record], report: Callable[[str], None] = lambda line: None) -> Iterator[Problem]:
@@ -51,19 +64,36 @@ def keep_fitting(dataset: Dataset) -> Dataset:
     return replace(dataset, records=tuple(kept), problems=(*dataset.problems, *problems))
 
 
-def find_unlisted(tree: Tree, dataset: Dataset) -> list[Problem]:
-    """The images that no label file speaks of, in folders where others are taken from; one problem a folder."""
-    known = {str(record.path) for record in dataset.records}
-    known.update(str(problem.file) for problem in dataset.problems)
+def find_unlisted(tree: Tree, datasets: Iterable[Dataset]) -> list[Problem]:
+    """The images that no label file speaks of; one problem for each folder."""
+    known: set[str] = set()
+    for dataset in datasets:
+        known.update(str(record.path) for record in dataset.records)
+        known.update(str(problem.file) for problem in dataset.problems)
     folders: dict[str, list[str]] = {}
     for name in tree.images:
-        folders.setdefault(name.rpartition("/")[0], []).append(name)
+        folders.setdefault(posixpath.dirname(name), []).append(name)
     found = []
     for folder, names in folders.items():
         rest = [name for name in names if str(tree.path(name)) not in known]
-        if rest and len(rest) < len(names):
-            text = f"{len(rest)} of {len(names)} images are in no label file, as {rest[0].rpartition('/')[2]!r}"
-            found.append(Problem(tree.path(folder), None, "not in the labels", text, "not taken"))
+        if rest:
+            text = f"{len(rest)} of {len(names)} images are in no label file, as {posixpath.basename(rest[0])!r}"
+            found.append(Problem(tree.path(folder), None, "not in the labels", text, "not taken", len(rest)))
+    return found
+
+
+def find_links_out(tree: Tree) -> list[Problem]:
+    """The links that lead out of the folder, which are followed all the same; one problem for each folder."""
+    root = os.path.realpath(str(tree.root))
+    folders: dict[str, list[str]] = {}
+    for name in tree.links:
+        if not os.path.realpath(str(tree.path(name))).startswith(root + os.sep):
+            folders.setdefault(posixpath.dirname(name), []).append(name)
+    found = []
+    for folder, names in folders.items():
+        target = os.path.realpath(str(tree.path(names[0])))
+        text = f"links that lead out of {tree.root}: {len(names)}, as {posixpath.basename(names[0])!r} to {target}"
+        found.append(Problem(tree.path(folder), None, "link out of the folder", text, "followed", len(names)))
     return found
 
 
@@ -74,15 +104,26 @@ def summarise_problems(problems: Iterable[Problem]) -> str:
 
 
 def warn_of_problems(dataset: Dataset, max_detections: int = MOST_OBJECTS) -> list[str]:
-    """A sentence for what most likely is a mistake: a tenth of the images or more, or more objects than AP looks at."""
-    counts = Counter(problem.kind for problem in dataset.problems if problem.kind in OF_IMAGES)
-    skipped = sum(count for kind, count in counts.items() if kind not in ("no labels", "labels without image"))
-    total = len(dataset.records) + skipped
+    """A sentence for what most likely is a mistake.
+
+    That is a tenth of the images or objects that are lost, or more objects than AP looks at.
+    """
+    counts: Counter[str] = Counter()
+    examples: dict[str, Problem] = {}
+    for problem in dataset.problems:
+        counts[problem.kind] += problem.count
+        examples.setdefault(problem.kind, problem)
+    background = ("no labels", "labels without image")  # of images that are there, or of none
+    images = len(dataset.records) + sum(counts[kind] for kind in OF_IMAGES if kind not in background)
+    kept = sum(len(record.labels) for record in dataset.records)
+    objects = kept + sum(counts[kind] for kind in LOST)
+    shares = [("images", images, MANY, OF_IMAGES), ("objects", objects, MANY, LOST), ("objects", kept, MOST, MOVED)]
     warnings = []
-    for kind, count in counts.items():
-        if count > MANY * total:
-            example = next(problem for problem in dataset.problems if problem.kind == kind)
-            warnings.append(f"{count} of {total} images: {kind} ({example.action}), as {example.file}")
+    for what, total, share, kinds in shares:
+        for kind in kinds:
+            if counts[kind] > share * total:
+                example, of = examples[kind], max(total, counts[kind])  # of a split that was divided they are all there
+                warnings.append(f"{counts[kind]} of {of} {what}: {kind} ({example.action}), as {example.file}")
     crowded = [record for record in dataset.records if record.counted.sum() > max_detections]
     if crowded:
         most = max(int(record.counted.sum()) for record in crowded)
@@ -92,6 +133,14 @@ def warn_of_problems(dataset: Dataset, max_detections: int = MOST_OBJECTS) -> li
             "evaluate)"
         )
     return warnings
+
+
+def warn_of_shared(train: Dataset, val: Dataset) -> list[str]:
+    """A sentence where images that are trained on are validated on as well, which hides overfitting."""
+    shared = {record.path for record in train.records} & {record.path for record in val.records}
+    if not shared or len(train.records) == len(val.records) == 1:
+        return []
+    return [f"{len(shared)} of {len(val.records)} validation images are trained on, too, as {min(shared)}"]
 
 
 def _check_record(record: Record) -> list[Problem]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from deploy.data.records import Problem
 from deploy.errors import InputError
 
-__all__ = ["agree_on_classes", "require_unique"]
+__all__ = ["agree_on_classes", "find_alike_names", "require_unique"]
 
 
 def require_unique(names: Sequence[str], places: Sequence[str], where: Path) -> None:
-    """Refuse names that stand for two classes, or that are not text; `places` says where each name is from.
+    """Refuse names that stand for two classes, are empty or not text; `places` says where each name is from.
 
     Raises:
         InputError: naming both places.
@@ -20,11 +21,25 @@ def require_unique(names: Sequence[str], places: Sequence[str], where: Path) -> 
     for name, place in zip(names, places):
         if any("\ud800" <= character <= "\udfff" for character in name):
             raise InputError(f"{where} cannot be read: the class name {name!a} ({place}) is not text; save it as UTF-8")
+        if not name:
+            raise InputError(f"{where} has a class without a name ({place}); name it, or take its line away")
         if name in first:
             raise InputError(
                 f"{where} names twice: {name} ({first[name]} and {place}); rename one of them, or make them one class"
             )
         first[name] = place
+
+
+def find_alike_names(names: Sequence[str], where: Path) -> list[Problem]:
+    """The names that differ by their case or spaces alone, and are most likely one class; one problem for each set."""
+    alike: dict[str, list[str]] = {}
+    for name in names:
+        alike.setdefault("".join(name.casefold().split()), []).append(name)
+    return [
+        Problem(where, None, "names alike", f"classes {', '.join(map(repr, several))} differ little", "kept apart")
+        for several in alike.values()
+        if len(several) > 1
+    ]
 
 
 def agree_on_classes(by_place: Mapping[Path, Sequence[str]]) -> tuple[str, ...]:

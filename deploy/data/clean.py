@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -14,10 +15,19 @@ from deploy.data.images import image_size
 from deploy.data.records import ImageId, Problem, Record
 from deploy.errors import InputError
 
-__all__ = ["RawImage", "RawObjects", "clean_records"]
+__all__ = ["RawImage", "RawObjects", "bound_turned", "clean_records"]
 
 DOUBLED_IOU = 0.9  # two boxes of a class that overlap more are most likely one object drawn twice
 NEIGHBOURS = 256  # boxes beginning close to one's left side that are compared with it: linear, however many there are
+
+
+def bound_turned(cx: float, cy: float, width: float, height: float, angle: float) -> tuple[float, ...]:
+    """x1, y1, x2, y2 round a box that is turned about its centre by an angle in radians."""
+    if not math.isfinite(angle):
+        return (math.nan,) * 4
+    cos, sin = abs(math.cos(angle)), abs(math.sin(angle))
+    across, down = (width * cos + height * sin) / 2, (width * sin + height * cos) / 2
+    return cx - across, cy - down, cx + across, cy + down
 
 
 class RawImage(NamedTuple):

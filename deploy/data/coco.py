@@ -12,10 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from deploy.data.classes import agree_on_classes, require_unique
+from deploy.data.classes import agree_on_classes, find_alike_names, require_unique
 from deploy.data.clean import RawImage, clean_records
 from deploy.data.coco_content import BROKEN, MISSING, CocoContent
-from deploy.data.find import Tree, describe_moved, loosen
+from deploy.data.find import Tree, describe_lost, describe_moved, loosen
 from deploy.data.records import Dataset, ImageId, Problem
 from deploy.data.splits import SPLITS, split_of, split_of_parts
 from deploy.data.stream import find_arrays, iterate_json
@@ -24,7 +24,8 @@ from deploy.errors import InputError
 
 __all__ = ["find_coco", "find_other_coco", "name_coco"]
 
-OTHER_TASKS = ("captions", "person_keypoints", "panoptic", "stuff", "image_info")  # files beside COCO's instances
+KEYPOINTS = "person_keypoints"  # whose objects have boxes, too
+OTHER_TASKS = ("captions", KEYPOINTS, "panoptic", "stuff", "image_info")  # files beside COCO's instances
 NO_PARENT = (None, "", "none")
 PROBED = 20  # images that are looked for when their folder is
 
@@ -59,7 +60,8 @@ def find_other_coco(tree: Tree) -> tuple[str, dict[str, Callable[[], Dataset]]] 
                     names.append(name)
             except InputError:
                 continue  # not JSON after all
-    return _by_split(tree, names, "COCO")
+    keypoints = [name for name in tree.files_of(".json") if posixpath.basename(name).lower().startswith(KEYPOINTS)]
+    return _by_split(tree, names or keypoints, "COCO")
 
 
 def name_coco(tree: Tree, name: str) -> tuple[str, dict[str, Callable[[], Dataset]]]:
@@ -95,12 +97,15 @@ def _read_split(tree: Tree, files: Mapping[str, str], split: str) -> Dataset:
     problems = content.problems
     dropped = _find_unused(categories, labels, content)
     for category in dropped:
-        text = f"category {category.key!r} ({category.name!r}) has no object in any split, and is above the others"
+        relation = "is above the others, or called like one"
+        text = f"category {category.key!r} ({category.name!r}) has no object in any split, and {relation}"
         problems.append(Problem(labels, None, "unused root category", text, "dropped"))
     for place, listed in categories.items():
         categories[place] = [category for category in listed if category not in dropped]
+        _require_own_ids(categories[place], place)
         require_unique([c.name for c in categories[place]], [f"id {c.key!r}" for c in categories[place]], place)
     names = agree_on_classes({place: [c.name for c in listed] for place, listed in categories.items()})
+    problems += find_alike_names(names, labels)
     index = {category.key: names.index(category.name) for category in categories[labels]}
     images = _place_images(tree, files[split], split, content)
     records, found = clean_records(images, content.join(index), names)
@@ -119,8 +124,8 @@ def _place_images(tree: Tree, labels: str, split: str, content: CocoContent) -> 
         if path is not None:
             images.append(RawImage(_as_id(key), tree.path(path), file, size))
         else:
-            reason = f"lies outside {tree.root}" if problem == "path outside" else f"is not in {tree.root}"
-            content.problems.append(Problem(file, position, problem, f"image {name!r} {reason}", "skipped"))
+            text = describe_lost(name, problem, tree.root)
+            content.problems.append(Problem(file, position, problem, text, "skipped"))
     content.problems += describe_moved(file, stated, found)
     return images
 
@@ -156,14 +161,23 @@ def _list_categories(labels: Path) -> list[Category]:
 
 def _parse_categories(entries: Sequence[Any]) -> list[Category] | None:
     try:
-        found = [Category(entry["id"], str(entry["name"]), entry.get("supercategory")) for entry in entries]
-        hash(tuple(category.key for category in found))
+        listed = [Category(entry["id"], str(entry["name"]).strip(), entry.get("supercategory")) for entry in entries]
+        found = list({(category.key, category.name): category for category in listed}.values())
     except BROKEN:
         return None
     try:
         return sorted(found, key=lambda category: as_number(category.key))
     except (TypeError, ValueError):
         return sorted(found, key=lambda category: str(category.key))
+
+
+def _require_own_ids(categories: Sequence[Category], place: Path) -> None:
+    """Refuse an id that two classes have: nothing tells which of them an object is of."""
+    names: dict[Hashable, str] = {}
+    for category in categories:
+        other = names.setdefault(category.key, category.name)
+        if other != category.name:
+            raise InputError(f"{place} has the category id {category.key!r} twice: {other!r} and {category.name!r}")
 
 
 def _list_parents(categories: Iterable[Category], names: Sequence[str]) -> tuple[str, ...]:

@@ -32,6 +32,7 @@ class CocoContent:
         self.images: dict[Hashable, tuple[str, tuple[int, int] | None]] = {}
         self.positions: list[int] = []  # of each image, in the file's list
         self.rows: dict[Hashable, int] = {}  # of each image that there is, or MISSING
+        self._again: dict[Hashable, list[tuple[int, str]]] = {}  # position and name of later images of an id
         self.objects = RawObjects()
         self._image_keys: dict[Hashable, int] = {}  # in the order that objects name them
         self._category_keys: dict[Hashable, int] = {}
@@ -81,9 +82,31 @@ class CocoContent:
                 try:
                     self._add_image(image, entry)
                 except BROKEN as error:
-                    self._skip(image, "broken image entry", repr(error))
+                    self._skip(image, "broken image entry", _say(error))
                 image += 1
         self._add_objects(annotation, batch)
+        self._drop_shared()
+
+    def _drop_shared(self) -> None:
+        """Leave out the images that share an id: nothing tells which of them its objects are of.
+
+        An entry that repeats an image, or names one that has an id of its own, shares nothing.
+        """
+        positions = dict(zip(self.images, self.positions))
+        listed = {name for name, _ in self.images.values()}
+        for key, again in self._again.items():
+            name = self.images[key][0]
+            others = [other for _, other in again if other not in listed]
+            for position, other in again:
+                text = f"{other!r} has the id {key!r}, as {name!r} has"
+                self._skip(
+                    position, "duplicate image", text + ("; nothing tells their objects apart" if others else "")
+                )
+            if others:
+                self._skip(positions.pop(key), "duplicate image", f"{name!r} has the id {key!r}, as {others[0]!r} has")
+                del self.images[key]
+                self.rows[key] = MISSING
+        self.positions = list(positions.values())
 
     def _add_objects(self, first: int, entries: Sequence[Any]) -> None:
         """All of these at once where they are as they should be, else one by one."""
@@ -100,7 +123,7 @@ class CocoContent:
                 try:
                     self._add_object(position, entry)
                 except BROKEN as error:
-                    self._skip(position, "broken annotation", f"a field is missing or not a number: {error!r}")
+                    self._skip(position, "broken annotation", _say(error))
             return
         corners = boxes.astype(np.float64)
         corners[:, 2:] += corners[:, :2]
@@ -112,8 +135,7 @@ class CocoContent:
         self.objects.difficult.extend([0] * len(entries))
 
     def _add_object(self, position: int, entry: Any) -> None:
-        x, y, width, height = map(as_number, entry["bbox"])
-        corners = array("d", (x, y, x + width, y + height))
+        corners = array("d", _read_corners(entry))
         crowd = as_truth(entry.get("iscrowd"))
         image_key = self._image_keys.setdefault(entry["image_id"], len(self._image_keys))
         category_key = self._category_keys.setdefault(entry["category_id"], len(self._category_keys))
@@ -126,20 +148,38 @@ class CocoContent:
         objects.difficult.append(False)
 
     def _add_image(self, position: int, entry: Any) -> None:
-        key, name = entry["id"], entry["file_name"]
+        key = entry["id"]
+        name = entry[
+            "coco_url" if "file_name" not in entry and "coco_url" in entry else "file_name"
+        ]  # LVIS has the URL
         width, height = entry.get("width"), entry.get("height")
         plain = type(width) is int and type(height) is int and width > 0 and height > 0
         size = (width, height) if plain else as_size(width, height)
         if not isinstance(name, str) or not isinstance(key, (int, float, str)):
             raise TypeError(f"id {key!r}, file_name {name!r}")
         if key in self.images:
-            self._skip(position, "duplicate image", f"there is another image of id {key}")
+            self._again.setdefault(key, []).append((position, name))
             return
         self.images[key] = (name, size)
         self.positions.append(position)
 
     def _skip(self, position: int, kind: str, text: str) -> None:
         self.problems.append(Problem(self.labels, position, kind, text, "skipped"))
+
+
+def _read_corners(entry: Mapping[str, Any]) -> tuple[float, float, float, float]:
+    """x1, y1, x2, y2 of the box, or round the outlines where there is no box."""
+    if entry.get("bbox") or not isinstance(entry.get("segmentation"), list):
+        x, y, width, height = map(as_number, entry["bbox"])
+        return x, y, x + width, y + height
+    values = [as_number(value) for outline in entry["segmentation"] for value in outline]
+    if len(values) < 6:
+        raise ValueError("it has neither a box nor an outline")
+    return min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2])
+
+
+def _say(error: Exception) -> str:
+    return f"it has no {error}" if isinstance(error, KeyError) else f"a field is not as it should be: {error}"
 
 
 def _look_up(rows: Mapping[Hashable, int], key: Hashable) -> int:

@@ -1,14 +1,15 @@
-"""CVAT's own XML: one annotations.xml with every image and its boxes."""
+"""CVAT's own XML: one annotations.xml with every image and its shapes, of which the boxes round them are taken."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from functools import partial
 from xml.etree.ElementTree import Element
 
-from deploy.data.classes import require_unique
-from deploy.data.clean import RawImage, RawObjects, clean_records
-from deploy.data.find import Tree, describe_moved
+from deploy.data.classes import find_alike_names, require_unique
+from deploy.data.clean import RawImage, RawObjects, bound_turned, clean_records
+from deploy.data.find import Tree, describe_lost, describe_moved
 from deploy.data.records import Dataset, Problem
 from deploy.data.splits import split_of
 from deploy.data.text import read_xml
@@ -17,6 +18,7 @@ from deploy.errors import InputError
 
 __all__ = ["find_cvat"]
 
+SHAPES = ("box", "polygon", "ellipse", "mask", "polyline", "points", "skeleton", "cuboid")
 SIDES = ("xtl", "ytl", "xbr", "ybr")
 
 
@@ -31,6 +33,9 @@ def find_cvat(tree: Tree) -> tuple[str, dict[str, Callable[[], Dataset]]] | None
         raise InputError(f"{tree.path(name)} is not XML: {error}") from error
     if root.tag != "annotations":
         return None
+    if root.find("image") is None:
+        found = "tracks of a video" if root.find("track") is not None else "no image"
+        raise InputError(f'{tree.path(name)} has {found}: export it as "CVAT for images", with the images')
     subsets = {split_of(item.get("subset") or "") or "all" for item in root.iter("image")}
     return "CVAT", {split: partial(_read_split, tree, name, root, split) for split in sorted(subsets)}
 
@@ -38,7 +43,7 @@ def find_cvat(tree: Tree) -> tuple[str, dict[str, Callable[[], Dataset]]] | None
 def _read_split(tree: Tree, name: str, root: Element, split: str) -> Dataset:
     labels = tree.path(name)
     listed = [(item.findtext("name") or "").strip() for item in root.iter("label")]
-    named = [str(box.get("label", "")) for box in root.iter("box")]
+    named = [str(shape.get("label", "")) for shape in root.iterfind("image/*") if shape.tag in SHAPES]
     class_names = tuple(dict.fromkeys(listed)) if listed else tuple(sorted(set(named)))
     require_unique(listed or class_names, [f"label {number}" for number in range(len(listed or class_names))], labels)
     index = {label: position for position, label in enumerate(class_names)}
@@ -50,15 +55,44 @@ def _read_split(tree: Tree, name: str, root: Element, split: str) -> Dataset:
     objects = RawObjects()
     for position, (item, (path, problem)) in enumerate(zip(items, found)):
         if path is None:
-            text = f"image {stated[position]!r} is not in {tree.root}"
+            text = describe_lost(stated[position], problem, tree.root)
             problems.append(Problem(labels, position, problem, text, "skipped"))
             continue
-        for number, box in enumerate(item.iter("box")):
-            label = str(box.get("label", ""))
-            objects.add(len(images), number, [_read_number(box, side) for side in SIDES], index.get(label), label)
+        for number, shape in enumerate(shape for shape in item if shape.tag in SHAPES):
+            label, corners = str(shape.get("label", "")), _read_corners(shape)
+            if corners is None:
+                text = f"{stated[position]}: a {shape.tag} of {label!r} is no box"
+                problems.append(Problem(labels, number, "not a box", text, "skipped"))
+            else:
+                objects.add(len(images), number, corners, index.get(label), label)
         images.append(RawImage(len(images), tree.path(path), labels, _read_size(item)))
+    problems += find_alike_names(class_names, labels)
     records, wrong = clean_records(images, objects, class_names)
     return Dataset(class_names, records, (*problems, *wrong))
+
+
+def _read_corners(shape: Element) -> Sequence[float] | None:
+    """x1, y1, x2, y2 round a shape; None of one that has no area."""
+    if shape.tag == "box":
+        x1, y1, x2, y2 = (_read_number(shape, side) for side in SIDES)
+        if not shape.get("rotation"):
+            return x1, y1, x2, y2
+        angle = math.radians(_read_number(shape, "rotation"))
+        return bound_turned((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1, angle)
+    if shape.tag == "ellipse":
+        cx, cy, rx, ry = (_read_number(shape, name) for name in ("cx", "cy", "rx", "ry"))
+        return cx - rx, cy - ry, cx + rx, cy + ry
+    if shape.tag == "mask":
+        left, top, width, height = (_read_number(shape, name) for name in ("left", "top", "width", "height"))
+        return left, top, left + width, top + height
+    if shape.tag == "polygon":
+        try:
+            points = [[as_number(value) for value in pair.split(",")] for pair in shape.get("points", "").split(";")]
+            (*across,), (*down,) = zip(*points)
+        except ValueError:
+            return [float("nan")] * 4
+        return min(across), min(down), max(across), max(down)
+    return None
 
 
 def _read_number(box: Element, side: str) -> float:

@@ -14,7 +14,7 @@ from deploy.data.images import image_endings
 from deploy.data.records import Problem
 from deploy.errors import InputError
 
-__all__ = ["Found", "Tree", "describe_moved", "find_alike", "leads_out", "loosen", "stem_of"]
+__all__ = ["Found", "Tree", "describe_lost", "describe_moved", "find_alike", "leads_out", "loosen", "stem_of"]
 
 MOST = 5_000_000  # files and folders
 NOT_DATA = ("__MACOSX", "@eaDir")  # what unpacking and network disks leave behind
@@ -35,11 +35,13 @@ class Found(NamedTuple):
 class Tree:
     """Everything below a folder, listed once, as paths relative to it with "/" between their parts.
 
-    Links to folders are followed, but not round in a circle. Names are judged, not what links point to: a link was put
-    there by whoever owns the folder. Hidden files and folders are left aside.
+    Links are followed, but not round in a circle: people keep pictures on another disk. A name in a label file never
+    leads out of the folder; a link in the folder may, and `check_dataset` says so. Hidden files and folders are left
+    aside.
 
     Attributes:
         root: the folder. files, folders: below it, in order; the root itself is the folder "".
+        links: the files and folders that are links, whatever they point to.
 
     Raises:
         InputError: it cannot be listed, or holds more than five million files.
@@ -49,9 +51,12 @@ class Tree:
         self.root = root
         files: list[str] = []
         folders = [""]
+        self.links: list[str] = []
         try:
-            for name, is_folder in _walk(str(root), "", ()):
+            for name, is_folder, is_link in _walk(str(root), "", ()):
                 (folders if is_folder else files).append(name)
+                if is_link:
+                    self.links.append(name)
                 if len(files) + len(folders) > MOST:
                     raise InputError(f"{root} holds more than {MOST} files: name the data set's own folder")
         except OSError as error:
@@ -82,8 +87,8 @@ class Tree:
         """The image that each name means; `near` are the folders that names may be relative to, the likeliest first.
 
         A name that is there as it is written is taken first. What is left is looked for by as much of its end as is
-        there: separators of either kind, percent signs, forms of Unicode, case, and folders of another machine do not
-        matter. A file that has been taken, or that two names could mean, is not guessed.
+        there: separators of either kind, percent signs, forms of Unicode, case, the query of an address, and folders of
+        another machine do not matter. A file that has been taken, or that two names could mean, is not guessed.
         """
         exact = [self._find_exactly(name, near) for name in stated]
         taken = {path for path in exact if path is not None}
@@ -102,7 +107,7 @@ class Tree:
             elif guess is not None and counts[guess] == 1:
                 found.append(Found(guess, "found by the end of its path"))
             else:
-                found.append(Found(None, "path outside" if leads_out(name) else "missing image"))
+                found.append(Found(None, self._explain(name)))
         return found
 
     def find_folder(self, stated: str) -> str | None:
@@ -128,7 +133,16 @@ class Tree:
         return None
 
     def _find_alike(self, name: str, near: Sequence[str]) -> str | None:
-        return _best(name, self._alike("images", self.images, name), near)
+        for form in (name, *_leave_query(name)):
+            found = _best(form, self._alike("images", self.images, form), near)
+            if found is not None:
+                return found
+        return None
+
+    def _explain(self, name: str) -> str:
+        if leads_out(name):
+            return "path outside"
+        return "ambiguous image" if len(self._alike("images", self.images, name)) > 1 else "missing image"
 
     def _alike(self, kind: str, names: Iterable[str], stated: str) -> list[str]:
         """Those that end in the same name, nearly."""
@@ -148,6 +162,13 @@ def describe_moved(labels: Path, stated: Sequence[str], found: Sequence[Found]) 
         return []
     text = f"{len(moved)} of {len(stated)} images have another path here, as {moved[0][1]!r} for {moved[0][0]!r}"
     return [Problem(labels, None, "path of another machine", text, "found by its end")]
+
+
+def describe_lost(name: str, problem: str, root: Path) -> str:
+    """Why there is no image of this name, in words; `problem` is what `Tree.resolve` found."""
+    if problem == "ambiguous image":
+        return f"image {name!r} may be one of several files of that name in {root}"
+    return f"image {name!r} lies outside {root}" if problem == "path outside" else f"image {name!r} is not in {root}"
 
 
 def find_alike(path: Path) -> Path:
@@ -196,6 +217,15 @@ def _join(folder: str, name: str) -> str | None:
     return "" if path == "." else None if path.startswith("../") else path
 
 
+def _leave_query(name: str) -> Iterator[str]:
+    """Of an address with a query the path that it is about: that of Label Studio's local files, else what is before."""
+    before, mark, query = name.partition("?")
+    if mark:
+        if query.startswith("d="):
+            yield query[2:]
+        yield before
+
+
 def _split(stated: str) -> list[str]:
     return [loosen(part) for part in stated.replace("\\", "/").split("/") if part not in ("", ".", "..")]
 
@@ -221,8 +251,8 @@ def _best(stated: str, candidates: Sequence[str], near: Sequence[str]) -> str | 
     return ranked[0][2]
 
 
-def _walk(top: str, below: str, outer: tuple[tuple[int, int], ...]) -> Iterator[tuple[str, bool]]:
-    """(relative path, whether it is a folder) of everything below."""
+def _walk(top: str, below: str, outer: tuple[tuple[int, int], ...]) -> Iterator[tuple[str, bool, bool]]:
+    """(relative path, whether it is a folder, whether it is a link) of everything below."""
     about = os.stat(top)  # noqa: PTH116 (of a hundred thousand files)
     chain = (*outer, (about.st_dev, about.st_ino))
     with os.scandir(top) as entries:
@@ -233,13 +263,13 @@ def _walk(top: str, below: str, outer: tuple[tuple[int, int], ...]) -> Iterator[
             try:
                 if not entry.is_dir():
                     if entry.is_file():
-                        yield name, False
+                        yield name, False, entry.is_symlink()
                     continue
                 linked = entry.stat()
             except OSError:
                 continue
             if (linked.st_dev, linked.st_ino) not in chain:
-                yield name, True
+                yield name, True, entry.is_symlink()
                 try:
                     yield from _walk(entry.path, name, chain)
                 except PermissionError:

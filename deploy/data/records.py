@@ -21,6 +21,7 @@ class Problem:
         file: the image, or the label file where an object is meant.
         object: which object of the label file, counted from 0 (YOLO: which line); None where the whole file is meant.
         action: "skipped", "clipped", or a few words such as "kept for evaluation only".
+        count: of how many images it speaks, where it is of several.
     """
 
     file: Path
@@ -28,6 +29,7 @@ class Problem:
     kind: str
     text: str
     action: str
+    count: int = 1
 
 
 @dataclass(frozen=True)

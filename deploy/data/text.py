@@ -71,6 +71,8 @@ def read_xml(path: Path) -> ElementTree.Element:
         encoding = _find_encoding(content[:4])
         if encoding == "utf-8" and declared:
             encoding = declared.group(1).decode().lower()
+            if encoding.startswith(("utf-16", "utf-32")):  # which it cannot be: .NET writes so, and saves UTF-8
+                encoding = "utf-8-sig"
         if encoding == "utf-8":  # which the parser decodes faster
             if b"<!ENTITY" in content:
                 raise ValueError("it defines entities")
@@ -87,8 +89,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML mapping whose scalars are all text, so that a class called `no` or `1e3` keeps its name.
 
     Raises:
-        InputError: as `read_text`; it is not a mapping, or repeats lists or mappings by aliases, by which a small file
-            becomes a large one.
+        InputError: as `read_text`; it is not a mapping, has a key twice, or repeats lists or mappings by aliases, by
+            which a small file becomes a large one.
     """
     try:
         import yaml
@@ -103,13 +105,22 @@ def read_yaml(path: Path) -> dict[str, Any]:
                     raise yaml.YAMLError("aliases of lists and mappings are not read")
             return super().compose_node(parent, index)
 
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            known: set[str] = set()
+            for key, _ in node.value:
+                if isinstance(key, yaml.ScalarNode):
+                    if key.value in known:
+                        raise yaml.YAMLError(f"the key {key.value!r} is there twice")
+                    known.add(key.value)
+            return super().construct_mapping(node, deep)
+
     text = read_text(path, YAML_LIMIT)
     if _find_depth(text) > YAML_DEPTH:  # which PyYAML takes long for before it gives up
         raise InputError(f"{path} cannot be read: it has lists in lists, more than {YAML_DEPTH} deep")
     try:
         content = yaml.load(text, Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+        raise InputError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} is not a YOLO data description: the top is not a mapping")
     return content

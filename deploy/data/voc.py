@@ -15,9 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from deploy.data.classes import require_unique
-from deploy.data.clean import RawImage, RawObjects, clean_records
-from deploy.data.find import Tree, describe_moved, leads_out, loosen, stem_of
+from deploy.data.classes import find_alike_names, require_unique
+from deploy.data.clean import RawImage, RawObjects, bound_turned, clean_records
+from deploy.data.find import Tree, describe_lost, describe_moved, leads_out, loosen, stem_of
 from deploy.data.records import Dataset, Problem
 from deploy.data.splits import SPLITS, split_of_parts
 from deploy.data.text import read_lines, read_xml
@@ -38,13 +38,17 @@ def find_voc(tree: Tree) -> tuple[str, dict[str, Callable[[], Dataset]]] | None:
     names = [name for name in tree.files_of(".xml") if FOLDER in posixpath.dirname(name).lower().split("/")]
     if not names:
         return None
+    divided: dict[str, list[str]] = {}
     lists = _find_lists(tree)
-    if lists:
-        stems = _index_stems(names)
-        divided: dict[str, list[str]] = {split: _read_list(tree, name, stems) for split, name in lists.items()}
-    else:
-        divided = _divide(names)
-    return "Pascal VOC", {split: partial(_read_split, tree, names, listed) for split, listed in divided.items()}
+    for root, found in lists.items():  # VOC2007 and VOC2012 are used together
+        own = [name for name in names if _root_of(name) == root] or names
+        stems = _index_stems(own)
+        for split, listing in found.items():
+            split = "train" if split == "all" and len(lists) > 1 else split
+            divided.setdefault(split, []).extend(_read_list(tree, listing, stems))
+    divided = divided or _divide(names)
+    layout = "Pascal VOC" + (f" ({', '.join(map(posixpath.basename, lists))})" if len(lists) > 1 else "")
+    return layout, {split: partial(_read_split, tree, names, listed) for split, listed in divided.items()}
 
 
 def find_voc_beside(tree: Tree) -> tuple[str, dict[str, Callable[[], Dataset]]] | None:
@@ -72,25 +76,38 @@ def _divide(names: Sequence[str]) -> dict[str, list[str]]:
     return divided
 
 
-def _find_lists(tree: Tree) -> dict[str, str]:
-    """The list of each split; an undivided one only where none says what to train on or to validate on."""
+def _root_of(name: str) -> str:
+    """The folder that `Annotations` is in."""
+    parts = name.split("/")
+    return "/".join(parts[: [part.lower() for part in parts].index(FOLDER)])
+
+
+def _find_lists(tree: Tree) -> dict[str, dict[str, str]]:
+    """The list of each split, by the folder that `ImageSets` is in.
+
+    An undivided one counts only where none says what to train on or to validate on.
+    """
+    lists: dict[str, dict[str, str]] = {}
     for folder in ("imagesets/main", "imagesets"):
-        stems = {}
+        by_root: dict[str, dict[str, str]] = {}
         for name in tree.files_of(".txt"):
-            if posixpath.dirname(name).lower().endswith(folder):
-                stems[posixpath.basename(name).lower()[: -len(".txt")]] = name
-        found = {
-            split: stems[word]
-            for split, words in SPLITS.items()
-            for word in words
-            if word in stems and tree.path(stems[word]).stat().st_size
-        }
-        whole = next((stems[word] for word in UNDIVIDED if word in stems), None)
-        if whole is not None and not {"train", "val"} & found.keys():
-            found["all"] = whole
-        if {"train", "val", "all"} & found.keys():
-            return found
-    return {}
+            place = posixpath.dirname(name)
+            if place.lower() == folder or place.lower().endswith("/" + folder):
+                stem = posixpath.basename(name).lower()[: -len(".txt")]
+                by_root.setdefault(place[: -len(folder)].rstrip("/"), {})[stem] = name
+        for root, stems in by_root.items():
+            found = {
+                split: stems[word]
+                for split, words in SPLITS.items()
+                for word in words
+                if word in stems and tree.path(stems[word]).stat().st_size
+            }
+            whole = next((stems[word] for word in UNDIVIDED if word in stems), None)
+            if whole is not None and not {"train", "val"} & found.keys():
+                found["all"] = whole
+            if {"train", "val", "all"} & found.keys():
+                lists.setdefault(root, found)
+    return lists
 
 
 def _index_stems(names: Sequence[str]) -> dict[str, str]:
@@ -98,10 +115,9 @@ def _index_stems(names: Sequence[str]) -> dict[str, str]:
     index: dict[str, str] = {}
     alone: dict[str, list[str]] = {}
     for name in names:
-        parts = name.split("/")
-        start = [part.lower() for part in parts].index(FOLDER) + 1
-        index[stem_of("/".join(parts[start:]))] = name
-        alone.setdefault(stem_of(parts[-1]), []).append(name)
+        inner = name[len(_root_of(name)) :].lstrip("/").partition("/")[2]
+        index[stem_of(inner)] = name
+        alone.setdefault(stem_of(posixpath.basename(name)), []).append(name)
     for stem, several in alone.items():
         if len(several) == 1:
             index.setdefault(stem, several[0])
@@ -155,6 +171,7 @@ def _read_split(tree: Tree, names: Sequence[str], listed: Sequence[str]) -> Data
             problems.append(Problem(file, None, "missing labels", text, "skipped"))
     class_names = tuple(sorted(classes))
     require_unique(class_names, class_names, tree.root)
+    problems += find_alike_names(class_names, tree.root)
     index = {name: position for position, name in enumerate(class_names)}
     images: list[RawImage] = []
     objects_of = RawObjects()
@@ -181,9 +198,8 @@ def _place_images(tree: Tree, labels: dict[str, _Labels], problems: list[Problem
         if path is not None and path not in taken:
             own[name] = path
         else:
-            text = f"there is no image of its name, nor {labels[name].stated!r}"
-            kind = "path outside" if problem == "path outside" else "missing image"
-            problems.append(Problem(tree.path(name), None, kind, text, "skipped"))
+            text = f"there is no image of its name, and {describe_lost(labels[name].stated, problem, tree.root)}"
+            problems.append(Problem(tree.path(name), None, problem or "missing image", text, "skipped"))
     if lost:
         problems += describe_moved(tree.path(lost[0]), [labels[name].stated for name in lost], guessed)
     stated_exist = tree.resolve([labels[name].stated for name in labels if name not in elsewhere], near[::-1])
@@ -250,8 +266,23 @@ def _read_size(root: ElementTree.Element) -> tuple[int, int] | None:
 def _read_objects(root: ElementTree.Element) -> Iterator[tuple[str, tuple[float, ...], bool]]:
     for item in root.iter("object"):
         sides = {side.tag: side.text for side in item.iterfind("bndbox/*")}
-        corners = tuple([_read_number(sides.get(side)) for side in ("xmin", "ymin", "xmax", "ymax")])
+        if sides:
+            corners = tuple([_read_number(sides.get(side)) for side in ("xmin", "ymin", "xmax", "ymax")])
+        else:
+            corners = _read_outline(item)
         yield (item.findtext("name") or "").strip(), corners, _read_truth(item.findtext("difficult"))
+
+
+def _read_outline(item: ElementTree.Element) -> tuple[float, ...]:
+    """The box round an outline or a turned box; four times not a number where there is neither."""
+    values = {part.tag: _read_number(part.text) for part in item.iterfind("robndbox/*")}
+    if {"cx", "cy", "w", "h", "angle"} <= values.keys():
+        return bound_turned(*(values[name] for name in ("cx", "cy", "w", "h", "angle")))
+    points = [(part.tag[:1], _read_number(part.text)) for part in item.iterfind("polygon//*") if not len(part)]
+    sides = [[value for axis, value in points if axis == wanted] for wanted in "xy"]
+    if not all(sides):
+        return (float("nan"),) * 4
+    return min(sides[0]), min(sides[1]), max(sides[0]), max(sides[1])
 
 
 def _read_number(text: str | None) -> float:

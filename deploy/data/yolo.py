@@ -39,7 +39,7 @@ def name_yolo(tree: Tree, name: str) -> tuple[str, dict[str, Callable[[], Datase
     """The same of one description that was named."""
     description = tree.path(name)
     content = read_yaml(description)
-    names = _read_names(description, content)
+    names = _read_names(tree, description, content)
     found: dict[str, Callable[[], Dataset]] = {}
     for split, keys in SPLITS.items():
         stated = next((content[key] for key in keys if content.get(key) and content[key] not in NOTHING), None)
@@ -52,7 +52,8 @@ def name_yolo(tree: Tree, name: str) -> tuple[str, dict[str, Callable[[], Datase
         if None not in sources:
             found[split] = partial(_read_split, tree, [source for source in sources if source is not None], names)
         elif split != "test":
-            raise InputError(f"{description} names {stated!r} for {split}, which is not there (inside {tree.root})")
+            lost = next(item for item, source in zip(_listed(stated), sources) if source is None)
+            raise InputError(f"{description} names {lost!r} for {split}, which is not there (inside {tree.root})")
     if not found:
         raise InputError(f"{description} names no train or val images")
     return "YOLO", found
@@ -71,11 +72,16 @@ def find_yolo_without_description(tree: Tree) -> tuple[str, dict[str, Callable[[
     while lines and not lines[-1]:
         lines.pop()
     names = YoloNames(_check_names(place, dict(enumerate(lines))))
+    layout = f"YOLO, classes of {listing}"
+    lists = _find_lists(tree, posixpath.dirname(listing))
+    if "train" in lists:
+        by_list = {split: partial(_read_split, tree, [name], names) for split, name in lists.items()}
+        return f"{layout}, images of {', '.join(lists.values())}", dict(by_list)
     divided: dict[str, list[str]] = {}
     for image in tree.images:
         divided.setdefault(split_of_parts(posixpath.dirname(image).split("/")) or "all", []).append(image)
     readers = {split: partial(read_images, tree, images, [], names) for split, images in divided.items()}
-    return f"YOLO, classes of {listing}", dict(readers)
+    return layout, dict(readers)
 
 
 def name_list(tree: Tree, name: str) -> tuple[str, dict[str, Callable[[], Dataset]]]:
@@ -83,11 +89,22 @@ def name_list(tree: Tree, name: str) -> tuple[str, dict[str, Callable[[], Datase
     for description in tree.files_of(".yaml", ".yml"):
         if "/" not in description and _describes(tree.path(description)):
             place = tree.path(description)
-            names = _read_names(place, read_yaml(place))
+            names = _read_names(tree, place, read_yaml(place))
             split = split_of(posixpath.basename(name)) or "all"
             reader = partial(_read_split, tree, [name], names)
             return f"YOLO, {name}", {"all" if split == "test" else split: reader, "all": reader}
     raise InputError(f"{tree.path(name)} is a list of images, but there is no data.yaml with class names beside it")
+
+
+def _find_lists(tree: Tree, folder: str) -> dict[str, str]:
+    """Darknet's lists of images beside the class names, as train.txt and valid.txt, by their splits."""
+    found: dict[str, str] = {}
+    for name in tree.files_of(".txt"):
+        stem = posixpath.splitext(posixpath.basename(name))[0].lower()
+        split = next((split for split, words in SPLITS.items() if stem in words), None)
+        if split is not None and posixpath.dirname(name) == folder and any(map(str.strip, read_lines(tree.path(name)))):
+            found.setdefault(split, name)
+    return found
 
 
 def _read_split(tree: Tree, sources: Sequence[str], names: YoloNames) -> Dataset:
@@ -140,14 +157,19 @@ def _describes(path: Path) -> bool:
         return False
 
 
-def _read_names(description: Path, content: Mapping[str, Any]) -> YoloNames:
+def _read_names(tree: Tree, description: Path, content: Mapping[str, Any]) -> YoloNames:
     stated = content.get("names")
+    if isinstance(stated, str) and posixpath.splitext(stated)[1].lower() in (".txt", ".names"):
+        place = tree.find_file(stated, ".txt", ".names")
+        if place is None:
+            raise InputError(f"{description} names {stated} for its class names, which is not there")
+        stated = [line.strip() for line in read_lines(tree.path(place)) if line.strip()]
     try:
         items = stated.items() if isinstance(stated, dict) else enumerate(_listed(stated))
-        names = {int(number): str(name) for number, name in items if isinstance(name, str)}
+        names = {int(number): name for number, name in items}
     except (TypeError, ValueError):
         names = {}
-    if not names:
+    if not names or not all(isinstance(name, str) for name in names.values()):
         raise InputError(f"{description} has no class names: wanted a list, or number: name; found {str(stated)[:80]}")
     return YoloNames(_check_names(description, names), _read_keypoints(description, content.get("kpt_shape")))
 
@@ -157,9 +179,9 @@ def _check_names(place: Path, names: dict[int, str]) -> dict[int, str]:
     return names
 
 
-def _read_keypoints(description: Path, stated: Any) -> tuple[int, int]:
+def _read_keypoints(description: Path, stated: Any) -> tuple[int, int] | None:
     if stated is None or stated in NOTHING:
-        return 0, 0
+        return None
     try:
         count, each = (int(value) for value in stated)
     except (TypeError, ValueError) as error:

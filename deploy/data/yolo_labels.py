@@ -7,11 +7,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from deploy.data.classes import find_alike_names
 from deploy.data.clean import RawImage, RawObjects, clean_records
 from deploy.data.find import Tree, stem_of
 from deploy.data.images import image_size
 from deploy.data.records import Dataset, Problem
-from deploy.data.text import read_lines
+from deploy.data.text import read_text
+from deploy.data.yolo_rows import OUTLINES, KeypointFinder, Keypoints
 from deploy.errors import InputError
 
 __all__ = ["CLASS_LISTS", "YoloNames", "read_images"]
@@ -21,10 +23,10 @@ NOT_LABELS = (*CLASS_LISTS, "train.txt", "val.txt", "valid.txt", "test.txt", "re
 
 
 class YoloNames(NamedTuple):
-    """Class names by number, and how many keypoints an object has, of how many values each; (0, 0) without any."""
+    """Class names by number, and the keypoints of an object where they are stated."""
 
     by_number: dict[int, str]
-    keypoints: tuple[int, int] = (0, 0)
+    keypoints: Keypoints = None
 
 
 def read_images(tree: Tree, names_of: Sequence[str], before: Sequence[Problem], names: YoloNames) -> Dataset:
@@ -36,7 +38,8 @@ def read_images(tree: Tree, names_of: Sequence[str], before: Sequence[Problem], 
     problems = list(before)
     images: list[RawImage] = []
     objects = RawObjects()
-    used: set[str] = set()
+    waiting: dict[int, tuple[str, str]] = {}  # label file of each image, and its text
+    finder = KeypointFinder(names.keypoints)
     for name in names_of:
         path = tree.path(name)
         try:
@@ -49,33 +52,59 @@ def read_images(tree: Tree, names_of: Sequence[str], before: Sequence[Problem], 
             problems.append(Problem(path, None, "no labels", "it has no label file", "taken as background"))
             images.append(RawImage(len(images), path, path, size))
             continue
-        used.add(labels)
-        file = tree.path(labels)
-        for number, line in _read_label_lines(file, problems):
-            item = _parse_line(line, names.keypoints)
+        waiting[len(images)] = labels, _read_label_text(tree.path(labels), problems)
+        finder.look(waiting[len(images)][1])
+        images.append(RawImage(len(images), path, tree.path(labels), size))
+    used = {labels for labels, _ in waiting.values()}
+    if names.keypoints is None:
+        _conclude(tree, finder, used, problems)
+    for image, (labels, text) in waiting.items():
+        width, height = images[image].size or (0, 0)
+        for number, line in enumerate(text.split("\n")):
+            item = _parse_line(line, finder.found or OUTLINES) if line.strip() else None
             if isinstance(item, str):
-                problems.append(Problem(file, number, "broken line", item, "skipped"))
-                continue
-            label, x1, y1, x2, y2 = item
-            known = int(label) if label == int(label) else -1
-            corners = (x1 * size[0], y1 * size[1], x2 * size[0], y2 * size[1])
-            objects.add(len(images), number, corners, index.get(known), names.by_number.get(known, f"{label:g}"))
-        images.append(RawImage(len(images), path, file, size))
+                problems.append(Problem(tree.path(labels), number, "broken line", item, "skipped"))
+            elif item is not None:
+                label, x1, y1, x2, y2 = item
+                known = int(label) if label == int(label) else -1
+                corners = (x1 * width, y1 * height, x2 * width, y2 * height)
+                objects.add(image, number, corners, index.get(known), names.by_number.get(known, f"{label:g}"))
     problems += _find_orphans(tree, used)
     class_names = tuple(names.by_number[number] for number in sorted(names.by_number))
+    problems += find_alike_names(class_names, tree.root)
     records, found = clean_records(images, objects, class_names)
     return Dataset(class_names, records, (*problems, *found))
 
 
-def _read_label_lines(file: Path, problems: list[Problem]) -> Iterator[tuple[int, str]]:
+def _conclude(tree: Tree, finder: KeypointFinder, used: set[str], problems: list[Problem]) -> None:
+    """Decide what long lines are, by those of the whole folder if these do not tell; what is decided is said.
+
+    Raises:
+        InputError: the folder's lines do not tell either.
+    """
+    finder.conclude()
+    for name in tree.files_of(".txt") if finder.found is None else ():
+        if name not in used:
+            finder.look(_read_label_text(tree.path(name), []))
+    finder.conclude()
+    count, each = finder.found or OUTLINES
+    if finder.found is None:
+        raise InputError(
+            f"{tree.root} has label lines of {finder.length} numbers after the class, which may be boxes with "
+            f"keypoints or outlines: say in data.yaml kpt_shape: [{(finder.length - 4) // 2}, 2] for keypoints, or "
+            "kpt_shape: [0, 0] for outlines"
+        )
+    if count:
+        text = f"label lines are boxes with {count} keypoints of {each} values each; kpt_shape is not stated"
+        problems.append(Problem(tree.root, None, "keypoints", text, "boxes taken"))
+
+
+def _read_label_text(file: Path, problems: list[Problem]) -> str:
     try:
-        lines = read_lines(file)
+        return read_text(file)
     except InputError as error:
         problems.append(Problem(file, None, "broken labels", str(error), "skipped"))
-        return
-    for number, line in enumerate(lines):
-        if line.strip():
-            yield number, line
+        return ""
 
 
 def _parse_line(line: str, keypoints: tuple[int, int]) -> tuple[float, float, float, float, float] | str:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 from deploy.data import (
     describe_splits,
+    find_unlabelled,
     keep_fitting,
     read_dataset,
     summarise_problems,
     warn_of_problems,
+    warn_of_shared,
 )
 from deploy.files import hash_file
 from optimizer.config import RunConfig
@@ -38,6 +41,8 @@ def read_splits(folder: Path, keeps: bool = False) -> Splits:
             f"{folder}: training and validation list different classes: {', '.join(train_data.class_names)} and "
             f"{', '.join(val_data.class_names)}"
         )
+    unlabelled = find_unlabelled(folder, train_data, val_data)
+    train_data = replace(train_data, problems=(*train_data.problems, *unlabelled))
     return Splits.divide(train_data, val_data, keeps)
 
 
@@ -87,6 +92,8 @@ def say_images(splits: Splits, progress: RunProgress) -> None:
     if splits.kept.records:
         kept, images = len(splits.kept.records), len(splits.train.records)
         progress.say(f"{kept} of the {images} training images are kept out, to judge by, until the last training")
+    for warning in warn_of_shared(splits.train, splits.val):
+        progress.say(f"warning: {warning}")
     for dataset, name in ((splits.train, "training"), (splits.val, "validation")):
         for warning in warn_of_problems(dataset):
             progress.say(f"warning: {name} data: {warning}")

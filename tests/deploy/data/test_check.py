@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from deploy.data import check_dataset, keep_fitting, read_dataset, warn_of_problems
+from deploy.data import (
+    check_dataset,
+    find_unlabelled,
+    keep_fitting,
+    read_dataset,
+    warn_of_problems,
+    warn_of_shared,
+)
 from deploy.detections import Detections
 from deploy.errors import InputError
 from deploy.evaluate import evaluate_detections
@@ -130,3 +138,35 @@ def test_sections_may_come_in_any_order(coco) -> None:
     content = json.loads(path.read_text())
     path.write_text(json.dumps({key: content[key] for key in ("annotations", "categories", "images")}))
     assert read_dataset(folder, "val").count_objects() == 2
+
+
+def test_objects_that_are_lost_in_great_numbers_are_warned_of(yolo) -> None:
+    dataset = read_dataset(yolo(["0 .5 .5 .5 .5\n"] * 3 + ["0,.5,.5,.5,.5\n", "7 .5 .5 .5 .5\n"]), "all")
+    assert [line.partition(" (")[0] for line in warn_of_problems(dataset)] == [
+        "1 of 5 objects: broken line", "1 of 5 objects: unknown class",
+    ]  # fmt: skip
+
+
+def test_boxes_that_mostly_leave_their_image_are_warned_of(yolo) -> None:
+    corners = "0 0.25 0.25 0.75 0.75\n"  # as other formats have them
+    (warning,) = warn_of_problems(read_dataset(yolo([corners, corners, "0 .5 .5 .5 .5\n"]), "all"))
+    assert warning.startswith("2 of 3 objects: box over the edge (clipped)")
+
+
+def test_images_that_are_trained_and_validated_on_are_warned_of(yolo) -> None:
+    folder = yolo(["0 .5 .5 .5 .5\n"] * 4, description="names: [cat]\ntrain: images/train\nval: images\n")
+    train, val = read_dataset(folder, "train"), read_dataset(folder, "val")
+    (warning,) = warn_of_shared(train, val)
+    assert warning.startswith("4 of 4 validation images are trained on, too")
+    assert warn_of_shared(train.first(1), val.first(0)) == []
+
+
+def test_images_without_labels_are_said_to_a_run_as_well(voc, draw) -> None:
+    folder = voc("a", [("cat", 1, 1, 9, 9)])
+    for number in range(3):
+        draw(folder / "JPEGImages" / f"new{number}.png")
+    dataset = read_dataset(folder, "all")
+    (problem,) = find_unlabelled(folder, dataset, dataset)
+    assert problem.count == 3
+    (warning,) = warn_of_problems(replace(dataset, problems=(problem,)))
+    assert warning.startswith("3 of 4 images: not in the labels (not taken)")

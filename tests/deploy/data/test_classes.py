@@ -140,3 +140,51 @@ def test_a_perfect_model_has_precision_1_whatever_the_ids(ids: list[Any]) -> Non
     )
     found = [(r.image_id, Detections(r.boxes_xyxy, np.ones(1, np.float32), r.labels)) for r in records]
     assert evaluate_detections(Dataset(("cat",), records, ()), found).ap == pytest.approx(1)
+
+
+def test_an_id_of_two_categories_is_refused_with_both_names(write) -> None:
+    folder = write("val", [1], [{"id": 1, "name": "cat"}, {"id": 1, "name": "dog"}], 1)
+    with pytest.raises(InputError, match="category id 1 twice: 'cat' and 'dog'"):
+        read_dataset(folder, "val")
+
+
+def test_a_category_that_is_listed_twice_is_one(write) -> None:
+    folder = write("val", [1], [{"id": 1, "name": "cat"}, {"id": 1, "name": "cat "}], 1)
+    assert read_dataset(folder, "val").class_names == ("cat",)
+
+
+@pytest.mark.parametrize("names", [("cat", "Cat"), ("red car", "red  car")])
+def test_names_that_differ_little_are_said(write, names: tuple[str, str]) -> None:
+    folder = write("val", [1], [{"id": n, "name": name} for n, name in enumerate(names)], 1)
+    (problem,) = read_dataset(folder, "val").problems
+    assert problem.kind == "names alike" and all(repr(name) in problem.text for name in names)
+
+
+def test_images_of_one_id_lose_their_objects_instead_of_getting_each_others(write) -> None:
+    folder = write("val", [1, 2, 3], [{"id": 1, "name": "cat"}], 1)
+    place = folder / "annotations" / "instances_val.json"
+    content = json.loads(place.read_text())
+    content["images"][1]["id"] = 1
+    place.write_text(json.dumps(content))
+    dataset = read_dataset(folder, "val")
+    assert [record.path.name for record in dataset.records] == ["2.png"]
+    assert [p.kind for p in dataset.problems] == ["duplicate image", "duplicate image", "broken annotation"]
+    content["images"][1] = content["images"][0]
+    place.write_text(json.dumps(content))
+    assert [record.path.name for record in read_dataset(folder, "val").records] == ["0.png", "2.png"]
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [("[cat, '']", "class without a name"), ("[[cat], dog]", "no class names"), ("gone.txt", "which is not there")],
+)
+def test_names_that_are_none_are_refused(yolo, names: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        read_dataset(yolo([LINE], description=f"names: {names}\ntrain: images/train\n"), "all")
+
+
+def test_names_may_be_in_a_file_that_the_description_names(yolo) -> None:
+    folder = yolo([LINE], description="names: ../lists/obj.names\ntrain: images/train\n")
+    (folder / "lists").mkdir()
+    (folder / "lists" / "obj.names").write_text("cat\r\ndog\r\n")
+    assert read_dataset(folder, "all").class_names == ("cat", "dog")

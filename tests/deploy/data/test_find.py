@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deploy.data import read_dataset
+from deploy.data import check_dataset, read_dataset
 from deploy.data.find import Tree
 
 ONE = {"bbox": [1, 1, 8, 8], "category_id": 1}
@@ -118,3 +118,39 @@ def test_ten_thousand_names_from_elsewhere_take_no_time(tmp_path: Path) -> None:
     tree.images = [f"images/{number}.png" for number in range(10_000)]
     found = tree.resolve([f"C:\\x\\{number}.png" for number in range(10_000)])
     assert np.all([item.path == f"images/{number}.png" for number, item in enumerate(found)])
+
+
+@pytest.mark.parametrize(
+    "stated", ["/data/local-files/?d=set/a.png", "/data/local-files/?d=a.png", "https://host/x/a.png?token=b/c"]
+)
+def test_the_query_of_an_address_does_not_matter(tmp_path: Path, stated: str) -> None:
+    assert grow(tmp_path, "images/a.png", "images/b.png").resolve([stated], ("images",))[0].path == "images/a.png"
+
+
+def test_a_name_with_a_question_mark_is_a_name(tmp_path: Path) -> None:
+    tree = grow(tmp_path, "a.png?d=b.png", "b.png", "what?.png")
+    assert tree.resolve(["what?.png"])[0].path == "what?.png"
+
+
+def test_a_query_does_not_lead_out(tmp_path: Path) -> None:
+    (found,) = grow(tmp_path / "set", "b.png").resolve(["/x/?d=../../etc/passwd"])
+    assert found.path is None
+
+
+def test_what_may_be_one_of_several_files_is_said_to_be(coco, draw) -> None:
+    folder = coco([{**ONE, "image_id": 1, "category_id": 3}], images=[{"id": 9, "file_name": "x.png"}], split="val")
+    draw(folder / "val" / "a" / "x.png")
+    draw(folder / "val" / "b" / "x.png")
+    (problem,) = read_dataset(folder, "val").problems
+    assert problem.kind == "ambiguous image" and "one of several files" in problem.text
+
+
+def test_links_out_of_the_folder_are_followed_and_said(coco, tmp_path: Path) -> None:
+    folder = coco([{**ONE, "image_id": 1, "category_id": 3}], split="val")
+    elsewhere = tmp_path.parent / f"{tmp_path.name}-disk"
+    (folder / "val").rename(elsewhere)
+    (folder / "val").symlink_to(elsewhere)
+    (folder / "inner").symlink_to(folder / "annotations")
+    assert len(read_dataset(folder, "val").records) == 2
+    (problem,) = [problem for problem in check_dataset(folder) if problem.kind == "link out of the folder"]
+    assert f"1, as 'val' to {elsewhere}" in problem.text and problem.action == "followed"

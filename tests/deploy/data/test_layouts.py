@@ -120,6 +120,28 @@ def yolo_capitals(root: Path, draw: Callable[..., Path]) -> None:
             write(root / split / "Labels" / f"{number}.txt", LINE)
 
 
+def darknet(root: Path, draw: Callable[..., Path]) -> None:
+    write(root / "obj.names", "cat\n")
+    write(root / "obj.data", "classes = 1\ntrain = data/train.txt\nvalid = data/valid.txt\nnames = data/obj.names\n")
+    for split, count in (("train", 4), ("valid", 1)):
+        for number in range(count):
+            draw(root / f"obj_{split}_data" / f"{number}.png")
+            write(root / f"obj_{split}_data" / f"{number}.txt", LINE)
+        write(root / f"{split}.txt", "".join(f"obj_{split}_data/{number}.png\n" for number in range(count)))
+
+
+def one_in_another(root: Path, draw: Callable[..., Path]) -> None:
+    yolo_beside(root / "my set", draw)
+    write(root / "readme.txt", "unpacked\n")
+
+
+def keypoints_alone(root: Path, draw: Callable[..., Path]) -> None:
+    for split, count in (("train", 4), ("val", 1)):
+        for number in range(count):
+            draw(root / "images" / split / f"{number}.png")
+        write(root / "annotations" / f"person_keypoints_{split}.json", coco_text(count))
+
+
 LAYOUTS: dict[str, tuple[Callable[..., None], str]] = {
     "labelimg": (labelimg, "Pascal VOC, XML beside the images; train 4, val 1 held out of train, 1 class"),
     "roboflow voc": (
@@ -138,6 +160,9 @@ LAYOUTS: dict[str, tuple[Callable[..., None], str]] = {
     "classes.txt": (yolo_without_yaml, "YOLO, classes of classes.txt; train 4, val 1 held out of train, 1 class"),
     "yolo beside": (yolo_beside, "YOLO; train 4, val 1, 1 class"),
     "yolo capitals": (yolo_capitals, "YOLO; train 4, val 1, 1 class"),
+    "darknet": (darknet, "YOLO, classes of obj.names, images of train.txt, valid.txt; train 4, val 1, 1 class"),
+    "one in another": (one_in_another, "YOLO; train 4, val 1, 1 class"),
+    "keypoints alone": (keypoints_alone, "COCO; train 4, val 1, 1 class"),
 }
 
 
@@ -229,3 +254,19 @@ def test_images_that_no_label_file_speaks_of_are_reported(tmp_path: Path, draw: 
     assert [(p.file.name, p.text, p.action) for p in found] == [
         ("images", "1 of 6 images are in no label file, as 'new.png'", "not taken")
     ]
+
+
+def test_both_parts_of_an_undivided_set_get_an_object(tmp_path: Path, draw: Callable[..., Path]) -> None:
+    for number in range(20):
+        draw(tmp_path / "images" / f"{number}.png")
+        write(tmp_path / "labels" / f"{number}.txt", LINE if number in (3, 4) else "")
+    write(tmp_path / "classes.txt", "cat\n")
+    train, val = read_dataset(tmp_path, "train"), read_dataset(tmp_path, "val")
+    assert train.count_objects() == val.count_objects() == 1
+    assert not {record.path for record in train.records} & {record.path for record in val.records}
+    assert len(train.records) + len(val.records) == 20
+
+
+def test_a_path_of_several_that_is_not_there_is_named(yolo) -> None:
+    with pytest.raises(InputError, match=r"names 'images/more' for train"):
+        read_dataset(yolo([LINE], description="names: [cat]\ntrain: [images/train, images/more]\n"), "train")

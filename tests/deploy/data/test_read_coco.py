@@ -173,3 +173,27 @@ def test_a_category_id_beyond_any_float_is_an_id_like_any_other(tmp_path: Path) 
     (tmp_path / "train.json").write_text(json.dumps(content))
     dataset = read_dataset(tmp_path, "all")
     assert dataset.class_names[dataset.records[0].labels[0]] == "cat"
+
+
+@pytest.mark.parametrize("bbox", [None, []])
+def test_an_object_without_a_box_has_that_of_its_outline(coco, bbox: object) -> None:
+    outline = [[5, 4, 20, 4, 20, 9], [6, 5, 30, 12, 7, 8]]
+    folder = coco([box(1, bbox, segmentation=outline)], split="val")  # type: ignore[arg-type]
+    np.testing.assert_array_equal(read_dataset(folder, "val").records[0].boxes_xyxy, [[5, 4, 30, 12]])
+
+
+@pytest.mark.parametrize("segmentation", [[], [[1, 2]], {"counts": "x", "size": [1, 1]}, [["a"] * 6], 7, [7]])
+def test_an_object_without_box_and_outline_is_skipped(coco, segmentation: object) -> None:
+    empty = {"image_id": 1, "category_id": 3, "segmentation": segmentation}
+    folder = coco([box(1, [1, 1, 8, 8]), empty], split="val")
+    assert kinds(folder) == [("broken annotation", 1, "skipped")]
+
+
+def test_a_url_stands_for_a_name_that_is_not_there(coco) -> None:
+    folder = coco([box(1, [1, 1, 8, 8])], split="val")
+    place = folder / "annotations" / "instances_val2017.json"
+    content = json.loads(place.read_text())
+    for entry in content["images"]:
+        entry["coco_url"] = "http://host/val2017/" + entry.pop("file_name")
+    place.write_text(json.dumps(content))
+    assert len(read_dataset(folder, "val").records) == 2

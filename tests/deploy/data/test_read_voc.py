@@ -82,3 +82,50 @@ def test_a_missing_image_is_skipped(voc) -> None:
 def test_annotations_that_name_nothing_are_an_input_error(voc) -> None:
     with pytest.raises(InputError, match="Pascal VOC"):
         read_dataset(voc("a", []), "train")
+
+
+@pytest.mark.parametrize(
+    ("inner", "box"),
+    [
+        ("<polygon><x1>5</x1><y1>4</y1><x2>30</x2><y2>4</y2><x3>30</x3><y3>20</y3></polygon>", [5, 4, 30, 20]),
+        ("<polygon><pt><x>5</x><y>4</y></pt><pt><x>30</x><y>20</y></pt></polygon>", [5, 4, 30, 20]),
+        ("<robndbox><cx>20</cx><cy>15</cy><w>10</w><h>4</h><angle>1.5707963</angle></robndbox>", [18, 10, 22, 20]),
+    ],
+)
+def test_an_object_without_a_box_has_that_round_its_outline(voc, inner: str, box: list[float]) -> None:
+    folder = voc("a", [])
+    text = f"<annotation><object><name>cat</name>{inner}</object></annotation>"
+    (folder / "Annotations" / "a.xml").write_text(text)
+    dataset = read_dataset(folder, "all")
+    np.testing.assert_allclose(dataset.records[0].boxes_xyxy, [box], atol=1e-4)
+    assert not dataset.problems
+
+
+@pytest.mark.parametrize(
+    "inner", ["", "<polygon/>", "<polygon><x1>5</x1></polygon>", "<robndbox><cx>1</cx></robndbox>"]
+)
+def test_an_object_without_box_and_outline_is_skipped(voc, inner: str) -> None:
+    folder = voc("a", [("dog", 1, 1, 9, 9)])
+    (folder / "Annotations" / "b.xml").write_text(f"<annotation><object><name>cat</name>{inner}</object></annotation>")
+    (folder / "JPEGImages" / "b.png").write_bytes((folder / "JPEGImages" / "a.png").read_bytes())
+    assert [(p.kind, p.file.name) for p in read_dataset(folder, "all").problems] == [("not a number", "b.xml")]
+
+
+def test_two_years_are_used_together(tmp_path: Path, draw) -> None:
+    for year, stems in (("VOC2007", "ab"), ("VOC2012", "ac")):
+        for stem in stems:
+            draw(tmp_path / year / "JPEGImages" / f"{stem}.png")
+            text = f"<annotation><object><name>{year}</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9"
+            (tmp_path / year / "Annotations").mkdir(exist_ok=True)
+            (tmp_path / year / "Annotations" / f"{stem}.xml").write_text(
+                text + "</ymax></bndbox></object></annotation>"
+            )
+        list_split(tmp_path / year, "train", stems[0])
+        list_split(tmp_path / year, "val", stems[1])
+    train, val = read_dataset(tmp_path, "train"), read_dataset(tmp_path, "val")
+    assert train.layout == "Pascal VOC (VOC2007, VOC2012)"
+    assert [str(r.path.relative_to(tmp_path)) for r in train.records] == [
+        "VOC2007/JPEGImages/a.png", "VOC2012/JPEGImages/a.png",
+    ]  # fmt: skip
+    assert [r.path.name for r in val.records] == ["b.png", "c.png"]
+    assert [r.labels.tolist() for r in train.records] == [[0], [1]]

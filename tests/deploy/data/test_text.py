@@ -138,3 +138,21 @@ def test_lists_in_lists_without_end_are_refused_at_once(tmp_path: Path, bracket:
         read_yaml(path)
     path.write_text(f"names: {'[' * 40}cat{']' * 40}")
     assert "names" in read_yaml(path)
+
+
+def test_xml_that_calls_itself_utf16_and_is_not_is_read(tmp_path: Path) -> None:
+    text = '<?xml version="1.0" encoding="utf-16"?><annotation><filename>é.jpg</filename></annotation>'
+    (tmp_path / "a.xml").write_text(text, encoding="utf-8")
+    assert read_xml(tmp_path / "a.xml").findtext("filename") == "é.jpg"
+
+
+def test_a_key_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "data.yaml").write_text("names:\n  0: cat\n  0: dog\n")
+    with pytest.raises(InputError, match="the key '0' is there twice"):
+        read_yaml(tmp_path / "data.yaml")
+
+
+def test_the_reason_of_yaml_is_whole(tmp_path: Path) -> None:
+    (tmp_path / "data.yaml").write_text("train: x\nnames: [cat, , dog]\n")
+    with pytest.raises(InputError, match=r"expected the node content, but found ','.*line 2"):
+        read_yaml(tmp_path / "data.yaml")
