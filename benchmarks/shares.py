@@ -1,0 +1,78 @@
+"""Work of many pieces, shared by processes. Each piece's outcome is a line in a file: what was stopped goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeAlias
+
+__all__ = ["Row", "do_share", "read_rows", "start_shares"]
+
+Row: TypeAlias = dict[str, Any]  # "number": of the piece; "counts": for how much it counts
+POLL_S, SAID_EVERY_S = 0.2, 5.0
+
+
+def start_shares(script: Path, options: list[str], folder: Path, processes: int, goal: int, library: Path) -> list[Row]:
+    """Start the script once for each share, with the library preloaded, and say how far it is; all rows, by number.
+
+    Raises:
+        SystemExit: one of them failed.
+    """
+    began, known = time.monotonic(), _count(read_rows(folder))
+    environment = {**os.environ, "LD_PRELOAD": str(library), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    command = [sys.executable, str(script), *options, "--work", str(folder), "--processes", str(processes)]
+    children = [subprocess.Popen([*command, "--share", str(share)], env=environment) for share in range(processes)]
+    said = 0.0
+    while any(child.poll() is None for child in children):
+        time.sleep(POLL_S)
+        passed = time.monotonic() - began
+        if passed - said >= SAID_EVERY_S:
+            rows, said = read_rows(folder), passed
+            done, failed = _count(rows), sum(bool(row.get("failures")) for row in rows)
+            left = (
+                f"{passed / (done - known) * (goal - done) / 60:.1f} min left" if done > known else "no time known yet"
+            )
+            print(f"{done} of {goal}, {failed} pieces failed, {left}", file=sys.stderr, flush=True)
+    if any(child.returncode for child in children):
+        sys.exit("a process ended with an error; its last lines are above. Start again to go on")
+    return read_rows(folder)
+
+
+def do_share(folder: Path, share: int, processes: int, goal: int, do: Callable[[int, Path], Row | None]) -> None:
+    """Do the pieces of one share until they count for its part of the goal, or there are no more."""
+    own, place = folder / f"rows-{share}.jsonl", folder / f"share-{share}"
+    place.mkdir(exist_ok=True)
+    done = list(_read(own))
+    counted, number = _count(done), max((row["number"] for row in done), default=share - processes)
+    while counted < -(-goal // processes):
+        number += processes
+        row = do(number, place)
+        if row is None:
+            return
+        with own.open("a") as file:
+            file.write(json.dumps({"number": number, **row}) + "\n")
+        counted += row["counts"]
+
+
+def read_rows(folder: Path) -> list[Row]:
+    """What was done so far."""
+    rows = [row for path in folder.glob("rows-*.jsonl") for row in _read(path)]
+    return sorted(rows, key=lambda row: int(row["number"]))
+
+
+def _read(path: Path) -> Iterator[Row]:
+    if path.exists():
+        for line in path.read_text().splitlines():
+            try:
+                yield json.loads(line)
+            except ValueError:  # the last one, cut short
+                return
+
+
+def _count(rows: list[Row]) -> int:
+    return sum(row["counts"] for row in rows)
