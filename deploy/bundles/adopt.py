@@ -170,7 +170,7 @@ def _read_ends(copy: Path, model: Path) -> tuple[ImageInput, Sequence[TensorSpec
         ) from error
     taken = find_image_input(inputs)
     if taken is None:
-        found = ", ".join(map(str, inputs))
+        found = ", ".join(map(str, inputs)) or "no input"
         raise InputError(
             f"{model} takes {found}, not one image [1, 3, height, width] float32, or a fixed number of them: "
             f"{explain_input(inputs)}"

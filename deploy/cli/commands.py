@@ -34,7 +34,7 @@ from deploy.pipeline.decode import Head, check_labels
 from deploy.pipeline.detector import Detector
 from deploy.pipeline.model import ModelSource
 from deploy.pipeline.preprocess import Preprocess
-from deploy.pipeline.sources import iterate_frames, list_sources
+from deploy.pipeline.sources import Source, iterate_frames, list_sources
 from deploy.targets import LINKS, TARGETS, Target, describe_conditions, get_target, read_target, require_working
 
 __all__ = [
@@ -77,7 +77,9 @@ def adopt_bundle(options: argparse.Namespace) -> None:
 def run_bundle(options: argparse.Namespace) -> None:
     """Objects in every image and frame: text or one JSON object for each as it is done, drawn ones with ``--out``."""
     bundle = open_runnable(options)
-    sources = list_sources(options.sources)
+    sources, errors = _list_each(options.sources)
+    total = len(sources) + len(errors)
+    _raise_for(errors, 0 if sources else total)
     spec = choose_target(options).spec
     engine = spec.engine
     if spec.link.kind != "local":
@@ -90,8 +92,9 @@ def run_bundle(options: argparse.Namespace) -> None:
         detector = stack.enter_context(Detector(model, engine.threads, engine.name))
         drawn = None
         if options.out is not None:
-            drawn = stack.enter_context(AnnotatedFolder(options.out, bundle.class_names, report_line, options.every))
-        errors: list[DeployError] = []
+            drawn = stack.enter_context(
+                AnnotatedFolder(options.out, bundle.class_names, report_line, options.every, sources)
+            )
         left = options.max_frames
         for source in sources:  # one that fails is a line, and the next one is run
             try:
@@ -116,11 +119,33 @@ def run_bundle(options: argparse.Namespace) -> None:
                     report_line(f"{error} (skipped)")
             if left == 0:
                 break
-    if errors and len(errors) == len(sources):
-        rest = "" if len(sources) == 1 else f" (and none of the other {len(sources) - 1})"
+    _raise_for(errors, total)
+
+
+def _list_each(names: Sequence[str]) -> tuple[list[Source], list[DeployError]]:
+    """What each name stands for, and why some stand for nothing; of one alone that is raised."""
+    sources: list[Source] = []
+    errors: list[DeployError] = []
+    for name in names:
+        try:
+            sources += list_sources([name])
+        except InputError as error:
+            errors.append(error)
+            if len(names) > 1:
+                report_line(f"{error} (skipped)")
+    return sources, errors
+
+
+def _raise_for(errors: Sequence[DeployError], total: int) -> None:
+    """What a run of so many sources ends with: of none that worked the first reason, of a few that did not, how many.
+
+    Nothing, where there is no error, or no source that could be counted.
+    """
+    if errors and len(errors) == total:
+        rest = "" if total == 1 else f" (and none of the other {total - 1})"
         raise type(errors[0])(f"{errors[0]}{rest}")
-    if errors:
-        raise SourceError(f"{len(errors)} of {len(sources)} sources could not be read or drawn")
+    if errors and total:
+        raise SourceError(f"{len(errors)} of {total} sources could not be read or drawn")
 
 
 def convert_bundle(options: argparse.Namespace) -> None:

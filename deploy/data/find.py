@@ -175,6 +175,9 @@ def find_alike(path: Path) -> Path:
     """The path itself if it is there, else the only one whose parts are nearly called so; itself again without one."""
     if path.exists() or "\0" in str(path):
         return path
+    if "\\" in str(path):
+        inner = find_alike(Path(str(path).replace("\\", "/")))
+        return inner if inner.exists() else path
     found = Path(path.anchor or ".")
     for part in path.parts[1:] if path.anchor else path.parts:
         if not (found / part).exists():

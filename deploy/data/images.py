@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ImageFile", "image_endings", "image_format", "image_size", "read_described", "read_image"]
 
+LFS_POINTER = b"version https://git-lfs"
+APPLE = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftyphevc")  # what phones write into .heic
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
 JPEGS = ("JPEG", "MPO")  # phones write both into .jpg
 MAX_PIXELS = 120_000_000  # a phone's largest photo is 108; one of these takes 1.2 GB while it is decoded
@@ -116,17 +118,20 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 
 
 def _open_known(file: IO[bytes]) -> Image.Image:
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     known = _known_formats()
     try:
         return Image.open(file, formats=known)
+    except UnidentifiedImageError:
+        file.seek(0)
+        raise ValueError(_explain(file.read(32))) from None
     except TypeError:  # Pillow before 8 tries all formats: ask the known ones whether they would take it
         start = file.read(16)
         file.seek(0)
         tests = [Image.OPEN[name][1] for name in known]
         if not any(test is not None and test(start) for test in tests):
-            raise ValueError("not of a format that is read") from None
+            raise ValueError(_explain(start)) from None
         return Image.open(file)
 
 
@@ -192,6 +197,8 @@ def _scale_levels(levels: np.ndarray) -> tuple[np.ndarray, str]:
     """uint8 of grey levels of any type, and what was done where it is not a matter of course."""
     if levels.dtype.kind == "f":
         values = np.nan_to_num(levels.astype(np.float64), nan=0, posinf=0, neginf=0)
+        if not np.isfinite(levels).any():
+            return values.astype(np.uint8), "not one level is a number: the image is black"
         low, high = float(values.min()), float(values.max())
         if low < 0 or high > 65535:
             shown = (values - low) * (255 / (high - low)) if high > low else np.zeros_like(values)
@@ -201,11 +208,24 @@ def _scale_levels(levels: np.ndarray) -> tuple[np.ndarray, str]:
         if high <= 255:
             return np.rint(values).astype(np.uint8), ""
         levels = values
-    whole = np.maximum(levels.astype(np.int64), 0)
+    whole = levels.astype(np.int64)
+    if whole.min() < 0:
+        return _scale_levels(levels.astype(np.float64))
     used = int(whole.max()).bit_length()
     bits = next(size for size in (8, 10, 12, 14, 16, 24, 32, 64) if used <= size)
     note = "" if bits == 16 else f"levels use {bits} bits, up to {int(whole.max())}, and are scaled to 8"
     return (whole >> (bits - 8)).astype(np.uint8), note
+
+
+def _explain(start: bytes) -> str:
+    """Why no format took a file that begins so."""
+    if not start:
+        return "it is empty"
+    if start.startswith(LFS_POINTER):
+        return "it only points to a file in Git LFS: git lfs pull"
+    if start[4:12] in APPLE:
+        return "it is HEIC, which is not read: convert it to JPEG"
+    return f"its content is none of {', '.join(FORMATS)}"
 
 
 def _say(error: Exception) -> str:

@@ -14,6 +14,15 @@ from deploy.errors import EngineError, InputError
 __all__ = ["Engine", "Int8Style", "TensorSpec"]
 
 LFS_POINTER = b"version https://git-lfs"
+OTHERS = (  # that people take for a model of the wanted kind: where their mark is, the mark, what they are
+    (0, b"PK\x03\x04", "a PyTorch file or an archive"),
+    (0, b"\x80\x02", "a PyTorch file"),
+    (0, b"ftrt", "a TensorRT plan"),
+    (4, b"TFL3", "a TensorFlow Lite model"),
+    (0, b"\x1f\x8b", "a compressed file"),
+    (0, b"{", "JSON"),
+    (0, b"<", "XML or a web page"),
+)
 
 
 class TensorSpec(NamedTuple):
@@ -148,15 +157,20 @@ def check_threads(threads: int | None) -> None:
 
 
 def check_model_file(path: str | Path, kind: str) -> Path:
-    """The path, if it is a file with something in it; an `InputError` otherwise."""
+    """The path, if it is a file with something in it that may be of this kind; an `InputError` otherwise."""
     path = Path(path)
+    wanted = f"{'an' if kind.startswith('O') else 'a'} {kind}"
     if path.is_dir():
-        raise InputError(f"{path} is a folder; a {kind} was wanted")
+        raise InputError(f"{path} is a folder; {wanted} was wanted")
     if not path.is_file():
         raise InputError(f"there is no {kind} {path}")
     if path.stat().st_size == 0:
-        raise InputError(f"{path} is empty; a {kind} was wanted")
+        raise InputError(f"{path} is empty; {wanted} was wanted")
     with path.open("rb") as file:
-        if file.read(len(LFS_POINTER)) == LFS_POINTER:
-            raise InputError(f"{path} only points to a {kind} in Git LFS: git lfs pull")
+        start = file.read(len(LFS_POINTER))
+    if start == LFS_POINTER:
+        raise InputError(f"{path} only points to {wanted} in Git LFS: git lfs pull")
+    found = next((what for place, mark, what in OTHERS if start[place:].startswith(mark)), None)
+    if found is not None and "ONNX" in kind:
+        raise InputError(f"{path} is {found}, not {wanted}: export the model as ONNX")
     return path

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Callable, Sequence
 
 from deploy.detections import Detections
-from deploy.errors import OutputError
+from deploy.errors import InputError, OutputError
 from deploy.pipeline.draw import draw_detections
 from deploy.pipeline.sources import Source, SourceFrame
 from deploy.video import VideoWriter, find_library
@@ -15,6 +16,7 @@ from deploy.video import VideoWriter, find_library
 __all__ = ["AnnotatedFolder"]
 
 USUAL_FPS = 25.0  # where a source does not say
+LONGEST = 255  # bytes of a file's name
 LEAST_FPS, MOST_FPS = 1.0, 240.0  # what encoders take and players play
 RATE_STEP = 0.01
 
@@ -30,12 +32,26 @@ class AnnotatedFolder:
     """Pictures and videos in a folder, named after their sources; to be closed, or used in a `with` statement.
 
     A video has its source's frame rate divided by ``every``, so that it takes as long. Where frames change in size,
-    another file begins. Of sources with one name the later get a number.
+    another file begins. Of sources with one name the later get a number, and no source is written over.
+
+    Raises:
+        InputError: the folder is a file.
     """
 
-    def __init__(self, folder: Path, class_names: Sequence[str], report: Callable[[str], None], every: int = 1) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        class_names: Sequence[str],
+        report: Callable[[str], None],
+        every: int = 1,
+        sources: Sequence[Source] = (),
+    ) -> None:
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder} is a file; what is drawn is written into a folder")
         self._folder, self._class_names, self._report, self._every = folder, class_names, report, every
-        self._taken: set[str] = set()
+        place = os.path.realpath(str(folder))
+        files = [Path(source.address) for source in sources if source.kind in ("image", "video")]
+        self._taken = {file.name.lower() for file in files if os.path.realpath(str(file.parent)) == place}
         self._writer: VideoWriter | None = None
         self._content: tuple[Source, tuple[int, ...]] | None = None  # of the video being written
 
@@ -87,6 +103,8 @@ class AnnotatedFolder:
     def _name_file(self, source: Source, suffix: str) -> Path:
         stem = Path(source.name).stem if source.kind in ("image", "video") else source.name.split("://")[-1]
         name = re.sub(r"[^\w.-]+", "-", stem).strip("-") if source.kind in ("camera", "stream") else stem
+        while len(os.fsencode(f"{name}-000000{suffix}")) > LONGEST:
+            name = name[:-1]
         chosen, number = name, 1
         while (chosen + suffix).lower() in self._taken:  # also on disks that do not tell case apart
             number += 1

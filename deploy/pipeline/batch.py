@@ -92,7 +92,10 @@ def find_image_input(inputs: Sequence[TensorSpec]) -> ImageInput | None:
 def explain_input(inputs: Sequence[TensorSpec]) -> str:
     """What to do about inputs that `find_image_input` does not take."""
     if any(None in spec.shape for spec in inputs):
-        return "export it with fixed shapes, also of the batch"
+        return (
+            "export it with fixed shapes, also of the batch, or fix them: "
+            "python3 -m onnxruntime.tools.make_dynamic_shape_fixed --help"
+        )
     if any(spec.dtype not in (*DTYPES, "int64") for spec in inputs):
         return f"export it with an input of {', '.join(DTYPES)}"
     return "an input is [images, 3, height, width] or [images, height, width, 3]"

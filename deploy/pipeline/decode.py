@@ -10,8 +10,9 @@ import numpy as np
 from deploy.detections import Detections
 from deploy.engines.base import TensorSpec
 from deploy.errors import EngineError, InputError
-from deploy.pipeline import candidates, queries, yolo, yolox
+from deploy.pipeline import candidates, fastestdet, queries, yolo, yolox
 from deploy.pipeline.candidates import check_candidates, count_cut, decode_candidates
+from deploy.pipeline.fastestdet import count_fastestdet_classes, decode_fastestdet
 from deploy.pipeline.nms import Selection
 from deploy.pipeline.preprocess import Preprocess
 from deploy.pipeline.queries import (
@@ -125,6 +126,9 @@ HEADS: dict[str, Head] = {
                  "RF-DETR", count_detr_classes, decode_detr, scale=255, leads=True, selection=queries.USUAL_SELECTION),
     "ranked": Head("boxes [1, K, 4] in pixels, scores [1, K], labels [1, K], no NMS; deployed RT-DETR, D-FINE",
                    check_ranked, decode_ranked, scale=255, leads=True, selection=queries.USUAL_SELECTION),
+    "fastestdet": Head("one map of cells, [1, 5 + classes, rows, columns], boxes not decoded, scores probabilities",
+                       count_fastestdet_classes, decode_fastestdet, order="bgr", scale=255, leads=True,
+                       selection=fastestdet.USUAL_SELECTION),
 }  # fmt: skip
 
 

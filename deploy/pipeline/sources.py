@@ -73,6 +73,8 @@ def list_sources(names: Sequence[str | Path]) -> list[Source]:
         raise InputError("no image was named")
     found: list[Source] = []
     for stated in map(str, names):
+        if not stated:
+            raise InputError("the name of an image is empty")
         name = stated if URL.match(stated) or stated.isdigit() else str(find_alike(Path(stated)))
         if URL.match(name):
             found.append(Source(LOGIN.sub("//", name), "stream", name))

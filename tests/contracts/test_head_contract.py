@@ -42,6 +42,7 @@ ANSWERS: dict[str, dict[str, np.ndarray]] = {
         "scores": np.array([[0.2, 0.9, 0.01, 0.5, 0.0]], np.float32),
         "labels": np.array([[2, 0, 1, 1, 0]], np.int64),
     },
+    "fastestdet": {"output": RNG.uniform(0, 1, (1, 5 + CLASSES, 2, 4)).astype(np.float32)},
 }
 
 

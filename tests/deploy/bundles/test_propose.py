@@ -14,6 +14,7 @@ from deploy import ModelStatement, adopt_model, open_detector
 from deploy.bundles.propose import propose_head
 from deploy.engines import TensorSpec
 from deploy.errors import InputError
+from deploy.pipeline.decode import get_head
 
 SIDE, CELLS, CLASSES = 64, 84, ("cat", "dog", "cow")
 BOX = [8.0, 16.0, 40.0, 48.0]  # of a cow, in pixels of the canvas
@@ -83,6 +84,16 @@ def ranked() -> Outputs:
     return {"labels": labels, "boxes": boxes, "scores": scores}
 
 
+def fastestdet() -> Outputs:
+    cells = np.zeros((1, 5 + len(CLASSES), 4, 4), np.float32)
+    cells[0, 3:5] = -9  # elsewhere tiny boxes
+    sides = np.log(0.5 / 0.5)  # half of the canvas, before the sigmoid
+    for column, sure in ((1, 0.8), (2, 0.7)):  # the second one is suppressed by the first
+        x = np.arctanh(24 / 16 - column)
+        cells[0, :, 2, column] = [sure, x, 0, sides, sides, 0, 0, sure]
+    return {"output": cells}
+
+
 MODELS: dict[str, tuple[str, Callable[[], Outputs]]] = {
     "yolov8": ("yolov8", yolov8),
     "yolov8 transposed": ("yolov8", yolov8_transposed),
@@ -91,6 +102,7 @@ MODELS: dict[str, tuple[str, Callable[[], Outputs]]] = {
     "detr": ("detr", detr),
     "rf-detr": ("detr", rf_detr),
     "ranked": ("ranked", ranked),
+    "fastestdet": ("fastestdet", fastestdet),
 }
 
 
@@ -152,6 +164,21 @@ def test_scores_that_are_none_are_refused(tmp_path: Path, head: str, value: floa
         adopt_model(
             write_model(tmp_path / "m.onnx", outputs), tmp_path / "out", ModelStatement(CLASSES, head), trust=True
         )
+
+
+@pytest.mark.parametrize(("channel", "value"), [(0, np.nan), (0, 3), (7, -1), (7, np.inf)])
+def test_a_map_whose_scores_are_none_is_refused(tmp_path: Path, channel: int, value: float) -> None:
+    outputs = fastestdet()
+    outputs["output"][0, channel, 0, 0] = value
+    model = write_model(tmp_path / "m.onnx", outputs)
+    with pytest.raises(InputError, match="fastestdet head wants probabilities"):
+        adopt_model(model, tmp_path / "out", ModelStatement(CLASSES, "fastestdet"), trust=True)
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 4, 5), (1, 8, 3, 4), (1, 5, 4, 4), (2, 8, 4, 4), (1, 8, 4, None), (1, 8, 16)])
+def test_a_map_that_does_not_cover_the_canvas_is_no_map(shape: tuple[int | None, ...]) -> None:
+    with pytest.raises(InputError, match="fastestdet head on 64x64"):
+        get_head("fastestdet").count_classes([TensorSpec("output", shape, "float32")], (SIDE, SIDE))
 
 
 def test_boxes_that_are_not_finite_are_refused(tmp_path: Path) -> None:

@@ -61,6 +61,27 @@ def test_run_passes_over_a_bad_image_and_says_so(
     assert "bad.png" in first and first.endswith("(skipped)") and "1 of 2 sources could not be read" in second
 
 
+def test_a_source_that_is_not_there_does_not_stop_the_others(
+    deploy: Command, tiny_bundle: Bundle, write_image: Callable[..., Path], tmp_path: Path
+) -> None:
+    code, out, err = deploy("run", tiny_bundle.folder, tmp_path / "absent.png", write_image("good.png"))
+    assert code == 1 and "good.png: 2 objects" in out
+    first, second = err.splitlines()
+    assert first.endswith("absent.png (skipped)") and "1 of 2 sources could not be read" in second
+    code, out, err = deploy("run", tiny_bundle.folder, tmp_path / "absent.png", tmp_path / "gone.png")
+    assert (code, out) == (2, "") and "absent.png (and none of the other 1)" in err
+
+
+def test_drawing_into_the_folder_of_the_images_leaves_them(
+    deploy: Command, tiny_bundle: Bundle, write_image: Callable[..., Path]
+) -> None:
+    image = write_image("folder/street.png")
+    before = image.read_bytes()
+    code, _, _ = deploy("run", tiny_bundle.folder, image.parent, "--out", image.parent)
+    assert code == 0 and image.read_bytes() == before
+    assert sorted(path.name for path in image.parent.iterdir()) == ["street-2.png", "street.png"]
+
+
 def test_a_name_that_cannot_be_printed_is_escaped(tiny_bundle: Bundle, write_image: Callable[..., Path]) -> None:
     path = write_image("a.png")
     odd = path.with_name(os.fsdecode("安全".encode("gbk")) + ".png")

@@ -154,3 +154,33 @@ def test_endings_are_the_decoders_own() -> None:
         ".mpo",
     } <= image_endings()
     assert not {".eps", ".pdf", ".psd", ".ico"} & image_endings()
+
+
+def test_levels_below_zero_are_scaled_by_their_range(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[-100, 4], [50, 100]], np.int32)).save(tmp_path / "a.tif")
+    pixels, note = read_described(tmp_path / "a.tif")
+    assert (
+        pixels[..., 0].tolist() == [[0, 133], [191, 255]] and note == "levels from -100 to 100 are scaled to 0 to 255"
+    )
+
+
+def test_an_image_without_a_number_is_said_to_be_black(tmp_path: Path) -> None:
+    Image.fromarray(np.full((2, 2), np.nan, np.float32)).save(tmp_path / "a.tif")
+    pixels, note = read_described(tmp_path / "a.tif")
+    assert not pixels.any() and "black" in note
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "it is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC, which is not read: convert it to JPEG"),
+        (b"<html>", "none of AVIF, BMP, GIF, JPEG"),
+    ],
+)
+def test_what_is_no_image_is_called_what_it_is(tmp_path: Path, content: bytes, reason: str) -> None:
+    (tmp_path / "a.jpg").write_bytes(content)
+    with pytest.raises(InputError, match=reason) as caught:
+        read_image(tmp_path / "a.jpg")
+    assert "BufferedReader" not in str(caught.value)

@@ -57,3 +57,19 @@ def test_a_reason_is_whole_and_without_its_place_in_the_source() -> None:
     reason = "Cannot do this: " + "because " * 100 + "of that"
     assert _shorten(RuntimeError(SIGNATURE + reason)) == reason
     assert _shorten(RuntimeError("")) == "RuntimeError"
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"PK\x03\x04archive/data.pkl", "a PyTorch file or an archive"),
+        (b"ftrt\0\0\0\0", "a TensorRT plan"),
+        (b"\x1c\0\0\0TFL3\0", "a TensorFlow Lite model"),
+        (b"\x1f\x8b\x08", "a compressed file"),
+        (b"<!DOCTYPE html>", "XML or a web page"),
+    ],
+)
+def test_a_file_of_another_kind_is_called_what_it_is(tmp_path: Path, content: bytes, what: str) -> None:
+    (tmp_path / "m.onnx").write_bytes(content)
+    with pytest.raises(InputError, match=f"m.onnx is {what}, not an ONNX model: export the model as ONNX"):
+        OrtEngine(tmp_path / "m.onnx", 1)

@@ -9,6 +9,7 @@ import pytest
 from PIL import ImageFont
 
 from deploy import Detections
+from deploy.errors import InputError
 from deploy.pipeline import draw
 from deploy.pipeline.annotate import AnnotatedFolder, choose_rate
 from deploy.pipeline.sources import Source, SourceFrame
@@ -49,3 +50,27 @@ def test_what_a_font_lacks_is_drawn_as_the_classs_number() -> None:
     lacking = draw.draw_detections(IMAGE, ONE, ("安全帽",))
     assert (lacking == draw.draw_detections(IMAGE, ONE, ("class 0",))).all()
     assert (lacking != draw.draw_detections(IMAGE, ONE, ("cat",))).any()
+
+
+def test_no_source_is_written_over(tmp_path: Path) -> None:
+    sources = [Source(str(tmp_path / name), "image", str(tmp_path / name)) for name in ("a.jpg", "a.png", "b.PNG")]
+    (tmp_path / "a.png").write_bytes(b"a photo")
+    (tmp_path / "link").symlink_to(tmp_path)
+    with AnnotatedFolder(tmp_path / "link", ("cat",), print, sources=sources) as folder:
+        for source in sources:
+            folder.write(SourceFrame(source, 0, None, None, IMAGE), ONE)
+    assert (tmp_path / "a.png").read_bytes() == b"a photo"
+    assert {path.name for path in tmp_path.iterdir()} == {"a.png", "a-2.png", "a-3.png", "b-2.png", "link"}
+
+
+def test_a_name_as_long_as_names_may_be_is_shortened(tmp_path: Path) -> None:
+    with AnnotatedFolder(tmp_path, ("cat",), print) as folder:
+        for place in "xyz":
+            folder.write(frame(f"{place}/{'é' * 125}.jpeg"), ONE)
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_file_is_no_folder_to_draw_into(tmp_path: Path) -> None:
+    (tmp_path / "out").touch()
+    with pytest.raises(InputError, match="out is a file"):
+        AnnotatedFolder(tmp_path / "out", ("cat",), print)

@@ -147,6 +147,11 @@ def write_ranked(path: Path, images: int) -> Path:
     return write_scaled(path, images, {"labels": labels, "boxes": corners, "scores": np.array([[0.9, 0.4]])})
 
 
+def write_fastestdet(path: Path, images: int) -> Path:
+    cells = np.random.default_rng(0).uniform(0, 1, (1, 5 + CLASSES, HEIGHT // 16, WIDTH // 16))
+    return write_scaled(path, images, {"output": cells})
+
+
 WRITERS: dict[str, Callable[[Path, int], Path]] = {
     "detections": write_detections,
     "candidates": write_candidates,
@@ -156,6 +161,7 @@ WRITERS: dict[str, Callable[[Path, int], Path]] = {
     "end2end": write_end2end,
     "detr": write_detr,
     "ranked": write_ranked,
+    "fastestdet": write_fastestdet,
 }
 
 

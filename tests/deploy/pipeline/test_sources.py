@@ -87,3 +87,16 @@ def test_a_name_that_differs_in_case_or_form_alone_is_found(tmp_path: Path) -> N
     assert source.address == str(tmp_path / "Fotos" / "IMG é.PNG")
     with pytest.raises(InputError, match="there is no"):
         list_sources([tmp_path / "fotos" / "other.png"])
+
+
+def test_a_name_with_the_other_systems_separators_is_found(tmp_path: Path) -> None:
+    image = tmp_path / "fotos" / "a.png"
+    image.parent.mkdir()
+    image.touch()
+    (source,) = list_sources([f"{tmp_path}\\Fotos\\a.png"])
+    assert source.address == str(image)
+
+
+def test_an_empty_name_is_not_the_current_folder() -> None:
+    with pytest.raises(InputError, match="empty"):
+        list_sources([""])
