@@ -2,17 +2,20 @@
 
     python benchmarks/fuzz_readers.py --inputs 100000 --out benchmarks/reports/fuzz_readers.json
 
-Label files of every layout, bundles' manifests, target files, and requests to a board's agent. An input counts as
-failed if it raises anything but an `InputError` of one line, takes longer than a second, or leads to a file outside its
-folder. A failure is written down with its seed, which makes it again.
+Label files of every layout, and whatever else comes from others: manifests, target and hosts files, all that a board
+answers, plans, ranges of calibration, pictures, runs, pools, weights. An input counts as failed if it raises anything
+but an error of one line that we raise on purpose, takes longer than a second or more than 300 MiB, or changes a file
+outside its folder, or leads to one. A failure is written down with its seed, which makes it again.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import sys
@@ -25,11 +28,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "parts"))
 
-from mutations import FORMS, SEEDS, mutate, plant, try_form, try_reading  # noqa: E402
+from forms import FORMS as DESCRIPTIONS  # noqa: E402
+from forms import try_form  # noqa: E402
+from mutations import SEEDS, mutate, plant, try_reading  # noqa: E402
+from run_forms import FORMS as OF_RUNS  # noqa: E402
 
+FORMS = {**DESCRIPTIONS, **OF_RUNS}
 KINDS = (*SEEDS, *FORMS)
 
 LIMIT_S = 1.0
+LIMIT_BYTES = 300 << 20
 SHARE = 500  # inputs that a process takes at once
 
 
@@ -84,8 +92,16 @@ def try_share(share: tuple[str, int, int]) -> tuple[str, Counter[str], list[dict
     failures: list[dict[str, object]] = []
     slowest_s = 0.0
     signal.signal(signal.SIGALRM, _stop)
-    folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
+    place = Path(tempfile.mkdtemp(prefix="fuzz-"))
+    outside = place / "outside"
+    outside.write_text("not to be touched")
+    if kind in FORMS:  # what is imported and compiled once is no input's time
+        with contextlib.suppress(Exception):
+            try_form(place / "valid", FORMS[kind], lambda content: content)
+        shutil.rmtree(place / "valid")
     for seed in range(first, first + count):
+        folder = place / str(seed)
+        folder.mkdir()
         rng = random.Random(f"{kind} {seed}")
 
         def damage(content: bytes, rng: random.Random = rng) -> bytes:
@@ -93,19 +109,29 @@ def try_share(share: tuple[str, int, int]) -> tuple[str, Counter[str], list[dict
 
         if kind in SEEDS:
             plant(folder, kind, damage)
+        resource.setrlimit(resource.RLIMIT_AS, (_find_address_space() + LIMIT_BYTES, resource.RLIM_INFINITY))
         began = time.perf_counter()
         signal.setitimer(signal.ITIMER_REAL, LIMIT_S)
         try:
-            is_read = try_reading(folder) if kind in SEEDS else try_form(folder, kind, damage)
+            is_read = try_reading(folder) if kind in SEEDS else try_form(folder, FORMS[kind], damage)
+            assert sorted(path.name for path in place.iterdir()) == sorted((str(seed), outside.name)), "a file outside"
+            assert outside.read_text() == "not to be touched"
             counts["read" if is_read else "refused"] += 1
         except BaseException as error:
             counts["failed"] += 1
             failures.append({"kind": kind, "seed": seed, "error": f"{type(error).__name__}: {error}"[:300]})
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
+            resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         slowest_s = max(slowest_s, time.perf_counter() - began)
-    shutil.rmtree(folder)
+        shutil.rmtree(folder)
+    shutil.rmtree(place)
     return kind, counts, failures, slowest_s
+
+
+def _find_address_space() -> int:
+    """Bytes of this process's."""
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 
 
 def _stop(number: int, frame: object) -> None:

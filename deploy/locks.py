@@ -61,9 +61,9 @@ def take_lock(path: Path, *, for_all_users: bool = False) -> BinaryIO:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        holder = os.pread(file.fileno(), 32, 0).decode(errors="replace").strip()
+        holder = _read_holder(file)
         file.close()
-        raise LockBusy(path, holder or "unknown") from error
+        raise LockBusy(path, holder) from error
     try:
         os.ftruncate(file.fileno(), 0)
         os.pwrite(file.fileno(), str(os.getpid()).encode(), 0)
@@ -98,6 +98,12 @@ def wait_for_lock(
                 report(busy.holder)
             waited_for = busy.holder
         time.sleep(POLL_S)
+
+
+def _read_holder(file: BinaryIO) -> str:
+    """The number of a process; whoever may write to the file may have written anything else into it."""
+    found = os.pread(file.fileno(), 20, 0)
+    return found.decode() if found.isdigit() else "unknown"
 
 
 def _open_lock(path: str, flags: int) -> int:

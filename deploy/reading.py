@@ -15,6 +15,7 @@ from deploy.errors import InputError
 __all__ = ["open_plain", "parse_json", "read_json_object", "read_plain"]
 
 MOST_LEVELS = 100  # of lists and objects in each other
+MOST_VALUES = 4_000_000  # a small one takes some 20 times the memory of its text
 MOST_DIGITS = 400  # of a whole number; Python takes quadratic time for them
 
 
@@ -56,8 +57,11 @@ def parse_json(content: bytes, origin: str) -> Any:
     """The value of JSON in UTF-8.
 
     Raises:
-        InputError: it is not JSON, is nested too deeply, or a number in it is not finite or is absurdly long.
+        InputError: it is not JSON, is nested too deeply or holds too many values, or a number in it is not finite or is
+            absurdly long.
     """
+    if sum(map(content.count, (b",", b"[", b"{"))) > MOST_VALUES:
+        raise InputError(f"{origin} is damaged: it holds more than {MOST_VALUES} values")
     try:
         value = json.loads(
             content.decode("utf-8"), parse_constant=_refuse, parse_float=_parse_finite, parse_int=_parse_whole

@@ -35,13 +35,7 @@ def calibrate(model: onnx.ModelProto, trunk: Trunk, canvases: Iterable[np.ndarra
 
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
-    members = {layer.node for layer in trunk.layers} | set(trunk.carriers)
-    constants = {entry.name for entry in probe.graph.initializer}
-    names: list[str] = []
-    for node in probe.graph.node:
-        if node.name in members:
-            names.extend(name for name in (node.input[0], *node.output) if name not in constants)
-    names = list(dict.fromkeys(names))
+    names = _list_features(model, trunk)
     for index, name in enumerate(names):
         for op, kind in (("ReduceMin", "least"), ("ReduceMax", "most")):  # in the graph, so that features are not kept
             output = f"calibration_{kind}_{index}"
@@ -78,13 +72,33 @@ def calibrate_once(
     file = cache / f"{key}.json"
     try:
         content = read_json_object(file, CACHE_LIMIT)
-        if content["key"] == key:
-            return {str(name): (float(low), float(high)) for name, (low, high) in content["ranges"].items()}
-    except (InputError, ValueError, KeyError, TypeError, AttributeError):
+        found = _parse_ranges(content["ranges"]) if content["key"] == key else {}
+        if found and set(_list_features(model, trunk)) <= set(found):
+            return found
+    except (InputError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         pass
     ranges: dict[str, tuple[float, float]] = dict(calibrate(model, trunk, canvases, threads))
     cache.mkdir(parents=True, exist_ok=True)
     write_file(file, json.dumps({"key": key, "method": METHOD, "ranges": ranges}).encode())
+    return ranges
+
+
+def _list_features(model: onnx.ModelProto, trunk: Trunk) -> list[str]:
+    """Every tensor that the trunk reads or writes."""
+    members = {layer.node for layer in trunk.layers} | set(trunk.carriers)
+    constants = {entry.name for entry in model.graph.initializer}
+    names: list[str] = []
+    for node in model.graph.node:
+        if node.name in members:
+            names.extend(name for name in (node.input[0], *node.output) if name not in constants)
+    return list(dict.fromkeys(names))
+
+
+def _parse_ranges(value: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    """Ranges as a file holds them; a `ValueError` or `TypeError` for what is none."""
+    ranges = {name: (float(low), float(high)) for name, (low, high) in value.items() if isinstance(value[name], list)}
+    if len(ranges) < len(value) or not all(low <= high for low, high in ranges.values()):
+        raise ValueError("a range that is none")
     return ranges
 
 

@@ -6,7 +6,7 @@ large an image is, is known and judged before it is decoded.
 
 from __future__ import annotations
 
-import stat
+import os
 import warnings
 from contextlib import contextmanager
 from functools import lru_cache
@@ -17,6 +17,7 @@ import numpy as np
 
 from deploy.data.exif import QUARTER_TURNS, parse_orientation
 from deploy.errors import InputError
+from deploy.reading import open_plain
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -28,7 +29,9 @@ APPLE = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftyphevc")  # what phones writ
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
 JPEGS = ("JPEG", "MPO")  # phones write both into .jpg
 MAX_PIXELS = 120_000_000  # a phone's largest photo is 108; one of these takes 1.2 GB while it is decoded
-ORIENTATION, WIDTH, HEIGHT = 274, 256, 257  # tags of TIFF
+MAX_BYTES = 1 << 30  # of a file; Pillow reads some formats whole before it knows their size
+MAX_TILE = 1 << 24  # pixels of a tile of TIFF, which is decoded whole, however small the image is
+ORIENTATION, WIDTH, HEIGHT, TILE_WIDTH, TILE_HEIGHT = 274, 256, 257, 322, 323  # tags of TIFF
 OPPOSITE = {6: 8, 8: 6}  # orientations that another one undoes
 
 
@@ -103,14 +106,17 @@ def _endings_of(formats: tuple[str, ...]) -> tuple[str, ...]:
 def _opened(path: Path) -> Iterator[Image.Image]:
     """An image whose header has been read. Whatever goes wrong, here or with what is done to it, is an `InputError`."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise InputError(f"{path} is not a plain file, so no image")
-        with path.open("rb") as file, _open_known(file) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise InputError(f"{path} has {image.width}x{image.height} pixels; an image has at most 120 million")
-            yield image
-    except FileNotFoundError as error:
-        raise InputError(f"there is no image {path}") from error
+        with open_plain(path) as file:
+            if os.fstat(file.fileno()).st_size > MAX_BYTES:
+                raise InputError(f"{path} is too large for an image: it has more than {MAX_BYTES >> 20} MiB")
+            with _open_known(file) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise InputError(
+                        f"{path} has {image.width}x{image.height} pixels; an image has at most 120 million"
+                    )
+                if _tile_size(image) > MAX_TILE:
+                    raise InputError(f"{path} is a TIFF with tiles of {_tile_size(image)} pixels, which are not read")
+                yield image
     except InputError:
         raise
     except Exception as error:  # decoders raise whatever a damaged file leads them to
@@ -158,6 +164,14 @@ def _stored_size(image: Image.Image) -> tuple[int, int]:
     if image.format == "TIFF":  # newer releases of Pillow give it as it is shown
         return int(image.tag_v2[WIDTH]), int(image.tag_v2[HEIGHT])  # type: ignore[attr-defined]
     return image.size
+
+
+def _tile_size(image: Image.Image) -> int:
+    """Pixels of a tile of TIFF; 0 where it has none."""
+    if image.format != "TIFF":
+        return 0
+    width, height = (image.tag_v2.get(tag, 0) for tag in (TILE_WIDTH, TILE_HEIGHT))  # type: ignore[attr-defined]
+    return int(width) * int(height)
 
 
 def _is_turned_by_pillow(image: Image.Image, orientation: int) -> bool:

@@ -30,6 +30,7 @@ __all__ = [
 SCHEMA_VERSION = 1
 MANIFEST_FILE = "plan.json"
 MANIFEST_LIMIT = 16 << 20  # bytes
+PARTS = ("platform", "settings")  # of a key
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,10 @@ class PlanKey:
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> PlanKey:
-        return PlanKey(value["onnx_sha256"], Platform(**value["platform"]), BuildSettings(**value["settings"]))
+        key = PlanKey(value["onnx_sha256"], Platform(**value["platform"]), BuildSettings(**value["settings"]))
+        if any(isinstance(part, (dict, list)) for _, part in _flatten(key.to_json())):
+            raise TypeError("a key of a plan holds texts and numbers")
+        return key
 
 
 @dataclass(frozen=True)
@@ -145,7 +149,7 @@ def find_difference(found: Any, wanted: Any) -> str | None:
 
 def _flatten(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, item in value.items():
-        if isinstance(item, Mapping):
+        if isinstance(item, Mapping) and name in PARTS:
             yield from _flatten(item, prefix + name + ".")
         else:
             yield prefix + name, item

@@ -17,7 +17,7 @@ from deploy.measuring.record import PROTOCOL_VERSION, LatencyRecord, Measurement
 from deploy.pipeline.detector import Timings
 from deploy.targets.agent import BOARD_LEASE
 from deploy.targets.examine import STATES, Condition
-from deploy.targets.record_form import LIMIT_MS, find_misfit
+from deploy.targets.record_form import LIMIT_MS, find_misfit, is_list_of_detections
 from deploy.targets.spec import TargetSpec
 
 __all__ = ["parse_conditions", "parse_detected", "parse_measured"]
@@ -43,14 +43,12 @@ def parse_measured(value: Any, digest: str, model: str, protocol: str, target: T
 
 def parse_detected(answer: Any, images: int) -> list[tuple[int, Detections, Timings]]:
     """Objects in each of so many images that could be read, with its position."""
-    try:
-        found = [_parse_image(item) for item in answer]
-        positions = [position for position, *_ in found]
-        if positions != sorted(set(positions)) or not set(positions) <= set(range(images)):
-            raise ValueError("it answers for other images than it was asked for")
-        return found
-    except (KeyError, TypeError, OverflowError) as error:
-        raise ValueError(f"not a list of detections: {error!r}") from error
+    if not is_list_of_detections(answer):
+        raise ValueError("not a list of detections, with numbers that can be")
+    positions = [item["image"] for item in answer]
+    if positions != sorted(set(positions)) or not set(positions) <= set(range(images)):
+        raise ValueError("it answers for other images than it was asked for")
+    return [_parse_image(item) for item in answer]
 
 
 def parse_conditions(answer: Any) -> list[Condition]:
@@ -77,15 +75,19 @@ def _check_record(record: LatencyRecord, digest: str, protocol: str, mode: str) 
     numbers = np.array([*record.samples_ms, *canaries, *medians], np.float64)
     if not np.all(np.isfinite(numbers)) or numbers.min() <= 0 or numbers.max() > LIMIT_MS:
         raise ValueError("its latencies must be positive and finite")
-    counts: dict[str, tuple[int, int]] = {
-        "canaries": (len(record.canaries), rules.processes),
-        "warm-ups": (len(record.warm_up), rules.processes),
-        "windows": (len(record.windows_ms), rules.processes),
-        "samples per window": (min(map(len, record.windows_ms)), rules.window_min_runs),
+    sizes = sorted(map(len, record.windows_ms))
+    counts: dict[str, tuple[int, int, int]] = {  # found, at least and at most: its interval takes time by them
+        "canaries": (len(record.canaries), rules.processes, rules.processes),
+        "warm-ups": (len(record.warm_up), rules.processes, rules.processes),
+        "windows": (len(record.windows_ms), rules.processes, rules.processes * rules.windows),
+        "samples per window": (sizes[0], rules.window_min_runs, rules.window_runs),
+        "samples in the longest window": (sizes[-1], rules.window_min_runs, rules.window_runs),
     }
-    for what, (found, least) in counts.items():
+    for what, (found, least, most) in counts.items():
         if found < least:
             raise ValueError(f"it holds {found} {what}, and {protocol} takes {least} at least")
+        if found > most:
+            raise ValueError(f"it holds {found} {what}, and {protocol} takes {most} at most")
     texts = (record.lease, record.measured_at, record.bound, record.feeds, record.device.cpu, record.device.runtime)
     if not all(isinstance(text, str) and len(text) < 1000 for text in (*texts, *record.flags)):
         raise ValueError("its text fields must be short strings")
@@ -104,22 +106,14 @@ def _find_contradiction(value: Mapping[str, Any], record: LatencyRecord) -> str:
 
 
 def _parse_image(item: Mapping[str, Any]) -> tuple[int, Detections, Timings]:
+    """What was found in one image; every value is of its kind already."""
     found = Detections(
         np.array(item["boxes_xyxy"], np.float32).reshape(-1, 4),
         np.array(item["scores"], np.float32),
         np.array(item["labels"], np.int64),
     )
-    timings = Timings(float(item["pre_ms"]), float(item["infer_ms"]))
-    finite = np.isfinite(found.boxes_xyxy).all() and np.isfinite((timings.pre_ms, timings.infer_ms)).all()
-    if not finite or not np.all((found.scores >= 0) & (found.scores <= 1)):
-        raise ValueError("boxes, scores or times out of range")
-    boxes, times = found.boxes_xyxy, (timings.pre_ms, timings.infer_ms)
-    if np.any(boxes[:, :2] < 0) or np.any(boxes[:, 2:] < boxes[:, :2]) or not 0 <= min(times) <= max(times) <= LIMIT_MS:
-        raise ValueError("boxes or times out of range")
+    if np.any(found.boxes_xyxy[:, 2:] < found.boxes_xyxy[:, :2]):
+        raise ValueError("boxes whose second corner is before the first")
     if np.any(np.diff(found.scores) > 0):
         raise ValueError("scores that do not descend")
-    if not all(type(label) is int for label in item["labels"]):
-        raise ValueError("labels that are not whole numbers")
-    if not np.all(found.labels >= 0) or type(item["image"]) is not int:
-        raise ValueError("labels or images out of range")
-    return item["image"], found, timings
+    return item["image"], found, Timings(float(item["pre_ms"]), float(item["infer_ms"]))

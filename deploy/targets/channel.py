@@ -15,8 +15,9 @@ from enum import Enum
 from pathlib import Path
 from typing import IO, Any, Callable, Iterator, Mapping, Sequence
 
-from deploy.errors import BoardError, EngineError
+from deploy.errors import BoardError, EngineError, InputError
 from deploy.foreign import make_printable
+from deploy.reading import parse_json
 from deploy.targets.spec import LinkSpec
 
 __all__ = ["Channel", "Fault", "connect", "describe_connection"]
@@ -115,7 +116,7 @@ class Channel:
         self._host, self._process, self._errors = host, process, errors
         self._input, self._output = process.stdin, process.stdout
         os.set_blocking(self._input.fileno(), False)
-        self._rest = b""
+        self._rest, self._started = b"", False
         self.step = "connecting"
         self.exit_code: int | None = None
         self.fault: Fault | None = None
@@ -123,6 +124,7 @@ class Channel:
     def ask(self, request: Mapping[str, Any], limit_s: float, step: str, report: Report = lambda line: None) -> Any:
         """The result of a request; `report` takes what the board says meanwhile."""
         self.step = step
+        self._refuse_what_came_unasked()
         limit_in_all_s = limit_s + CONNECT_S
         self.write(json.dumps({**request, "limit_s": limit_s}).encode() + b"\n", limit_in_all_s)
         return self.read_result(limit_in_all_s, report)
@@ -132,8 +134,8 @@ class Channel:
         deadline = time.monotonic() + limit_s
         for _ in range(NOTES_LIMIT):
             try:
-                answer = json.loads(self._read_line(deadline).decode())
-            except (ValueError, RecursionError) as error:
+                answer = parse_json(self._read_line(deadline), "the answer")
+            except InputError as error:
                 raise self.fail("an answer that is not JSON") from error
             if isinstance(answer, dict) and isinstance(answer.get("note"), str):
                 report(make_printable(answer["note"]))
@@ -160,19 +162,28 @@ class Channel:
         """The error to raise."""
         return BoardError(f"{self._host}: {self.step} failed: {reason}")
 
+    def _refuse_what_came_unasked(self) -> None:
+        """An answer that is there before its question would be taken for the answer to that, and the next one too."""
+        if self._rest or (self._started and select.select([self._output], [], [], 0)[0] and self._read_part()):
+            raise self.fail("an answer that nobody asked for")
+        self._started = True
+
+    def _read_part(self) -> bytes:
+        part = os.read(self._output.fileno(), 1 << 16)
+        if not part:
+            raise self.fail(self._explain())
+        return part
+
     def _read_line(self, deadline: float) -> bytes:
-        parts, size = [self._rest], len(self._rest)
-        while b"\n" not in parts[-1]:
-            self._wait([self._output], [], deadline)
-            part = os.read(self._output.fileno(), 1 << 16)
-            if not part:
-                raise self.fail(self._explain())
-            parts.append(part)
-            size += len(part)
-            if size > REPLY_LIMIT:
+        line, part = bytearray(), self._rest  # one buffer, however small the parts are that it comes in
+        while b"\n" not in part:
+            line += part
+            if len(line) > REPLY_LIMIT:
                 raise self.fail(f"an answer of more than {REPLY_LIMIT >> 20} MiB")
-        line, self._rest = b"".join(parts).split(b"\n", 1)
-        return line
+            self._wait([self._output], [], deadline)
+            part = self._read_part()
+        end, self._rest = part.split(b"\n", 1)
+        return bytes(line + end)
 
     def _wait(self, readers: list[Any], writers: list[Any], deadline: float) -> None:
         ready = select.select(readers, writers, [], max(0.0, deadline - time.monotonic()))

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from deploy.errors import InputError
+from deploy.reading import read_plain
 from deploy.targets.parse import make_target
 from deploy.targets.spec import LinkSpec, TargetSpec
 from deploy.toml import load_toml
 
 __all__ = ["apply_host", "find_hosts_file"]
 
+FILE_LIMIT = 1 << 20  # bytes
 KEYS = tuple(item.name for item in fields(LinkSpec) if item.name != "kind")
 
 
@@ -49,11 +51,11 @@ def apply_host(spec: TargetSpec, host: str = "") -> TargetSpec:
 
 def _read_host(name: str) -> dict[str, Any]:
     path = find_hosts_file()
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    if not path.exists():
         return {}
-    except (OSError, UnicodeDecodeError) as error:
+    try:
+        text = read_plain(path, FILE_LIMIT).decode("utf-8")
+    except UnicodeDecodeError as error:
         raise InputError(f"the hosts file {path} cannot be read: {error}") from error
     tables = load_toml(text, str(path))
     for table, values in tables.items():

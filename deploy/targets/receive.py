@@ -15,6 +15,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -27,9 +28,12 @@ def main(folder: Path, archive: str, bound: int) -> NoReturn:
     """Answer the one request, receive what was missing, become the agent. A full disk is a line on stderr."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = folder.stat()
-        if found.st_uid != os.geteuid() or found.st_mode & 0o022:  # what is in it will be executed
-            sys.exit(f"{folder} is another user's, or others may write to it: chmod 700 it, or choose another cache")
+        folder = folder.resolve()
+        if not _is_ours(folder) or any(map(_may_be_swapped, folder.parents)):  # what is in it will be executed
+            sys.exit(
+                f"{folder} is another user's, or others may write to it or exchange it: chmod 700 it, or choose "
+                "another cache"
+            )
         lock = os.open(str(folder / ".lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         wanted: dict[str, int] = json.loads(_read_line())["files"]
         _prune_alone(lock, folder, wanted, bound)
@@ -68,9 +72,22 @@ def _prune_alone(lock: int, folder: Path, wanted: dict[str, int], bound: int) ->
             path.unlink()
 
 
+def _is_ours(path: Path) -> bool:
+    """Whether nobody else may write to it, or could have when it was made."""
+    found = path.lstat()
+    return found.st_uid == os.geteuid() and not found.st_mode & 0o022
+
+
+def _may_be_swapped(parent: Path) -> bool:
+    """Whether others may put another folder in the place of one in it."""
+    found = parent.stat()
+    is_open = found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX
+    return bool(is_open) or found.st_uid not in (0, os.geteuid())
+
+
 def _is_intact(path: Path) -> bool:
-    """Whether a file is there and is what its name says; then it counts as used now."""
-    if path.is_symlink() or not path.is_file():
+    """Whether a file is there, is ours and is what its name says; then it counts as used now."""
+    if path.is_symlink() or not path.is_file() or not _is_ours(path):
         return False
     total = hashlib.sha256()
     with path.open("rb") as file:

@@ -1,11 +1,10 @@
-"""What each value of a latency record has to be, in JSON: a board may send anything."""
+"""What each value of a board's answers has to be, in JSON: it may send anything."""
 
 from __future__ import annotations
 
-import math
 from typing import Any, Callable, Mapping
 
-__all__ = ["find_misfit"]
+__all__ = ["LIMIT_MS", "find_misfit", "is_list_of_detections"]
 
 LIMIT_MS = 1e7
 LIST_LIMIT = 1 << 20
@@ -21,6 +20,11 @@ def find_misfit(record: Any) -> str:
     return odd[0] if odd else next((key for key, form in RECORD.items() if not form(record[key])), "")
 
 
+def is_list_of_detections(value: Any) -> bool:
+    """Whether it is what an agent says of images: boxes, scores, labels and times, each of its kind."""
+    return _each(_object(DETECTED))(value)
+
+
 def _is_text(value: Any) -> bool:
     return isinstance(value, str) and len(value) < TEXT_LIMIT and value.isprintable()
 
@@ -34,7 +38,7 @@ def _is_count(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value) and abs(value) < 1e12
+    return type(value) in (int, float) and abs(value) < 1e12  # which NaN is not
 
 
 def _is_latency(value: Any) -> bool:
@@ -59,6 +63,14 @@ def _object(forms: Mapping[str, Form]) -> Form:
 
     return fits
 
+
+DETECTED: Mapping[str, Form] = {
+    "image": _is_count,
+    "boxes_xyxy": _each(_each(lambda value: _is_number(value) and value >= 0, 4)),
+    "scores": _each(lambda value: _is_number(value) and 0 <= value <= 1),
+    "labels": _each(_is_count),
+    **dict.fromkeys(("pre_ms", "infer_ms"), lambda value: _is_number(value) and 0 <= value <= LIMIT_MS),
+}
 
 _is_range = _may_lack(_each(_is_number, 2))
 _is_reading = _may_lack(_is_number)

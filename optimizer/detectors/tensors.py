@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import struct
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from torch import Tensor, nn
 
 from optimizer.errors import InputError
 
-__all__ = ["fit_tensors", "load_tensors"]
+__all__ = ["fit_tensors", "is_stored_archive", "load_tensors"]
 
 
 def load_tensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
@@ -38,6 +40,19 @@ def load_tensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
     except (SafetensorError, OSError, ValueError, LookupError, TypeError, RuntimeError, AssertionError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path} is damaged: its tensors cannot be read ({reason:.120})") from error
+
+
+def is_stored_archive(path: Path) -> bool:
+    """Whether a file is a zip archive as torch writes them: whole, and nothing in it is compressed.
+
+    torch reads compressed ones too, of which a small one may hold more than there is memory, and compares no checksums.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            stored = all(item.compress_type == zipfile.ZIP_STORED for item in archive.infolist())
+            return stored and archive.testzip() is None
+    except (zipfile.BadZipFile, OSError, EOFError, ValueError, LookupError, RuntimeError, struct.error):
+        return False
 
 
 def fit_tensors(module: nn.Module, tensors: Mapping[str, Tensor], origin: object = "the weights") -> None:

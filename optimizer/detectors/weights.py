@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from optimizer.detectors.base import BACKGROUND, Detector
 from optimizer.detectors.pretrained import Pretrained
+from optimizer.detectors.tensors import is_stored_archive
 from optimizer.errors import InputError
 
 __all__ = ["LoadReport", "load_pretrained", "load_weights"]
@@ -163,6 +165,8 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     """All tensors of a checkpoint by name; nothing in the file is executed."""
     if not path.is_file():
         raise InputError(f"there is no weights file {path}")
+    if path.suffix != ".safetensors" and zipfile.is_zipfile(path) and not is_stored_archive(path):
+        raise InputError(f"{path} is not a file of weights (it is damaged, or compressed, as torch.save leaves none)")
     try:
         content: Any = (
             load_file(path)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
+from torch import Tensor
 
 from deploy.files import write_file
 from deploy.reading import read_plain
@@ -62,11 +65,23 @@ def unpack_filter(content: bytes, space: PathSpace, origin: str = "the path filt
         config = described["config"]
         if config.keys() != {field.name for field in fields(FilterConfig)}:
             raise ValueError("its configuration has other entries")
+        _check_sizes(space, FilterConfig(**config), tensors)
         path_filter = PathFilter(space, FilterConfig(**config))
         path_filter.load_state_dict(tensors)
     except (*DAMAGE, AttributeError) as error:
         raise _call_damaged(origin, error) from error
     return path_filter
+
+
+def _check_sizes(space: PathSpace, config: FilterConfig, tensors: Mapping[str, Tensor]) -> None:
+    """A `ValueError` where tensors are not of a configuration; no network of gigabytes is built to see that."""
+    largest = max([len(tensors), *(size for tensor in tensors.values() for size in tensor.shape)])
+    if any(type(value) is int and value > largest for value in asdict(config).values()):
+        raise ValueError("its configuration is larger than its tensors")
+    with torch.device("meta"):
+        wanted = {name: tensor.shape for name, tensor in PathFilter(space, config).state_dict().items()}
+    if wanted != {name: tensor.shape for name, tensor in tensors.items()}:
+        raise ValueError("its tensors are not those of its configuration")
 
 
 def _read_metadata(content: bytes) -> dict[str, Any]:

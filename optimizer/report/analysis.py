@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
 
+from deploy.errors import InputError
+from deploy.reading import read_json_object, read_plain
 from optimizer.report.charts import ACCENT, BASE, MUTED, render
+from optimizer.store.values import DAMAGE, read_list, read_mapping, read_number, read_text, read_whole
 
 __all__ = ["ANALYSIS", "FOLDER", "Analysed", "draw_distances", "draw_losses", "has_distances", "read_analysis"]
 
 FOLDER, ANALYSIS = "analysis", "analysis.json"
+LIMIT = 64 << 20  # bytes of a file that is read
+NAME = re.compile(r"[A-Za-z0-9_.-]+")  # of a model, and so of its page
 COLOURS = {"Loc": "#4f81bd", "Sim": "#bf4d4d", "Oth": "#5ca661", "BG": "#8064a2", "FN": "#ff9a00"}
 LINES = (ACCENT, BASE, MUTED, *COLOURS.values(), "#00a3a3", "#b8860b", "#e377c2")  # more students than these share
 WORDS = {
@@ -42,11 +47,13 @@ class Analysed:
         found = []
         for name, model in self.models.items():
             for item in model.get("gradients", []):
-                path = self.folder / Path(item["file"]).name
-                if path.is_file():
-                    ratio = item["objects_over_background"]
-                    said = f", {ratio:.1f} times as strong in objects" if ratio is not None else ""
-                    found.append((f"{name}: {item['image']}{said}", path.read_bytes()))
+                try:
+                    content = read_plain(self.folder / Path(item["file"]).name, LIMIT, follow_link=False)
+                except InputError:
+                    continue
+                ratio = item["objects_over_background"]
+                said = f", {ratio:.1f} times as strong in objects" if ratio is not None else ""
+                found.append((f"{name}: {item['image']}{said}", content))
         return found
 
 
@@ -54,10 +61,29 @@ def read_analysis(run: Path) -> Analysed | None:
     """The analysis beside a run; None where there is none, or none that can be read."""
     folder = run / FOLDER
     try:
-        content = json.loads((folder / ANALYSIS).read_text())
-        return Analysed(int(content["images"]), content["teacher"], dict(content["models"]), folder)
-    except (OSError, ValueError, LookupError, TypeError):
+        content = read_json_object(folder / ANALYSIS, LIMIT, follow_link=False)
+        teacher, models = content["teacher"], read_mapping(content["models"])
+        for name, model in models.items():
+            _check_model(name, read_mapping(model))
+        return Analysed(read_whole(content["images"]), None if teacher is None else read_text(teacher), models, folder)
+    except (InputError, *DAMAGE):
         return None
+
+
+def _check_model(name: str, model: dict[str, Any]) -> None:
+    """An error where a model's part is not one of ours: others may have written it."""
+    if not NAME.fullmatch(name):
+        raise ValueError(f"{name!r:.80} is not a name of a model")
+    for loss in read_mapping(_find_losses(model)).values():
+        read_number(loss)
+    distances = model.get("distances")
+    for where in ("objects", "background") if distances else ():
+        if not [read_number(value) for value in read_list(read_mapping(distances)[where])]:
+            raise ValueError(f"no distances in {where}")
+    for item in read_list(model.get("gradients", [])):
+        read_text(item["image"]), read_text(item["file"])
+        if item["objects_over_background"] is not None:
+            read_number(item["objects_over_background"])
 
 
 def draw_losses(analysed: Analysed) -> str:

@@ -81,6 +81,8 @@ def _fingerprint(splits: Splits) -> str:
         for index, record in enumerate(dataset.records):
             digest.update(f"{record.path.name} {record.width} {record.height}".encode(errors="backslashreplace"))
             digest.update(record.boxes_xyxy.tobytes() + record.labels.tobytes())
+            if not record.counted.all():  # crowds and difficult objects
+                digest.update(record.crowd.tobytes() + record.counted.tobytes())
             if index % max(1, len(dataset.records) // SAMPLED) == 0:
                 digest.update((hash_file(record.path) if record.path.is_file() else "none").encode())
     return digest.hexdigest()

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 from deploy.files import make_folder, replace_file
+from deploy.foreign import make_printable
 from optimizer.errors import InputError, RunFailed
 from optimizer.search.base import Trial
 from optimizer.store.artefacts import ArtefactStore, explain_disk_errors
@@ -33,7 +34,7 @@ from optimizer.store.values import DAMAGE, read_list, read_mapping, read_number,
 __all__ = ["DATABASE", "RunStore"]
 
 DATABASE = "run.db"
-FOLDERS = ("artefacts", "bundles", "data", "scratch")  # the rest are files
+FOLDERS = ("analysis", "artefacts", "bundles", "data", "scratch")  # the rest are files
 LEFTOVER = re.compile(rf"\.lock|\.?{re.escape(DATABASE)}\..*part(-journal)?")  # of a start that was killed
 
 
@@ -196,7 +197,7 @@ class RunStore:
         except sqlite3.OperationalError as error:  # text that is not UTF-8 is one, too
             raise InputError(f"{self.folder / DATABASE} cannot be read: {_advise(error)}") from error
         except sqlite3.DatabaseError as error:
-            raise InputError(f"{self.folder / DATABASE} is damaged ({error})") from error
+            raise InputError(f"{self.folder / DATABASE} is damaged ({make_printable(str(error))})") from error
 
     def _write(self, statement: str, values: tuple[Any, ...]) -> None:
         with _explain(self.folder), self._connection:
@@ -209,8 +210,8 @@ def _refuse_what_is_no_file(folder: Path) -> None:
     A link that came with one may lead what is written, or cleared, somewhere else; a pipe would be waited for.
     """
     top = list(folder.iterdir())
-    written_to = (path for name in ("scratch", "data") for path in _list_below(folder / name))
-    for path in (*top, *(folder / "bundles").glob("*"), *written_to):
+    below = (path for name in ("analysis", "scratch", "data") for path in _list_below(folder / name))
+    for path in (*top, *(folder / "bundles").glob("*"), *below):
         try:
             mode = path.lstat().st_mode
         except FileNotFoundError:  # the run goes on meanwhile, and has removed it
@@ -258,7 +259,7 @@ def _connect(folder: Path, *, writable: bool) -> sqlite3.Connection:
     except sqlite3.OperationalError as error:
         raise InputError(f"{path} cannot be opened: {_advise(error)}") from error
     except sqlite3.DatabaseError as error:
-        raise InputError(f"{path} is damaged or no database ({error})") from error
+        raise InputError(f"{path} is damaged or no database ({make_printable(str(error))})") from error
     if version not in READABLE_VERSIONS:
         readable = " and ".join(map(str, READABLE_VERSIONS))
         raise InputError(f"{path} has schema version {version}; this release reads versions {readable}")
@@ -284,8 +285,9 @@ ADVICE = {  # by words of SQLite's
 
 
 def _advise(error: sqlite3.OperationalError) -> str:
-    """What SQLite says, and what to do about it."""
-    return "; ".join([str(error), *(advice for words, advice in ADVICE.items() if words in str(error))][:2])
+    """What SQLite says, which may hold text of whoever wrote the database, and what to do about it."""
+    said = make_printable(str(error))
+    return "; ".join([said, *(advice for words, advice in ADVICE.items() if words in said)][:2])
 
 
 @contextmanager
@@ -297,4 +299,4 @@ def _explain(folder: Path) -> Iterator[None]:
     except sqlite3.DatabaseError as error:
         if type(error) is not sqlite3.DatabaseError:  # a subclass is a mistake of ours
             raise
-        raise InputError(f"{folder / DATABASE} is damaged ({error})") from error
+        raise InputError(f"{folder / DATABASE} is damaged ({make_printable(str(error))})") from error

@@ -7,13 +7,13 @@ It is a zip archive with a checksum of everything in it.
 from __future__ import annotations
 
 import logging
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from deploy.files import replace_file
+from optimizer.detectors.tensors import is_stored_archive
 from optimizer.errors import RunFailed
 
 __all__ = ["load_checkpoint", "save_checkpoint"]
@@ -43,7 +43,7 @@ def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any] | None:
     Raises:
         RunFailed: the file is whole, and belongs to another training or is none of ours.
     """
-    if not _is_whole(path):
+    if not is_stored_archive(path):
         log.warning("the checkpoint %s is damaged, as by a power cut: this training starts over", path)
         return None
     try:
@@ -56,12 +56,3 @@ def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any] | None:
     if schema != SCHEMA or found != fingerprint:
         raise RunFailed(f"the checkpoint {path} belongs to another training; delete it to start over")
     return state
-
-
-def _is_whole(path: Path) -> bool:
-    """Whether every part of the archive has its checksum; torch itself compares none."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
-    except zipfile.BadZipFile:
-        return False

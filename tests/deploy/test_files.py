@@ -230,3 +230,12 @@ def test_a_forked_child_does_not_keep_the_lock_of_its_parent(tmp_path: Path) -> 
             wait_for_lock(path, 2).close()
         finally:
             os.kill(child, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("content", [b"\x1b[2J\x07", b"12 of the others", b"\xff", b"", b"-1"])
+def test_what_others_wrote_into_a_lock_is_not_shown(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "lock"
+    with take_lock(path):
+        path.write_bytes(content)
+        with pytest.raises(LockBusy, match="process unknown holds"):
+            take_lock(path)

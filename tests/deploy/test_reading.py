@@ -58,3 +58,8 @@ def test_an_object_is_wanted(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("[]")
     with pytest.raises(InputError, match="no JSON object"):
         read_json_object(tmp_path / "a", 5)
+
+
+def test_more_values_than_memory_is_for_are_refused_before_they_are_made() -> None:
+    with pytest.raises(InputError, match="more than 4000000 values"):
+        parse_json(b"[" + b"[]," * 2_000_001 + b"[]]", "it")

@@ -1,23 +1,19 @@
-"""Valid files of each kind that strangers write, and copies that are damaged at random; for tests and a benchmark."""
+"""Valid label files of each layout, and copies of any content that are damaged at random; for tests and a benchmark."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
-from deploy import BundleManifest, Preprocess, open_bundle
-from deploy.bundles.bundle import MANIFEST_FILE, MODEL_FILE
 from deploy.data import read_dataset
 from deploy.errors import InputError
-from deploy.targets.agent import REQUESTS, parse_request
-from deploy.targets.parse import parse_target
 
-__all__ = ["FORMS", "SEEDS", "mutate", "plant", "try_form", "try_reading"]
+__all__ = ["SEEDS", "mutate", "plant", "try_reading"]
 
 LINE = "0 0.5 0.5 0.5 0.4\n"
 YAML = "path: .\ntrain: images\nval: images\nkpt_shape: [1, 2]\nnames:\n  0: cat\n  1: dog\n"
@@ -59,7 +55,46 @@ TOKENS = (
 # fmt: on
 
 
+WRONG: tuple[Any, ...] = (
+    None, True, 0, -1, 1.5, 1e300, 5e-324, 2**53, 10**390, float("nan"), float("inf"), "", "text", "1", "\x1b[2J",
+    "\ud800", "../../etc/passwd", "/dev/zero", "javascript:alert(1)", "a" * 5000, [], {}, [[]], [None], {"a": 1},
+    [0] * 1000, [[[[[[[[1]]]]]]]],
+)  # fmt: skip
+
+
 def mutate(content: bytes, rng: random.Random) -> bytes:
+    """A copy that is damaged; of JSON every other one is whole, with something else in one to three of its places."""
+    if rng.random() < 0.5:
+        try:
+            value = json.loads(content)
+        except ValueError:
+            pass
+        else:
+            for _ in range(rng.randint(1, 3)):
+                value = _replace(value, rng)
+            return json.dumps(value).encode()
+    return _damage(content, rng)
+
+
+def _replace(value: Any, rng: random.Random) -> Any:
+    """The value with something else in a random place: another kind, nothing, the same twice, or what is elsewhere."""
+    if not isinstance(value, (dict, list)) or not value or rng.random() < 0.1:
+        return rng.choice(WRONG)
+    keys = list(value) if isinstance(value, dict) else list(range(len(value)))
+    key, what = rng.choice(keys), rng.randrange(8)
+    changed = value.copy()
+    if what == 0:
+        del changed[key]
+    elif what == 1 and isinstance(changed, list):
+        changed *= rng.choice((2, 50))
+    elif what == 2:
+        changed[key] = value[rng.choice(keys)]
+    else:
+        changed[key] = _replace(value[key], rng)
+    return changed
+
+
+def _damage(content: bytes, rng: random.Random) -> bytes:
     """A copy with one to four changes: bytes flipped, cut out, doubled or replaced by what is awkward; or cut short."""
     changed = bytearray(content)
     for _ in range(rng.randint(1, 4)):
@@ -103,75 +138,4 @@ def try_reading(folder: Path) -> bool:
         return False
     for record in dataset.records:
         assert record.path.resolve().is_relative_to(folder.resolve()), f"{record.path} is outside"
-    return True
-
-
-MODEL = b"not a model, which nobody finds out before it is run"
-MANIFEST = BundleManifest(
-    "student", "0" * 12, {"body": {"widths": [1, 2]}}, ("cat", "dog"), Preprocess.imagenet(64, 48),
-    metrics={"ap": 0.5}, files={MODEL_FILE: hashlib.sha256(MODEL).hexdigest()},
-)  # fmt: skip
-TARGET = """name = "board"
-link = "ssh"
-engine = "trt"
-nms = "matrix"
-precisions = ["fp16", "int8", "fp32"]
-threads = 4
-mode = "burst"
-lock_clocks = "never"
-tensorrt = "10.3"
-python = "python3.8"
-description = "a board"
-"""
-SUBJECT = {"model": "a" * 64, "preprocess": Preprocess.imagenet(64, 48).to_json(), "head": None, "selection": None}
-MEASURE = {
-    "op": "measure", "limit_s": 60, "subjects": {"tiny": SUBJECT}, "images": ["b" * 64], "protocol": "quick", "seed": 0,
-    "setup": {"engine": "ort", "threads": 1, "mode": "sustained", "lock_clocks": "never", "lease_timeout_s": 10},
-}  # fmt: skip
-
-
-def _try_manifest(folder: Path, content: bytes) -> None:
-    """A bundle whose manifest says what it likes and has the hash of just that."""
-    try:
-        value = json.loads(content)
-        del value["sha256"]
-        sealed = hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-        content = json.dumps({**value, "sha256": sealed}).encode()
-    except (ValueError, LookupError, TypeError, RecursionError):
-        pass
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / MANIFEST_FILE).write_bytes(content)
-    (folder / MODEL_FILE).write_bytes(MODEL)
-    bundle = open_bundle(folder)
-    assert bundle.model.resolve().is_relative_to(folder.resolve())
-    assert all((folder / name).resolve().is_relative_to(folder.resolve()) for name in bundle.manifest.files)
-
-
-def _try_target(folder: Path, content: bytes) -> None:
-    parse_target(content.decode("utf-8", "replace"), "board.toml")
-
-
-def _try_request(folder: Path, content: bytes) -> None:
-    """What a board's agent does with a line, up to the files, none of which was pushed to it."""
-    request = parse_request(content)
-    if request["op"] != "examine":
-        REQUESTS[request["op"]](request, folder, lambda answer: None)
-
-
-# Of each form: a valid one, and what is done with any other. Raises `InputError` where it is refused.
-FORMS: dict[str, tuple[bytes, Callable[[Path, bytes], None]]] = {
-    "manifest": (json.dumps({**MANIFEST.to_json(), "sha256": ""}).encode(), _try_manifest),
-    "target": (TARGET.encode(), _try_target),
-    "request": (json.dumps(MEASURE).encode(), _try_request),
-}
-
-
-def try_form(folder: Path, kind: str, change: Callable[[bytes], bytes]) -> bool:
-    """Whether a changed form is taken; anything but that or an `InputError` of one line is a failure."""
-    content, use = FORMS[kind]
-    try:
-        use(folder, change(content))
-    except InputError as error:
-        assert "\n" not in str(error).strip(), f"an error of several lines: {error}"
-        return False
     return True

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -192,6 +194,18 @@ def test_ranges_are_used_again_for_their_key_alone(tmp_path: Path) -> None:
     assert calibrate_once(tmp_path, "one", model, trunk, [], 1) == found, "no image was needed"
     assert calibrate_once(tmp_path, "two", model, trunk, [2 * canvas], 1) != found
     (tmp_path / "one.json").write_text("damaged")
+    assert calibrate_once(tmp_path, "one", model, trunk, [canvas], 1) == found
+
+
+@pytest.mark.parametrize("change", [{}, {"images": [1, 0]}, {"images": "01"}, {"images": [0, 10**390]}, {"images": 3}])
+def test_ranges_that_cannot_be_are_found_anew(tmp_path: Path, change: dict[str, Any]) -> None:
+    """Others may have written the file, and it has the right key."""
+    model = chain()
+    trunk, canvas = find_trunk(model), canvases_for(model)[0]
+    found = calibrate_once(tmp_path, "one", model, trunk, [canvas], 1)
+    content = json.loads((tmp_path / "one.json").read_text())
+    content["ranges"] = {**content["ranges"], **change} if change else {}
+    (tmp_path / "one.json").write_text(json.dumps(content))
     assert calibrate_once(tmp_path, "one", model, trunk, [canvas], 1) == found
 
 

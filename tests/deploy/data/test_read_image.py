@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -78,3 +80,22 @@ def test_a_missing_image_and_a_folder_are_input_errors(tmp_path: Path) -> None:
         for read in (read_image, image_size):
             with pytest.raises(InputError):
                 read(path)
+
+
+def test_a_file_that_pillow_would_read_whole_is_refused_by_its_size(tmp_path: Path) -> None:
+    """A hole after a WebP's header costs its maker nothing, and whoever reads it all of its size."""
+    path = tmp_path / "a.webp"
+    Image.new("RGB", (8, 8)).save(path)
+    os.truncate(path, (1 << 30) + 1)
+    with pytest.raises(InputError, match="too large for an image: it has more than 1024 MiB"):
+        image_size(path)
+
+
+def test_a_tile_of_a_tiff_that_is_larger_than_images_are_is_refused(tmp_path: Path) -> None:
+    """A tile is decoded whole: of an image of 100x100 in one of 24000x24000 that is 1.7 GB."""
+    path, entry = tmp_path / "a.tif", struct.Struct("<HHII")
+    values = {256: 100, 257: 100, 258: 8, 259: 8, 262: 1, 277: 1, 322: 24000, 323: 24000, 324: 200, 325: 9}
+    entries = b"".join(entry.pack(tag, 4, 1, value) for tag, value in values.items())
+    path.write_bytes(b"II*\0" + struct.pack("<IH", 8, len(values)) + entries + bytes(4) + bytes(100))
+    with pytest.raises(InputError, match="a TIFF with tiles of 576000000 pixels"):
+        read_image(path)

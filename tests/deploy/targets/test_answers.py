@@ -67,6 +67,10 @@ def spoil(change: Callable[[dict[str, Any]], object], record: dict[str, Any]) ->
         (lambda r: r.pop("windows_ms"), "not a latency record"),
         (lambda r: r.update(canaries=[]), "0 canaries, and quick takes 1"),
         (lambda r: r["canaries"][0].update(before_ms=0), "positive and finite"),
+        (lambda r: r.update(canaries=r["canaries"] * 9), "9 canaries, and quick takes 1 at most"),
+        (lambda r: r.update(windows_ms=r["windows_ms"] * 100_000), "windows, and quick takes 3 at most"),
+        (lambda r: r.update(windows_ms=[[1.0] * 1000]), "1000 samples per window, and quick takes 5 at most"),
+        (lambda r: r["windows_ms"].__setitem__(0, [1.0] * 9), "9 samples in the longest window"),
         (lambda r: r.update(warm_up=[]), "0 warm-ups"),
         (lambda r: r.update(pre_ms=-3.0), "positive and finite"),
         (lambda r: r.update(lease=3), "short strings"),
@@ -83,7 +87,7 @@ def test_an_altered_record_is_refused(
         parse(spoil(change, record), tiny_bundle)
 
 
-WRONG = (None, True, "text", "a\x1b[2J", -1, 1.5, 1e300, float("nan"), [], {}, [[]], [None], {"a": 1})
+WRONG = (None, True, "text", "a\x1b[2J", -1, 1.5, 1e300, 10**390, float("nan"), [], {}, [[]], [None], {"a": 1})
 
 
 def list_places(value: Any, way: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -156,6 +160,20 @@ FOUND = {"image": 0, "boxes_xyxy": [[0, 0, 1, 1]], "scores": [0.5], "labels": [1
         {"boxes_xyxy": [[1, 0, 0, 1]]},
         {"boxes_xyxy": [[0, 1, 1, 0]]},
         {"boxes_xyxy": [[-1, 0, 1, 1]]},
+        {"boxes_xyxy": [0, 0, 1, 1]},
+        {"boxes_xyxy": [["0", "0", "1", "1"]]},
+        {"boxes_xyxy": [[0, 0, 1, True]]},
+        {"boxes_xyxy": [[0, 0, 1, 10**390]]},
+        {"boxes_xyxy": [[0, 0, 1]]},
+        {"boxes_xyxy": [[0, 0, 1, 1]] * 2},
+        {"scores": ["0.5"]},
+        {"scores": [True]},
+        {"scores": 0.5},
+        {"labels": [2**63]},
+        {"pre_ms": "1.0"},
+        {"pre_ms": True},
+        {"image": True},
+        {"more": 1},
         {"boxes_xyxy": [[0, 0, 1, 1]] * 2, "scores": [0.5, 0.6], "labels": [1, 1]},
     ],
 )

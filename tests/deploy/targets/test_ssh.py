@@ -229,7 +229,8 @@ print(json.dumps({"ok": True, "result": {"missing": files * 50, "lacks": []}}))'
         (f"{HAVE_ALL}; echo rubbish", "measuring failed: an answer that is not JSON"),
         (f"{HAVE_ALL}; tr '\\0' a </dev/zero", "measuring failed: an answer of more than 1 MiB"),
         (f"""{HAVE_ALL}; echo '{{"ok": true, "result": {{"b": 1}}}}'""", "it answered for other models"),
-        (f"""{HAVE_ALL}; echo '{{"ok": true, "result": {{"a": NaN}}}}'""", "measuring failed: not a latency record"),
+        (f"""{HAVE_ALL}; echo '{{"ok": true, "result": {{"a": 3}}}}'""", "measuring failed: not a latency record"),
+        (f"""{HAVE_ALL}; echo '{{"ok": true, "result": {{"a": NaN}}}}'""", "measuring failed: an answer that is not"),
         ('ulimit -f 1; exec $PYTHON "$@"', "cannot be stored: .*File too large"),
     ],
 )  # fmt: skip

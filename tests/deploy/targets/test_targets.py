@@ -267,3 +267,19 @@ def test_targets_name_precisions_that_a_model_can_be_converted_to() -> None:
     preferred = {name: read_target(name).engine.precisions for name in TARGETS}
     assert all("fp32" in precisions for precisions in preferred.values())
     assert preferred["cpu"] == ("fp32", "int8") and preferred["jetson"] == ("fp16", "int8", "fp32")
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("kind", ["pipe", "folder", "large", "no text"])
+def test_a_hosts_file_that_is_none_is_one_clear_line(tmp_path: Path, kind: str) -> None:
+    path, hosts = tmp_path / "board.toml", find_hosts_file()
+    path.write_text('name = "board"\nlink = "ssh"\n')
+    hosts.parent.mkdir(parents=True)
+    if kind == "pipe":
+        os.mkfifo(hosts)
+    elif kind == "folder":
+        hosts.mkdir()
+    else:
+        hosts.write_bytes(b"a" * 2 * 10**6 if kind == "large" else b"\xff\xfe")
+    with pytest.raises(InputError, match=r"not a plain file|too large|cannot be read"):
+        get_target(str(path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,21 @@ def test_weights_that_are_damaged_anywhere_are_one_line(tmp_path: Path, kind: st
         path.write_bytes(content[: generator.choice((len(whole), generator.randrange(len(whole))))])
         with pytest.raises(InputError):  # either no weights, or those of something else
             load_weights(detector, path)
+
+
+def compress(path: Path) -> None:
+    """The same archive, whose zeros take a thousandth of the space."""
+    with zipfile.ZipFile(path) as archive:
+        content = {item.filename: archive.read(item) for item in archive.infolist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, part in content.items():
+            archive.writestr(name, part)
+
+
+def test_weights_that_unfold_to_a_thousand_times_their_size_are_not_unfolded(tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    torch.save({"a.weight": torch.zeros(1_000_000)}, path)
+    compress(path)
+    assert path.stat().st_size < 10_000 and torch.load(path, weights_only=True)["a.weight"].shape == (1_000_000,)
+    with pytest.raises(InputError, match=r"not a file of weights \(it is damaged, or compressed"):
+        load_weights(fresh(), path)

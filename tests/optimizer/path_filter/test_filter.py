@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -100,3 +101,19 @@ def test_damaged_files_are_refused_in_one_line(space: ToyPaths, tmp_path: Path) 
         assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match="cannot be read"):
         read_filter(tmp_path / "none", space)
+
+
+@pytest.mark.parametrize(
+    "change", [{"width": 10**6}, {"layers": 10**6}, {"buckets": 10**6}, {"width": 16}, {"heads": 0}]
+)
+def test_no_filter_is_built_that_is_larger_than_its_file(space: ToyPaths, change: dict[str, int]) -> None:
+    """Of a width of a million it would be terabytes."""
+    content = pack_filter(PathFilter(space, FilterConfig(width=8, heads=2, layers=1)))
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    described = json.loads(header["__metadata__"]["path_filter"])
+    described["config"].update(change)
+    header["__metadata__"]["path_filter"] = json.dumps(described)
+    changed = json.dumps(header).encode()
+    with pytest.raises(InputError, match="is damaged or is not a path filter"):
+        unpack_filter(len(changed).to_bytes(8, "little") + changed + content[8 + length :], space)

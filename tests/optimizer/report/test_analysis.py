@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -55,3 +56,42 @@ def test_a_picture_outside_the_folder_is_not_read(tmp_path: Path) -> None:
     item = {"image": "a.jpg", "file": "../secret.png", "objects_over_background": None}
     analysed = Analysed(1, None, {"student-001": make_model(gradients=[item])}, tmp_path / "analysis")
     assert analysed.pictures == []
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        [], None, {}, {"errors": []}, {"errors": {"overall": {"areas": {"all": {"losses": {"Loc": "much"}}}}}},
+        {"errors": {"overall": {"areas": {"all": {"losses": [1]}}}}}, make_model(distances=[1]),
+        make_model(distances={"objects": []}), make_model(distances={"objects": [], "background": []}),
+        make_model(distances={"objects": ["far"], "background": [1]}), make_model(gradients={"a": 1}),
+        make_model(gradients=[{"image": 3, "file": "a", "objects_over_background": None}]),
+        make_model(gradients=[{"image": "a", "objects_over_background": None}]),
+        make_model(gradients=[{"image": "a", "file": "a", "objects_over_background": "x"}]),
+    ],
+)  # fmt: skip
+def test_an_analysis_of_somebody_else_that_cannot_be_drawn_is_left_aside(tmp_path: Path, model: Any) -> None:
+    assert read_analysis(write(tmp_path, base=model)) is None
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "<b>", "a b", "\x1b"])
+def test_a_model_is_named_by_what_leads_to_its_page_alone(tmp_path: Path, name: str) -> None:
+    assert read_analysis(write(tmp_path, **{name: make_model()})) is None
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+@pytest.mark.parametrize("name", ["analysis.json", "a.png"])
+def test_nothing_but_plain_files_is_read(tmp_path: Path, kind: str, name: str) -> None:
+    item = {"image": "a.jpg", "file": "a.png", "objects_over_background": None}
+    path = write(tmp_path, base=make_model(gradients=[item])) / "analysis" / name
+    (tmp_path / "secret").write_bytes(path.read_bytes() if path.exists() else b"secret")
+    path.unlink(missing_ok=True)
+    if kind == "link":
+        path.symlink_to(tmp_path / "secret")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+    analysed = read_analysis(tmp_path)
+    assert analysed is None if name == "analysis.json" else analysed is not None and analysed.pictures == []

@@ -32,7 +32,16 @@ def change_picture(folder: Path) -> None:
         Image.new("RGB", image.size).save(path)
 
 
-@pytest.mark.parametrize("change", [change_labels, change_picture])
+def change_crowds(folder: Path) -> None:
+    """An object becomes a region that is ignored."""
+    for path in folder.rglob("*.json"):
+        content = json.loads(path.read_text())
+        for item in content.get("annotations", [])[:1]:
+            item["iscrowd"] = 1
+        path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("change", [change_labels, change_picture, change_crowds])
 def test_a_run_notices_that_its_data_was_rewritten_under_the_same_names(
     tmp_path: Path, change: Callable[[Path], None]
 ) -> None:

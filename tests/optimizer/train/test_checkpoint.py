@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -98,3 +99,18 @@ def test_nothing_in_it_is_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         load_checkpoint(tmp_path / "c", "mine")
     assert load_checkpoint(tmp_path / "plain", "mine") is None
     assert not (tmp_path / "harm").exists()
+
+
+def compress(path: Path) -> None:
+    """The same archive, whose zeros take a thousandth of the space."""
+    with zipfile.ZipFile(path) as archive:
+        content = {item.filename: archive.read(item) for item in archive.infolist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, part in content.items():
+            archive.writestr(name, part)
+
+
+def test_one_that_is_compressed_is_not_unfolded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    save_checkpoint(tmp_path / "a", "fingerprint", {"zeros": torch.zeros(1_000_000)})
+    compress(tmp_path / "a")
+    assert load_checkpoint(tmp_path / "a", "fingerprint") is None and "is damaged" in caplog.text
