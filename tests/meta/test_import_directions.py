@@ -51,7 +51,7 @@ ARROWS = {
         "train": {"detectors", "errors"},
         "morph": {"arch", "detectors", "errors"},
         "detectors": {"arch", "errors"},
-        "report": {"arch", "errors", "handover", "search"},
+        "report": {"arch", "errors", "handover", "search", "store"},
         "store": {"arch", "errors", "search"},
         "progress": {"search"},
         "cost": {"arch", "errors"},
