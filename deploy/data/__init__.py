@@ -79,6 +79,7 @@ UNDERSTOOD = (
     "Annotations/*.xml or XML beside the images (Pascal VOC); data.yaml or classes.txt (YOLO); annotations.xml (CVAT)"
 )
 HOLD_OUT = 5  # one image in five
+NESTED = 3  # folders that each hold nothing but the next one
 
 
 def read_dataset(path: Path | str, split: str = "train") -> Dataset:
@@ -150,15 +151,22 @@ def _open(path: Path) -> tuple[Tree, str, dict[str, Callable[[], Dataset]]]:
         return tree, *name(tree, path.relative_to(folder).as_posix())
     if not path.is_dir():
         raise InputError(f"there is no data set folder {path}")
-    tree = Tree(path)
-    inner = [name for name in tree.folders if name and "/" not in name]
-    for place in (tree, Tree(path / inner[0])) if len(inner) == 1 else (tree,):  # unpacking may leave one in another
-        for find in LAYOUTS:
-            found = find(place)
-            if found:
-                return place, *found
+    found = _recognise(path)
+    if found is not None:
+        return found
     listed = ", ".join(sorted(item.name for item in path.iterdir())[:8]) or "nothing"
     raise InputError(f"{path} is not a data set of a known layout: wanted {UNDERSTOOD}; found {listed}")
+
+
+def _recognise(path: Path, deeper: int = NESTED) -> tuple[Tree, str, dict[str, Callable[[], Dataset]]] | None:
+    """Of a folder, or of the only folder in it: unpacking may leave one in another."""
+    tree = Tree(path)
+    for find in LAYOUTS:
+        found = find(tree)
+        if found:
+            return tree, *found
+    inner = [name for name in tree.folders if name and "/" not in name]
+    return _recognise(path / inner[0], deeper - 1) if deeper and len(inner) == 1 else None
 
 
 def _describe(layout: str, splits: dict[str, Callable[[], Dataset]]) -> str:

@@ -29,6 +29,7 @@ MOST_OBJECTS = 100  # that average precision looks at, as COCO's protocol does
 OF_IMAGES = (
     "no labels", "missing image", "missing labels", "path outside", "unreadable image", "broken labels", "wrong size",
     "labels without image", "not in the labels", "ambiguous image", "duplicate image",
+    "ambiguous labels",
 )  # fmt: skip
 LOST = ("broken line", "broken annotation", "unknown class", "not a number", "inverted box", "zero-area box",
         "box outside", "not a box")  # fmt: skip
@@ -77,8 +78,9 @@ def find_unlisted(tree: Tree, datasets: Iterable[Dataset]) -> list[Problem]:
     for folder, names in folders.items():
         rest = [name for name in names if str(tree.path(name)) not in known]
         if rest:
+            kind = "not in the labels" if len(rest) < len(names) else "folder without labels"  # as masks are
             text = f"{len(rest)} of {len(names)} images are in no label file, as {posixpath.basename(rest[0])!r}"
-            found.append(Problem(tree.path(folder), None, "not in the labels", text, "not taken", len(rest)))
+            found.append(Problem(tree.path(folder), None, kind, text, "not taken", len(rest)))
     return found
 
 
@@ -124,6 +126,12 @@ def warn_of_problems(dataset: Dataset, max_detections: int = MOST_OBJECTS) -> li
             if counts[kind] > share * total:
                 example, of = examples[kind], max(total, counts[kind])  # of a split that was divided they are all there
                 warnings.append(f"{counts[kind]} of {of} {what}: {kind} ({example.action}), as {example.file}")
+    tiny = [record for record in dataset.records if len(record.labels) and record.boxes_xyxy.max() <= 1]
+    if len(tiny) > MANY * len(dataset.records):
+        warnings.append(
+            f"{len(tiny)} of {len(dataset.records)} images: all boxes lie within their first pixel, as of "
+            f"{tiny[0].path}; if they are shares of the image, multiply them by its size"
+        )
     crowded = [record for record in dataset.records if record.counted.sum() > max_detections]
     if crowded:
         most = max(int(record.counted.sum()) for record in crowded)

@@ -6,6 +6,7 @@ An image without a label file is background, and said to be: mostly the labels a
 from __future__ import annotations
 
 import posixpath
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,10 +14,11 @@ from typing import Any
 
 from deploy.data.classes import require_unique
 from deploy.data.find import Found, Tree, describe_moved, leads_out
+from deploy.data.label_files import CLASS_LISTS
 from deploy.data.records import Dataset, Problem
 from deploy.data.splits import SPLITS, split_of, split_of_parts
 from deploy.data.text import read_lines, read_yaml
-from deploy.data.yolo_labels import CLASS_LISTS, YoloNames, read_images
+from deploy.data.yolo_labels import YoloNames, read_images
 from deploy.errors import InputError
 
 __all__ = ["find_yolo", "find_yolo_without_description", "name_list", "name_yolo"]
@@ -136,7 +138,10 @@ def _find_source(tree: Tree, root: str, stated: str) -> str | None:
 def _list_images(tree: Tree, source: str, problems: list[Problem]) -> list[str]:
     """Images below a folder, or on the lines of a list: absolute, or relative to the list or to the data set."""
     if source in tree.folders:
-        return tree.images_below(source)
+        images = tree.images_below(source)
+        if not images:
+            problems.append(Problem(tree.path(source), None, "no images", _list_endings(tree, source), "skipped"))
+        return images
     base = str(tree.root.absolute()) + "/"
     stated = [line.strip() for line in read_lines(tree.path(source)) if line.strip()]
     inner = [line[len(base) :] if line.startswith(base) else line for line in stated]
@@ -148,6 +153,14 @@ def _list_images(tree: Tree, source: str, problems: list[Problem]) -> list[str]:
             problems.append(Problem(listing, None, kind, f"there is no image {line!r} inside {tree.root}", "skipped"))
     problems += describe_moved(listing, stated, found)
     return [path for path, _ in found if path is not None]
+
+
+def _list_endings(tree: Tree, folder: str) -> str:
+    """What a folder without an image has instead."""
+    inside = [name for name in tree.files if not folder or name.startswith(folder + "/")]
+    endings = Counter(posixpath.splitext(name)[1].lower() or "no ending" for name in inside)
+    listed = ", ".join(f"{count} {ending}" for ending, count in endings.most_common(3)) or "nothing"
+    return f"there is no image in it that can be read; there is {listed}"
 
 
 def _describes(path: Path) -> bool:

@@ -1,25 +1,22 @@
-"""Label files of YOLO: where that of an image is, and what its lines say."""
+"""What the lines of YOLO's label files say."""
 
 from __future__ import annotations
 
-import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from deploy.data.classes import find_alike_names
 from deploy.data.clean import RawImage, RawObjects, clean_records
-from deploy.data.find import Tree, stem_of
+from deploy.data.find import Tree
 from deploy.data.images import image_size
+from deploy.data.label_files import LabelFiles
 from deploy.data.records import Dataset, Problem
 from deploy.data.text import read_text
 from deploy.data.yolo_rows import OUTLINES, KeypointFinder, Keypoints
 from deploy.errors import InputError
 
-__all__ = ["CLASS_LISTS", "YoloNames", "read_images"]
-
-CLASS_LISTS = ("classes.txt", "obj.names", "names.txt", "labels.txt", "predefined_classes.txt")
-NOT_LABELS = (*CLASS_LISTS, "train.txt", "val.txt", "valid.txt", "test.txt", "readme.txt", "license.txt")
+__all__ = ["YoloNames", "read_images"]
 
 
 class YoloNames(NamedTuple):
@@ -32,9 +29,7 @@ class YoloNames(NamedTuple):
 def read_images(tree: Tree, names_of: Sequence[str], before: Sequence[Problem], names: YoloNames) -> Dataset:
     """The records of these images, and the problems `before` them; classes are ordered by their numbers."""
     index = {number: position for position, number in enumerate(sorted(names.by_number))}
-    texts: dict[str, str] = {}
-    for name in tree.files_of(".txt"):
-        texts.setdefault(stem_of(name), name)
+    files = LabelFiles(tree)
     problems = list(before)
     images: list[RawImage] = []
     objects = RawObjects()
@@ -47,10 +42,14 @@ def read_images(tree: Tree, names_of: Sequence[str], before: Sequence[Problem], 
         except InputError as error:
             problems.append(Problem(path, None, "unreadable image", str(error), "skipped"))
             continue
-        labels = next((texts[stem] for stem in _label_stems(stem_of(name)) if stem in texts), None)
+        labels = files.of(name)
         if labels is None:
             problems.append(Problem(path, None, "no labels", "it has no label file", "taken as background"))
             images.append(RawImage(len(images), path, path, size))
+            continue
+        if files.others(name):
+            text = f"{labels} may be its labels, or those of {files.others(name)[0]}"
+            problems.append(Problem(path, None, "ambiguous labels", text, "skipped"))
             continue
         waiting[len(images)] = labels, _read_label_text(tree.path(labels), problems)
         finder.look(waiting[len(images)][1])
@@ -69,7 +68,7 @@ def read_images(tree: Tree, names_of: Sequence[str], before: Sequence[Problem], 
                 known = int(label) if label == int(label) else -1
                 corners = (x1 * width, y1 * height, x2 * width, y2 * height)
                 objects.add(image, number, corners, index.get(known), names.by_number.get(known, f"{label:g}"))
-    problems += _find_orphans(tree, used)
+    problems += [*files.twins(), *files.orphans(used)]
     class_names = tuple(names.by_number[number] for number in sorted(names.by_number))
     problems += find_alike_names(class_names, tree.root)
     records, found = clean_records(images, objects, class_names)
@@ -129,29 +128,3 @@ def _parse_line(line: str, keypoints: tuple[int, int]) -> tuple[float, float, fl
     if not count and len(values) >= 6 and len(values) % 2 == 0:
         return label, min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2])
     return f"{line[:60]!r} is not {wanted}"
-
-
-def _label_stems(image: str) -> Iterator[str]:
-    """Where the label file of an image may be, the likeliest first; loosened paths without endings."""
-    parts = image.split("/")
-    for position in reversed(range(len(parts) - 1)):
-        if parts[position] == "images":
-            yield "/".join([*parts[:position], "labels", *parts[position + 1 :]])
-    yield image
-    yield "/".join([*parts[:-1], "labels", parts[-1]])
-    if len(parts) > 1:
-        yield "/".join([*parts[:-2], "labels", parts[-1]])
-        yield "/".join(["labels", *parts])
-    for position in reversed(range(len(parts) - 1)):  # images/train/1.jpg beside images/train/labels
-        if parts[position] == "images":
-            yield "/".join([*parts[:position], *parts[position + 1 :]])
-
-
-def _find_orphans(tree: Tree, used: set[str]) -> Iterator[Problem]:
-    """Label files without an image anywhere, in the folders where label files were found."""
-    folders = {posixpath.dirname(name) for name in used}
-    stems = {stem_of(posixpath.basename(name)) for name in tree.images}
-    for name in tree.files_of(".txt"):
-        folder, base = posixpath.split(name)
-        if folder in folders and base.lower() not in NOT_LABELS and stem_of(base) not in stems:
-            yield Problem(tree.path(name), None, "labels without image", "there is no image of its name", "not taken")

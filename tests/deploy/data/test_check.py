@@ -170,3 +170,18 @@ def test_images_without_labels_are_said_to_a_run_as_well(voc, draw) -> None:
     assert problem.count == 3
     (warning,) = warn_of_problems(replace(dataset, problems=(problem,)))
     assert warning.startswith("3 of 4 images: not in the labels (not taken)")
+
+
+def test_boxes_in_shares_of_the_image_are_warned_of(coco) -> None:
+    shares = [{**one, "bbox": [0.25, 0.25, 0.5, 0.5]} for one in ONE]
+    (warning,) = warn_of_problems(read_dataset(coco(shares, split="val", count=3), "val"))
+    assert warning.startswith("3 of 3 images: all boxes lie within their first pixel") and "shares" in warning
+
+
+def test_a_folder_of_masks_is_listed_without_a_warning(yolo, draw) -> None:
+    folder = yolo(["0 .5 .5 .5 .5\n"])
+    draw(folder / "masks" / "0.png")
+    dataset = read_dataset(folder, "all")
+    (problem,) = find_unlabelled(folder, dataset, dataset)
+    assert problem.kind == "folder without labels"
+    assert warn_of_problems(replace(dataset, problems=(problem,))) == []
