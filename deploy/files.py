@@ -30,6 +30,19 @@ TURN_S, TURN_POLL_S = 60.0, 0.01  # with a folder, which writers hold for a rena
 ONE_PLACE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # no link is followed, no pipe waited for, no child given it
 AT_CURRENT_FOLDER, EXCHANGE = -100, 2  # of renameat2
 
+_held: set[int] = set()  # descriptors with a lock of this process
+
+
+def _let_go() -> None:
+    """A forked child has the locks of this process too, and would keep them when it is gone."""
+    for descriptor in _held:
+        with suppress(OSError):
+            os.close(descriptor)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)
+
 
 def hash_file(path: Path) -> str:
     """SHA-256 of a file's content, in hexadecimal digits."""
@@ -142,7 +155,7 @@ def _hold_aside(path: Path, make: Callable[[Path], None]) -> Iterator[Path]:
                 return
         finally:
             _remove(aside)
-            os.close(descriptor)
+            _release(descriptor)
 
 
 def _remove_if_unlocked(leftover: Path) -> None:
@@ -191,10 +204,16 @@ def _locked(folder: Path) -> Iterator[None]:
         _wait_for_turn(descriptor, folder)
         yield
     finally:
-        os.close(descriptor)
+        _release(descriptor)
+
+
+def _release(descriptor: int) -> None:
+    _held.discard(descriptor)
+    os.close(descriptor)
 
 
 def _wait_for_turn(descriptor: int, path: Path) -> None:
+    _held.add(descriptor)
     deadline = time.monotonic() + TURN_S
     while True:
         try:

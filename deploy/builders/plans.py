@@ -63,11 +63,11 @@ def plan_folder(folder: str | Path | None = None) -> Path:
 def find_plan(folder: Path, key: PlanKey) -> tuple[Plan | None, str]:
     """The plan in a folder that fits a key, or None and why there is none; ("none is there yet" is no fault)."""
     path = _place_of(folder, key) / PLAN_FILE
-    if not manifest_of(path).is_file():
-        return None, "none is there yet"
     try:
+        if not manifest_of(path).is_file():
+            return None, "none is there yet"
         plan = read_plan(path)
-    except DeployError as error:
+    except (DeployError, OSError) as error:
         return None, str(error)
     difference = find_difference(plan.key, key)
     return (plan, "") if difference is None else (None, difference)

@@ -116,7 +116,8 @@ class RunStore:
     def open(folder: Path, *, writable: bool = True) -> RunStore:
         """A run that exists.
 
-        Without ``writable`` nothing in the folder changes, and it may be on a disk that cannot be written.
+        Without ``writable`` no file in the folder changes (SQLite may leave empty ones beside the database), and it
+        may be on a disk that cannot be written.
 
         Raises:
             InputError: no run there, a damaged one, one of another version, one that holds links, pipes or anything
