@@ -29,7 +29,7 @@ MOST_OBJECTS = 100  # that average precision looks at, as COCO's protocol does
 OF_IMAGES = (
     "no labels", "missing image", "missing labels", "path outside", "unreadable image", "broken labels", "wrong size",
     "labels without image", "not in the labels", "ambiguous image", "duplicate image",
-    "ambiguous labels",
+    "ambiguous labels", "image twice",
 )  # fmt: skip
 LOST = ("broken line", "broken annotation", "unknown class", "not a number", "inverted box", "zero-area box",
         "box outside", "not a box")  # fmt: skip
@@ -115,7 +115,7 @@ def warn_of_problems(dataset: Dataset, max_detections: int = MOST_OBJECTS) -> li
     for problem in dataset.problems:
         counts[problem.kind] += problem.count
         examples.setdefault(problem.kind, problem)
-    background = ("no labels", "labels without image")  # of images that are there, or of none
+    background = ("no labels", "labels without image", "image twice")  # of images that are there, or of none
     images = len(dataset.records) + sum(counts[kind] for kind in OF_IMAGES if kind not in background)
     kept = sum(len(record.labels) for record in dataset.records)
     objects = kept + sum(counts[kind] for kind in LOST)

@@ -90,7 +90,7 @@ def clean_records(
     images: Sequence[RawImage], objects: RawObjects, class_names: Sequence[str]
 ) -> tuple[tuple[Record, ...], list[Problem]]:
     """The usable part of images and their objects, and what was dropped or clipped."""
-    problems: list[Problem] = []
+    problems = _find_twice(images)
     sizes = [_find_size(image, problems) for image in images]
     columns = _columns(objects, np.array([size or (0, 0) for size in sizes], np.float64).reshape(-1, 2))
     columns = columns.take(np.array([size is not None for size in sizes], bool)[columns.image])
@@ -115,6 +115,19 @@ def clean_records(
                 )
             )
     return tuple(records), problems
+
+
+def _find_twice(images: Sequence[RawImage]) -> list[Problem]:
+    """The images that are listed twice, each with a part of its objects."""
+    first: dict[Path, RawImage] = {}
+    found = []
+    for image in images:
+        other = first.setdefault(image.path, image)
+        if other is not image:
+            where = "" if other.label_file == image.label_file else f" and {other.label_file}"
+            text = f"it is listed twice, as {other.image_id!r} and {image.image_id!r} of {image.label_file}{where}"
+            found.append(Problem(image.path, None, "image twice", text, "taken twice"))
+    return found
 
 
 def _find_size(image: RawImage, problems: list[Problem]) -> tuple[int, int] | None:

@@ -18,7 +18,7 @@ from deploy.data.coco_content import BROKEN, MISSING, CocoContent
 from deploy.data.find import Tree, describe_lost, describe_moved, loosen
 from deploy.data.records import Dataset, ImageId, Problem
 from deploy.data.splits import SPLITS, split_of, split_of_parts
-from deploy.data.stream import find_arrays, iterate_json
+from deploy.data.stream import find_arrays, has_elements, iterate_json
 from deploy.data.values import as_number
 from deploy.errors import InputError
 
@@ -56,7 +56,9 @@ def find_other_coco(tree: Tree) -> tuple[str, dict[str, Callable[[], Dataset]]] 
     for name in tree.files_of(".json"):
         if name.count("/") <= 2 and not posixpath.basename(name).lower().startswith(OTHER_TASKS):
             try:
-                if any(_parse_categories(found) for found in find_arrays(tree.path(name), "categories")):
+                if has_elements(tree.path(name), "images") and any(
+                    _parse_categories(found) for found in find_arrays(tree.path(name), "categories")
+                ):
                     names.append(name)
             except InputError:
                 continue  # not JSON after all

@@ -11,7 +11,7 @@ from typing import Any, TextIO
 from deploy.data.text import open_text
 from deploy.errors import InputError
 
-__all__ = ["find_arrays", "iterate_json"]
+__all__ = ["find_arrays", "has_elements", "iterate_json"]
 
 WINDOW = 2**20  # characters read at a time
 SPACE = re.compile(r"[ \t\n\r\ufeff]*")
@@ -68,6 +68,21 @@ def find_arrays(path: Path, name: str) -> Iterator[list[Any]]:
                 yield window.take()
             except (ValueError, RecursionError) as error:
                 raise InputError(f"{path} cannot be read as JSON: {error}") from error
+
+
+def has_elements(path: Path, name: str) -> bool:
+    """Whether an array called `name` with something in it is anywhere in a JSON file, found by its name alone.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    wanted = re.compile(rf'"{name}"[ \t\n\r]*:[ \t\n\r]*\[')
+    with open_text(path) as file:
+        window = _Window(file)
+        while window.skip_to(wanted):
+            if window.peek() not in ("]", ""):
+                return True
+    return False
 
 
 class _Window:

@@ -76,13 +76,20 @@ def read_xml(path: Path) -> ElementTree.Element:
         if encoding == "utf-8":  # which the parser decodes faster
             if b"<!ENTITY" in content:
                 raise ValueError("it defines entities")
-            return ElementTree.fromstring(content)
+            return _leave_namespace(ElementTree.fromstring(content))
         text = content.decode(encoding)
         if "<!ENTITY" in text:
             raise ValueError("it defines entities")
-        return ElementTree.fromstring(text)
+        return _leave_namespace(ElementTree.fromstring(text))
     except (ElementTree.ParseError, LookupError, RecursionError) as error:
         raise ValueError(str(error)) from error
+
+
+def _leave_namespace(root: ElementTree.Element) -> ElementTree.Element:
+    if root.tag.startswith("{"):
+        for item in root.iter():
+            item.tag = item.tag.rpartition("}")[2]
+    return root
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -182,7 +182,8 @@ def _read_names(tree: Tree, description: Path, content: Mapping[str, Any]) -> Yo
         names = {int(number): name for number, name in items}
     except (TypeError, ValueError):
         names = {}
-    if not names or not all(isinstance(name, str) for name in names.values()):
+    one_text = isinstance(stated, str) and ("," in stated or stated.startswith("["))  # a list in quotes
+    if not names or one_text or not all(isinstance(name, str) for name in names.values()):
         raise InputError(f"{description} has no class names: wanted a list, or number: name; found {str(stated)[:80]}")
     return YoloNames(_check_names(description, names), _read_keypoints(description, content.get("kpt_shape")))
 

@@ -185,3 +185,19 @@ def test_a_folder_of_masks_is_listed_without_a_warning(yolo, draw) -> None:
     (problem,) = find_unlabelled(folder, dataset, dataset)
     assert problem.kind == "folder without labels"
     assert warn_of_problems(replace(dataset, problems=(problem,))) == []
+
+
+def test_an_image_that_is_listed_twice_is_said(coco) -> None:
+    again = {"id": 9, "file_name": "1.png", "width": 40, "height": 30}
+    dataset = read_dataset(coco(ONE[:2], images=[again], split="val"), "val")
+    (problem,) = dataset.problems
+    assert problem.kind == "image twice" and "as 1 and 9 of" in problem.text
+    assert warn_of_problems(dataset)[0].startswith("1 of 3 images: image twice (taken twice)")
+
+
+def test_two_label_files_of_one_image_are_said(voc) -> None:
+    folder = voc("a", [("cat", 1, 1, 9, 9)])
+    (folder / "Annotations" / "old").mkdir()
+    (folder / "Annotations" / "old" / "a.xml").write_bytes((folder / "Annotations" / "a.xml").read_bytes())
+    (problem,) = read_dataset(folder, "all").problems
+    assert problem.kind == "image twice" and "Annotations/a.xml" in problem.text and "old/a.xml" in problem.text

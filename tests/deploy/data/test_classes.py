@@ -176,7 +176,13 @@ def test_images_of_one_id_lose_their_objects_instead_of_getting_each_others(writ
 
 @pytest.mark.parametrize(
     ("names", "said"),
-    [("[cat, '']", "class without a name"), ("[[cat], dog]", "no class names"), ("gone.txt", "which is not there")],
+    [
+        ("[cat, '']", "class without a name"),
+        ("[[cat], dog]", "no class names"),
+        ("gone.txt", "which is not there"),
+        ("\"['cat', 'dog']\"", "no class names"),
+        ("cat, dog", "no class names"),
+    ],
 )
 def test_names_that_are_none_are_refused(yolo, names: str, said: str) -> None:
     with pytest.raises(InputError, match=said):

@@ -98,7 +98,7 @@ def cvat_xml(root: Path, draw: Callable[..., Path]) -> None:
 
 def yolo_without_yaml(root: Path, draw: Callable[..., Path]) -> None:
     write(root / "classes.txt", "cat\n")
-    write(root / "notes.json", "{}")
+    write(root / "notes.json", json.dumps({"categories": [{"id": 0, "name": "cat"}], "info": {"year": 2026}}))
     for number in range(5):
         draw(root / "images" / f"{number}.png")
         write(root / "labels" / f"{number}.txt", LINE)

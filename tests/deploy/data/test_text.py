@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from deploy.data import read_dataset
-from deploy.data.stream import find_arrays, iterate_json
+from deploy.data.stream import find_arrays, has_elements, iterate_json
 from deploy.data.text import read_lines, read_text, read_xml, read_yaml
 from deploy.data.values import as_number, as_size, as_truth
 from deploy.errors import InputError
@@ -156,3 +156,19 @@ def test_the_reason_of_yaml_is_whole(tmp_path: Path) -> None:
     (tmp_path / "data.yaml").write_text("train: x\nnames: [cat, , dog]\n")
     with pytest.raises(InputError, match=r"expected the node content, but found ','.*line 2"):
         read_yaml(tmp_path / "data.yaml")
+
+
+def test_a_namespace_of_xml_does_not_matter(tmp_path: Path) -> None:
+    (tmp_path / "a.xml").write_text('<annotation xmlns="http://x"><object><name>cat</name></object></annotation>')
+    root = read_xml(tmp_path / "a.xml")
+    assert root.tag == "annotation" and root.findtext("object/name") == "cat"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [('{"a": [1]}', True), ('{"a": []}', False), ('{"b": {"a" : [ {}]}}', True), ('{"a": 1}', False), ("", False),
+     ('{"a": [], "c": {"a": [1]}}', True), ('{"a": [', False)],
+)  # fmt: skip
+def test_an_array_with_something_in_it_is_found_by_its_name(tmp_path: Path, text: str, found: bool) -> None:
+    (tmp_path / "a.json").write_text(text)
+    assert has_elements(tmp_path / "a.json", "a") == found
