@@ -7,6 +7,7 @@
 | `splits`, `classes` | what is train, val or test; class names that are each there once and the same in all splits |
 | `coco`, `voc`, `yolo`, `cvat` | a layout each: `find_...(tree)` gives its name and a reader of each split |
 | `coco_content`, `yolo_labels` | what a COCO file and YOLO's label files say |
+| `label_files`, `yolo_rows` | which label file is of which image; whether YOLO's long lines are keypoints or outlines |
 | `coco_names` | COCO's own classes and super-categories |
 | `clean` | what label files state becomes records, or problems; all objects at once |
 | `images`, `exif` | image files to pixels |
