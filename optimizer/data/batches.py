@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, get_worker_info
 from torch.utils.data import Dataset as TorchDataset
 
 from optimizer.detectors.base import Truth
@@ -230,8 +230,22 @@ def _collate(samples: list[_Sample]) -> _Batch:
     """One tensor of a batch's images, made where they are loaded."""
     images = [sample.image for sample in samples if sample.image is not None]
     unreadable = {index for sample in samples for index in sample.unreadable}
-    return _Batch(
+    batch = _Batch(
         torch.stack(images) if len(images) == len(samples) else None,
         [sample.truth for sample in samples],
         tuple(sorted(unreadable)),
     )
+    if get_worker_info() is not None:
+        _share(batch)
+    return batch
+
+
+def _share(batch: _Batch) -> None:
+    """Put a batch into shared memory where it is made: an error is then heard of.
+
+    Handing it over would do the same, but in a thread whose errors nobody hears: the training would wait for ever.
+    """
+    tensors = [tensor for truth in batch.truths for tensor in (truth.boxes_xyxy, truth.labels)]
+    for tensor in (*tensors, batch.images):
+        if tensor is not None and tensor.numel():
+            tensor.share_memory_()

@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +18,7 @@ from torch import Tensor
 from deploy.data import Dataset
 from deploy.pipeline.preprocess import Preprocess
 from optimizer.data.loader import TrainLoader
+from optimizer.data.shapes import write_shapes
 from optimizer.detectors.base import Truth
 from optimizer.errors import InputError, RunFailed
 
@@ -62,6 +66,32 @@ def test_workers_that_run_out_of_shared_memory_say_what_to_do(shapes: Dataset, m
     monkeypatch.setattr("PIL.Image.open", lambda *arguments, **options: os.kill(os.getpid(), signal.SIGBUS))
     with pytest.raises(RunFailed, match=r"shm-size=2g, or read in this process by --workers 0"):
         list(loader(shapes, workers=1).epoch(0))
+
+
+FULL = """
+import sys
+from pathlib import Path
+from deploy import Preprocess
+from deploy.data import read_dataset
+from optimizer.data.loader import TrainLoader
+dataset = read_dataset(Path(sys.argv[1]), "train")
+loader = TrainLoader(dataset, Preprocess.imagenet(48, 40), batch_size=4, seed=1, workers=1)
+for images, truths in loader.epoch(0):
+    print(len(images))
+"""
+
+
+@pytest.mark.timeout(300)
+def test_a_full_shared_memory_ends_the_training_and_does_not_hold_it_up(tmp_path: Path) -> None:
+    """In a container's /dev/shm, which is smaller than one batch of 92 KB."""
+    folder = write_shapes(tmp_path / "shapes", train=8, val=2, size=(64, 64), seed=0)
+    mount = "mount -t tmpfs -o size=64k none /dev/shm"
+    if subprocess.run(["unshare", "-rm", "sh", "-c", mount], capture_output=True, check=False).returncode:
+        pytest.skip("needs a /dev/shm of its own: unshare and mount are refused here")
+    words = ["unshare", "-rm", "sh", "-c", f'{mount}; exec "$@"', "sh", sys.executable, "-c", FULL, str(folder)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 1 and done.stdout == ""
+    assert "RunFailed: the processes that read images ran out of shared memory" in done.stderr
 
 
 CANVASES = ((48, 40), (64, 48), (32, 64))
