@@ -19,10 +19,10 @@ from statistics import median
 import torch
 
 from optimizer.arch import PruneChannels, base_arch
-from optimizer.config import parse_size
 from optimizer.detectors import Truth, build_detector
 from optimizer.distill.step import DistillStep
 from optimizer.morph import morph
+from optimizer.quantities import parse_size
 from optimizer.recipes import quick, scaled_sizes
 from optimizer.train.precision import autocast_dtype
 from optimizer.train.steps import DetectionStep, LossStep

@@ -28,11 +28,11 @@ from deploy.evaluate import evaluate_detections
 from deploy.files import write_file
 from optimizer.arch.families import base_arch
 from optimizer.arch.spec import ArchSpec
-from optimizer.config import parse_size
 from optimizer.data.loader import TrainLoader
 from optimizer.detectors import build_detector, load_detector
 from optimizer.distill.config import DefeatConfig, DistillConfig
 from optimizer.distill.step import DistillStep
+from optimizer.quantities import parse_size
 from optimizer.recipes import quick
 from optimizer.train.loop import Progress
 from optimizer.train.precision import autocast_dtype

@@ -29,9 +29,10 @@ from front_rows import RATIOS, Nsga2, UniformWidths
 from deploy import get_target
 from deploy.data import Dataset, read_dataset
 from deploy.evaluate import evaluate_artefact
-from optimizer.config import UNLIMITED, RunConfig, VariantsConfig, parse_size
+from optimizer.config import UNLIMITED, RunConfig, VariantsConfig
 from optimizer.data.shapes import write_shapes
 from optimizer.handover.front import Export, find_front
+from optimizer.quantities import parse_size
 from optimizer.recipes import quick, scaled_sizes
 from optimizer.run.run import resume_run, start_run
 from optimizer.search import STRATEGIES

@@ -33,8 +33,9 @@ import numpy as np
 
 from deploy import MeasurementFailure
 from deploy.data import read_dataset
-from optimizer.config import RunConfig, VariantsConfig, parse_config, parse_size
+from optimizer.config import RunConfig, VariantsConfig, parse_config
 from optimizer.cost.base import Candidate, CostMeter, RelativeCost
+from optimizer.quantities import parse_size
 from optimizer.recipes import PAPER_ACTIONS, quick, scaled_sizes
 from optimizer.run import run as run_module
 from optimizer.search.base import DoneTrial, FailedTrial, Trial, list_done

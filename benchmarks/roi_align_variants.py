@@ -24,8 +24,8 @@ from torch import from_numpy, no_grad
 from deploy import LatencyRecord, ModelSource, Preprocess, Setup, compare, measure_models
 from deploy.export import ROI_ALIGN, check_parity, export_onnx
 from optimizer.arch.families import base_arch
-from optimizer.config import parse_size
 from optimizer.detectors import Detector, build_detector
+from optimizer.quantities import parse_size
 
 
 def build(size: tuple[int, int], region_proposals: int, canvas: np.ndarray) -> Detector:

@@ -26,8 +26,8 @@ from training_step import BATCH, Batch, make_batch
 
 from optimizer.arch.families import OFA_SHAPES, PATH_SPACES
 from optimizer.arch.subnets import Subnet
-from optimizer.config import parse_size
 from optimizer.data.shapes import CLASS_NAMES
+from optimizer.quantities import parse_size
 from optimizer.recipes import quick
 from optimizer.supernet.base import Supernet
 

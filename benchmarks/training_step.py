@@ -27,10 +27,10 @@ from torchvision.ops import MultiScaleRoIAlign
 from deploy import Preprocess
 from deploy.data import read_dataset
 from optimizer.arch.families import base_arch
-from optimizer.config import parse_size
 from optimizer.data.loader import TrainLoader
 from optimizer.data.shapes import CLASS_NAMES, write_shapes
 from optimizer.detectors import Detector, Truth, build_detector
+from optimizer.quantities import parse_size
 from optimizer.train.steps import DetectionStep
 
 BATCH = 4

@@ -237,7 +237,7 @@ def arch(
         count_path,
     )
     from optimizer.arch.macs import count
-    from optimizer.config import parse_size
+    from optimizer.quantities import parse_size
 
     canvas = parse_size(size)
     classifier = ""

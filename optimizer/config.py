@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from math import inf
@@ -17,6 +16,7 @@ from optimizer.arch.spec import ArchSpec
 from optimizer.distill.config import DistillConfig
 from optimizer.errors import InputError
 from optimizer.search import STRATEGIES
+from optimizer.search.constraints import Constraints
 from optimizer.search.evolution import LEAST_MACS, MOST_SHARE
 from optimizer.search.objective import OBJECTIVES
 from optimizer.supernet.config import SupernetConfig
@@ -32,8 +32,7 @@ __all__ = [
     "SearchConfig",
     "ShapesConfig",
     "VariantsConfig",
-    "parse_duration",
-    "parse_size",
+    "parse_config",
 ]
 
 Published = Literal["auto", "coco", "imagenet"]
@@ -207,6 +206,7 @@ class RunConfig(_Value):
         freeze: parts that base and students leave as the weights they start from have them.
         finetune: training of the students that are trained further after the search.
         workers: processes that prepare images; None is some on a GPU, and none on a CPU, which has no core to spare.
+        constraints: what is needed of a student; one that breaks them is no candidate of the front.
         variants: other precisions and numbers of region proposals that the front is exported with.
         base_epochs: "fixed" is those of base_train; "auto" trains the base until it stops gaining on images kept out,
             for at most so many epochs.
@@ -245,6 +245,7 @@ class RunConfig(_Value):
     distill: DistillConfig = DistillConfig()
     finetune: TrainConfig | None = None
     freeze: Freeze = Freeze()
+    constraints: Constraints = Constraints()
     variants: VariantsConfig = VariantsConfig()
     search_protocol: str = "screen"
     final_protocol: str = "final"
@@ -271,6 +272,8 @@ class RunConfig(_Value):
             raise ValueError("students are to be trained on after the search, but no recipe says how (finetune)")
         if (self.freeze.stages or self.freeze.norm) and self.weights is None and self.base_run is None:
             raise ValueError("random weights are not worth freezing: start from some (--weights, --base-run)")
+        if self.constraints.max_latency_ms is not None and self.search.cost != "latency":
+            raise ValueError("a run that scores by operations measures no latency: leave --max-latency or --score out")
         return self
 
     def _check_student(self) -> None:
@@ -375,23 +378,6 @@ def parse_config(values: dict[str, object]) -> RunConfig:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise InputError(f"{place + ': ' if place else ''}{first['msg'].removeprefix('Value error, ')}") from error
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """(width, height) from ``"1333x800"``."""
-    match = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})", text.strip())
-    if not match:
-        raise InputError(f"a size is WIDTHxHEIGHT in pixels, such as 640x480; not {text!r}")
-    return int(match[1]), int(match[2])
-
-
-def parse_duration(text: str) -> float:
-    """Seconds from ``"90s"``, ``"20m"``, ``"2h"``, ``"1h30m"`` or a bare number of seconds."""
-    match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip())
-    seconds = sum(float(part or 0) * unit for part, unit in zip(match.groups(), (3600, 60, 1))) if match else 0.0
-    if seconds <= 0:
-        raise InputError(f"a duration is written like 90s, 20m, 2h or 1h30m; not {text!r}")
-    return seconds
 
 
 def _member(value: str, catalogue: Mapping[str, object], what: str) -> str:

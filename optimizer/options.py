@@ -14,9 +14,10 @@ import typer
 
 from optimizer.arch.families import FAMILIES
 from optimizer.arch.heads import BOX_HEADS, HEADS
-from optimizer.config import MOST_EPOCHS, Published, parse_duration, parse_size
+from optimizer.config import MOST_EPOCHS, Published
 from optimizer.distill.config import DEFEAT_RECIPES, DefeatConfig
 from optimizer.errors import InputError
+from optimizer.quantities import parse_bytes, parse_duration, parse_milliseconds, parse_size
 from optimizer.recipes import scaled_sizes
 
 __all__ = ["OPTIONS", "Option", "read_options", "taking"]
@@ -388,6 +389,24 @@ OPTIONS = (
         float,
         "Most AP such an export may lose compared with the plain one (default 0.01).",
         _as_given("variants.max_ap_drop"),
+    ),
+    Option(
+        "max_latency",
+        str,
+        "Most latency of a student on the target: 33ms. Slower ones are no candidates, and pareto aims below it.",
+        {"constraints.max_latency_ms": parse_milliseconds},
+    ),
+    Option(
+        "max_size",
+        str,
+        "Most that the exported model file of a student may have: 20MB, 500kB.",
+        {"constraints.max_bytes": parse_bytes},
+    ),
+    Option(
+        "min_ap",
+        float,
+        "Least average precision of a student on the validation images, 0 to 1.",
+        _as_given("constraints.min_ap"),
     ),
     Option("seed", int, "Same seed, same trials.", _as_given("seed")),
 )

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from deploy.files import write_file
 from optimizer.arch.macs import Cost
 from optimizer.arch.spec import ArchSpec
@@ -15,11 +17,12 @@ from optimizer.errors import InputError
 from optimizer.handover.state import HandOverState
 from optimizer.handover.variants import KEPT, PLAIN, Variant, VariantResult, name_export, summarise_tried
 from optimizer.search.base import DoneTrial, list_done
+from optimizer.search.constraints import UNCONSTRAINED, Breach, Constraints, Figures
 from optimizer.search.latency import LatencyFigures
 from optimizer.search.pareto import pareto_front
 from optimizer.store.run_store import RunStore
 
-__all__ = ["Export", "Front", "find_front", "make_front", "write_front"]
+__all__ = ["Export", "Front", "find_front", "make_front", "read_constraints", "write_front"]
 
 NOISE = 0.01  # costs closer than this do not evict each other from the front
 
@@ -32,8 +35,10 @@ class Export:
         ap, ap50, counts, score: of this very export.
         ratio: cost of the base's plain export divided by this one's; of the final lease where there was one.
         latency: None in runs that score by operations.
+        model_bytes: size of its ONNX file; None where that is not known.
         bundle: its path relative to the run's folder; None where none is written. refused: why none will be.
         on_front: whether no other export of the run beats it.
+        breach: how it breaks what is needed of a student, so that it is no candidate of the front.
     """
 
     trial: DoneTrial
@@ -47,6 +52,8 @@ class Export:
     bundle: str | None
     refused: str | None = None
     on_front: bool = False
+    model_bytes: int | None = None
+    breach: Breach | None = None
 
     @property
     def name(self) -> str:
@@ -102,6 +109,8 @@ class Export:
             "bundle": self.bundle,
             "bundle_refused": self.refused,
             **({} if self.is_plain and (self.on_front or self.of_base) else {"on_front": self.on_front}),
+            **({} if self.model_bytes is None else {"model_bytes": self.model_bytes}),
+            **({} if self.breach is None else {"infeasible": self.breach.text}),
         }
 
 
@@ -115,6 +124,7 @@ class Front:
         best: the exports on the front, plain and other, cheapest first.
         beaten: plain exports of students that are handed over all the same, because they were asked for.
         tried: every other export that was tried, of students and base.
+        wanted: what is needed of a student.
     """
 
     plain: Mapping[int, Export]
@@ -122,6 +132,7 @@ class Front:
     best: tuple[Export, ...]
     tried: tuple[VariantResult, ...]
     beaten: tuple[Export, ...] = ()
+    wanted: Constraints = UNCONSTRAINED
 
     @property
     def base(self) -> Export | None:
@@ -147,6 +158,24 @@ class Front:
         """What became of the other exports, in a line; empty if there was none."""
         return summarise_tried(self.tried)
 
+    @property
+    def infeasible(self) -> tuple[Export, ...]:
+        """The exports of students that break what is needed of one, those that come nearest first."""
+        found = [(e.breach.excess, e) for e in (*self.plain.values(), *self.others) if e.breach and not e.of_base]
+        return tuple(export for _, export in sorted(found, key=lambda entry: entry[0]))
+
+    @property
+    def shortfall(self) -> str:
+        """That no student is what is needed, and which comes nearest; empty where one is, or nothing was asked."""
+        students = [export for export in (*self.plain.values(), *self.others) if not export.of_base]
+        if not str(self.wanted) or any(export.ap and export.breach is None for export in students):
+            return ""
+        text = f"no student is what was asked for ({self.wanted})"
+        for export in self.infeasible[:1]:
+            assert export.breach is not None
+            return f"{text}; the nearest is {export.name}, AP {export.ap:.3f}: {export.breach.text}"
+        return f"{text}; none that detects anything was trained"
+
     def find_ms(self, export: Export) -> float:
         """The base's latency divided by the export's ratio to it.
 
@@ -162,11 +191,20 @@ class Front:
             "base_variants": [export.to_json() for export in self.others if export.of_base],
             "students": [export.to_json() for export in (*self.best, *self.beaten) if not export.of_base],
             "variants": {"tried": self.summary, "not_kept": self.reasons},
+            **(
+                {"asked_for": str(self.wanted), "infeasible": [e.to_json() for e in self.infeasible]}
+                if str(self.wanted)
+                else {}
+            ),
         }
 
 
-def find_front(store: RunStore) -> Front:
-    """The front of the trials recorded so far, with the final lease's figures where they exist."""
+def find_front(store: RunStore, *, before_training: bool = False) -> Front:
+    """The front of the trials recorded so far, with the final lease's figures where they exist.
+
+    Args:
+        before_training: whether students are to be trained further, so that their AP excludes none of them.
+    """
     done, state = list_done(store.history()), HandOverState.from_json(store.handover)
     strange = {item.trial for item in state.tried.values()} - {trial.number for trial in done}
     if strange:
@@ -174,20 +212,38 @@ def find_front(store: RunStore) -> Front:
     for item in state.tried.values():
         if item.outcome == KEPT and (None in item.figures or not item.ratio or item.latency is None):
             raise InputError(f"the run is damaged: its export {item.name} is kept without its figures")
-    return make_front(done, state, store.asked_for)
+    wanted = read_constraints(store)
+    return make_front(done, state, store.asked_for, wanted.of_architecture if before_training else wanted)
 
 
-def make_front(done: Sequence[DoneTrial], state: HandOverState, asked_for: Sequence[int] = ()) -> Front:
+def read_constraints(store: RunStore) -> Constraints:
+    """What a run needs of a student; nothing where it began before there were constraints."""
+    try:
+        return Constraints.model_validate(store.config.get("constraints", {}))
+    except ValidationError as error:
+        raise InputError(f"the run is damaged: its constraints cannot be read ({error.errors()[0]['msg']})") from error
+
+
+def make_front(
+    done: Sequence[DoneTrial],
+    state: HandOverState,
+    asked_for: Sequence[int] = (),
+    wanted: Constraints = UNCONSTRAINED,
+) -> Front:
     """The front of these trials; after the final lease, of those that were measured in it.
 
     Args:
         asked_for: numbers of the trials that are handed over wherever they are.
+        wanted: what breaks these is no candidate, not even the base, which is handed over all the same.
     """
     plain = {trial.number: _make_plain(trial, state) for trial in done}
+    base_ms = plain[0].latency.median_ms if 0 in plain and plain[0].latency is not None else None
+    plain = {number: _judge(export, wanted, base_ms) for number, export in plain.items()}
     tried = tuple(state.tried.values())
-    others = [_make_other(plain[item.trial], item) for item in tried if item.outcome == KEPT]
+    others = [_judge(_make_other(plain[item.trial], item), wanted, base_ms) for item in tried if item.outcome == KEPT]
     measured = plain if state.measured is None else state.measured
-    points = [*(e for n, e in plain.items() if n in measured and (e.ap or e.of_base)), *others]
+    candidates = [*(e for n, e in plain.items() if n in measured and (e.ap or e.of_base)), *others]
+    points = [export for export in candidates if export.breach is None]
     chosen = pareto_front([point.ap for point in points], [1 / point.ratio for point in points], NOISE)
     best = tuple(replace(points[index], on_front=True) for index in chosen)
     on_front = {export.name: export for export in best}
@@ -197,6 +253,7 @@ def make_front(done: Sequence[DoneTrial], state: HandOverState, asked_for: Seque
         best=best,
         tried=tried,
         beaten=tuple(plain[number] for number in asked_for if number in plain and plain[number].name not in on_front),
+        wanted=wanted,
     )
 
 
@@ -219,6 +276,7 @@ def _make_plain(trial: DoneTrial, state: HandOverState) -> Export:
         latency=LatencyFigures.from_record(record) if record is not None else None,
         bundle=state.bundles.get(trial.number),
         refused=state.refused.get(trial.number),
+        model_bytes=trial.files.model_bytes,
     )
 
 
@@ -236,4 +294,11 @@ def _make_other(plain: Export, item: VariantResult) -> Export:
         latency=LatencyFigures.from_record(item.latency),
         bundle=item.bundle,
         refused=None,
+        model_bytes=item.model_bytes,
     )
+
+
+def _judge(export: Export, wanted: Constraints, base_ms: float | None) -> Export:
+    """With how it breaks what is wanted; milliseconds are the base's divided by the ratio, as in `Front.find_ms`."""
+    latency_ms = None if base_ms is None else base_ms / export.ratio
+    return replace(export, breach=wanted.find_breach(Figures(export.ap, latency_ms, export.model_bytes)))

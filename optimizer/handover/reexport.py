@@ -56,7 +56,7 @@ class VariantBuilder:
         lost = trial.ap - metrics["ap"]
         made = VariantResult(
             trial.number, variant, MADE, ap=metrics["ap"], ap50=metrics["ap50"], macs=counts.macs,
-            flops_mmdet=counts.flops_mmdet, model=hash_file(bundle.model),
+            flops_mmdet=counts.flops_mmdet, model=hash_file(bundle.model), model_bytes=bundle.model.stat().st_size,
         )  # fmt: skip
         if lost > self.max_ap_drop:
             return replace(made, outcome=TOO_INACCURATE, reason=self._describe_loss(trial, lost))

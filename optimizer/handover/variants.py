@@ -66,7 +66,7 @@ class VariantResult:
             "too inaccurate", "not written or measured".
         reason: the same with figures, where it is not kept.
         ap, ap50: of that very model, executed by the engine.
-        model: SHA-256 of its ONNX file.
+        model: SHA-256 of its ONNX file. model_bytes: its size; None in runs that began before it was kept.
         ratio, latency, score: as of a trial, in the final lease; the base of the ratio is the base's plain export.
         bundle: its folder, relative to the run's.
     """
@@ -84,6 +84,7 @@ class VariantResult:
     latency: Mapping[str, Any] | None = None
     score: float | None = None
     bundle: str | None = None
+    model_bytes: int | None = None
 
     @property
     def name(self) -> str:
@@ -113,6 +114,7 @@ class VariantResult:
             if figure is not None:
                 read_number(figure, 0)
         read_number(found.score or 0.0)
+        read_whole(found.model_bytes or 0)
         return found
 
 

@@ -190,6 +190,7 @@ def _describe(export: Export, cost: float, by_latency: bool) -> str:
         f"{cost:.2f} {'ms' if by_latency else 'GMAC'}, {trial.cost_ratio:.2f} times as fast as the base",
         f"{export.counts.macs / 1e9:.2f} GMAC, {export.counts.params / 1e6:.2f} M parameters",
         f"score {export.score:.3f}",
+        *([f"infeasible: {export.breach.text}"] if export.breach is not None else []),
     ]
     return "<br>".join(lines)
 

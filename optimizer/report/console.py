@@ -30,7 +30,7 @@ def _by_ap(export: Export) -> float:
 def _add_row(table: Table, export: Export) -> None:
     beaten = not export.on_front and export.is_plain
     table.add_row(
-        export.name + (" (beaten)" if beaten else ""),
+        export.name + (" (infeasible)" if export.breach is not None else " (beaten)" if beaten else ""),
         f"{export.ap:.3f}",
         f"{export.ap50:.3f}",
         str(export.latency or f"{export.counts.macs / 1e9:.2f}"),

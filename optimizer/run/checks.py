@@ -18,6 +18,7 @@ from optimizer.run.base_run import check_base
 from optimizer.run.budget import count_images, find_durations, fit_budget
 from optimizer.run.images import describe_data, read_splits
 from optimizer.run.plan import Plan, find_step_s, plan_run
+from optimizer.run.reach import check_size
 from optimizer.run.teachers import choose_pool, choose_pool_images, default_pools
 from optimizer.run.trained_teacher import check_teacher
 from optimizer.search.evolution import GeneSpace, count_body, describe_limit, find_least, is_of_body
@@ -60,6 +61,7 @@ def check_run(config: RunConfig, folder: Path) -> tuple[RunConfig, Splits | None
     teacher = check_teacher(config, class_names)
     if config.search.evolves and config.search.trials:
         check_limits(config, len(class_names))
+    check_size(config, len(class_names))
     check_export(config.trained_arch(), len(class_names), target.spec)
     plan = plan_run(
         config,

@@ -264,7 +264,7 @@ def is_all_trained(store: RunStore, config: RunConfig) -> bool:
 
 
 def _list_front(store: RunStore) -> list[DoneTrial]:
-    """The students on the front, those of highest score first."""
+    """The students on the front, those of highest score first; whatever AP is asked for, they may still reach it."""
     history = store.history()
-    students = [get_done(history, number) for number in find_front(store).numbers if number != 0]
+    students = [get_done(history, number) for number in find_front(store, before_training=True).numbers if number != 0]
     return sorted(students, key=lambda trial: -trial.score)

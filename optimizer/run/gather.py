@@ -63,6 +63,7 @@ def _list_settings(store: RunStore, config: RunConfig) -> dict[str, str]:
         **(_describe_search(config) if search_config.student is None else _describe_student(config)),
         "objective": f"{search_config.objective} of AP and {search_config.cost}, alpha {config.alpha:g}, "
         f"beta {search_config.beta:g} (a reconstruction of the papers' score)",
+        **({"asked of a student": str(config.constraints)} if str(config.constraints) else {}),
         "teachers": _describe_teaching(store, config),
         "other exports": _describe_variants(config),
         "latency protocol": f"{config.search_protocol} in the search, {config.final_protocol} for the front",

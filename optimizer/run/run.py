@@ -27,6 +27,7 @@ from optimizer.run.images import read_data, read_splits, say_images
 from optimizer.run.lost import redo_lost
 from optimizer.run.plan import Plan, plan_run
 from optimizer.run.probes import measure_probes
+from optimizer.run.reach import explain_unreachable
 from optimizer.run.stopping import clocked, interruptible, logged, stoppable
 from optimizer.run.teachers import choose_pool, choose_pool_images, make_settings, open_teachers, prepare_pool
 from optimizer.run.teaching_sets import list_sets
@@ -214,17 +215,21 @@ class _Run:
         probes = measure_probes(self.store, config, evaluation, self.progress)
         if self.store.rounds is None:  # once: a run that goes on aims at what it aimed at before
             self.store.rounds = self.plan.count_rounds(self.clock())
-        if trains_at_end_only(config, self.store.rounds):
-            self.store.search_ended = "there is time for one training of each student, so they are chosen untrained"
-            self.progress.say(f"search: {self.store.search_ended}")
-            return
         num_classes, members = len(self.splits.train.class_names), pool.config if pool is not None else None
+        why_not = explain_unreachable(config, get_done(history(), 0), probes, num_classes)
+        if why_not is None and trains_at_end_only(config, self.store.rounds):
+            why_not = "there is time for one training of each student, so they are chosen untrained"
+        if why_not is not None:
+            self.store.search_ended = why_not
+            self.progress.say(f"search: {why_not}")
+            return
         guide = open_guide(pool.manifest) if pool is not None and config.search.evolves else None
         sets = list_sets(config, evaluation.trainer.teacher, pool, self.progress.say)
         self.progress.start_search(count_students(history()), self._count_students())
         why = search(
             build_strategy(
-                config.search.method, make_settings(config, members, num_classes, probes, self.store.rounds, guide)
+                config.search.method,
+                make_settings(config, members, num_classes, probes, self.store.rounds, guide, self._base_ms),
             ),
             history,
             evaluation,
@@ -247,7 +252,8 @@ class _Run:
     def _ask_faster(self, history: History, steps: int) -> Proposal | None:
         """A child for the last training, of a strategy that has some."""
         probes = tuple(Probe.from_json(value) for value in self.store.probes or ())
-        settings = make_settings(self.config, None, len(self.splits.train.class_names), probes, self.store.rounds)
+        num_classes = len(self.splits.train.class_names)
+        settings = make_settings(self.config, None, num_classes, probes, self.store.rounds, base_ms=self._base_ms)
         strategy = build_strategy(self.config.search.method, settings)
         rng = draw_numbers(self.config.seed, len(history))
         return strategy.ask_faster(history, rng, steps) if isinstance(strategy, FrontStrategy) else None
@@ -266,6 +272,14 @@ class _Run:
             self.progress.say(f"{front.summary} (why: front.json)")
         self.progress.say(f"bundles: {self.store.folder / 'bundles'}")
         self.progress.say(f"report:  {page}")
+        if front.shortfall:
+            self.progress.say(front.shortfall)
+
+    @property
+    def _base_ms(self) -> float | None:
+        """The base's latency, as the search saw it; None where operations are what is scored."""
+        figures = get_done(self.store.history(), 0).figures
+        return figures.median_ms if figures is not None else None
 
     def _count_students(self) -> int | None:
         """How many students are to be tried; None where only the time decides."""

@@ -172,12 +172,14 @@ def make_settings(
     probes: tuple[Probe, ...] = (),
     rounds: int | None = None,
     guide: Guide | None = None,
+    base_ms: float | None = None,
 ) -> StrategySettings:
     """What the run's strategy is made from; `probes` are latencies that were measured before the search.
 
     Args:
         rounds: students there is likely to be time for; None where nobody knows.
         guide: the path filter of the pool, if it has one.
+        base_ms: the base's latency, where one was measured.
     """
     search = config.search
     teachers = None
@@ -190,7 +192,7 @@ def make_settings(
         pool.space() if pool is not None else None, search.max_actions, search.screened, search.rung_epochs, probes,
         num_classes, rounds, config.trained_arch() if search.student is not None else None,
         search.limits, _choose_breeding(config), search.generations, search.cost == "macs",
-        guide,
+        guide, config.constraints.find_ceiling(base_ms), config.constraints.most_params,
     )  # fmt: skip
 
 

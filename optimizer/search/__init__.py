@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from typing import cast
 
 from optimizer.arch.space import Space
@@ -37,6 +38,7 @@ class StrategySettings:
         pool: the members that "etp" searches.
         screened, rung_epochs, probes, num_classes, rounds: as in `ParetoSearch`.
         student: the one that "distill" trains.
+        ceiling, most_params: as in `ParetoSearch`.
         limits, breeding, generations, guide: as in `Evolution`. by_macs: whether cost is operations, and not latency.
     """
 
@@ -58,6 +60,8 @@ class StrategySettings:
     generations: int = 20
     by_macs: bool = False
     guide: Guide | None = None
+    ceiling: float = inf
+    most_params: float = inf
 
     @property
     def rank_weights(self) -> tuple[float, ...]:
@@ -96,6 +100,8 @@ STRATEGIES: dict[str, Callable[[StrategySettings], SearchStrategy]] = {
         teachers=of.teachers,
         num_classes=of.num_classes,
         rounds=of.rounds,
+        ceiling=of.ceiling,
+        most_params=of.most_params,
     ),
     "detnas": _build_evolution,
     "detofa": _build_evolution,

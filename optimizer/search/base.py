@@ -119,6 +119,7 @@ class TrialFiles:
         head: kind of that model's outputs (a name in `deploy.pipeline.heads`).
         selection: JSON of `deploy.Selection`; None where the graph itself selects objects.
         state: SHA-256 of what the training left besides the weights, for children; None where that is not kept.
+        model_bytes: size of that ONNX file; None in runs that began before it was kept.
     """
 
     weights: str
@@ -126,6 +127,7 @@ class TrialFiles:
     head: str = "detections"
     selection: Mapping[str, float] | None = None
     state: str | None = None
+    model_bytes: int | None = None
 
 
 @dataclass(frozen=True)

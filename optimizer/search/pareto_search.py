@@ -10,6 +10,7 @@ from random import Random
 from statistics import fmean
 
 from optimizer.arch.actions import ACTIONS
+from optimizer.arch.macs import count
 from optimizer.arch.space import Space, legal_actions
 from optimizer.arch.subnets import Subnet
 from optimizer.search.base import DoneTrial, History, Proposal, ScreenedTrial, SpaceExhausted, get_done, list_done
@@ -24,6 +25,7 @@ __all__ = ["ParetoSearch", "Turn"]
 
 DRAWS = 12
 TOLERANCE = 0.02  # of a predicted latency from its aim
+MARGIN = 0.05  # that what is aimed at stays below the most that is asked for: students are not quite as predicted
 SCREENING_EPOCHS = 0.1  # what a screening costs, in epochs of training
 LONGEST_STEP = 0.55  # of the first aims: what a student keeps without training falls steeply below
 UNTRAINED_STEP = 0.65  # of the base's latency, where nobody is trained before the end: three come near the floor
@@ -51,9 +53,12 @@ class ParetoSearch:
         sweep: each of the first aims is this share of the one before, or less where `rounds` would not do to come near
             the floor.
         rounds: students there is likely to be time for; None where nobody knows.
-        floor: the least latency aimed at, as a share of the base's.
+        floor: the least latency aimed at, as a share of the base's, where that is fast enough.
         p_move: probability that a chain starts by adding or moving a block.
         tie: students whose screened AP differs by less than this share are equal, and the faster one is trained.
+        ceiling: the most latency that a student may have, as a share of the base's: all aims are below it, and where it
+            is near the floor or below, so is the least of them.
+        most_params: the most parameters that a student may have.
         probes: latencies that were measured before the search.
         teachers: None trains without teachers.
         num_classes: of the data set.
@@ -71,17 +76,35 @@ class ParetoSearch:
     probes: tuple[Probe, ...] = ()
     teachers: Teachers | None = None
     num_classes: int = 80
+    ceiling: float = math.inf
+    most_params: float = math.inf
 
     def __post_init__(self) -> None:
         assert self.rung_epochs and min(self.rung_epochs) >= 1
-        assert 0 < self.band < 1 and 0 < self.sweep < 1 and 0 < self.floor < 1
+        assert 0 < self.band < 1 and 0 < self.sweep < 1 and 0 < self.floor < 1 and self.ceiling > 0
 
     @property
     def step(self) -> float:
-        """What each of the first aims is of the one before: large enough to come near the floor in time."""
+        """What each of the first aims is of the one before: large enough to come near the least in time."""
         if self.rounds is None:
             return self.sweep
-        return min(max(math.pow(self.floor, 1 / self.rounds), LONGEST_STEP), self.sweep)
+        return min(max(math.pow(self.least / self.top, 1 / self.rounds), LONGEST_STEP), self.sweep)
+
+    @property
+    def top(self) -> float:
+        """The slowest there is to aim at: the base's latency, or a little less than what is asked for."""
+        return min(self.ceiling * (1 - MARGIN), 1.0)
+
+    @property
+    def least(self) -> float:
+        """The least latency aimed at: two steps below the most that is asked for, where that is below the floor."""
+        return min(self.floor, self.ceiling * (1 - MARGIN) * self.sweep**2)
+
+    def list_aims(self, share: float) -> list[float]:
+        """Latencies down to the least, each this share of the one above; the first that of the base's, or the top."""
+        first = min(self.top, share)
+        steps = math.floor(math.log(self.least / first) / math.log(share) + 1e-9)
+        return [round(first * share**step, 3) for step in range(steps + 1)]
 
     def ask(self, history: History, rng: Random) -> Proposal:
         return Turn(self, history, rng).propose()
@@ -165,6 +188,7 @@ class Turn:
         looks = [t for t in looks if (t.proposal.parent, t.proposal.actions, False) not in self.tried]
         if not looks:
             return None
+        looks = [trial for trial in looks if trial.counts.params <= self.of.most_params] or looks
         best = max(trial.ap for trial in looks)
         ties = [trial for trial in looks if trial.ap >= best * (1 - self.of.tie)]
         chosen = min(ties, key=lambda trial: (self.predictor.predict(trial.arch), trial.number))
@@ -189,8 +213,8 @@ class Turn:
     def propose_faster(self, steps: int) -> Proposal | None:
         fastest = self.front[0]
         step = self.of.sweep if fastest.trial.number else UNTRAINED_STEP
-        aim = round(fastest.latency * step**steps, 3)
-        if aim < self.of.floor * (1 - TOLERANCE):
+        aim = round(min(fastest.latency, self.of.top / step) * step**steps, 3)
+        if aim < self.of.least * (1 - TOLERANCE):
             return None
         chain = self.draw_chain(fastest.trial, aim)
         return None if chain is None else self._propose_round(fastest.trial.number, aim, chain)
@@ -208,12 +232,15 @@ class Turn:
         """New actions that lead from a parent to a latency; the nearest of some draws, if it is in the aim's band."""
         moves = [action for action in legal_actions(parent.arch, self.of.space) if not is_saving(action)]
         found: list[tuple[float, Chain]] = []
+        most = self.of.most_params * (1 - MARGIN)
         for _ in range(DRAWS):
             split = draw_split(list(self.sensitivities), self.sensitivities, self.rng)
             first = self.rng.choice(moves) if moves and self.rng.random() < self.of.p_move else None
             chain = size_chain(parent.arch, aim, split, self.of.space, self.predictor, first)
             child = apply_chain(parent.arch, chain)
             if not chain or child is None or (parent.number, chain, bool(self.of.screened)) in self.tried:
+                continue
+            if math.isfinite(most) and count(child, self.of.num_classes).params > most:
                 continue
             found.append((abs(math.log(self.predictor.predict(child) / aim)), chain))
             if found[-1][0] <= TOLERANCE:
@@ -225,10 +252,7 @@ class Turn:
 
     def list_sweep(self) -> list[float]:
         """The first aims, except those that were tried."""
-        share = self.of.step
-        steps = int(math.log(self.of.floor) / math.log(share) + 1e-9)
-        aims = [round(share**step, 3) for step in range(1, steps + 1)]
-        return [aim for aim in aims if not self._count_tries(aim)]
+        return [aim for aim in self.of.list_aims(self.of.step) if not self._count_tries(aim)]
 
     def _count_tries(self, aim: float) -> int:
         """Trainings at an aim, and rounds of which every screening failed."""
@@ -238,9 +262,8 @@ class Turn:
 
     def rate_rounds(self) -> Iterator[tuple[float, float, Member | None]]:
         """(expected gain in hypervolume per epoch, aim, None) of a round in each band; less where it was tried."""
-        bands = int(math.log(self.of.floor) / math.log(self.of.band) + 1e-9)
         epochs = self.of.rung_epochs[0] + SCREENING_EPOCHS * self.of.screened
-        for aim in (round(self.of.band**step, 3) for step in range(1, bands + 1)):
+        for aim in self.of.list_aims(self.of.band):
             parent = self.find_parent(aim)
             if parent is not None:
                 ap = parent.trial.ap * math.exp(-self._loss * math.log(parent.latency / aim))
@@ -250,6 +273,7 @@ class Turn:
         """(expected gain in hypervolume per epoch, latency, member) of further training of each member."""
         for member in self.front:
             open_ = (member.trial.number, (), False) not in self.tried and not member.trial.proposal.finetune
+            open_ = open_ and member.latency <= self.of.ceiling and member.trial.counts.params <= self.of.most_params
             if member.trial.number and open_ and member.rung < len(self.of.rung_epochs):
                 epochs = self.of.rung_epochs[member.rung]
                 ap = min(member.trial.ap * (1 + self._growth * epochs / member.rung), 1.0)

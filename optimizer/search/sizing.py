@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import lru_cache
 from itertools import pairwise
@@ -23,10 +23,12 @@ __all__ = [
     "find_least",
     "is_saving",
     "list_savings",
+    "shrink_fully",
     "size_chain",
 ]
 
 Chain: TypeAlias = tuple[Action, ...]
+Price: TypeAlias = Callable[[ArchSpec], float]
 
 BISECTIONS = 6
 DOUBLINGS = 8
@@ -181,14 +183,25 @@ def _order(first: Action | None, actions: Sequence[Action]) -> Chain:
 
 def find_least(arch: ArchSpec, space: Space, predictor: LatencyPredictor) -> float:
     """The least latency, as predicted, that one action of each kind can lead to."""
-    least = predictor.predict(arch)
+    return predictor.predict(_shrink(arch, space, predictor.predict))
+
+
+def shrink_fully(arch: ArchSpec, space: Space, price: Price) -> ArchSpec:
+    """The cheapest that actions of a space make of an architecture, each kind in turn until none makes it cheaper."""
+    smaller = _shrink(arch, space, price)
+    while price(smaller) < price(arch):
+        arch, smaller = smaller, _shrink(smaller, space, price)
+    return arch
+
+
+def _shrink(arch: ArchSpec, space: Space, price: Price) -> ArchSpec:
+    """The cheapest that one action of each kind, one after the other, makes of an architecture."""
     legal = [action for action in legal_actions(arch, space) if is_saving(action)]
     for kind in dict.fromkeys(action.kind for action in legal):
         options = [_with_ratio(a, MOST) if is_sized(a) else a for a in legal if a.kind == kind]
         children = [child for option in options if (child := apply_chain(arch, (option,))) is not None]
-        arch = min([arch, *children], key=predictor.predict)
-        least = predictor.predict(arch)
-    return least
+        arch = min([arch, *children], key=price)
+    return arch
 
 
 def choose_probes(base: ArchSpec, space: Space) -> list[Chain]:

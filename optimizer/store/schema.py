@@ -144,7 +144,7 @@ def trial_from_row(row: sqlite3.Row) -> Trial:
 
 
 def _files_from(row: sqlite3.Row, details: dict[str, Any]) -> TrialFiles:
-    selection, state = details.get("selection"), details.get("state")
+    selection, state, model_bytes = (details.get(name) for name in ("selection", "state", "model_bytes"))
     parse_selection(selection)
     return TrialFiles(
         read_hash(row["weights"]),
@@ -152,6 +152,7 @@ def _files_from(row: sqlite3.Row, details: dict[str, Any]) -> TrialFiles:
         read_text(details.get("head", "detections")),  # the first release had no other and wrote neither
         selection,
         None if state is None else read_hash(state),
+        None if model_bytes is None else read_whole(model_bytes),
     )
 
 
@@ -178,6 +179,7 @@ def _columns_of(trial: DoneTrial) -> dict[str, Any]:
             "selection": trial.files.selection,
             **({"judged": trial.work.judged} if trial.work.judged else {}),
             **({"state": trial.files.state} if trial.files.state is not None else {}),
+            **({"model_bytes": trial.files.model_bytes} if trial.files.model_bytes is not None else {}),
             **({"still_gaining": True} if trial.work.still_gaining else {}),
         }),
     }  # fmt: skip

@@ -56,7 +56,8 @@ class Exporter:
             path = self.scratch / f"trial-{number}.left"
             state.save(path, flushed=False)
             kept = self._keep(path)
-        return TrialFiles(self._keep(weights), self._keep(model), source.head, selection, kept)
+        size = model.stat().st_size
+        return TrialFiles(self._keep(weights), self._keep(model), source.head, selection, kept, size)
 
     def export_probe(self, number: int, arch: ArchSpec, detector: Detector) -> Candidate:
         """A model that is only measured: it stays in the scratch folder until `forget_probes`."""

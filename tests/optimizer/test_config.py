@@ -11,7 +11,7 @@ import pytest
 from made_trials import make_done
 
 import optimizer
-from optimizer.config import MOST_EPOCHS, RunConfig, parse_config, parse_duration, parse_size
+from optimizer.config import MOST_EPOCHS, RunConfig, parse_config
 from optimizer.errors import InputError
 from optimizer.options import read_options
 from optimizer.path_filter.schedule import PAPER
@@ -19,27 +19,6 @@ from optimizer.recipes import RECIPES, distilled, paper, quick, scaled_sizes
 from optimizer.run.plan import Plan
 from optimizer.search.base import DoneTrial, Work
 from optimizer.store import RunStore
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("90s", 90), ("20m", 1200), ("2h", 7200), ("1h30m", 5400), ("45", 45), ("1.5m", 90), (" 2h ", 7200)],
-)
-def test_durations(text: str, seconds: float) -> None:
-    assert parse_duration(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "soon", "-5m", "0", "5 minutes", "m", "1m2h"])
-def test_what_is_no_duration_is_refused_with_examples(text: str) -> None:
-    with pytest.raises(InputError, match="90s, 20m, 2h or 1h30m"):
-        parse_duration(text)
-
-
-def test_sizes() -> None:
-    assert parse_size("1333x800") == (1333, 800) and parse_size(" 640X480 ") == (640, 480)
-    for text in ("640", "640x", "axb", "640x480x3", "-1x5"):
-        with pytest.raises(InputError, match="WIDTHxHEIGHT"):
-            parse_size(text)
 
 
 def test_scaled_sizes_keep_the_shape_and_are_multiples_of_eight() -> None:

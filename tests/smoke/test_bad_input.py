@@ -58,6 +58,11 @@ def refuse(capsys: pytest.CaptureFixture[str]) -> Refuse:
         (["--base", "r18", "--size", "16x16"], ["16x16", "64"]),
         (["--base", "r18", "--size", "big"], ["big"]),
         (["--base", "r18", "--budget", "soon"], ["soon", "20m"]),
+        (["--base", "r18", "--max-latency", "0ms"], ["33ms", "0ms"]),
+        (["--base", "r18", "--max-latency", "33ms", "--score", "macs"], ["--max-latency", "--score"]),
+        (["--base", "r18", "--max-size", "20"], ["20MB", "'20'"]),
+        (["--base", "r18", "--max-size", "10kB"], ["0.01 MB", "smallest", "--max-size"]),
+        (["--base", "r18", "--min-ap", "30"], ["min_ap", "less than 1"]),
         (["--base", "r18", "--budget", "2s", "--preset", "smoke"], ["budget"]),
         (["--base", "r18", "--weights", "absent.pth", "--preset", "smoke"], ["absent.pth"]),
         (

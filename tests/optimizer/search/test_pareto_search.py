@@ -222,3 +222,35 @@ def test_few_rounds_take_longer_steps(rounds: int | None, step: float) -> None:
     assert strategy.step == pytest.approx(step)
     aims = Turn(strategy, [make_done()], Random(0)).list_sweep()
     assert aims and aims == [round(step**number, 3) for number in range(1, len(aims) + 1)] and aims[-1] >= 0.2
+
+
+@pytest.mark.parametrize("ceiling", [0.9, 0.5, 0.15])
+@pytest.mark.parametrize("rounds", [None, 2, 20])
+def test_all_aims_are_below_what_is_asked_for_and_reach_below_it(ceiling: float, rounds: int | None) -> None:
+    strategy = replace(STRATEGY, ceiling=ceiling, rounds=rounds)
+    for aims in (strategy.list_aims(strategy.step), strategy.list_aims(strategy.band)):
+        assert (
+            aims and max(aims) < ceiling and min(aims) >= strategy.least - 0.001 and aims == sorted(aims, reverse=True)
+        )
+    assert strategy.least <= min(STRATEGY.floor, ceiling)
+
+
+def test_a_search_for_fast_students_tries_no_slow_ones() -> None:
+    history = run(replace(STRATEGY, ceiling=0.5), 16)
+    aims = [trial.proposal.aim for trial in history if trial.proposal.aim is not None]
+    assert aims and max(aims) < 0.5
+    predictor = fit_predictor(BASE, list_measured(history))
+    assert all(predictor.predict(trial.arch) < 0.55 for trial in list_done(history)[1:])
+
+
+def test_a_child_for_the_last_training_is_fast_enough_too() -> None:
+    proposal = replace(STRATEGY, ceiling=0.4).ask_faster((make_done(arch=BASE, ap=0.6),), Random(0), 1)
+    assert proposal is not None and proposal.aim is not None and 0.35 < proposal.aim < 0.4
+
+
+def test_children_that_are_too_large_are_not_looked_at() -> None:
+    most = 0.4 * count(BASE).params
+    history = run(replace(STRATEGY, most_params=most), 12)
+    edited = [trial.proposal for trial in history if trial.proposal.actions]
+    children = [apply_chain(get_done(history, of.parent or 0).arch, of.actions) for of in edited]
+    assert len(children) > 6 and all(child is not None and count(child).params <= most for child in children)

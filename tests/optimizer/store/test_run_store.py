@@ -46,7 +46,14 @@ SCREENED = ScreenedTrial(
 )
 RAW = make_done(
     6,
-    files=TrialFiles("a" * 64, "b" * 64, "raw", {"score_threshold": 0.05, "iou_threshold": 0.5, "max_detections": 100}),
+    files=TrialFiles(
+        "a" * 64,
+        "b" * 64,
+        "raw",
+        {"score_threshold": 0.05, "iou_threshold": 0.5, "max_detections": 100},
+        None,
+        11 * 10**6,
+    ),
     work=Work(6.0, 12.5, ((1, 2.0),), ("depths [2] to [1]",), {"train": 10.0, "export": 2.5}),
 )
 TEACHER = ElasticSubnet((2, 1, 2, 2), (1.5, 1.25, 1.0, 1.5), (160, 120))

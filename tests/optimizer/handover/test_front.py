@@ -1,0 +1,135 @@
+"""The front of students that are what was asked for; the others stay visible, with the reason."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_trials import make_done
+from rich.console import Console
+
+from optimizer.cost.base import RelativeCost
+from optimizer.errors import InputError
+from optimizer.handover.front import Front, find_front, make_front
+from optimizer.handover.state import HandOverState
+from optimizer.recipes import quick
+from optimizer.report.console import front_table
+from optimizer.search.base import DoneTrial, TrialFiles
+from optimizer.search.constraints import Constraints
+from optimizer.store import RunStore
+
+NOT_BEGUN = HandOverState()
+
+
+def make(number: int, ap: float, ratio: float, megabytes: int = 40) -> DoneTrial:
+    """A trial of a base that takes 80 ms."""
+    record: dict[str, Any] = {"target": "cpu", "flags": [], "ci95_ms": [1.0, 99.0], "p90_ms": 90.0, "p99_ms": 99.0}
+    files = TrialFiles("a" * 64, "b" * 64, model_bytes=megabytes * 10**6)
+    latency = {**record, "median_ms": 80 / ratio}
+    return make_done(number, ap=ap, cost_ratio=ratio, score=ratio, latency=latency, files=files)
+
+
+TRIALS = [make(0, 0.6, 1.0, 100), make(1, 0.55, 1.6), make(2, 0.5, 2.0, 30), make(3, 0.3, 4.0, 10)]
+
+
+def front_of(**asked: Any) -> Front:
+    return make_front(TRIALS, NOT_BEGUN, wanted=Constraints(**asked))
+
+
+@pytest.mark.parametrize(
+    ("asked", "numbers"),
+    [
+        ({}, (3, 2, 1, 0)),
+        ({"max_latency_ms": 45}, (3, 2)),
+        ({"max_bytes": 30_000_000}, (3, 2)),
+        ({"min_ap": 0.5}, (2, 1, 0)),
+        ({"max_latency_ms": 45, "min_ap": 0.45}, (2,)),
+        ({"max_latency_ms": 45, "min_ap": 0.7}, ()),
+    ],
+)
+def test_only_what_was_asked_for_is_on_the_front_and_the_base_stays(
+    asked: dict[str, Any], numbers: tuple[int, ...]
+) -> None:
+    front = front_of(**asked)
+    assert front.numbers == numbers
+    assert front.base is not None and front.to_json()["base"]["name"] == "base"
+    assert {export.trial.number for export in front.infeasible} == {1, 2, 3} - set(numbers)
+
+
+def test_an_infeasible_base_beats_no_student() -> None:
+    large, small = make(0, 0.6, 1.0, 100), make(1, 0.55, 1.0, 20)
+    assert make_front([large, small], NOT_BEGUN).numbers == (0,)
+    assert make_front([large, small], NOT_BEGUN, wanted=Constraints(max_bytes=30_000_000)).numbers == (1,)
+
+
+def test_the_file_says_what_was_asked_for_and_why_the_others_are_no_candidates() -> None:
+    value = front_of(max_latency_ms=30).to_json()
+    assert value["asked_for"] == "at most 30 ms" and [entry["name"] for entry in value["students"]] == ["student-003"]
+    reasons = {entry["name"]: entry["infeasible"] for entry in value["infeasible"]}
+    assert list(reasons.items()) == [
+        ("student-002", "40 ms, above 30 ms"),
+        ("student-001", "50 ms, above 30 ms"),
+    ]
+    assert value["base"]["infeasible"] == "80 ms, above 30 ms"
+    plain = front_of().to_json()
+    assert "asked_for" not in plain and "infeasible" not in plain and "infeasible" not in plain["base"]
+
+
+def test_the_nearest_is_named_where_no_student_is_what_was_asked_for() -> None:
+    assert front_of().shortfall == front_of(max_latency_ms=30).shortfall == ""
+    assert front_of(max_latency_ms=10, min_ap=0.4).shortfall == (
+        "no student is what was asked for (at most 10 ms, AP at least 0.4); the nearest is student-003, AP 0.300: "
+        "20 ms, above 10 ms; AP 0.3000, below 0.4"
+    )
+    alone = make_front(TRIALS[:1], NOT_BEGUN, wanted=Constraints(max_latency_ms=10))
+    assert alone.shortfall.endswith("(at most 10 ms); none that detects anything was trained")
+
+
+def test_a_base_that_is_infeasible_is_marked_in_the_table() -> None:
+    console = Console(width=100, record=True)
+    console.print(front_table(front_of(max_latency_ms=45)))
+    text = console.export_text()
+    assert "base (infeasible)" in text and "student-002" in text and "student-001" not in text
+
+
+def test_the_final_lease_decides() -> None:
+    slower = {n: RelativeCost(TRIALS[n].cost_ratio * (0.9 if n else 1), TRIALS[n].latency) for n in (0, 2, 3)}
+    front = make_front(TRIALS, HandOverState((0, 2, 3), measured=slower), wanted=Constraints(max_latency_ms=42))
+    assert front.numbers == (3,) and front.plain[2].breach is not None
+
+
+def test_a_student_that_was_asked_for_is_handed_over_all_the_same() -> None:
+    front = make_front(TRIALS[:2], NOT_BEGUN, [1], Constraints(max_latency_ms=10))
+    assert [export.name for export in front.beaten] == ["student-001"] and front.beaten[0].breach is not None
+
+
+def make_store(folder: Path, values: dict[str, Any]) -> RunStore:
+    store = RunStore.create(folder, values)
+    for trial in TRIALS:
+        store.record(replace(trial, work=replace(trial.work, curve=())))
+    return store
+
+
+def test_a_run_keeps_what_was_asked_for(tmp_path: Path) -> None:
+    config = quick().changed({"constraints.max_latency_ms": 45.0, "constraints.min_ap": 0.45})
+    with make_store(tmp_path / "run", config.model_dump(mode="json")) as store:
+        assert find_front(store).numbers == (2,)
+        assert find_front(store, before_training=True).numbers == (3, 2), "training may yet raise its AP"
+
+
+def test_a_run_that_began_before_there_were_constraints_has_none(tmp_path: Path) -> None:
+    values = quick().model_dump(mode="json")
+    del values["constraints"]
+    with make_store(tmp_path / "run", values) as store:
+        assert find_front(store).numbers == (3, 2, 1, 0)
+
+
+def test_constraints_that_make_no_sense_are_damage(tmp_path: Path) -> None:
+    values = {**quick().model_dump(mode="json"), "constraints": {"min_ap": 7}}
+    with (
+        make_store(tmp_path / "run", values) as store,
+        pytest.raises(InputError, match="its constraints cannot be read"),
+    ):
+        find_front(store)
