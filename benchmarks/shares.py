@@ -14,10 +14,11 @@ from typing import Any, TypeAlias
 __all__ = ["Row", "do_share", "read_rows", "start_shares"]
 
 Row: TypeAlias = dict[str, Any]  # "number": of the piece; "counts": for how much it counts
+GOAL = "goal"  # the file that says for how much all is to count
 POLL_S, SAID_EVERY_S = 0.2, 5.0
 
 
-def start_shares(script: Path, options: list[str], folder: Path, processes: int, goal: int, library: Path) -> list[Row]:
+def start_shares(script: Path, options: list[str], folder: Path, processes: int, library: Path) -> list[Row]:
     """Start the script once for each share, with the library preloaded, and say how far it is; all rows, by number.
 
     Raises:
@@ -33,9 +34,12 @@ def start_shares(script: Path, options: list[str], folder: Path, processes: int,
         passed = time.monotonic() - began
         if passed - said >= SAID_EVERY_S:
             rows, said = read_rows(folder), passed
+            goal = int((folder / GOAL).read_text()) if (folder / GOAL).exists() else 0
             done, failed = _count(rows), sum(bool(row.get("failures")) for row in rows)
             left = (
-                f"{passed / (done - known) * (goal - done) / 60:.1f} min left" if done > known else "no time known yet"
+                f"{passed / (done - known) * (goal - done) / 60:.1f} min left"
+                if done > known and goal
+                else "no time known yet"
             )
             print(f"{done} of {goal}, {failed} pieces failed, {left}", file=sys.stderr, flush=True)
     if any(child.returncode for child in children):
@@ -45,6 +49,7 @@ def start_shares(script: Path, options: list[str], folder: Path, processes: int,
 
 def do_share(folder: Path, share: int, processes: int, goal: int, do: Callable[[int, Path], Row | None]) -> None:
     """Do the pieces of one share until they count for its part of the goal, or there are no more."""
+    (folder / GOAL).write_text(str(goal))
     own, place = folder / f"rows-{share}.jsonl", folder / f"share-{share}"
     place.mkdir(exist_ok=True)
     done = list(_read(own))

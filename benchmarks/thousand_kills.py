@@ -72,7 +72,7 @@ def main() -> None:
         sys.exit("this needs a C compiler (cc or gcc)")
     began = time.monotonic()
     given = ["--kills", str(options.kills), "--seed", str(options.seed), "--runs", ",".join(options.runs)]
-    rows = start_shares(Path(__file__), given, work, options.processes, options.kills, library)
+    rows = start_shares(Path(__file__), given, work, options.processes, library)
     text = _describe(rows, time.monotonic() - began)
     print(text)
     if options.report:

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from deploy.cli.terminal import escape_what_cannot_be_printed
 from deploy.errors import DeployError
+from deploy.files import explain_disk_error
 from deploy.foreign import make_printable
 from optimizer.arch.families import FAMILIES, OFA_SHAPES, PATH_SPACES
 from optimizer.arch.heads import BOX_HEADS, HEADS
@@ -425,7 +426,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         sys.exit(error.exit_code)
     except OSError as error:  # a full disk, a folder that went away: the database holds what was found
         place = f" ({error.filename})" if error.filename else ""
-        print(f"optimize: {error.strerror or error}{place}", file=sys.stderr)
+        print(f"optimize: {make_printable(explain_disk_error(error) + place, LINE_LIMIT)}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("optimize: interrupted", file=sys.stderr)

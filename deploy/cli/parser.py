@@ -22,6 +22,7 @@ from deploy.cli.terminal import escape_what_cannot_be_printed, show_progress
 from deploy.engines import ENGINES
 from deploy.error_analysis.curves import CURVES, LOSSES
 from deploy.errors import DeployError
+from deploy.files import explain_disk_error
 from deploy.foreign import make_printable
 from deploy.measuring.protocols import PROTOCOLS
 from deploy.pipeline.decode import HEADS
@@ -154,6 +155,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _stop("interrupted", 130)
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # a full disk, a folder that went away
+        if options.debug:
+            raise
+        place = f" ({error.filename})" if error.filename else ""
+        _stop(f"{explain_disk_error(error)}{place}", 1)
     except Exception as error:  # a defect of ours: one line all the same, and its place on request
         if options.debug:
             raise

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import tempfile
+import io
+import os
 import warnings
 from collections import Counter
 from collections.abc import Mapping
@@ -94,12 +95,8 @@ def export_onnx(
             "these graphs: export one of 1, or adopt a model that has the batch already"
         )
     path = Path(path)
-    with tempfile.TemporaryDirectory(prefix="export-") as folder:
-        traced, simple = Path(folder) / "traced.onnx", Path(folder) / "simple.onnx"
-        ops = NMS[nms](roi_align)
-        _trace(detector, ops, input_size, max_detections, traced)
-        _simplify(traced, simple)
-        model = _tidy(onnx.load(simple))
+    ops = NMS[nms](roi_align)
+    model = _tidy(onnx.load_model_from_string(_simplify(_trace(detector, ops, input_size, max_detections))))
     check_graph(model, max_detections)
     content = model.SerializeToString(deterministic=True)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -160,10 +157,8 @@ class _Graph(nn.Module):
         return tuple(named[name] for name in self.ops.outputs)
 
 
-def _trace(
-    detector: nn.Module, ops: OnnxGraphOps, input_size: tuple[int, int], max_detections: int, path: Path
-) -> None:
-    """Writes what the TorchScript exporter makes of ``raw``.
+def _trace(detector: nn.Module, ops: OnnxGraphOps, input_size: tuple[int, int], max_detections: int) -> bytes:
+    """What the TorchScript exporter makes of ``raw``.
 
     That exporter, because it writes opset 17 and our own operators natively; the newer one only converts from 18 down.
     It warns of its age, and of every Python number made from a shape, which is what fixed shapes are.
@@ -172,6 +167,7 @@ def _trace(
     copied = copy.deepcopy(detector).cpu().float().eval()
     _fold_norms(copied)
     model = _Graph(copied, ops, max_detections)
+    content = io.BytesIO()
     images = torch.linspace(-2, 2, 3 * height * width).reshape(1, 3, height, width)
     with warnings.catch_warnings(), torch.no_grad():
         for message in ("You are using the legacy TorchScript", "The feature will be removed"):
@@ -182,12 +178,13 @@ def _trace(
         torch.onnx.export(
             model,
             (images,),
-            path,
+            content,  # type: ignore[arg-type]  # this exporter takes one
             dynamo=False,
             opset_version=OPSET,
             input_names=[INPUT],
             output_names=list(ops.outputs),
         )
+    return content.getvalue()
 
 
 def _fold_norms(model: nn.Module) -> None:
@@ -200,13 +197,20 @@ def _fold_norms(model: nn.Module) -> None:
                 setattr(block, place, nn.Identity())
 
 
-def _simplify(source: Path, destination: Path) -> None:
-    """Folds constants and drops what does nothing, by ONNX Runtime's basic (hardware-independent) rewriting."""
+def _simplify(model: bytes) -> bytes:
+    """Folds constants and drops what does nothing, by ONNX Runtime's basic (hardware-independent) rewriting.
+
+    ONNX Runtime writes the outcome into a file alone, and of a full disk it does not say what is wrong: the file is one
+    in memory.
+    """
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.optimized_model_filepath = str(destination)
     options.log_severity_level = 3
-    onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    descriptor = os.memfd_create("simplified")
+    with os.fdopen(descriptor, "rb") as file:
+        options.optimized_model_filepath = f"/proc/self/fd/{descriptor}"
+        onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        return file.read()
 
 
 def _tidy(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -77,8 +77,22 @@ class _OpenCvWriter(VideoWriter):
                 f"frames per second (encoder {ENCODER})"
             )
 
+        self._cv2, self._path, self._frames = cv2, path, 0
+
     def _write(self, image: np.ndarray) -> None:
         self._writer.write(np.ascontiguousarray(image[:, :, ::-1]))
+        self._frames += 1
 
     def close(self) -> None:
+        """OpenCV says nothing of a disk that is full: whether all frames are there is asked of the file."""
+        if not self._writer.isOpened():
+            return
         self._writer.release()
+        written = self._cv2.VideoCapture(str(self._path))
+        frames = int(written.get(self._cv2.CAP_PROP_FRAME_COUNT)) if written.isOpened() else 0
+        written.release()
+        if frames < self._frames:
+            raise OutputError(
+                f"the video {self._path} could not be written whole: it has {max(frames, 0)} of {self._frames} frames; "
+                "is the disk full?"
+            )

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 from deploy.errors import BoardError
 from deploy.files import open_to_append
@@ -26,9 +28,9 @@ LINE_LIMIT = 10_000
 
 @contextmanager
 def logged(folder: Path) -> Iterator[None]:
-    """Everything said, and the traceback of what should not happen, is in `log.txt`."""
+    """Everything said, and the traceback of what should not happen, is in `log.txt`, as far as the disk takes it."""
     stream = os.fdopen(open_to_append(folder / "log.txt"), "a", encoding="utf-8", errors="backslashreplace")
-    handler = logging.StreamHandler(stream)
+    handler = _Log(stream)
     handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(message)s"))
     log.setLevel(logging.INFO)
     log.addHandler(handler)
@@ -39,7 +41,15 @@ def logged(folder: Path) -> Iterator[None]:
         raise
     finally:
         log.removeHandler(handler)
-        stream.close()
+        with suppress(OSError):
+            stream.close()
+
+
+class _Log(logging.StreamHandler[TextIO]):
+    def handleError(self, record: logging.LogRecord) -> None:
+        """A full disk ends a run where it loses something, with one line, and not here with a traceback."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
 
 
 class _OneLine(logging.Formatter):

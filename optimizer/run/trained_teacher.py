@@ -7,11 +7,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from safetensors.torch import save_file
-
 from optimizer.arch.spec import ArchSpec
 from optimizer.config import RunConfig, parse_config
 from optimizer.detectors import Detector, build_detector, load_detector
+from optimizer.detectors.tensors import save_tensors
 from optimizer.detectors.weights import load_weights
 from optimizer.distill.step import check_pair
 from optimizer.errors import InputError, RunFailed
@@ -165,7 +164,7 @@ def _keep(store: RunStore, where: Path, config: RunConfig, class_names: Sequence
     detector = _read_checkpoint(where, config, len(class_names))
     with tempfile.TemporaryDirectory(dir=store.folder / "scratch") as folder:
         path = Path(folder) / "teacher.safetensors"
-        save_file({name: value.contiguous() for name, value in detector.state_dict().items()}, path)
+        save_tensors(path, detector.state_dict())
         return KeptTeacher(config.base_arch().to_json(), store.artefacts.put_file(path))
 
 

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from deploy.files import flush, hash_file, replace_file
+from deploy.files import explain_disk_error, flush, hash_file, replace_file
 from deploy.foreign import make_printable
 from optimizer.errors import InputError, RunFailed
 from optimizer.store.values import SHA256
 
 __all__ = ["ArtefactStore", "explain_disk_errors"]
-
-
-ADVICE = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space, then resume the run"),
-    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "make it writable, then resume the run"),
-}
 
 
 class ArtefactStore:
@@ -71,5 +64,4 @@ def explain_disk_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        advice = ADVICE.get(error.errno or 0, "see to the disk, then resume the run")
-        raise RunFailed(f"cannot write in {folder}: {error.strerror or error}; {advice}") from error
+        raise RunFailed(f"cannot write in {folder}: {explain_disk_error(error)}, then resume the run") from error

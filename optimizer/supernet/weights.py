@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import nn
 
-from deploy.files import replace_file
-from optimizer.detectors.tensors import fit_tensors, load_tensors
+from optimizer.detectors.tensors import fit_tensors, load_tensors, save_tensors
 from optimizer.errors import InputError, RunFailed
 
 __all__ = ["load_weights", "save_weights"]
@@ -33,11 +30,6 @@ def save_weights(module: nn.Module, path: Path) -> None:
     """Write a module's weights and statistics, so that the file is whole or not there.
 
     Raises:
-        RunFailed: the disk is full.
+        OSError: the disk is full, or fails.
     """
-    weights = {name: tensor.contiguous().cpu() for name, tensor in module.state_dict().items()}
-    try:
-        with replace_file(path) as aside:
-            save_file(weights, aside)
-    except SafetensorError as error:
-        raise RunFailed(f"cannot write {path}: {error}; free some space, then start again") from error
+    save_tensors(path, module.state_dict())

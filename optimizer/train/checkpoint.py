@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from deploy.files import replace_file
+from deploy.files import explain_disk_error, replace_file
 from optimizer.detectors.tensors import is_stored_archive
 from optimizer.errors import RunFailed
 
@@ -31,10 +31,12 @@ def save_checkpoint(path: Path, fingerprint: str, state: dict[str, Any], trained
     arrive there. A power cut costs a shorter one what it did.
     """
     try:
-        with replace_file(path, flushed=trained_s >= FLUSHED_AFTER_S) as aside:
-            torch.save({"schema": SCHEMA, "fingerprint": fingerprint, "state": state}, aside)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        raise RunFailed(f"cannot write the checkpoint {path}: {error}; free some space, then resume the run") from error
+        with replace_file(path, flushed=trained_s >= FLUSHED_AFTER_S) as aside, aside.open("wb") as file:
+            torch.save({"schema": SCHEMA, "fingerprint": fingerprint, "state": state}, file)
+    except (OSError, RuntimeError) as error:  # torch's own, for a file that takes no more
+        raise RunFailed(
+            f"cannot write the checkpoint {path}: {explain_disk_error(error)}, then resume the run"
+        ) from error
 
 
 def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any] | None:

@@ -10,11 +10,10 @@ from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from deploy.files import replace_file
+from optimizer.detectors.tensors import save_tensors
 from optimizer.errors import RunFailed
 
 __all__ = ["MODEL", "STEP", "Saved", "TrainState"]
@@ -113,17 +112,16 @@ class TrainState:
         Args:
             notes: text for whoever goes on from the file.
             flushed: whether to wait for the disk; a power cut costs a file that is not what it holds.
+
+        Raises:
+            OSError: the disk is full, or fails.
         """
         groups = {"ahead": self.ahead, "step": self.step, "weights": weights or {}}
         groups |= {f"moments/{kind}": tensors for kind, tensors in self.moments.items()}
         tensors = {f"{group}/{name}": value for group, named in groups.items() for name, value in named.items()}
         numbers = json.dumps({"averaged": self.averaged, "scale": dict(self.scale)})
         words = {"numbers": numbers, "notes": notes}
-        try:
-            with replace_file(path, flushed=flushed) as aside:
-                save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, aside, words)
-        except SafetensorError as error:
-            raise RunFailed(f"cannot write {path}: {error}; free some space, then resume the run") from error
+        save_tensors(path, tensors, words, flushed=flushed)
 
     @classmethod
     def load(cls, path: Path) -> Saved:

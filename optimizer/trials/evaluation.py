@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from safetensors import SafetensorError
-
 from deploy import get_target
 from deploy.errors import BoardError, DeployError, InputError
 from optimizer.arch.edits import IllegalAction
@@ -19,6 +17,7 @@ from optimizer.data.splits import Splits
 from optimizer.errors import RunFailed
 from optimizer.progress import RunProgress
 from optimizer.search.base import DoneTrial, History, Proposal, ScreenedTrial, TrialFailed, Work, get_done
+from optimizer.store.artefacts import explain_disk_errors
 from optimizer.store.run_store import RunStore
 from optimizer.supernet.pool import TeacherPool
 from optimizer.train.loop import TrainingDiverged
@@ -76,15 +75,13 @@ class Evaluation:
     def _telling_failures(self, number: int) -> Iterator[None]:
         """What goes wrong within says whether the run can go on."""
         try:
-            yield
+            with explain_disk_errors(self.exporter.scratch):
+                yield
         except (InputError, BoardError):  # the next student would fare no better
             raise
         except (TrainingDiverged, IllegalAction, DeployError) as error:
             needed = number == 0 or self.builder.config.search.student is not None
             raise (RunFailed if needed else TrialFailed)(str(error)) from error
-        except (OSError, SafetensorError) as error:
-            where = self.exporter.scratch
-            raise RunFailed(f"cannot write in {where}: {error}; free some space, then resume the run") from error
 
     def with_pool(self, pool: TeacherPool) -> Evaluation:
         """The same, with a teacher pool to draw on."""

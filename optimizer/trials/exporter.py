@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
-
 from deploy import BundleManifest, ModelSource, Preprocess, TargetSpec, parse_selection
-from deploy.files import replace_file
 from optimizer.arch.macs import count
 from optimizer.arch.spec import ArchSpec
 from optimizer.cost.base import Candidate
 from optimizer.detectors.base import Detector
+from optimizer.detectors.tensors import save_tensors
 from optimizer.search.base import DoneTrial, TrialFiles
 from optimizer.store.artefacts import ArtefactStore
 from optimizer.train.state import TrainState
@@ -48,8 +46,7 @@ class Exporter:
         model, weights = (self.scratch / f"trial-{number}.{suffix}" for suffix in ("onnx", "safetensors"))
         source = export_model(detector, arch, model, self.target, self.max_detections)
         assert source.head is not None
-        with replace_file(weights, flushed=False) as aside:  # never through a link that someone left there
-            save_file({name: value.contiguous().cpu() for name, value in detector.state_dict().items()}, aside)
+        save_tensors(weights, detector.state_dict(), flushed=False)  # never through a link that someone left there
         selection = source.selection.to_json() if source.selection is not None else None
         kept = None
         if state is not None:

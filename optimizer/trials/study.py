@@ -9,17 +9,15 @@ from itertools import islice
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from deploy import Preprocess
 from deploy.data import Dataset
-from deploy.files import replace_file
 from optimizer.config import RunConfig
 from optimizer.data.loader import TrainLoader
 from optimizer.detectors import load_detector
 from optimizer.detectors.base import Detector, Truth
-from optimizer.detectors.tensors import load_tensors
+from optimizer.detectors.tensors import load_tensors, save_tensors
 from optimizer.morph import Moments, measure_gates, measure_moments, spread_gates
 from optimizer.search.base import DoneTrial
 from optimizer.seeds import derive_seed
@@ -94,8 +92,7 @@ class Studies:
         if not path.exists():
             detector = self._load(trial, weights)
             gates = measure_gates(detector, self._draw(detector), derive_seed(self.config.seed, "gates"))
-            with replace_file(path) as aside:
-                save_file({name: gate.cpu() for name, gate in gates.items()}, aside)
+            save_tensors(path, gates)
         return load_tensors(path)
 
     def _load(self, trial: DoneTrial, weights: dict[str, Tensor]) -> Detector:

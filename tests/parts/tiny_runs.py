@@ -53,7 +53,7 @@ def make_tiny(exports: bool = False) -> None:
 
 
 def make_configs() -> dict[str, RunConfig]:
-    """A search with a teacher pool; and one for a whole front, with looks, rungs and a last training."""
+    """A base alone; with a student; a search with a teacher pool; and one for a whole front, with a last training."""
     common: dict[str, object] = {
         "search.cost": "macs", "input_size": SIZE, "region_proposals": 8, "shapes.train": 6, "shapes.val": 2,
         "shapes.size": SIZE, "search.space.sizes": (SIZE,), "search.space.region_proposals": (8, 4),
@@ -61,7 +61,10 @@ def make_configs() -> dict[str, RunConfig]:
     }  # fmt: skip
     common |= {f"{name}.checkpoint_every_s": 0.0 for name in ("base_train", "trial_train", "finetune")}
     pool = {f"pool.train.{phase}.checkpoint_every_s": 0.0 for phase in range(3)}
+    short = common | {"search.teacher": "none", "base_train.epochs": 1}
     return {
+        "base": smoke().changed(short | {"search.trials": 0}),
+        "short": smoke().changed(short | {"search.trials": 1}),
         "joint": smoke().changed(common | pool | {"search.trials": 2, "search.finetuned": 1}),
         "pareto": smoke().changed(common | {
             "search.method": "pareto", "search.teacher": "base", "search.trials": 2, "search.screened": 2,

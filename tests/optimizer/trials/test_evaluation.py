@@ -197,7 +197,7 @@ def test_a_student_that_cannot_be_made_fails_alone_and_a_full_disk_ends_the_run(
         evaluation(1, Proposal(0, (PruneLayer(),) * 30))
     (tmp_path / "file").write_text("in the way of a folder")
     gone = replace(evaluation.exporter, scratch=tmp_path / "file")
-    with pytest.raises(RunFailed, match=r"cannot write in .*file: .*free some space"):
+    with pytest.raises(RunFailed, match=r"cannot write in .*file: File exists; see to the disk, then resume the run"):
         replace(evaluation, exporter=gone)(1, RESIZE)
     evaluation.trainer.forget(1)
 
