@@ -54,7 +54,8 @@ def do_share(folder: Path, share: int, processes: int, goal: int, do: Callable[[
     place.mkdir(exist_ok=True)
     done = list(_read(own))
     counted, number = _count(done), max((row["number"] for row in done), default=share - processes)
-    while counted < -(-goal // processes):
+    parent = os.getppid()
+    while counted < -(-goal // processes) and os.getppid() == parent:
         number += processes
         row = do(number, place)
         if row is None:

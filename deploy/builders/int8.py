@@ -26,6 +26,7 @@ def quantise_to_int8(
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType
     from onnxruntime.quantization.calibrate import TensorsData
+    from onnxruntime.quantization.quant_utils import add_infer_metadata
 
     style = get_engine(engine).int8
     copy = onnx.ModelProto()
@@ -34,8 +35,10 @@ def quantise_to_int8(
         return copy
     limits = {name: (np.float32(low), np.float32(high)) for name, (low, high) in ranges.items()}
     kinds = sorted({node.op_type for node in copy.graph.node if node.name in set(nodes)})
+    inferred = onnx.shape_inference.infer_shapes(copy)
+    add_infer_metadata(inferred)  # else it does so again, through files, and takes one that a full disk cut short
     quantiser = QDQQuantizer(
-        onnx.shape_inference.infer_shapes(copy),
+        inferred,
         True,
         False,
         QuantType.QInt8,
