@@ -98,6 +98,8 @@ class _Killer:
         self.disk, self.wholes = Disk(place / "control"), dict[str, tuple[Row, float, int]]()
 
     def kill_a_run(self, number: int, place: Path) -> Row:
+        from tiny_runs import find_differences
+
         name = self.runs[number % len(self.runs)]
         whole, seconds, calls = self._find_whole(name)
         rng = random.Random(f"{self.seed} {number}")
@@ -127,13 +129,15 @@ class _Killer:
                 kills.append({"phase": "optimize report", "how": "call", "call": self.disk.what.split("/run/")[-1]})
             if self._go(name, run, report=True).status:
                 failures.append("a report could not be written again")
-            failures += _find_differences(whole, _look_at(run), folder)
+            failures += find_differences(whole, folder)
         if failures:
             shutil.move(folder, place / f"failed-{number}")
         return {"counts": len(kills), "run": name, "kills": kills, "failures": failures}
 
     def _find_whole(self, name: str) -> tuple[Row, float, int]:
         """What a run comes to that nobody kills, how long it takes, and how often it changes the disk."""
+        from tiny_runs import look_at
+
         if name not in self.wholes:
             folder = self.place / f"whole-{name}"
             shutil.rmtree(folder, ignore_errors=True)
@@ -141,7 +145,7 @@ class _Killer:
             ended = self._go(name, folder / "run")
             if ended.status:
                 sys.exit(f"a run that nobody kills fails: {ended.stderr[-2000:]}")
-            self.wholes[name] = _look_at(folder / "run"), ended.seconds, self.disk.counted
+            self.wholes[name] = look_at(folder / "run"), ended.seconds, self.disk.counted
             shutil.rmtree(folder)
         return self.wholes[name]
 
@@ -184,36 +188,6 @@ def _find_phase(run: Path, seen: int, call: str) -> str:
             if words in line:
                 return "last training" if phase == "trial" and is_last else phase
     return "start of a resumed run" if seen else "start"
-
-
-def _look_at(run: Path) -> Row:
-    """What must be equal."""
-    from tiny_runs import read_trials
-
-    front = json.loads((run / "front.json").read_text())
-    return {
-        "trials": [list(row) for row in read_trials(run)],
-        "front": [[item[key] for key in ("name", "ap", "macs", "score", "bundle")] for item in front["students"]],
-        "bundles": sorted(path.name for path in (run / "bundles").iterdir()),
-    }
-
-
-def _find_differences(whole: Row, found: Row, folder: Path) -> list[str]:
-    from deploy import open_bundle
-    from deploy.errors import DeployError
-
-    differences = [
-        f"other {what}: {found[what]} instead of {whole[what]}" for what in whole if found[what] != whole[what]
-    ]
-    for name in found["bundles"]:
-        try:
-            open_bundle(folder / "run" / "bundles" / name)
-        except DeployError as error:
-            differences.append(str(error))
-    if not (folder / "run" / "report.html").read_text().rstrip().endswith("</html>"):
-        differences.append("the page is not whole")
-    left = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if ".part" in path.name]
-    return differences + [f"left behind: {', '.join(left)}"] * bool(left)
 
 
 def _describe(rows: list[Row], seconds: float) -> str:

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+
+ADVICE = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space"),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "make it writable"),
+}
+
 
 class DeployError(Exception):
     """Base of every error `deploy` raises on purpose; its text is the one line a user reads."""
@@ -57,3 +64,16 @@ class ExportError(DeployError):
 
 class PrecisionError(DeployError):
     """A model in another precision detects too much worse than its source; it is not written."""
+
+
+def explain_disk_error(error: BaseException) -> str:
+    """What the system said of a file that could not be written, and what to do: "...; free some space".
+
+    A library that writes through a Python file hides that error behind one of its own, and it is looked for there.
+    """
+    found: BaseException | None = error
+    while found is not None and not (isinstance(found, OSError) and found.strerror):
+        found = found.__cause__ or found.__context__
+    if not isinstance(found, OSError):
+        return " ".join(str(error).split()) + "; see to the disk"
+    return f"{found.strerror}; {ADVICE.get(found.errno or 0, 'see to the disk')}"

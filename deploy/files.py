@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Callable, Iterator
 
 __all__ = [
-    "explain_disk_error",
     "flush",
     "hash_file",
     "make_folder",
@@ -30,23 +29,6 @@ PART = ".part"  # how the name of a file ends that is being written
 TURN_S, TURN_POLL_S = 60.0, 0.01  # with a folder, which writers hold for a rename or two
 ONE_PLACE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # no link is followed, no pipe waited for, no child given it
 AT_CURRENT_FOLDER, EXCHANGE = -100, 2  # of renameat2
-ADVICE = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space"),
-    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "make it writable"),
-}
-
-
-def explain_disk_error(error: BaseException) -> str:
-    """What the system said of a file that could not be written, and what to do: "...; free some space".
-
-    A library that writes through a Python file hides that error behind one of its own, and it is looked for there.
-    """
-    found: BaseException | None = error
-    while found is not None and not (isinstance(found, OSError) and found.strerror):
-        found = found.__cause__ or found.__context__
-    if not isinstance(found, OSError):
-        return " ".join(str(error).split()) + "; see to the disk"
-    return f"{found.strerror}; {ADVICE.get(found.errno or 0, 'see to the disk')}"
 
 _held: set[int] = set()  # descriptors with a lock of this process
 

@@ -16,8 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.cli.terminal import escape_what_cannot_be_printed
-from deploy.errors import DeployError
-from deploy.files import explain_disk_error
+from deploy.errors import DeployError, explain_disk_error
 from deploy.foreign import make_printable
 from optimizer.arch.families import FAMILIES, OFA_SHAPES, PATH_SPACES
 from optimizer.arch.heads import BOX_HEADS, HEADS

@@ -20,7 +20,7 @@ from deploy.engines.plan import (
     manifest_of,
     read_plan,
 )
-from deploy.errors import DeployError, EngineError
+from deploy.errors import DeployError, EngineError, explain_disk_error
 from deploy.files import hash_file, write_file
 from deploy.locks import LockBusy, wait_for_lock
 
@@ -101,7 +101,7 @@ def write_plan(folder: Path, key: PlanKey, blob: bytes, record: Mapping[str, Any
         write_file(path, blob, PRIVATE)
         write_file(manifest_of(path), json.dumps(manifest, indent=1, sort_keys=True).encode(), PRIVATE)
     except OSError as error:
-        raise EngineError(f"the plan {path} could not be written: {error}") from error
+        raise EngineError(f"the plan {path} could not be written: {explain_disk_error(error)}") from error
     return Plan(path, blob, key, dict(record))
 
 

@@ -15,7 +15,7 @@ from deploy.bundles.archive import write_archive
 from deploy.bundles.external_data import has_external_data
 from deploy.bundles.manifest import BundleManifest
 from deploy.bundles.signature import SIGNATURE_FILE, verify_signature
-from deploy.errors import DeployError, InputError
+from deploy.errors import DeployError, InputError, explain_disk_error
 from deploy.files import hash_file, replace_folder
 from deploy.pipeline.decode import get_head
 from deploy.pipeline.model import ModelSource
@@ -84,7 +84,7 @@ def write_bundle(
             text = json.dumps({**content, "sha256": _hash_content(content)}, indent=1, sort_keys=True, allow_nan=False)
             (aside / MANIFEST_FILE).write_text(text, encoding="utf-8")
     except OSError as error:
-        raise DeployError(f"the bundle {folder} could not be written: {error}") from error
+        raise DeployError(f"the bundle {folder} could not be written: {explain_disk_error(error)}") from error
     return Bundle(folder, complete)
 
 

@@ -21,8 +21,7 @@ from deploy.cli import commands, graphs, labelled
 from deploy.cli.terminal import escape_what_cannot_be_printed, show_progress
 from deploy.engines import ENGINES
 from deploy.error_analysis.curves import CURVES, LOSSES
-from deploy.errors import DeployError
-from deploy.files import explain_disk_error
+from deploy.errors import DeployError, explain_disk_error
 from deploy.foreign import make_printable
 from deploy.measuring.protocols import PROTOCOLS
 from deploy.pipeline.decode import HEADS

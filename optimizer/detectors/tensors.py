@@ -1,4 +1,4 @@
-"""Files of tensors: written whole; read, for others may have written them, as tensors alone, fitted or refused."""
+"""Weights from files that others may have written: read as tensors alone, and fitted or refused in one line."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load
 from torch import Tensor, nn
 
-from deploy.files import write_file
 from optimizer.errors import InputError
 
-__all__ = ["fit_tensors", "is_stored_archive", "load_tensors", "save_tensors"]
+__all__ = ["fit_tensors", "is_stored_archive", "load_tensors"]
 
 
 def load_tensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
@@ -54,23 +53,6 @@ def is_stored_archive(path: Path) -> bool:
             return stored and archive.testzip() is None
     except (zipfile.BadZipFile, OSError, EOFError, ValueError, LookupError, RuntimeError, struct.error):
         return False
-
-
-def save_tensors(
-    path: Path, tensors: Mapping[str, Tensor], words: Mapping[str, str] | None = None, *, flushed: bool = True
-) -> None:
-    """Write a safetensors file, with words beside the tensors, so that it is whole or not there.
-
-    Args:
-        flushed: whether to wait for the disk, as in `replace_file`.
-
-    Raises:
-        OSError: the disk is full, or fails.
-    """
-    content = save(
-        {name: value.contiguous().cpu() for name, value in tensors.items()}, None if words is None else dict(words)
-    )
-    write_file(path, content, flushed=flushed)
 
 
 def fit_tensors(module: nn.Module, tensors: Mapping[str, Tensor], origin: object = "the weights") -> None:

@@ -47,6 +47,7 @@ from optimizer.search.base import (
 )
 from optimizer.search.predictor import Probe
 from optimizer.search.what_is_taught import name_set
+from optimizer.store.artefacts import explain_disk_errors
 from optimizer.store.run_store import DATABASE, RunStore
 from optimizer.supernet.filtering import open_guide
 from optimizer.supernet.pool import TeacherPool
@@ -141,7 +142,7 @@ def _work(
     plan: Plan | None = None,
     teacher_pool: Path | None = None,
 ) -> None:
-    with logged(store.folder), clocked(store) as clock, stoppable(store):
+    with logged(store.folder), clocked(store) as clock, stoppable(store), explain_disk_errors(store.folder):
         find_front(store)  # what a damaged run holds is not found out after hours
         splits = read_data(store, config, splits)
         say_images(splits, progress)

@@ -10,7 +10,6 @@ from pathlib import Path
 from optimizer.arch.spec import ArchSpec
 from optimizer.config import RunConfig, parse_config
 from optimizer.detectors import Detector, build_detector, load_detector
-from optimizer.detectors.tensors import save_tensors
 from optimizer.detectors.weights import load_weights
 from optimizer.distill.step import check_pair
 from optimizer.errors import InputError, RunFailed
@@ -18,6 +17,7 @@ from optimizer.handover.variants import name_export
 from optimizer.search.base import DoneTrial, Proposal, get_done, list_done
 from optimizer.store import KeptTeacher, RunStore
 from optimizer.store.run_store import DATABASE
+from optimizer.train.tensor_files import save_tensors
 from optimizer.trials.builder import Student
 from optimizer.trials.evaluation import Evaluation
 from optimizer.trials.jobs import TrainedTeacher

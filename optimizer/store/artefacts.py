@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from deploy.files import explain_disk_error, flush, hash_file, replace_file
+from deploy.errors import explain_disk_error
+from deploy.files import flush, hash_file, replace_file
 from deploy.foreign import make_printable
 from optimizer.errors import InputError, RunFailed
 from optimizer.store.values import SHA256

@@ -8,7 +8,7 @@ import re
 import sqlite3
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -105,11 +105,7 @@ class RunStore:
         lock = take_lock(folder)
         with _freed_after_an_error(lock):
             with explain_disk_errors(folder), _explain(folder), replace_file(folder / DATABASE) as aside:
-                connection = sqlite3.connect(aside)
-                connection.executescript(f"pragma user_version = {SCHEMA_VERSION}; begin; {TABLES} commit;")
-                connection.execute("insert into meta values ('config', ?)", (json.dumps(config, sort_keys=True),))
-                connection.commit()
-                connection.close()
+                _make_database(aside, config)
             return RunStore(folder, _connect(folder, writable=True), lock)
 
     @staticmethod
@@ -203,6 +199,15 @@ class RunStore:
     def _write(self, statement: str, values: tuple[Any, ...]) -> None:
         with _explain(self.folder), self._connection:
             self._connection.execute(statement, values)
+
+
+def _make_database(path: Path, config: dict[str, Any]) -> None:
+    """The tables of a run, in a file that nobody sees before it is whole: without a journal, which would be left."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("pragma journal_mode = off")
+        connection.executescript(f"pragma user_version = {SCHEMA_VERSION}; begin; {TABLES} commit;")
+        connection.execute("insert into meta values ('config', ?)", (json.dumps(config, sort_keys=True),))
+        connection.commit()
 
 
 def _refuse_what_is_no_file(folder: Path) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from torch import nn
 
-from optimizer.detectors.tensors import fit_tensors, load_tensors, save_tensors
+from optimizer.detectors.tensors import fit_tensors, load_tensors
 from optimizer.errors import InputError, RunFailed
+from optimizer.train.tensor_files import save_tensors
 
 __all__ = ["load_weights", "save_weights"]
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from deploy.files import explain_disk_error, replace_file
+from deploy.errors import explain_disk_error
+from deploy.files import replace_file
 from optimizer.detectors.tensors import is_stored_archive
 from optimizer.errors import RunFailed
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,12 +14,18 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from optimizer.detectors.tensors import save_tensors
 from optimizer.errors import RunFailed
+from optimizer.train.tensor_files import save_tensors
 
-__all__ = ["MODEL", "STEP", "Saved", "TrainState"]
+__all__ = ["MODEL", "STEP", "Saved", "StateDamaged", "TrainState"]
 
 Tensors = Mapping[str, Tensor]
+
+
+class StateDamaged(RunFailed):
+    """A file with the state of a training is not what was written."""
+
+
 MODEL, STEP = "model.", "step."
 
 
@@ -120,7 +127,7 @@ class TrainState:
         groups |= {f"moments/{kind}": tensors for kind, tensors in self.moments.items()}
         tensors = {f"{group}/{name}": value for group, named in groups.items() for name, value in named.items()}
         numbers = json.dumps({"averaged": self.averaged, "scale": dict(self.scale)})
-        words = {"numbers": numbers, "notes": notes}
+        words = {"numbers": numbers, "notes": notes, "sum": _sum_up(tensors)}
         save_tensors(path, tensors, words, flushed=flushed)
 
     @classmethod
@@ -128,19 +135,23 @@ class TrainState:
         """A state that was saved, and what was saved with it.
 
         Raises:
-            RunFailed: the file is damaged.
+            StateDamaged: the file is damaged.
         """
+        tensors: dict[str, Tensor] = {}
         groups: dict[str, dict[str, Tensor]] = {}
         try:
             with safe_open(path, "pt") as file:
                 words = file.metadata()
                 numbers, notes = json.loads(words["numbers"]), words["notes"]
-                for name in file.keys():  # noqa: SIM118 - not a mapping
-                    *group, last = name.split("/")
-                    groups.setdefault("/".join(group), {})[last] = file.get_tensor(name)
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            if words.get("sum", "") not in ("", _sum_up(tensors)):  # older builds wrote none
+                raise ValueError("its checksum is another")
+            for name, value in tensors.items():
+                *group, last = name.split("/")
+                groups.setdefault("/".join(group), {})[last] = value
             averaged, scale = int(numbers["averaged"]), dict(numbers["scale"])
         except (SafetensorError, OSError, ValueError, LookupError, TypeError, RecursionError) as error:
-            raise RunFailed(f"{path} cannot be read ({type(error).__name__}); delete it to start over") from error
+            raise StateDamaged(f"{path} cannot be read ({type(error).__name__}); delete it to start over") from error
         moments = {
             name.removeprefix("moments/"): found for name, found in groups.items() if name.startswith("moments/")
         }
@@ -162,6 +173,15 @@ def _name_parameters(model: nn.Module, step: object) -> Iterator[tuple[str, nn.P
     if isinstance(step, nn.Module):
         for name, parameter in step.named_parameters():
             yield STEP + name, parameter
+
+
+def _sum_up(tensors: Tensors) -> str:
+    """A checksum of all tensors and their names; safetensors has none, and a power cut leaves holes."""
+    total = 0
+    for name in sorted(tensors):
+        value = tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        total = zlib.crc32(value.numpy().data, zlib.crc32(name.encode(), total))
+    return f"{total:08x}"
 
 
 def _copy(tensors: Tensors) -> dict[str, Tensor]:

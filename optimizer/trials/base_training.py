@@ -9,6 +9,7 @@ training that was killed comes to the same end.
 from __future__ import annotations
 
 import json
+import logging
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -26,10 +27,12 @@ from optimizer.train.checkpoint import FLUSHED_AFTER_S
 from optimizer.train.config import TrainConfig
 from optimizer.train.loop import TrainResult
 from optimizer.train.plateau import is_gaining
-from optimizer.train.state import TrainState
+from optimizer.train.state import StateDamaged, TrainState
 from optimizer.trials.jobs import StudentJob
 
 __all__ = ["BaseTraining", "Standing", "choose_stretch"]
+
+log = logging.getLogger("detopt")
 
 FIRST = 4  # epochs of the first stretch, or more; the rate warms up over a tenth of it
 COOL_DOWN = 0.25  # epochs of it, in epochs before it
@@ -110,7 +113,11 @@ class BaseTraining:
     def _resume(self, model: nn.Module) -> tuple[Standing, TrainState]:
         if not self.path.exists():
             return Standing(), TrainState()
-        saved = TrainState.load(self.path)
+        try:
+            saved = TrainState.load(self.path)
+        except StateDamaged:
+            log.warning("the state %s is damaged, as by a power cut: this training starts over", self.path)
+            return Standing(), TrainState()
         fit_tensors(model, saved.weights, f"the weights in {self.path}")
         try:
             return Standing.from_json(json.loads(saved.notes)), saved.state

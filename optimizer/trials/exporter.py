@@ -12,10 +12,10 @@ from optimizer.arch.macs import count
 from optimizer.arch.spec import ArchSpec
 from optimizer.cost.base import Candidate
 from optimizer.detectors.base import Detector
-from optimizer.detectors.tensors import save_tensors
 from optimizer.search.base import DoneTrial, TrialFiles
 from optimizer.store.artefacts import ArtefactStore
 from optimizer.train.state import TrainState
+from optimizer.train.tensor_files import save_tensors
 from optimizer.trials.export import export_model
 
 __all__ = ["Exporter"]

@@ -17,11 +17,12 @@ from optimizer.config import RunConfig
 from optimizer.data.loader import TrainLoader
 from optimizer.detectors import load_detector
 from optimizer.detectors.base import Detector, Truth
-from optimizer.detectors.tensors import load_tensors, save_tensors
+from optimizer.detectors.tensors import load_tensors
 from optimizer.morph import Moments, measure_gates, measure_moments, spread_gates
 from optimizer.search.base import DoneTrial
 from optimizer.seeds import derive_seed
 from optimizer.store.artefacts import ArtefactStore
+from optimizer.train.tensor_files import save_tensors
 
 __all__ = ["Studies", "Study", "count_studied"]
 

@@ -7,16 +7,19 @@ a bit has another.
 from __future__ import annotations
 
 import hashlib
+import json
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 from slim_pools import slim_arch
 from torch import nn
 
-from deploy import ModelSource
+from deploy import ModelSource, open_bundle
+from deploy.errors import DeployError
 from deploy.evaluate import AveragePrecision
 from deploy.export.onnx import OPSET, GraphReport
 from deploy.export.parity import ParityReport
@@ -30,7 +33,7 @@ from optimizer.recipes import smoke
 from optimizer.trials import export
 from optimizer.trials.judge import Judge
 
-__all__ = ["make_configs", "make_tiny", "read_trials"]
+__all__ = ["find_differences", "look_at", "make_configs", "make_tiny", "read_trials"]
 
 SIZE = (64, 64)
 
@@ -71,6 +74,33 @@ def make_configs() -> dict[str, RunConfig]:
             "search.finetuned": 2, "search.rung_epochs": (1,), "base_epochs": "auto", "base_train.epochs": 4,
         }),
     }  # fmt: skip
+
+
+def look_at(run: Path) -> dict[str, Any]:
+    """What must be equal of two runs, as JSON can hold it."""
+    front = json.loads((run / "front.json").read_text())
+    return {
+        "trials": [list(row) for row in read_trials(run)],
+        "front": [[item[key] for key in ("name", "ap", "macs", "score", "bundle")] for item in front["students"]],
+        "bundles": sorted(path.name for path in (run / "bundles").iterdir()),
+    }
+
+
+def find_differences(whole: dict[str, Any], folder: Path) -> list[str]:
+    """What is other, or not whole, in a folder with a finished run than in one that came to `whole`."""
+    found = look_at(folder / "run")
+    differences = [
+        f"other {what}: {found[what]} instead of {whole[what]}" for what in whole if found[what] != whole[what]
+    ]
+    for name in found["bundles"]:
+        try:
+            open_bundle(folder / "run" / "bundles" / name)
+        except DeployError as error:
+            differences.append(str(error))
+    if not (folder / "run" / "report.html").read_text().rstrip().endswith("</html>"):
+        differences.append("the page is not whole")
+    left = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if ".part" in path.name]
+    return differences + [f"left behind: {', '.join(left)}"] * bool(left)
 
 
 def read_trials(run: Path) -> list[tuple[object, ...]]:

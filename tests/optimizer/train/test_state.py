@@ -130,6 +130,17 @@ def test_a_damaged_state_is_one_line(tmp_path: Path) -> None:
         TrainState.load(tmp_path / "state")
 
 
+def test_a_hole_in_a_state_is_seen(tmp_path: Path) -> None:
+    """As power cuts leave them; safetensors reads zeros as it reads weights."""
+    path = tmp_path / "state"
+    TrainState(ahead={"a": torch.ones(1000, dtype=torch.bfloat16)}, averaged=3).save(path, {"b": torch.ones(())})
+    assert TrainState.load(path).state.averaged == 3
+    content = path.read_bytes()
+    path.write_bytes(content[:-1000] + bytes(1000))
+    with pytest.raises(RunFailed, match="cannot be read"):
+        TrainState.load(path)
+
+
 @pytest.mark.parametrize(
     ("base", "stages", "stopped"),
     [

@@ -135,6 +135,17 @@ def test_a_killed_one_comes_to_the_same_end_bit_for_bit(kill: Callable[[Base], S
         assert torch.equal(value, again.model.state_dict()[name]), name
 
 
+def test_one_whose_state_was_cut_short_starts_over_and_comes_to_the_same_end(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir(), (tmp_path / "other").mkdir()
+    whole, cut = Base(tmp_path / "one", 6), Base(tmp_path / "other", 6)
+    undisturbed = whole.run()
+    with pytest.raises(KeyboardInterrupt):
+        cut.run(SomeBatches(stop_at=62))
+    state = tmp_path / "other" / "trial-0.state"
+    state.write_bytes(state.read_bytes()[:100])
+    assert replace(Base(tmp_path / "other", 6).run(), seconds=0.0) == replace(undisturbed, seconds=0.0)
+
+
 def test_one_that_is_over_is_not_trained_again(tmp_path: Path) -> None:
     first = Base(tmp_path, 6)
     reached = first.run()
