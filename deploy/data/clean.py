@@ -82,6 +82,10 @@ class _Columns(NamedTuple):
     row: np.ndarray
     clipped: np.ndarray
 
+    def keep(self, kept: np.ndarray) -> _Columns:
+        """Those of a mask (N,); without a copy where it is all of them."""
+        return self if kept.all() else self.take(kept)
+
     def take(self, rows: np.ndarray) -> _Columns:
         return _Columns(*(column[rows] for column in self))
 
@@ -93,7 +97,7 @@ def clean_records(
     problems = _find_twice(images)
     sizes = [_find_size(image, problems) for image in images]
     columns = _columns(objects, np.array([size or (0, 0) for size in sizes], np.float64).reshape(-1, 2))
-    columns = columns.take(np.array([size is not None for size in sizes], bool)[columns.image])
+    columns = columns.keep(np.array([size is not None for size in sizes], bool)[columns.image])
     columns = _drop(columns, images, sizes, objects.names, class_names, problems)
     _report_kept(columns, images, sizes, problems)
     bounds = np.searchsorted(columns.image, np.arange(len(images) + 1))
@@ -141,23 +145,25 @@ def _find_size(image: RawImage, problems: list[Problem]) -> tuple[int, int] | No
 
 
 def _columns(objects: RawObjects, sizes: np.ndarray) -> _Columns:
-    image = np.array(objects.images, np.int64)
-    order = np.argsort(image, kind="stable")
-    box = np.array(objects.boxes, np.float64).reshape(-1, 4)
+    image = np.asarray(objects.images, np.int64)
+    box = np.asarray(objects.boxes, np.float64).reshape(-1, 4)
+    columns = [
+        image,
+        np.asarray(objects.indices, np.int64),
+        box,
+        np.asarray(objects.labels, np.int64),
+        np.asarray(objects.crowd, bool),
+        np.asarray(objects.difficult, bool),
+        np.arange(len(image)),
+    ]
+    if (image[1:] < image[:-1]).any():
+        order = np.argsort(image, kind="stable")
+        columns = [column[order] for column in columns]
+        image, box = columns[0], columns[2]
     limits = np.tile(sizes[image], 2) if len(image) else np.zeros((0, 4))
     with np.errstate(invalid="ignore"):
         clipped = np.minimum(np.maximum(box, 0), limits).astype(np.float32)
-    columns = _Columns(
-        image,
-        np.array(objects.indices, np.int64),
-        box,
-        np.array(objects.labels, np.int64),
-        np.array(objects.crowd, bool),
-        np.array(objects.difficult, bool),
-        np.arange(len(image)),
-        clipped,
-    )
-    return columns.take(order)
+    return _Columns._make([*columns, clipped])
 
 
 def _drop(
@@ -196,13 +202,13 @@ def _drop(
                 text = f"box {_show(box[row])} {texts[kind].format(*size)}"
             problems.append(_problem(columns, images, row, kind, text, "skipped"))
         good &= ~marked
-    columns = columns.take(good)
+    columns = columns.keep(good)
     again = _find_repeated(columns)
     for row in np.flatnonzero(again):
         name = class_names[columns.label[row]]
         text = f"box {_show(columns.box[row])} of class {name!r} is there twice"
         problems.append(_problem(columns, images, row, "duplicate box", text, "skipped"))
-    return columns.take(~again)
+    return columns.keep(~again)
 
 
 def _report_kept(

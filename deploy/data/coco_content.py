@@ -11,7 +11,7 @@ import numpy as np
 
 from deploy.data.clean import RawObjects
 from deploy.data.records import Problem
-from deploy.data.stream import iterate_json
+from deploy.data.stream import iterate_parts
 from deploy.data.values import as_number, as_size, as_truth
 
 __all__ = ["BROKEN", "MISSING", "CocoContent"]
@@ -19,7 +19,6 @@ __all__ = ["BROKEN", "MISSING", "CocoContent"]
 SECTIONS = ("images", "annotations")
 BROKEN = (KeyError, TypeError, ValueError, OverflowError, AttributeError)  # what a wrong entry raises when it is read
 PLAIN_TRUTH = {None: 0, 0: 0, 1: 1}  # also false and true
-BATCH = 4096  # objects that are taken apart together
 UNLISTED, MISSING = -1, -2  # instead of the row of an image
 
 
@@ -47,44 +46,35 @@ class CocoContent:
         objects = self.objects
         image_of = np.array([_look_up(self.rows, key) for key in self._image_keys], np.int64)
         label_of = np.array([_look_up(index, key) for key in self._category_keys], np.int64)
-        images = image_of[np.array(objects.images, np.int64)]
-        categories = np.array(objects.labels, np.int64)
+        images = image_of[np.asarray(objects.images)]
+        categories = np.asarray(objects.labels)
         labels = label_of[categories]
         keys = list(self._category_keys)
         objects.names = {int(row): str(keys[categories[row]]) for row in np.flatnonzero(labels < 0)}
         for row in np.flatnonzero(images == UNLISTED):
             self._skip(objects.indices[row], "broken annotation", "it is of no image that is listed")
+        boxes = np.asarray(objects.boxes).reshape(-1, 4)
+        columns = (images, objects.indices, boxes, labels, objects.crowd, objects.difficult)
         kept = images >= 0
         if not kept.all():
             numbers = {row: position for position, row in enumerate(np.flatnonzero(kept).tolist())}
             objects.names = {numbers[row]: name for row, name in objects.names.items() if row in numbers}
-        return RawObjects(
-            images[kept],
-            np.array(objects.indices, np.int64)[kept],
-            np.array(objects.boxes, np.float64).reshape(-1, 4)[kept],
-            labels[kept],
-            np.array(objects.crowd, bool)[kept],
-            np.array(objects.difficult, bool)[kept],
-            objects.names,
-        )
+            columns = tuple(np.asarray(column)[kept] for column in columns)
+        return RawObjects(*columns, names=objects.names)
 
     def _read(self) -> None:
-        batch: list[Any] = []
         image = annotation = 0
-        for section, entry in iterate_json(self.labels, SECTIONS):
+        for section, entries in iterate_parts(self.labels, SECTIONS):
             if section == "annotations":
-                batch.append(entry)
-                if len(batch) == BATCH:
-                    self._add_objects(annotation, batch)
-                    annotation += len(batch)
-                    batch = []
-            elif section == "images":
-                try:
-                    self._add_image(image, entry)
-                except BROKEN as error:
-                    self._skip(image, "broken image entry", _say(error))
-                image += 1
-        self._add_objects(annotation, batch)
+                self._add_objects(annotation, entries)
+                annotation += len(entries)
+            else:
+                for position, entry in enumerate(entries, start=image):
+                    try:
+                        self._add_image(position, entry)
+                    except BROKEN as error:
+                        self._skip(position, "broken image entry", _say(error))
+                image += len(entries)
         self._drop_shared()
 
     def _drop_shared(self) -> None:

@@ -11,18 +11,31 @@ from typing import Any, TextIO
 from deploy.data.text import open_text
 from deploy.errors import InputError
 
-__all__ = ["find_arrays", "has_elements", "iterate_json"]
+__all__ = ["find_arrays", "has_elements", "iterate_json", "iterate_parts"]
 
 WINDOW = 2**20  # characters read at a time
 SPACE = re.compile(r"[ \t\n\r\ufeff]*")
-BETWEEN = re.compile(r"[ \t\n\r]*([,\]])[ \t\n\r]*")
+BORDER = re.compile(r"\}(?=[ \t\n\r]*,[ \t\n\r]*\{)")  # between two objects of a list
+BATCH = 4096  # elements in a row, at least, but for the last ones
+LONGEST_CUT = 2  # characters after what looks like a whole number, as in 1e+, that may belong to it
+TAIL = 2**16  # characters in which the last border is looked for
 SCAN: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 
 
 def iterate_json(path: Path, names: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
     """(name, element) for each element of the arrays of these names at the top of a JSON object, as the file has them.
 
-    Other values are passed over. Memory is that of the largest single element.
+    Raises as `iterate_parts` does.
+    """
+    for name, elements in iterate_parts(path, names):
+        for element in elements:
+            yield name, element
+
+
+def iterate_parts(path: Path, names: tuple[str, ...]) -> Iterator[tuple[str, list[Any]]]:
+    """(name, some elements in a row) of the arrays of these names at the top of a JSON object, as the file has them.
+
+    Other values are passed over. Memory is that of a window's elements, and of the largest single element.
 
     Raises:
         InputError: the file cannot be read, is not JSON, or one of these is not an array.
@@ -43,8 +56,8 @@ def iterate_json(path: Path, names: tuple[str, ...]) -> Iterator[tuple[str, Any]
                 elif window.peek() != "[":
                     raise InputError(f"{path} is JSON but not COCO: {name!r} is not a list")
                 else:
-                    for element in window.elements():
-                        yield name, element
+                    for elements in window.elements():
+                        yield name, elements
                 if window.peek() != "}":
                     window.skip(",")
             window.skip("}")
@@ -90,6 +103,7 @@ class _Window:
 
     def __init__(self, file: TextIO) -> None:
         self._file, self._text, self._at = file, "", 0
+        self._is_tried = False  # whether what was read was looked at for many elements
 
     def peek(self) -> str:
         """The next character that is not a space; empty at the end."""
@@ -130,37 +144,53 @@ class _Window:
                 if self._extend():
                     continue
                 raise ValueError(f"no value at {self._text[self._at : self._at + 20]!r}") from error
-            if end < len(self._text) or not self._extend():  # a number may go on in what was not read yet
+            if end + LONGEST_CUT < len(self._text) or not self._extend():
                 self._at = end
                 return value
 
-    def elements(self) -> Iterator[Any]:
-        """The elements of the array that begins here. Raises `ValueError` or `RecursionError`."""
+    def elements(self) -> Iterator[list[Any]]:
+        """The elements of the array that begins here, some at a time. Raises `ValueError` or `RecursionError`."""
         self.skip("[")
         if self.peek() == "]":
             self._at += 1
             return
+        elements: list[Any] = []
         while True:
-            try:
-                value, end = SCAN(self._text, self._at)
-                between = BETWEEN.match(self._text, end)
-            except (StopIteration, ValueError):
-                between = None
-            if between is None or between.end() == len(self._text):  # at the end of what was read, or not JSON
-                value = self.take()
-                if self.peek() not in (",", "]"):
-                    raise ValueError(f"',' or ']' is wanted where {self._text[self._at : self._at + 20]!r} is")
-                between = BETWEEN.match(self._text, self._at)
-                assert between
-            self._at = between.end()
-            yield value
-            if between.group(1) == "]":
+            elements += self._take_many() or [self.take()]
+            end = self.peek()
+            if end not in (",", "]"):
+                raise ValueError(f"',' or ']' is wanted where {self._text[self._at : self._at + 20]!r} is")
+            self._at += 1
+            if end == "]" or len(elements) >= BATCH:
+                yield elements
+                elements = []
+            if end == "]":
                 return
+
+    def _take_many(self) -> list[Any]:
+        """The objects up to the last border between two in what was read; none where that is no border of this array.
+
+        What is cut inside of a text or of an inner value is no list, so a list is the elements it looks like. It is
+        tried once for what was read, so that all is linear.
+        """
+        self.peek()
+        borders = () if self._is_tried else BORDER.finditer(self._text, max(self._at, len(self._text) - TAIL))
+        cut = max((border.end() for border in borders), default=self._at)
+        part = f"[{self._text[self._at : cut]}]"
+        try:
+            elements, end = SCAN(part, 0)
+        except (StopIteration, ValueError):
+            elements, end = [], 0
+        self._is_tried = True
+        if not elements or end != len(part):
+            return []
+        self._at = cut
+        return list(elements)
 
     def _extend(self) -> bool:
         rest = self._text[self._at :]
         more = self._file.read(max(WINDOW, len(rest)))  # twice as much each time, so that all of it is linear
         if not more:
             return False
-        self._text, self._at = rest + more, 0
+        self._text, self._at, self._is_tried = rest + more, 0, False
         return True

@@ -93,6 +93,25 @@ def test_arrays_larger_than_a_window_are_read_element_by_element(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
+    "element",
+    [
+        {"text": "}, {"},
+        {"inner": [{"x": 1}, {"y": [{}, {}]}]},
+        [{"x": 1}, {"x": 2}],
+        {"open": "[", "quote": '"}, {"'},
+        "}, {",
+        {},
+        1.5,
+    ],
+)
+def test_what_looks_like_a_border_between_elements_is_none(tmp_path: Path, element: object) -> None:
+    content = {"a": [element, {"pad": "x" * 40}, element] * 20_000, "b": [element], "c": {"a": [1]}}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    found = list(iterate_json(tmp_path / "a.json", ("a", "b")))
+    assert found == [("a", item) for item in content["a"]] + [("b", element)]
+
+
+@pytest.mark.parametrize(
     "text", ['{"a": [1 2]}', '{"a": [1,]}', '{"a": [1]', '{"a": [1]} x', '{"a" [1]}', "{1: 2}", '{"a": 3}', "[]", ""]
 )
 def test_what_is_no_json_object_is_an_input_error(tmp_path: Path, text: str) -> None:
