@@ -120,7 +120,8 @@ def draw_distances(analysed: Analysed) -> str:
             )  # fmt: skip
     figure.update_xaxes(title="channel of the finest map, by distance")
     figure.update_yaxes(title="mean |teacher - student|", rangemode="tozero")
-    return render(figure, "distances")
+    figure.update_layout(legend={"yanchor": "bottom"})
+    return render(figure, "distances", 320 + 20 * len(analysed.models))
 
 
 def has_distances(analysed: Analysed) -> bool:
