@@ -13,6 +13,7 @@ from deploy.video.base import BrokenFrameError, VideoLibrary, VideoReader, Video
 
 __all__ = ["OpenCvLibrary"]
 
+ROUNDED = 1  # frames: where a file does not count them, OpenCV has them from its length and rate
 ENCODER = "mp4v"
 CAMERA = "/dev/video"
 
@@ -91,7 +92,7 @@ class _OpenCvWriter(VideoWriter):
         written = self._cv2.VideoCapture(str(self._path))
         frames = int(written.get(self._cv2.CAP_PROP_FRAME_COUNT)) if written.isOpened() else 0
         written.release()
-        if frames < self._frames:
+        if frames + ROUNDED < self._frames:
             raise OutputError(
                 f"the video {self._path} could not be written whole: it has {max(frames, 0)} of {self._frames} frames; "
                 "is the disk full?"

@@ -155,7 +155,7 @@ def test_a_cache_that_others_may_write_to_is_not_used(board: Board, tiny_bundle:
     """What is pushed there is executed: nobody else may put a file in its place between the check and the start."""
     board.cache.mkdir()
     board.cache.chmod(0o777)
-    with pytest.raises(BoardError, match="others may write to it: chmod 700 it"):
+    with pytest.raises(BoardError, match="others may write to it or exchange it: chmod 700 it"):
         board.target.measure({"a": tiny_bundle}, protocol="quick")
 
 

@@ -17,19 +17,27 @@ DAMAGED = None  # stands for a frame that does not decode
 
 @dataclass
 class FakeCv2:
-    """Videos by address; announced is how many frames they say they have, None as many as there are."""
+    """Videos by address; announced is how many frames they say they have, None as many as there are.
+
+    What was written is a video, too, of which a full disk keeps the first frames alone (disk_takes).
+    """
 
     videos: dict[str, Any] = field(default_factory=dict)
     fps: float = 25.0
     announced: int | None = None
     writes: bool = True
+    disk_takes: int | None = None
     written: list[SimpleNamespace] = field(default_factory=list)
     opened: list[Any] = field(default_factory=list)
     CAP_PROP_FPS, CAP_PROP_FRAME_COUNT, CAP_PROP_POS_MSEC = "fps", "count", "ms"
 
     def VideoCapture(self, address: str | int) -> _Capture:
+        for file in self.written:
+            if file.path == address and file.finished:
+                frames = file.frames[: self.disk_takes]
+                return _Capture(self, frames, len(frames))
         self.opened.append(address)
-        return _Capture(self, self.videos.get(str(address)))
+        return _Capture(self, self.videos.get(str(address)), self.announced)
 
     def VideoWriter(self, path: str, fourcc: int, fps: float, size: tuple[int, int]) -> _Writer:
         self.written.append(SimpleNamespace(path=path, fps=fps, size=size, frames=[], finished=False))
@@ -40,8 +48,8 @@ class FakeCv2:
 
 
 class _Capture:
-    def __init__(self, cv2: FakeCv2, frames: Any) -> None:
-        self.cv2, self.frames, self.position = cv2, frames, 0
+    def __init__(self, cv2: FakeCv2, frames: Any, announced: int | None) -> None:
+        self.cv2, self.frames, self.announced, self.position = cv2, frames, announced, 0
         self.rest = iter(frames or ())
 
     def isOpened(self) -> bool:
@@ -57,7 +65,7 @@ class _Capture:
 
     def get(self, what: str) -> float:
         if what == "count":
-            return self.cv2.announced if self.cv2.announced is not None else len(self.frames)
+            return self.announced if self.announced is not None else len(self.frames)
         return self.cv2.fps if what == "fps" else self.position * 1000 / self.cv2.fps
 
     def release(self) -> None:

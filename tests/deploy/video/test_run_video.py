@@ -81,6 +81,12 @@ def test_the_drawn_video_has_the_rate_of_its_source(run: Command, video: Path, c
     assert (all_frames.frames[5][40, 30] == 100).all() and all_frames.frames[5].std() > 0, "drawn on the frame itself"
 
 
+def test_a_video_that_a_full_disk_cut_short_is_said(run: Command, video: Path, cv2: Any, tmp_path: Path) -> None:
+    cv2.disk_takes = 2
+    code, _, err = run(video, "--out", tmp_path / "drawn")
+    assert code == 1 and "could not be written whole: it has 2 of 6 frames; is the disk full?" in err
+
+
 def test_odd_sides_are_made_even_and_another_size_is_another_file(
     run: Command, video: Path, cv2: Any, tmp_path: Path
 ) -> None:
