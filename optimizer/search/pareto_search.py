@@ -28,7 +28,7 @@ TOLERANCE = 0.02  # of a predicted latency from its aim
 MARGIN = 0.05  # that what is aimed at stays below the most that is asked for: students are not quite as predicted
 SCREENING_EPOCHS = 0.1  # what a screening costs, in epochs of training
 LONGEST_STEP = 0.55  # of the first aims: what a student keeps without training falls steeply below
-UNTRAINED_STEP = 0.65  # of the base's latency, where nobody is trained before the end: three come near the floor
+UNTRAINED_START, UNTRAINED_STEP = 0.67, 0.67  # where nobody is trained before the end: three, the last at the floor
 LEAST_STEP = 1.03  # a parent is slower than the aim by at least this factor
 
 
@@ -212,8 +212,9 @@ class Turn:
 
     def propose_faster(self, steps: int) -> Proposal | None:
         fastest = self.front[0]
-        step = self.of.sweep if fastest.trial.number else UNTRAINED_STEP
-        aim = round(min(fastest.latency, self.of.top / step) * step**steps, 3)
+        trained = fastest.trial.number > 0
+        step, start = (self.of.sweep, fastest.latency) if trained else (UNTRAINED_STEP, UNTRAINED_START)
+        aim = round(min(start, self.of.top / step) * step**steps, 3)
         if aim < self.of.least * (1 - TOLERANCE):
             return None
         chain = self.draw_chain(fastest.trial, aim)

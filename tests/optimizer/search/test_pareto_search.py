@@ -254,3 +254,9 @@ def test_children_that_are_too_large_are_not_looked_at() -> None:
     edited = [trial.proposal for trial in history if trial.proposal.actions]
     children = [apply_chain(get_done(history, of.parent or 0).arch, of.actions) for of in edited]
     assert len(children) > 6 and all(child is not None and count(child).params <= most for child in children)
+
+
+def test_three_children_of_a_base_come_down_to_the_floor() -> None:
+    history = (make_done(arch=BASE, ap=0.6),)
+    asked = [STRATEGY.ask_faster(history, Random(0), steps) for steps in (1, 2, 3, 4)]
+    assert [proposal and proposal.aim for proposal in asked] == [0.449, 0.301, 0.202, None]
