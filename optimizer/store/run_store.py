@@ -249,8 +249,12 @@ def _freed_after_an_error(lock: BinaryIO | None) -> Iterator[None]:
 def _connect(folder: Path, *, writable: bool) -> sqlite3.Connection:
     """The database, opened and checked: nothing that it holds is executed, and it holds nothing but our tables."""
     path = folder / DATABASE
-    place = f"{path.absolute().as_uri()}?mode={'rw' if writable else 'ro'}"
-    if not writable and not os.access(folder, os.W_OK) and not _has_content(folder / f"{DATABASE}-wal"):
+    may_write = os.access(folder, os.W_OK)
+    half_written = may_write and _has_content(
+        folder / f"{DATABASE}-journal"
+    )  # by a kill; SQLite undoes it by writing
+    place = f"{path.absolute().as_uri()}?mode={'rw' if writable or half_written else 'ro'}"
+    if not writable and not may_write and not _has_content(folder / f"{DATABASE}-wal"):
         place += "&immutable=1"  # SQLite wants to write beside it otherwise
     try:
         connection = sqlite3.connect(place, uri=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -364,3 +365,20 @@ def test_a_run_on_a_disk_that_cannot_be_written_is_read(run: Path) -> None:
 def test_what_is_wrong_with_the_disk_is_said_as_what_it_is(run: Path, said: str, words: str) -> None:
     with pytest.raises(RunFailed, match=words), _explain(run):
         raise sqlite3.OperationalError(said)
+
+
+def test_what_a_kill_left_half_written_is_undone_where_it_is_only_read(tmp_path: Path) -> None:
+    folder, killed = tmp_path / "run", tmp_path / "killed"
+    with RunStore.create(folder, {"base": "r18"}):
+        pass
+    connection = sqlite3.connect(folder / "run.db", isolation_level=None)
+    connection.execute("pragma journal_mode = delete")
+    connection.execute("pragma cache_size = 1")  # pages are written, and the journal is flushed, before the end
+    connection.execute("begin immediate")
+    for number in range(50):
+        connection.execute("insert into events (text) values (?)", [f"{number}" * 5000])
+    shutil.copytree(folder, killed)
+    connection.close()
+    assert (killed / "run.db-journal").stat().st_size
+    with RunStore.open(killed, writable=False) as store:
+        assert store.config == {"base": "r18"}
