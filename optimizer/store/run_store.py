@@ -250,9 +250,7 @@ def _connect(folder: Path, *, writable: bool) -> sqlite3.Connection:
     """The database, opened and checked: nothing that it holds is executed, and it holds nothing but our tables."""
     path = folder / DATABASE
     may_write = os.access(folder, os.W_OK)
-    half_written = may_write and _has_content(
-        folder / f"{DATABASE}-journal"
-    )  # by a kill; SQLite undoes it by writing
+    half_written = may_write and _has_content(folder / f"{DATABASE}-journal")  # by a kill; SQLite undoes it by writing
     place = f"{path.absolute().as_uri()}?mode={'rw' if writable or half_written else 'ro'}"
     if not writable and not may_write and not _has_content(folder / f"{DATABASE}-wal"):
         place += "&immutable=1"  # SQLite wants to write beside it otherwise
