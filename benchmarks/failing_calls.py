@@ -26,7 +26,6 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,8 +38,8 @@ ROOT = Path(__file__).resolve().parents[1]
 DOUBLES = ROOT / "tests" / "doubles"
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "parts"), str(DOUBLES)]
 
-from disk import Action, Calls, Disk, Event, build_disk, read_trace  # noqa: E402
-from shares import Row, do_share, start_shares  # noqa: E402
+from disk import Action, Calls, Disk, Event, read_trace  # noqa: E402
+from shares import Row, add_options, do_share, share_out  # noqa: E402
 from warm import Ended, fork, import_all, wait_for  # noqa: E402
 
 KINDS = Calls.OPEN | Calls.WRITE | Calls.FSYNC | Calls.RENAME | Calls.MKDIR
@@ -118,34 +117,14 @@ def main() -> None:
     )
     parser.add_argument("--every", type=int, default=1, metavar="N", help="take every Nth call only (default: all)")
     parser.add_argument("--first", type=int, default=0, metavar="N", help="number of the first call that is taken")
-    parser.add_argument(
-        "--work", type=Path, help="folder of cases and rows, kept to go on (default: a new one, removed)"
-    )
-    parser.add_argument("--processes", type=int, default=os.cpu_count())
-    parser.add_argument("--report", type=Path, metavar="PATH.md", help="write a report, and all rows as JSON beside it")
-    parser.add_argument("--share", type=int, help=argparse.SUPPRESS)
+    add_options(parser)
     options = parser.parse_args()
     if options.share is not None:
         prober = _Prober(options.work / f"share-{options.share}", options.commands, options.every, options.first)
         do_share(options.work, options.share, options.processes, prober.count, prober.try_call)
         return
-    work = options.work or Path(tempfile.mkdtemp(prefix="failing-"))
-    work.mkdir(parents=True, exist_ok=True)
-    library = build_disk(work)
-    if library is None:
-        sys.exit("this needs a C compiler (cc or gcc)")
-    began = time.monotonic()
     given = ["--commands", ",".join(options.commands), "--every", str(options.every), "--first", str(options.first)]
-    rows = start_shares(Path(__file__), given, work, options.processes, library)
-    text = _describe(rows, time.monotonic() - began)
-    print(text)
-    if options.report:
-        raw = options.report.with_suffix(".json")
-        options.report.write_text(f"{text}\nAll figures: [{raw.name}]({raw.name}).\n")
-        raw.write_text(json.dumps(rows, indent=1) + "\n")
-    if options.work is None:
-        shutil.rmtree(work)
-    sys.exit(any(row["failures"] for row in rows))
+    share_out(Path(__file__), options, given, _describe)
 
 
 class _Prober:

@@ -20,8 +20,6 @@ import platform
 import shutil
 import subprocess
 import sys
-import tempfile
-import time
 from collections import Counter
 from datetime import date
 from pathlib import Path
@@ -29,9 +27,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "parts")]
 
-from disk import Action, Calls, Disk, build_disk, read_trace  # noqa: E402
+from disk import Action, Calls, Disk, read_trace  # noqa: E402
 from replay import State, lay, list_states  # noqa: E402
-from shares import Row, do_share, start_shares  # noqa: E402
+from shares import Row, add_options, do_share, share_out  # noqa: E402
 from warm import Ended, fork, import_all, wait_for  # noqa: E402
 
 ALL = Calls.OPEN | Calls.WRITE | Calls.FSYNC | Calls.RENAME | Calls.MKDIR | Calls.UNLINK | Calls.TRUNCATE
@@ -41,34 +39,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=lambda text: text.split(","), default=["joint", "pareto"], help="kinds of runs")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="take every Nth state only (default: all)")
-    parser.add_argument(
-        "--work", type=Path, help="folder of runs and rows, kept to go on (default: a new one, removed)"
-    )
-    parser.add_argument("--processes", type=int, default=os.cpu_count())
-    parser.add_argument("--report", type=Path, metavar="PATH.md", help="write a report, and all rows as JSON beside it")
-    parser.add_argument("--share", type=int, help=argparse.SUPPRESS)
+    add_options(parser)
     options = parser.parse_args()
     if options.share is not None:
         cutter = _Cutter(options.work, options.share, options.processes, options.runs, options.every)
         do_share(options.work, options.share, options.processes, len(cutter.states), cutter.cut)
         return
-    work = options.work or Path(tempfile.mkdtemp(prefix="cuts-"))
-    work.mkdir(parents=True, exist_ok=True)
-    library = build_disk(work)
-    if library is None:
-        sys.exit("this needs a C compiler (cc or gcc)")
-    began = time.monotonic()
     given = ["--runs", ",".join(options.runs), "--every", str(options.every)]
-    rows = start_shares(Path(__file__), given, work, options.processes, library)
-    text = _describe(rows, time.monotonic() - began)
-    print(text)
-    if options.report:
-        raw = options.report.with_suffix(".json")
-        options.report.write_text(f"{text}\nAll figures: [{raw.name}]({raw.name}).\n")
-        raw.write_text(json.dumps(rows, indent=1) + "\n")
-    if options.work is None:
-        shutil.rmtree(work)
-    sys.exit(any(row["failures"] for row in rows))
+    share_out(Path(__file__), options, given, _describe)
 
 
 class _Cutter:

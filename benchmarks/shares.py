@@ -2,23 +2,60 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
-__all__ = ["Row", "do_share", "read_rows", "start_shares"]
+from disk import build_disk
+
+__all__ = ["Row", "add_options", "do_share", "read_rows", "share_out"]
 
 Row: TypeAlias = dict[str, Any]  # "number": of the piece; "counts": for how much it counts
 GOAL = "goal"  # the file that says for how much all is to count
 POLL_S, SAID_EVERY_S = 0.2, 5.0
 
 
-def start_shares(script: Path, options: list[str], folder: Path, processes: int, library: Path) -> list[Row]:
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What every such benchmark can be told."""
+    parser.add_argument(
+        "--work", type=Path, help="folder of what is tried, and of rows, kept to go on (default: a new one, removed)"
+    )
+    parser.add_argument("--processes", type=int, default=os.cpu_count())
+    parser.add_argument("--report", type=Path, metavar="PATH.md", help="write a report, and all rows as JSON beside it")
+    parser.add_argument("--share", type=int, help=argparse.SUPPRESS)
+
+
+def share_out(
+    script: Path, options: argparse.Namespace, given: list[str], describe: Callable[[list[Row], float], str]
+) -> None:
+    """Have the script do all shares, keep what `describe` says of rows and seconds, and exit, with 1 if one failed."""
+    work = options.work or Path(tempfile.mkdtemp(prefix="shares-"))
+    work.mkdir(parents=True, exist_ok=True)
+    library = build_disk(work)
+    if library is None:
+        sys.exit("this needs a C compiler (cc or gcc)")
+    began = time.monotonic()
+    rows = _start_shares(script, given, work, options.processes, library)
+    text = describe(rows, time.monotonic() - began)
+    print(text)
+    if options.report:
+        raw = options.report.with_suffix(".json")
+        options.report.write_text(f"{text}\nAll figures: [{raw.name}]({raw.name}).\n")
+        raw.write_text(json.dumps(rows, indent=1) + "\n")
+    if options.work is None:
+        shutil.rmtree(work)
+    sys.exit(any(row["failures"] for row in rows))
+
+
+def _start_shares(script: Path, options: list[str], folder: Path, processes: int, library: Path) -> list[Row]:
     """Start the script once for each share, with the library preloaded, and say how far it is; all rows, by number.
 
     Raises:

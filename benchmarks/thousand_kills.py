@@ -16,7 +16,6 @@ page be there, and no file be left that was being written. Start it again to go 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import random
@@ -24,8 +23,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
-import time
 from collections import Counter
 from datetime import date
 from pathlib import Path
@@ -33,8 +30,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "parts")]
 
-from disk import Action, Calls, Disk, build_disk  # noqa: E402
-from shares import Row, do_share, start_shares  # noqa: E402
+from disk import Action, Calls, Disk  # noqa: E402
+from shares import Row, add_options, do_share, share_out  # noqa: E402
 from warm import Ended, fork, import_all, wait_for  # noqa: E402
 
 MOST_KILLS = 30  # of one run
@@ -52,12 +49,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--runs", type=lambda text: text.split(","), default=["joint", "pareto"], help="kinds of runs")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    parser.add_argument(
-        "--work", type=Path, help="folder of runs and rows, kept to go on (default: a new one, removed)"
-    )
-    parser.add_argument("--processes", type=int, default=os.cpu_count())
-    parser.add_argument("--report", type=Path, metavar="PATH.md", help="write a report, and all rows as JSON beside it")
-    parser.add_argument("--share", type=int, help=argparse.SUPPRESS)
+    add_options(parser)
     options = parser.parse_args()
     if options.share is not None:
         killer = _Killer(
@@ -65,23 +57,8 @@ def main() -> None:
         )
         do_share(options.work, options.share, options.processes, options.kills, killer.kill_a_run)
         return
-    work = options.work or Path(tempfile.mkdtemp(prefix="kills-"))
-    work.mkdir(parents=True, exist_ok=True)
-    library = build_disk(work)
-    if library is None:
-        sys.exit("this needs a C compiler (cc or gcc)")
-    began = time.monotonic()
     given = ["--kills", str(options.kills), "--seed", str(options.seed), "--runs", ",".join(options.runs)]
-    rows = start_shares(Path(__file__), given, work, options.processes, library)
-    text = _describe(rows, time.monotonic() - began)
-    print(text)
-    if options.report:
-        raw = options.report.with_suffix(".json")
-        options.report.write_text(f"{text}\nAll figures: [{raw.name}]({raw.name}).\n")
-        raw.write_text(json.dumps(rows, indent=1) + "\n")
-    if options.work is None:
-        shutil.rmtree(work)
-    sys.exit(any(row["failures"] for row in rows))
+    share_out(Path(__file__), options, given, _describe)
 
 
 class _Killer:
