@@ -9,9 +9,9 @@ The calls are those of the system, so those of SQLite, torch, safetensors, ONNX 
 Networks and images are tiny (`tests/parts/tiny_runs.py`); `deploy build` builds by the double of TensorRT.
 
 A command may succeed all the same. Otherwise the last line on stderr is its only one without a time or progress; it
-names the failure as the system or SQLite does, and the exit code is 1, or 2 where nothing was begun. Then, on a disk
-that works, it is done again (a run that has begun is resumed), and comes to what it comes to undisturbed; no file is
-left that was being written. Start it again to go on where it was stopped.
+names the failure as the system or SQLite does, and the exit code is 1, or 2 where it had done nothing yet. Then, on a
+disk that works, it is done again (a run that has begun is resumed), and comes to what it comes to undisturbed; no file
+is left that was being written. Start it again to go on where it was stopped.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ import json
 import os
 import platform
 import shutil
+import sqlite3
 import subprocess
 import sys
 import sysconfig
 import tempfile
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
 from itertools import groupby, product
@@ -138,7 +140,10 @@ class _Prober:
         self.place, self.configs = place, make_configs()
         self.disk, self.folder = Disk(place / "control"), place / "case"
         self.environment = self._pretend_tensorrt()
-        self.prepared = self._prepare()
+        self.prepared, self.trials = self._prepare(), dict[str, int]()
+        for name in self.prepared:  # of a copy: what opens a database may change it
+            self._lay(name)
+            self.trials[name] = _count_trials(self.folder / "run")
         self.wholes = dict[str, Any]()
         cases = [(name, *call) for name in commands for call in self._list_calls(name)]
         self.cases = cases[first::every]
@@ -149,15 +154,16 @@ class _Prober:
             return None
         name, kind, at, path = self.cases[number]
         lasts, code = WAYS[number % len(WAYS)]
-        command, failures = COMMANDS[name], list[str]()
+        command, failures, run = COMMANDS[name], list[str](), self.folder / "run"
         self._lay(command.needs)
         self.disk.set(self.folder, Action.FAIL, kind, at, code, lasts)
         ended = self._do(command)
         what = self.disk.what
         self.disk.rest()
-        begun = (self.folder / "run" / "run.db").exists()
+        begun = (run / "run.db").exists()
         if what:
-            failures += _judge(command, ended, code, begun)
+            worked = ended.status == 2 and _count_trials(run) > self.trials[command.needs]
+            failures += _judge(command, ended, code, worked)
         said = ended.stderr.strip().splitlines()
         if ended.status or not what:
             ended = self._do(command, resume=command.is_run and begun)
@@ -260,8 +266,18 @@ def _thin_out(writes: list[Event]) -> list[tuple[str, int]]:
     return found
 
 
-def _judge(command: Command, ended: Ended, code: int, begun: bool) -> list[str]:
-    """What is wrong with how a command ended whose call failed."""
+def _count_trials(run: Path) -> int:
+    if not (run / "run.db").exists():
+        return 0
+    with closing(sqlite3.connect(f"file:{run / 'run.db'}", uri=True)) as database:
+        try:
+            return int(database.execute("select count(*) from trials").fetchone()[0])
+        except sqlite3.Error:  # it has no table yet
+            return 0
+
+
+def _judge(command: Command, ended: Ended, code: int, worked: bool) -> list[str]:
+    """What is wrong with how a command ended whose call failed; `worked`: whether it had added trials to a run."""
     lines = [line for line in ended.stderr.splitlines() if line.strip()]
     text = "\n".join(lines)
     if "Traceback" in text or "Warning" in text:
@@ -269,7 +285,7 @@ def _judge(command: Command, ended: Ended, code: int, begun: bool) -> list[str]:
     if ended.status == 0:
         return []
     failures = []
-    if ended.status not in (1, 2) or (ended.status == 2 and command.is_run and begun):
+    if ended.status not in (1, 2) or (ended.status == 2 and worked):
         failures.append(f"it ends with {ended.status}: {text[-300:]}")
     if not lines or not lines[-1].startswith(f"{command.words[0]}: "):
         return [*failures, f"the last line is none of ours: {text[-300:]}"]
