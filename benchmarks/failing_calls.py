@@ -234,15 +234,16 @@ class _Prober:
         def work() -> None:
             from tiny_runs import make_tiny
 
-            import optimizer.cli
             from deploy.cli.parser import main as deploy
+            from optimizer.cli import main as optimize
+            from optimizer.recipes import RECIPES
 
             make_tiny(exports=command.exports)
-            optimizer.cli.RECIPES |= {name: lambda data, c=config: c for name, config in self.configs.items()}
+            RECIPES.update({name: lambda data, c=config: c for name, config in self.configs.items()})
             os.environ.update(self.environment, TMPDIR=str(self.folder / "tmp"), COLUMNS="200")
             tempfile.tempdir = None
             self.disk.attach()
-            (optimizer.cli.main if program == "optimize" else deploy)(arguments)
+            (optimize if program == "optimize" else deploy)(arguments)
 
         return wait_for(fork(work, self.place / "said"), self.place / "said")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["make_printable"]
+__all__ = ["LINE_LIMIT", "make_printable"]
+
+LINE_LIMIT = 10_000  # characters of one of our lines that may quote others
 
 
 def make_printable(text: str, limit: int = 500) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from deploy.foreign import make_printable
+from deploy.foreign import LINE_LIMIT, make_printable
 from optimizer.search.base import DoneTrial, FailedTrial, ScreenedTrial
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ __all__ = ["RunProgress", "format_duration"]
 log = logging.getLogger("detopt")
 
 LINE_EVERY_S = 60.0  # without a terminal
-LINE_LIMIT = 10_000
 EDITS_WIDTH = 22  # columns
 
 

@@ -34,7 +34,7 @@ from deploy.cli.options import (
 from deploy.cli.terminal import escape_what_cannot_be_printed, show_progress
 from deploy.engines import ENGINES
 from deploy.errors import DeployError, explain_disk_error
-from deploy.foreign import make_printable
+from deploy.foreign import LINE_LIMIT, make_printable
 from deploy.pipeline.decode import HEADS
 
 __all__ = ["build_parser", "main"]
@@ -302,7 +302,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _stop(text: str, code: int) -> NoReturn:
     show_progress("")
-    print(f"deploy: {make_printable(text, 10_000)}", file=sys.stderr)
+    print(f"deploy: {make_printable(text, LINE_LIMIT)}", file=sys.stderr)
     sys.exit(code)
 
 

@@ -11,7 +11,7 @@ from deploy.bundles.bundle import Bundle
 from deploy.detections import Detections
 from deploy.error_analysis.curves import AREAS, CURVES, LOSSES, ErrorAnalysis, ErrorCurves
 from deploy.evaluate import Progress
-from deploy.foreign import make_printable
+from deploy.foreign import LINE_LIMIT, make_printable
 from deploy.measuring.record import Comparison, LatencyRecord
 from deploy.measuring.surroundings import describe_surroundings
 from deploy.pipeline.detector import Timings
@@ -57,7 +57,7 @@ def show_steps(line: str) -> None:
 
 def report_line(line: str) -> None:
     """A line on stderr, as of this program."""
-    print(f"deploy: {make_printable(line, 10_000)}", file=sys.stderr, flush=True)
+    print(f"deploy: {make_printable(line, LINE_LIMIT)}", file=sys.stderr, flush=True)
 
 
 def describe_frame(frame: SourceFrame, found: Detections, timings: Timings, bundle: Bundle, as_json: bool) -> str:

@@ -15,15 +15,13 @@ from typing import TextIO
 
 from deploy.errors import BoardError
 from deploy.files import open_to_append
-from deploy.foreign import make_printable
+from deploy.foreign import LINE_LIMIT, make_printable
 from optimizer.errors import Interrupted, RunFailed
 from optimizer.store.run_store import RunStore
 
 __all__ = ["clocked", "interruptible", "logged", "stoppable"]
 
 log = logging.getLogger("detopt")
-
-LINE_LIMIT = 10_000
 
 
 @contextmanager

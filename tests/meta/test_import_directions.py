@@ -17,7 +17,7 @@ ARROWS = {
     "optimizer": {
         "": {"run", "config", "recipes", "arch"},
         "__main__": {"cli"},
-        "cli": {"arch", "config", "errors", "options", "quantities", "recipes", "run", "supernet"},
+        "cli": {"arch", "config", "distill", "errors", "quantities", "recipes", "run", "supernet"},
         "run": {
             *(
                 "arch",
@@ -39,7 +39,6 @@ ARROWS = {
             *("arch", "config", "cost", "data", "detectors", "distill", "errors", "morph", "progress", "search"),
             *("seeds", "store", "supernet", "train"),
         },
-        "options": {"arch", "config", "distill", "errors", "quantities", "recipes"},
         "recipes": {"arch", "config", "distill", "supernet", "train"},
         "config": {"arch", "distill", "errors", "search", "supernet", "train"},
         "supernet": {

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-SPEAKS = ("optimizer/cli.py", "optimizer/__main__.py", "optimizer/options.py", "optimizer/report/")  # to a person
+SPEAKS = ("optimizer/cli/", "optimizer/__main__.py", "optimizer/report/")  # to a person
 REPORTS = ("optimizer/run/",)  # a run writes its report
 
 GUARD = """

@@ -11,9 +11,9 @@ import pytest
 from made_trials import make_done
 
 import optimizer
+from optimizer.cli.options import read_options
 from optimizer.config import MOST_EPOCHS, RunConfig, parse_config
 from optimizer.errors import InputError
-from optimizer.options import read_options
 from optimizer.path_filter.schedule import PAPER
 from optimizer.recipes import RECIPES, distilled, paper, quick, scaled_sizes
 from optimizer.run.plan import Plan

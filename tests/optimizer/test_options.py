@@ -13,9 +13,9 @@ from pydantic import BaseModel
 from typer.testing import CliRunner
 
 from optimizer.cli import app
+from optimizer.cli.options import OPTIONS, Option, read_options
 from optimizer.config import Published, RunConfig
 from optimizer.errors import InputError
-from optimizer.options import OPTIONS, Option, read_options
 from optimizer.recipes import quick
 
 CONFIG = quick(Path("images"))

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-import inspect
-import math
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
-
-import typer
+from typing import Any
 
 from optimizer.arch.families import FAMILIES
 from optimizer.arch.heads import BOX_HEADS, HEADS
-from optimizer.config import MOST_EPOCHS, Published
-from optimizer.distill.config import DEFEAT_RECIPES, DefeatConfig
-from optimizer.errors import InputError
+from optimizer.cli.option_values import (
+    read_counts,
+    read_defeat,
+    read_distillers,
+    read_epochs,
+    read_limits,
+    read_names,
+    read_phase,
+    read_pretrain,
+    read_proposals,
+    read_teacher,
+    read_weights,
+    unless_none,
+)
+from optimizer.config import MOST_EPOCHS
+from optimizer.distill.config import DEFEAT_RECIPES
 from optimizer.quantities import parse_bytes, parse_duration, parse_milliseconds, parse_size
 from optimizer.recipes import scaled_sizes
 
-__all__ = ["OPTIONS", "Option", "read_options", "taking"]
-
-Function = TypeVar("Function", bound=Callable[..., Any])
+__all__ = ["OPTIONS", "Option", "read_options"]
 
 
 @dataclass(frozen=True)
@@ -51,100 +57,6 @@ class Option:
 def _as_given(*names: str) -> dict[str, Callable[[Any], object]]:
     """The value as it is, for each of these parts."""
     return dict.fromkeys(names, lambda value: value)
-
-
-def _read_counts(flag: str, text: str) -> tuple[int, ...]:
-    counts = tuple(int(part) for part in text.split(",") if part.strip().isdigit())
-    if not counts or len(counts) != len(text.split(",")):
-        raise InputError(f"{flag} takes whole numbers such as 200,100; not {text!r}")
-    return counts
-
-
-def _read_proposals(text: str) -> tuple[int, ...]:
-    return _read_counts("--region-proposals", text)
-
-
-def _read_phase(phase: int) -> Callable[[str], int]:
-    """Epochs of one phase of a pool's training."""
-
-    def read(text: str) -> int:
-        epochs = [int(part) for part in text.split(",") if part.strip().isdigit()]
-        if len(epochs) != 3 or len(text.split(",")) != 3 or not all(epochs):
-            raise InputError(f"--teacher-epochs takes three numbers from 1 on, such as 8,3,5; not {text!r}")
-        return epochs[phase]
-
-    return read
-
-
-def _read_epochs(text: str) -> int:
-    """Epochs of the base, or the most of them."""
-    if text == "auto":
-        return MOST_EPOCHS
-    if not text.isdigit() or int(text) < 1:
-        raise InputError(f"--epochs takes a number from 1 on, or auto; not {text!r}")
-    return int(text)
-
-
-def _read_limits(text: str) -> tuple[float, ...]:
-    """Shares of the base's cost, and MACs of the body, which have a unit."""
-    units = {"": 1.0, "M": 1e6, "G": 1e9}
-    found = [re.fullmatch(r"(-?\d*\.?\d+)([MG]?)", part.strip()) for part in text.split(",")]
-    limits = tuple(float(match[1]) * units[match[2]] for match in found if match)
-    if len(limits) != len(found):
-        raise InputError(
-            f"--limit takes shares of the base's cost, such as 0.8,0.6, or MACs of the body, such as 300M; not {text!r}"
-        )
-    return limits
-
-
-def _read_names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(","))
-
-
-def _read_distillers(text: str) -> dict[str, float]:
-    """Weight of each distiller: 1 where none is said. None where the search chooses."""
-    if text == "auto":
-        return {}
-    weights: dict[str, float] = {}
-    for part in text.split(","):
-        name, equals, weight = (word.strip() for word in part.partition("="))
-        try:
-            number = float(weight) if equals else 1.0
-        except ValueError:
-            number = math.nan
-        if not name or name in weights or not 0 < number < math.inf:
-            raise InputError(
-                "--distillers takes different names, each with a weight above 0 if it is not 1, such as "
-                f"feature,classification=0.5; not {text!r}"
-            )
-        weights[name] = number
-    return weights
-
-
-def _read_defeat(text: str) -> DefeatConfig:
-    if text not in DEFEAT_RECIPES:
-        raise InputError(f"--defeat takes {' or '.join(DEFEAT_RECIPES)}; not {text!r}")
-    return DEFEAT_RECIPES[text]
-
-
-def _unless_none(read: Callable[[str], tuple[Any, ...]]) -> Callable[[str], tuple[Any, ...]]:
-    """'none' is an empty list."""
-    return lambda text: () if text.strip() == "none" else read(text)
-
-
-def _read_weights(text: str) -> str | Path | None:
-    """Published weights by name; a file of such a name is ./coco."""
-    return text if text in get_args(Published) else None if text == "none" else Path(text).resolve()
-
-
-def _read_pretrain(text: str) -> str | Path:
-    """A folder of such a name is ./crops."""
-    return text if text in ("crops", "none") else Path(text).resolve()
-
-
-def _read_teacher(text: str) -> str | Path:
-    """A kind of teacher by name, or where a trained one is."""
-    return text if text in ("base", "dynamic", "fixed", "none") else Path(text).resolve()
 
 
 # Those further down win where two change the same part.
@@ -179,7 +91,7 @@ OPTIONS = (
         str,
         "detnas, detofa: the most that students may cost, as shares of the base's latency (or MACs): 0.8,0.6; or MACs "
         "of the body at 224x224, as DetNAS has it: 300M.",
-        {"search.limits": _read_limits},
+        {"search.limits": read_limits},
     ),
     Option("population", int, "detnas, detofa: subnets of a generation (default 50).", _as_given("search.population")),
     Option(
@@ -211,7 +123,7 @@ OPTIONS = (
         "detnas: what the super-network's body is pre-trained on. crops (default): the objects in the training images; "
         "a folder that holds a folder of images for each class; or none, and the super-network is trained for twice as "
         "many epochs unless --supernet-epochs says how many.",
-        {"paths.pretraining.images": _read_pretrain},
+        {"paths.pretraining.images": read_pretrain},
     ),
     Option(
         "teacher",
@@ -219,7 +131,7 @@ OPTIONS = (
         "Who teaches students. base: the trained base; dynamic: a member of a teacher pool, searched with the student; "
         "fixed: the pool's largest; none; or the folder of a run (its best detector), one detector of a run "
         "(RUN/student-004), or a checkpoint of the base's architecture.",
-        {"search.teacher": _read_teacher},
+        {"search.teacher": read_teacher},
     ),
     Option(
         "distillers",
@@ -227,13 +139,13 @@ OPTIONS = (
         "What a teacher teaches: names, each with a weight if that is not 1, such as feature,classification=0.5. "
         "auto: the search tries sets of them, and none. docs/search.md lists them. Default: "
         "feature,classification,localization.",
-        {"distill.weights": _read_distillers},
+        {"distill.weights": read_distillers},
     ),
     Option(
         "defeat",
         str,
         f"DeFeat's own weights, as its authors have them for a data set: {', '.join(DEFEAT_RECIPES)}. Default: coco.",
-        {"distill.defeat": _read_defeat},
+        {"distill.defeat": read_defeat},
     ),
     Option(
         "distill_decay",
@@ -258,7 +170,7 @@ OPTIONS = (
         "teacher_epochs",
         str,
         "Epochs of the super-network, then of the two shrinking phases: 8,3,5.",
-        {f"pool.train.{phase}.epochs": _read_phase(phase) for phase in range(3)},
+        {f"pool.train.{phase}.epochs": read_phase(phase) for phase in range(3)},
     ),
     Option(
         "inherit",
@@ -291,7 +203,7 @@ OPTIONS = (
         "actions",
         str,
         "Kinds of action to search over, comma-separated; with 'none' students are only trained further.",
-        {"search.space.actions": _unless_none(_read_names)},
+        {"search.space.actions": unless_none(read_names)},
     ),
     Option("finetuned", int, "Students to train further after the search.", _as_given("search.finetuned")),
     Option("finetune_epochs", int, "Fine-tuning epochs.", _as_given("finetune.epochs")),
@@ -313,7 +225,7 @@ OPTIONS = (
         "region_proposals",
         str,
         "The base's number, then alternatives: 200,100.",
-        {"region_proposals": lambda text: _read_proposals(text)[0], "search.space.region_proposals": _read_proposals},
+        {"region_proposals": lambda text: read_proposals(text)[0], "search.space.region_proposals": read_proposals},
     ),
     Option(
         "max_detections",
@@ -328,7 +240,7 @@ OPTIONS = (
         f"(at most {MOST_EPOCHS}, or 0.4 of the budget). Default: auto with --data (preset quick), else a number.",
         {
             "base_epochs": lambda text: "auto" if str(text) == "auto" else "fixed",
-            "base_train.epochs": lambda text: _read_epochs(str(text)),
+            "base_train.epochs": lambda text: read_epochs(str(text)),
         },
     ),
     Option("trial_epochs", int, "Epochs each student is trained.", _as_given("trial_train.epochs")),
@@ -347,7 +259,7 @@ OPTIONS = (
         "What the base starts from: coco or imagenet (torchvision's, downloaded once), auto (coco where that fits the "
         "base, else imagenet, else none), none, or a checkpoint (.pth, .safetensors). Default: auto with --data (but "
         "for preset smoke), else none.",
-        {"weights": _read_weights},
+        {"weights": read_weights},
     ),
     Option(
         "freeze_stages",
@@ -376,13 +288,13 @@ OPTIONS = (
         "Precisions of the target to export in at the end: fp32,int8; FP32 always. Each model is tried in every "
         "precision with every number of region proposals; one try costs about a minute of measuring (preset quick on "
         "your data, and paper), and three passes over the validation images.",
-        {"variants.precisions": _read_names},
+        {"variants.precisions": read_names},
     ),
     Option(
         "export_proposals",
         str,
         "Region proposals tried at the end, without training: 100,50; 'none': no others.",
-        {"variants.region_proposals": _unless_none(lambda text: _read_counts("--export-proposals", text))},
+        {"variants.region_proposals": unless_none(lambda text: read_counts("--export-proposals", text))},
     ),
     Option(
         "max_ap_drop",
@@ -424,24 +336,3 @@ def read_options(chosen: Mapping[str, Any]) -> dict[str, object]:
         if chosen.get(option.name) is not None
         for path, read in option.changes.items()
     }
-
-
-def taking(names: Iterable[str], **helps: str) -> Callable[[Function], Function]:
-    """Have a typer command take these options besides its own; `helps` says some of them in other words."""
-
-    def decorate(function: Function) -> Function:
-        signature = inspect.signature(function, eval_str=True)
-        own = [parameter for parameter in signature.parameters.values() if parameter.kind is not parameter.VAR_KEYWORD]
-        first = [parameter for parameter in own if parameter.annotation is typer.Context]
-        added = [_make_parameter(option, helps.get(option.name)) for option in OPTIONS if option.name in names]
-        rest = [parameter.replace(kind=parameter.KEYWORD_ONLY) for parameter in own if parameter not in first]
-        vars(function)["__signature__"] = signature.replace(parameters=[*first, *added, *rest])
-        return function
-
-    return decorate
-
-
-def _make_parameter(option: Option, help_text: str | None) -> inspect.Parameter:
-    shown = typer.Option(option.switch or option.flag, help=help_text or option.help)
-    annotation = Annotated[option.kind | None, shown]  # type: ignore[name-defined]
-    return inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)

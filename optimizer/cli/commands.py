@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from deploy.cli.terminal import escape_what_cannot_be_printed
 from deploy.errors import DeployError, explain_disk_error
-from deploy.foreign import make_printable
+from deploy.foreign import LINE_LIMIT, make_printable
 from optimizer.arch.families import FAMILIES, OFA_SHAPES, PATH_SPACES
-from optimizer.arch.heads import BOX_HEADS, HEADS
-from optimizer.config import UNLIMITED, RunConfig
-from optimizer.errors import DetoptError, InputError
-from optimizer.options import OPTIONS, read_options, taking
-from optimizer.recipes import RECIPES, distilled
+from optimizer.arch.heads import HEADS
+from optimizer.cli.architecture import arch
+from optimizer.cli.configure import change_recipe, pick_recipe
+from optimizer.cli.labels import data_app
+from optimizer.cli.options import OPTIONS
+from optimizer.cli.taking import taking
+from optimizer.config import RunConfig
+from optimizer.errors import DetoptError
+from optimizer.recipes import distilled
 
-LINE_LIMIT = 10_000  # characters
-SCRATCH = 2  # times the epochs of a super-network that begins with random weights (FACTS 3.4)
-BLOCKS = "detnas:"  # before an encoding of blocks
+__all__ = ["app", "main"]
 
 app = typer.Typer(
     help="""Search, prune and train a detector for the device it will run on.
@@ -56,7 +55,6 @@ A run trains the one it needs when it finds none; train it here to do that once,
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-data_app = typer.Typer(help="Look at a data set before training on it.", no_args_is_help=True)
 targets_app = typer.Typer(help="The devices a run can be for.", invoke_without_command=True)
 app.add_typer(data_app, name="data")
 app.add_typer(supernets_app, name="supernets")
@@ -80,29 +78,7 @@ def optimize(
         return
     if chosen["base"] is None:
         raise typer.BadParameter("name the detector to start from, such as --base r18")
-    _start(_change_recipe(_pick_recipe(preset, data), chosen), out, chosen["base"].partition(":")[0])
-
-
-def _pick_recipe(preset: str, data: Path | None) -> RunConfig:
-    if preset not in RECIPES:
-        raise InputError(f"unknown preset {preset!r}; there are: {', '.join(RECIPES)}")
-    return RECIPES[preset](data)
-
-
-def _change_recipe(recipe: RunConfig, chosen: dict[str, Any]) -> RunConfig:
-    """A recipe with what the options of the command line change of it."""
-    config = recipe.changed(read_options(chosen))
-    if chosen.get("distillers") is not None and config.search.teacher == "none":
-        raise InputError(
-            "--distillers say what a teacher teaches, and this run has no teacher: name one, such as --teacher base"
-        )
-    if config.search.aims and config.budget_s is not None and chosen.get("trials") is None:
-        config = config.changed({"search.trials": UNLIMITED})  # a budget is there to be used
-    if config.search.evolves:
-        config = config.changed({"search.trials": len(config.search.limits)})  # one is trained for each
-    if chosen.get("pretrain") == "none" and chosen.get("supernet_epochs") is None and config.paths is not None:
-        config = config.changed({"paths.train.epochs": SCRATCH * config.paths.train.epochs})
-    return config
+    _start(change_recipe(pick_recipe(preset, data), chosen), out, chosen["base"].partition(":")[0])
 
 
 def _start(config: RunConfig, out: Path | None, name: str) -> None:
@@ -169,8 +145,8 @@ def distill(
     from optimizer.run.trained_teacher import follow_teacher
 
     teacher = Path(chosen.pop("teacher")).resolve()
-    recipe = distilled(_pick_recipe(preset, data), student, teacher)
-    _start(_change_recipe(recipe.changed(follow_teacher(teacher, chosen["base"])), chosen), out, f"{student}-distilled")
+    recipe = distilled(pick_recipe(preset, data), student, teacher)
+    _start(change_recipe(recipe.changed(follow_teacher(teacher, chosen["base"])), chosen), out, f"{student}-distilled")
 
 
 @app.command()
@@ -208,75 +184,7 @@ def analyse(
     typer.echo(str(analyse_run(run, images)))
 
 
-@app.command()
-def arch(
-    architecture: Annotated[
-        str,
-        typer.Argument(
-            help=f"A name ({', '.join(FAMILIES)}), a text encoding of widths, detnas: and the number of each block, or "
-            "ofa_resnet50: and D, E and W, such as 'ofa_resnet50:D2 E0.35 W1,1,0.8,0.65'."
-        ),
-    ],
-    size: Annotated[str, typer.Option(help="Canvas, WIDTHxHEIGHT.")] = "1333x800",
-    detector: Annotated[str, typer.Option(help=f"Kind of detector: {', '.join(HEADS)}.")] = "faster_rcnn",
-    box_head: Annotated[str, typer.Option(help=f"Of a faster_rcnn: {', '.join(BOX_HEADS)}.")] = "",
-    group_widths: Annotated[
-        str | None, typer.Option(help="Channels per group of an encoded ResNeXt, by original stage: 4,8,16,32.")
-    ] = None,
-    space: Annotated[str, typer.Option(help="Space of a detnas: encoding, where two have as many places.")] = "",
-    classes: Annotated[int, typer.Option(help="Object classes.")] = 80,
-    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
-) -> None:
-    """Count an architecture's parameters and operations."""
-    from optimizer.arch.encoding import arch_from_encoding, encoding_from_arch
-    from optimizer.arch.families import (
-        base_arch,
-        body_from_choices,
-        body_from_ofa,
-        count_classifier,
-        count_path,
-    )
-    from optimizer.arch.macs import count
-    from optimizer.quantities import parse_size
-
-    canvas = parse_size(size)
-    classifier = ""
-    if architecture.startswith(BLOCKS):
-        family, body = body_from_choices(architecture.removeprefix(BLOCKS), space)
-        spec = replace(base_arch(family, canvas, detector=detector), body=body)
-        alone, whole = count_path(body, PATH_SPACES[family])
-        classifier = f"body alone at 224x224: {alone / 1e6:.1f} M MACs; as a classifier of 1000: {whole / 1e6:.1f} M"
-    elif (found := body_from_ofa(architecture)) is not None:
-        family, ofa_body = found
-        spec = replace(base_arch(family, canvas, detector=detector), body=ofa_body)
-        alone, whole = ofa_body.count((224, 224)).macs, count_classifier(ofa_body)
-        classifier = f"body alone at 224x224: {alone / 1e9:.4f} G MACs; as a classifier of 1000: {whole / 1e9:.4f} G"
-    elif architecture in FAMILIES or "(" not in architecture:
-        spec = base_arch(architecture, canvas, detector=detector)
-    else:
-        groups = None
-        if group_widths is not None:
-            if not all(part.strip().isdigit() for part in group_widths.split(",")):
-                raise InputError(f"--group-widths takes four whole numbers such as 4,8,16,32; not {group_widths!r}")
-            groups = tuple(int(part) for part in group_widths.split(","))
-        spec = arch_from_encoding(architecture, canvas, group_widths=groups)
-    if box_head:
-        spec = replace(spec, head=spec.head.choose_box_head(box_head))
-    cost = count(spec, classes)
-    if as_json:
-        values = {"params": cost.params, "macs": cost.macs, "flops_mmdet": cost.flops_mmdet}
-        typer.echo(
-            json.dumps({**values, "arch_id": spec.arch_id, "depths": spec.body.depths, "input_size": canvas}, indent=2)
-        )
-        return
-    table = Table(title=f"{architecture if len(architecture) < 20 else 'encoding'} at {size}, {classes} classes")
-    for column in ("params", "MACs", "FLOPs as mmdetection counts"):
-        table.add_column(column, justify="right")
-    table.add_row(f"{cost.params / 1e6:.2f} M", f"{cost.macs / 1e9:.2f} G", f"{cost.flops_mmdet / 1e9:.1f} G")
-    console = Console()
-    console.print(table)
-    for line in filter(None, (classifier, encoding_from_arch(spec))):
-        console.print(line, highlight=False, markup=False)
+app.command()(arch)
 
 
 @supernets_app.command("train")
@@ -310,12 +218,12 @@ def supernets_train(
     """Train a super-network, or go on with one; give the options of the run that will use it."""
     if chosen["base"] is None:
         raise typer.BadParameter("name the detector it is for, such as --base r18")
-    recipe = _pick_recipe(preset, data)
+    recipe = pick_recipe(preset, data)
     searched_by = dict.fromkeys(PATH_SPACES, "detnas") | dict.fromkeys(OFA_SHAPES, "detofa")
     family = chosen["base"].partition(":")[0]  # of a base that is named by its encoding
     if family in searched_by:
         recipe = recipe.changed({"search.method": searched_by[family], "search.teacher": "none"})
-    config = _change_recipe(recipe, chosen)
+    config = change_recipe(recipe, chosen)
 
     from optimizer.run.run import train_supernet
 
@@ -347,44 +255,6 @@ def supernets_list(
             console.print(f"  {make_printable(member)}: AP {ap:.3f}", highlight=False, markup=False)
 
 
-@data_app.command("check")
-def data_check(
-    path: Annotated[Path, typer.Argument(help="Folder of labelled images.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per problem.")] = False,
-) -> None:
-    """Read every image and label, and list what training would skip or clip."""
-    from deploy.data import check_dataset, describe_splits, keep_fitting, warn_of_problems, warn_of_shared
-    from optimizer.run.images import read_splits
-
-    def show(line: str) -> None:
-        if sys.stderr.isatty():
-            print(f"\r\033[K{make_printable(line, 100)}", end="", file=sys.stderr, flush=True)
-
-    problems = check_dataset(path, show)
-    show("")
-    for problem in problems:
-        if as_json:
-            typer.echo(json.dumps({"file": str(problem.file), "object": problem.object, "kind": problem.kind,
-                                   "text": problem.text, "action": problem.action}))  # fmt: skip
-        else:
-            where = f"{problem.file}" + (f" object {problem.object}" if problem.object is not None else "")
-            _show(f"{where}: {problem.text} ({problem.action})")
-    splits = read_splits(path)
-    train, val = keep_fitting(splits.train), splits.val
-    if not as_json:
-        for split, dataset in (("train", train), ("val", val)):
-            objects = sum(len(record.labels) for record in dataset.records)
-            names = ", ".join(dataset.class_names)
-            _show(f"{split}: {len(dataset.records)} images, {objects} objects, classes {names}")
-        _show(describe_splits(train, val))
-        typer.echo(f"{len(problems)} problem(s)")
-        for warning in warn_of_shared(train, val):
-            _show(f"warning: {warning}")
-        for split, dataset in (("train", train), ("val", val)):
-            for warning in warn_of_problems(dataset):
-                _show(f"warning: {split}: {warning}")
-
-
 @targets_app.callback()
 def targets(context: typer.Context) -> None:
     """List the targets this release knows."""
@@ -407,11 +277,6 @@ def targets_check(
     conditions = get_target(name, host).check()
     typer.echo("\n  ".join(describe_conditions(name, conditions)))
     require_working(name, conditions)
-
-
-def _show(line: str) -> None:
-    """A line that may quote what others wrote."""
-    typer.echo(make_printable(line, LINE_LIMIT))
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
