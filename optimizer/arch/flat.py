@@ -11,6 +11,7 @@ from typing import Any
 __all__ = ["flat_from_parts", "parts_from_flat"]
 
 BODY, NECK, HEADS = "resnet", "fpn", ("faster_rcnn", "retinanet")  # all the kinds there were
+LATER = {"box_head", "exact_anchors", "coarser", "early_stride"}  # fields there were not
 
 
 def parts_from_flat(flat: Mapping[str, Any]) -> dict[str, Any]:
@@ -24,9 +25,12 @@ def parts_from_flat(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def flat_from_parts(parts: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The inverse; None for kinds, and a form of box head, that version 0.1.0 did not have."""
+    """The inverse; None for kinds, and for forms of blocks, neck and head, that version 0.1.0 did not have."""
     body, neck, head = dict(parts["body"]), dict(parts["neck"]), dict(parts["head"])
-    if (body.pop("kind"), neck.pop("kind")) != (BODY, NECK) or head["kind"] not in HEADS or "box_head" in head:
+    if (body.pop("kind"), neck.pop("kind")) != (BODY, NECK) or head["kind"] not in HEADS:
+        return None
+    blocks = (block for stage in body["stages"] for block in stage["blocks"])
+    if LATER & {*neck, *head, *(name for block in blocks for name in block)}:
         return None
     flat = {"input_size": parts["input_size"], "fpn_width": neck.pop("width"), "anchor_scale": head.pop("anchor_scale")}
     assert not neck, f"{neck} has no place in the JSON that ids are made from"

@@ -4,18 +4,31 @@ from __future__ import annotations
 
 from abc import ABC
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, ClassVar, TypeVar
 
 from optimizer.errors import DetoptError
 
-__all__ = ["IllegalAction", "Part"]
+__all__ = ["IllegalAction", "Part", "drop_usual", "later_field"]
 
 P = TypeVar("P", bound="Part")
 
 
 class IllegalAction(DetoptError):
     """An action that this architecture does not admit."""
+
+
+def later_field(usual: Any) -> Any:
+    """A field that came later, and whose usual value is not written, so that no id has moved since."""
+    return field(default=usual, metadata={"later": True})
+
+
+def drop_usual(value: Any, written: dict[str, Any]) -> dict[str, Any]:
+    """The JSON of a dataclass without those of its `later_field`s that have their usual value."""
+    usual = {
+        item.name for item in fields(value) if "later" in item.metadata and getattr(value, item.name) == item.default
+    }
+    return {name: part for name, part in written.items() if name not in usual}
 
 
 @dataclass(frozen=True)
@@ -41,7 +54,7 @@ class Part(ABC):
         return replace(self, **changes)
 
     def to_json(self) -> dict[str, Any]:
-        return {"kind": self.kind, **asdict(self)}
+        return {"kind": self.kind, **drop_usual(self, asdict(self))}
 
     @classmethod
     def from_json(cls: type[P], value: Mapping[str, Any]) -> P:

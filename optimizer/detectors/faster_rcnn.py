@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
@@ -13,6 +12,7 @@ from torchvision.ops import nms
 
 from optimizer.arch.heads import BOX_HEADS, FasterRCNNHead
 from optimizer.arch.spec import ArchSpec
+from optimizer.detectors.anchors import make_anchors
 from optimizer.detectors.backbone import Backbone
 from optimizer.detectors.base import ClassRows, Detector, GraphOps, Prediction, RegionSample, RegionView, Seen, Truth
 from optimizer.detectors.geometry import big_enough, clip_boxes, decode_boxes, list_canvases
@@ -131,8 +131,8 @@ class FasterRCNN(Detector):
         assert isinstance(head, FasterRCNNHead)
         self.arch, self.num_classes = arch, num_classes
         self.backbone = Backbone(arch)
-        sizes = tuple((head.anchor_scale * stride,) for stride in head.levels.strides)
-        anchors = AnchorGenerator(sizes, (RATIOS,) * len(sizes))
+        sides = tuple((head.anchor_scale * stride,) for stride in head.levels.strides)
+        anchors = make_anchors(sides, RATIOS, head.levels.strides, head.exact_anchors)
         self.rpn = ProposalNetwork(
             anchors,
             WideRPNHead(width, head.rpn_width, len(RATIOS)),

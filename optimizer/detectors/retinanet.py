@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from torchvision.models.detection import _utils
-from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.retinanet import RetinaNetHead as TorchvisionHead
 from torchvision.ops import batched_nms, box_iou
 
 from optimizer.arch.heads import RetinaNetHead
 from optimizer.arch.spec import ArchSpec
+from optimizer.detectors.anchors import make_anchors
 from optimizer.detectors.backbone import Backbone
 from optimizer.detectors.base import ClassRows, Detector, GraphOps, Prediction, RegionSample, RegionView, Seen, Truth
 from optimizer.detectors.geometry import clip_boxes, decode_boxes, list_canvases
@@ -39,9 +39,9 @@ class RetinaNet(Detector):
         assert isinstance(head, RetinaNetHead)
         self.arch, self.num_classes = arch, num_classes
         self.backbone = Backbone(arch)
-        sides = [head.anchor_scale * stride / 2 for stride in head.levels.strides]
-        sizes = tuple(tuple(int(side * octave) for octave in OCTAVES) for side in sides)
-        self.anchor_generator = AnchorGenerator(sizes, (RATIOS,) * len(sizes))
+        strides = head.levels.strides
+        sides = tuple(tuple(head.anchor_scale * stride / 2 * octave for octave in OCTAVES) for stride in strides)
+        self.anchor_generator = make_anchors(sides, RATIOS, strides, head.exact_anchors)
         self.head = TorchvisionHead(width, len(RATIOS) * len(OCTAVES), num_classes)
         for tower in (self.head.classification_head, self.head.regression_head):
             tower.conv = tower.conv[: head.tower_depth]

@@ -66,7 +66,7 @@ def compensate(
     has no moments any more, and is left alone.
     """
     if not edit.keeps_blocks:
-        moved = (f"{BODY}.", *(lateral.name for lateral in name_laterals(edit.parent).values()))
+        moved = (f"{BODY}.", *(lateral.name for layers in name_laterals(edit.parent).values() for lateral in layers))
         return dict(weights), {name: moment for name, moment in moments.items() if not name.startswith(moved)}
     folded, left = dict(weights), dict(moments)
     if (edit.parent.body, edit.parent.outer_widths) == (edit.child.body, edit.child.outer_widths):
@@ -132,8 +132,8 @@ def _list_readers(arch: ArchSpec) -> Iterator[tuple[OuterLayer, int]]:
             if not layer.group_width:
                 yield OuterLayer(f"{name}.{layer.conv}"), layer.shape[1]
         width = block.out_width
-    for stage, lateral in name_laterals(arch).items():
-        yield lateral, arch.body_maps[stage].width
+    for stage, laterals in name_laterals(arch).items():
+        yield from ((lateral, arch.body_maps[stage].width) for lateral in laterals)
     for channels in list_channel_sets(arch):
         yield from ((reader, channels.width) for reader in channels.readers)
 

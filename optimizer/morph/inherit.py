@@ -48,7 +48,7 @@ def _inherit_body(weights: Weights, edit: Edit, kept: Mapping[Site, Tensor]) -> 
     """Body and laterals of the child; neck and heads as they were."""
     parent, body = edit.parent.body, edit.child.body
     remade = tuple(f"{name_block(parent, (stage, index))}." for stage, index, _ in parent.blocks())
-    remade += tuple(f"{lateral.name}." for lateral in name_laterals(edit.parent).values())
+    remade += tuple(f"{lateral.name}." for layers in name_laterals(edit.parent).values() for lateral in layers)
     child = {name: take_channels(tensor) for name, tensor in weights.items() if not name.startswith(remade)}
     like = next(tensor for name, tensor in weights.items() if name.startswith(BODY) and tensor.is_floating_point())
     known, wanted = parent.layers(), body.layers()

@@ -1,4 +1,4 @@
-"""The layers of the neck that read the body, where an edit of stages meets it: which one a stage takes over."""
+"""The layers of the neck that read the body, where an edit of stages meets it: which ones a stage takes over."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from optimizer.morph.layers import Channels
 __all__ = ["inherit_lateral", "name_laterals"]
 
 
-def name_laterals(arch: ArchSpec) -> dict[int, OuterLayer]:
-    """The neck's layer that reads what each stage puts out; a stage that the neck leaves out is not in it."""
+def name_laterals(arch: ArchSpec) -> dict[int, tuple[OuterLayer, ...]]:
+    """The neck's layers that read what each stage puts out; a stage that the neck leaves out is not in it."""
     return arch.neck.name_readers(arch.body_maps, arch.head.levels)
 
 
@@ -38,9 +38,19 @@ def inherit_lateral(
         return {}
     body, starts = parent.body, _list_stream_starts(parent.body)
     readers = {starts[reader, body.depths[reader] - 1]: reader for reader in laterals}
-    found, wanted = laterals[readers.get(starts[source], stage)], laterals[stage]
-    weight = weights[f"{found.name}.weight"]
     width = body.stages[source[0]].blocks[source[1]].out_width
+    tensors: dict[str, Tensor] = {}
+    for number, wanted in enumerate(laterals[stage]):
+        alike = laterals[readers.get(starts[source], stage)]
+        tensors |= _take_lateral(weights, alike[number] if number < len(alike) else wanted, wanted, width, columns)
+    return tensors
+
+
+def _take_lateral(
+    weights: Mapping[str, Tensor], found: OuterLayer, wanted: OuterLayer, width: int, columns: Channels
+) -> dict[str, Tensor]:
+    """The tensors of a layer from those of another one, or zeros, that read `columns` of so many channels."""
+    weight = weights[f"{found.name}.weight"]
     if width != weight.shape[found.reads]:
         shape = list(weight.shape)
         shape[found.reads] = width

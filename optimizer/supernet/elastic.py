@@ -71,9 +71,10 @@ def slice_weights(weights: Mapping[str, Tensor], arch: ArchSpec) -> dict[str, Te
     sliced = {name: tensor for name, tensor in weights.items() if not name.startswith(f"{BODY}.layer")}
     for name, shape in _list_shapes(arch):
         sliced[name] = weights[name][tuple(slice(size) for size in shape)] if shape else weights[name]
-    for stage, lateral in name_laterals(arch).items():
-        name = f"{lateral.name}.weight"
-        sliced[name] = weights[name].narrow(lateral.reads, 0, arch.body_maps[stage].width)
+    for stage, laterals in name_laterals(arch).items():
+        for lateral in laterals:
+            name = f"{lateral.name}.weight"
+            sliced[name] = weights[name].narrow(lateral.reads, 0, arch.body_maps[stage].width)
     return sliced
 
 
@@ -96,8 +97,9 @@ def rank_channels(detector: Detector) -> None:
             tensors = take_layer(weights, name, layer, rows[layer.writes], columns)
             ranked |= {f"{name}.{key}": tensor for key, tensor in tensors.items()}
         width, stream = block.out_width, rows[-1]
-        if index == arch.body.depths[stage] - 1 and stage in laterals and stream is not None:
-            ranked |= take_inputs(weights, laterals[stage], stream, width)
+        if index == arch.body.depths[stage] - 1 and stream is not None:
+            for lateral in laterals.get(stage, ()):
+                ranked |= take_inputs(weights, lateral, stream, width)
     detector.load_state_dict(ranked)
 
 

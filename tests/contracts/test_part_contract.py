@@ -25,9 +25,11 @@ from optimizer.arch import (
     uniform_importance,
 )
 from optimizer.arch.bodies import BODIES, AnyBody
+from optimizer.arch.bodies.resnet import make_resnet
 from optimizer.arch.families import FAMILIES, OFA_SHAPES
 from optimizer.arch.heads import BOX_HEADS, HEADS, FasterRCNNHead, make_head
 from optimizer.arch.necks import NECKS
+from optimizer.arch.necks.fpn import COARSER
 from optimizer.detectors import DETECTORS, build_detector
 from optimizer.detectors import bodies as body_modules
 from optimizer.detectors import necks as neck_modules
@@ -67,7 +69,18 @@ def make_archs() -> Mapping[str, ArchSpec]:
         if arch.body.channel_groups():
             arch = PruneChannels(0.9, 8, 16).apply(arch, uniform_importance(arch)).child
         archs[f"{body}-{neck}-{head}"] = arch
-    return archs
+    return archs | make_other_forms(archs["resnet-fpn-faster_rcnn"], archs["resnet-fpn-retinanet"])
+
+
+def make_other_forms(faster_rcnn: ArchSpec, retinanet: ArchSpec) -> Mapping[str, ArchSpec]:
+    """Forms that other projects' weights want: strides on the first convolution, exact anchors, P6 from the body."""
+    narrow = make_resnet((1, 2, 1, 2), [(8, 8, 32), (8, 8, 40), (16, 16, 48), (16, 16, 56)])
+    archs = {"caffe-fpn-faster_rcnn": replace(faster_rcnn, body=narrow.stride_early())}
+    for name in COARSER:
+        archs[f"caffe-fpn {name}-retinanet"] = replace(
+            retinanet, body=narrow.stride_early(), neck=replace(retinanet.neck, coarser=name)
+        )
+    return {name: replace(arch, head=replace(arch.head, exact_anchors=True)) for name, arch in archs.items()}
 
 
 ARCHS = make_archs()
@@ -173,8 +186,9 @@ def test_the_layers_of_a_channel_set_are_there(arch: ArchSpec) -> None:
             assert f"{writer.name}.bias" in weights or writer.norm
         for reader in channels.readers:
             assert weights[f"{reader.name}.weight"].shape[reader.reads] % channels.width == 0
-    for index, reader in arch.neck.name_readers(arch.body_maps, arch.head.levels).items():
-        assert weights[f"{reader.name}.weight"].shape[reader.reads] == arch.body_maps[index].width
+    for index, readers in arch.neck.name_readers(arch.body_maps, arch.head.levels).items():
+        for reader in readers:
+            assert weights[f"{reader.name}.weight"].shape[reader.reads] == arch.body_maps[index].width
 
 
 def test_the_readers_of_the_neck_read_its_width(arch: ArchSpec) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from optimizer.arch.bodies.base import Block, Body, Layer, Position, StageSpec
 from optimizer.arch.channels import ChannelGroup, Site
 from optimizer.arch.cost import Cost, count_conv, count_norm, count_relu
 from optimizer.arch.maps import FeatureMap
+from optimizer.arch.parts import drop_usual, later_field
 from optimizer.errors import InputError
 
 __all__ = ["STEM_WIDTH", "BlockSpec", "ResNetSpec", "lay_out_stages", "make_resnet"]
@@ -24,13 +25,15 @@ class BlockSpec(Block):
     Attributes:
         widths: output channels of each convolution in order: two numbers are a basic block (3x3, 3x3), three a
             bottleneck (1x1, 3x3, 1x1). The last is the block's output width.
-        stride: of the whole block; sits on the first 3x3 convolution ("pytorch style").
+        stride: of the whole block; sits on the first 3x3 convolution ("pytorch style") unless `early_stride`.
         group_width: channels per group of the bottleneck's 3x3 convolution; 0 is an ordinary convolution.
         projection: whether the shortcut is a 1x1 convolution with BatchNorm; otherwise it is the identity.
+        early_stride: whether the stride of a bottleneck sits on its first 1x1 convolution ("caffe style").
     """
 
     group_width: int = 0
     projection: bool = False
+    early_stride: bool = later_field(False)
 
     def __post_init__(self) -> None:
         if len(self.widths) not in (2, 3) or min(self.widths) < 1:
@@ -43,6 +46,8 @@ class BlockSpec(Block):
             raise InputError(
                 f"a grouped bottleneck has equal inner widths, multiples of {self.group_width}, not {self.widths}"
             )
+        if self.early_stride and len(self.widths) != 3:
+            raise InputError(f"a stride on the first 1x1 convolution is a bottleneck's, not {self.widths}'s")
 
     @property
     def groups(self) -> int:
@@ -54,13 +59,13 @@ class BlockSpec(Block):
         return self.projection
 
     def count(self, incoming: FeatureMap) -> Cost:
-        """The stride is the first 3x3 convolution's, the last ReLU follows the addition."""
+        """The last ReLU follows the addition."""
         outgoing = self.put_out(incoming)
         convs: tuple[tuple[int, FeatureMap, int], ...]  # kernel, map, groups
         if len(self.widths) == 2:
             convs = ((3, outgoing, 1), (3, outgoing, 1))
         else:
-            convs = ((1, incoming, 1), (3, outgoing, self.groups), (1, outgoing, 1))
+            convs = ((1, outgoing if self.early_stride else incoming, 1), (3, outgoing, self.groups), (1, outgoing, 1))
         cost = Cost()
         width = incoming.width
         for out_width, (kernel, conv_map, groups) in zip(self.widths, convs):
@@ -124,6 +129,10 @@ class ResNetSpec(Body[BlockSpec]):
             if [block.stride for block in stage.blocks] != wanted:
                 raise InputError(f"stage {stage_index + 1}: only the first block of stages 2 to 4 has stride 2")
 
+    def to_json(self) -> dict[str, Any]:
+        stages = [{"blocks": [drop_usual(block, asdict(block)) for block in stage.blocks]} for stage in self.stages]
+        return {**super().to_json(), "stages": stages}
+
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> ResNetSpec:
         stages = tuple(
@@ -140,6 +149,13 @@ class ResNetSpec(Body[BlockSpec]):
         pool = Cost(flops_mmdet=width * cells)
         return count_conv(3, width, 7, cells) + count_norm(width, cells) + count_relu(width, cells) + pool
 
+    def stride_early(self) -> ResNetSpec:
+        """The same body with every stride on a bottleneck's first convolution."""
+        stages = tuple(
+            StageSpec(tuple(replace(block, early_stride=True) for block in stage.blocks)) for stage in self.stages
+        )
+        return replace(self, stages=stages)
+
     @property
     def sliceable(self) -> bool:
         """Grouped convolutions are not sliced."""
@@ -150,8 +166,8 @@ class ResNetSpec(Body[BlockSpec]):
         stages = []
         for index, (stage, depth, factor) in enumerate(zip(self.stages, depths, factors)):
             widths = tuple(round(width * factor) for width in stage.blocks[0].widths)
-            first = BlockSpec(widths, stride=1 if index == 0 else 2, projection=True)
-            stages.append(StageSpec((first, *[BlockSpec(widths)] * (depth - 1))))
+            first = replace(stage.blocks[0], widths=widths, stride=1 if index == 0 else 2, projection=True)
+            stages.append(StageSpec((first, *[first.grow()] * (depth - 1))))
         return replace(self, stages=tuple(stages))
 
     def name_block(self, position: Position) -> str:

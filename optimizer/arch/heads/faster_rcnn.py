@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
 
 from optimizer.arch.channels import ChannelSet, OuterLayer, plain_layers
 from optimizer.arch.cost import Cost, count_conv, count_linear, count_norm, count_relu
 from optimizer.arch.heads.base import Head, Levels, choose_anchor_scale
 from optimizer.arch.maps import FeatureMap
+from optimizer.arch.parts import later_field
 from optimizer.errors import InputError
 
 __all__ = ["BOX_HEADS", "FasterRCNNHead"]
@@ -35,6 +35,7 @@ class FasterRCNNHead(Head):
         box_head: "fc2" is two fully connected layers; "conv4fc1" four 3x3 convolutions, as wide as the maps it reads,
             each with a BatchNorm, and one fully connected layer (DetNAS, FACTS 3.4: the head's BatchNorms are
             synchronised as the backbone's are).
+        exact_anchors: whether anchors have their exact sides; otherwise these are rounded, as torchvision has them.
     """
 
     kind = "faster_rcnn"
@@ -45,7 +46,8 @@ class FasterRCNNHead(Head):
     box_width: int = 1024
     region_proposals: int = 1000
     anchor_scale: int = 8
-    box_head: str = "fc2"
+    box_head: str = later_field("fc2")
+    exact_anchors: bool = later_field(False)
 
     def __post_init__(self) -> None:
         if min(self.rpn_width, self.box_width, self.region_proposals, self.anchor_scale) < 1:
@@ -68,13 +70,6 @@ class FasterRCNNHead(Head):
 
     def propose(self, count: int) -> FasterRCNNHead:
         return replace(self, region_proposals=count)
-
-    def to_json(self) -> dict[str, Any]:
-        """Without the form of the box head where it is the usual one, so that no id has moved since there are two."""
-        value = super().to_json()
-        if self.box_head == "fc2":
-            del value["box_head"]
-        return value
 
     def count_parts(self, maps: Sequence[FeatureMap], num_classes: int) -> dict[str, Cost]:
         """All region proposals go through the box head; the papers' counter takes no boxes of the background."""

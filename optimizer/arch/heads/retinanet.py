@@ -10,6 +10,7 @@ from optimizer.arch.channels import ChannelSet, OuterLayer, plain_layers
 from optimizer.arch.cost import Cost, count_conv, count_relu
 from optimizer.arch.heads.base import Head, Levels, choose_anchor_scale
 from optimizer.arch.maps import FeatureMap
+from optimizer.arch.parts import later_field
 from optimizer.errors import InputError
 
 __all__ = ["RetinaNetHead"]
@@ -24,6 +25,7 @@ class RetinaNetHead(Head):
     Attributes:
         tower_depth: convolutions of each tower before its last.
         anchor_scale: anchor side divided by half of level stride, as in a Faster R-CNN of the same canvas.
+        exact_anchors: whether anchors have their exact sides; otherwise these are rounded, as torchvision has them.
     """
 
     kind = "retinanet"
@@ -31,6 +33,7 @@ class RetinaNetHead(Head):
     readable = frozenset(("anchors", "body", "neck", "regions", "sample"))
     tower_depth: int = 4
     anchor_scale: int = 8
+    exact_anchors: bool = later_field(False)
 
     def __post_init__(self) -> None:
         if self.tower_depth not in range(5):

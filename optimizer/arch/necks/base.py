@@ -35,8 +35,8 @@ class Neck(Part):
         """Cost of the neck."""
 
     @abstractmethod
-    def name_readers(self, body_maps: Sequence[FeatureMap], levels: Levels) -> dict[int, OuterLayer]:
-        """The layer that reads each of the body's maps, by the map's number; unused maps are not in it."""
+    def name_readers(self, body_maps: Sequence[FeatureMap], levels: Levels) -> dict[int, tuple[OuterLayer, ...]]:
+        """The layers that read each of the body's maps, by the map's number; unused maps are not in it."""
 
     @abstractmethod
     def channel_sets(

@@ -65,8 +65,8 @@ class DeconvSpec(Neck):
             cost += count_norm(width, cells) + count_relu(width, cells)
         return cost
 
-    def name_readers(self, body_maps: Sequence[FeatureMap], levels: Levels) -> dict[int, OuterLayer]:
-        return {len(body_maps) - 1: self._list_layers()[0]}
+    def name_readers(self, body_maps: Sequence[FeatureMap], levels: Levels) -> dict[int, tuple[OuterLayer, ...]]:
+        return {len(body_maps) - 1: (self._list_layers()[0],)}
 
     def channel_sets(
         self, body_maps: Sequence[FeatureMap], levels: Levels, readers: tuple[OuterLayer, ...]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from optimizer.arch.channels import ChannelSet, OuterLayer, plain_layers
@@ -10,31 +10,56 @@ from optimizer.arch.cost import Cost, count_conv
 from optimizer.arch.heads.base import Levels
 from optimizer.arch.maps import FeatureMap
 from optimizer.arch.necks.base import Neck
+from optimizer.arch.parts import later_field
 from optimizer.errors import InputError
 
-__all__ = ["FpnSpec"]
+__all__ = ["COARSER", "Coarser", "FpnSpec"]
 
 FPN = "backbone.fpn"
+
+
+@dataclass(frozen=True)
+class Coarser:
+    """How convolutions make the levels that are coarser than the body's maps, each from the one before.
+
+    Attributes:
+        of_body: whether the first of them reads the body's last map; otherwise the pyramid's.
+        between: whether there is a ReLU between them.
+    """
+
+    of_body: bool
+    between: bool = True
+
+
+COARSER: Mapping[str, Coarser] = {
+    "pyramid": Coarser(of_body=False),  # torchvision
+    "body": Coarser(of_body=True),  # RetinaNet's paper, detectron2
+    "body linear": Coarser(of_body=True, between=False),  # mmdetection
+}
 
 
 @dataclass(frozen=True)
 class FpnSpec(Neck):
     """A lateral 1x1 and a 3x3 output convolution for each of the body's maps that the head's levels name.
 
-    Coarser levels are made from the last one, as the head wants them.
+    Coarser levels are made as the head wants them.
 
     Attributes:
         width: channels of every level.
+        coarser: a key of `COARSER`, for a head whose coarser levels are made by convolutions.
     """
 
     kind = "fpn"
     title = "FPN"
     width_fields = {"FPN": "width"}
     width: int = 256
+    coarser: str = later_field("pyramid")
 
     def __post_init__(self) -> None:
         if self.width < 1:
             raise InputError(f"a pyramid's width is positive, not {self.width}")
+        if self.coarser not in COARSER:
+            raise InputError(f"coarser levels are made of {' or '.join(COARSER)}, not of {self.coarser!r}")
 
     def maps(self, body_maps: Sequence[FeatureMap], levels: Levels) -> tuple[FeatureMap, ...]:
         pyramid = [body_maps[index].widen(self.width) for index in self._choose_maps(body_maps, levels)]
@@ -49,29 +74,38 @@ class FpnSpec(Neck):
             cost += count_conv(body_maps[index].width, self.width, 1, level.cells, bias=True)
             cost += count_conv(self.width, self.width, 3, level.cells, bias=True)
         if levels.coarser == "conv":
+            reads = body_maps[-1].width if COARSER[self.coarser].of_body else self.width
             for level in pyramid[len(chosen) :]:
-                cost += count_conv(self.width, self.width, 3, level.cells, bias=True)
+                cost += count_conv(reads, self.width, 3, level.cells, bias=True)
+                reads = self.width
         return cost
 
-    def name_readers(self, body_maps: Sequence[FeatureMap], levels: Levels) -> dict[int, OuterLayer]:
+    def name_readers(self, body_maps: Sequence[FeatureMap], levels: Levels) -> dict[int, tuple[OuterLayer, ...]]:
         chosen = self._choose_maps(body_maps, levels)
-        return {index: OuterLayer(f"{FPN}.inner_blocks.{level}.0") for level, index in enumerate(chosen)}
+        readers = {index: plain_layers(f"{FPN}.inner_blocks.{level}.0") for level, index in enumerate(chosen)}
+        if COARSER[self.coarser].of_body:
+            readers[chosen[-1]] += self._name_coarser(levels, len(chosen))[:1]
+        return readers
 
     def channel_sets(
         self, body_maps: Sequence[FeatureMap], levels: Levels, readers: tuple[OuterLayer, ...]
     ) -> list[ChannelSet]:
         """Two sets: the laterals' outputs are added from level to level, and all levels go through the same head."""
         chosen = self._choose_maps(body_maps, levels)
-        laterals = tuple(self.name_readers(body_maps, levels).values())
+        laterals = tuple(layers[0] for layers in self.name_readers(body_maps, levels).values())
         outputs = plain_layers(*(f"{FPN}.layer_blocks.{level}.0" for level in range(len(chosen))))
-        extra: tuple[OuterLayer, ...] = ()  # each writes a level and reads the one before
-        if levels.coarser == "conv":
-            coarser = range(len(levels.strides) - len(chosen))
-            extra = plain_layers(*(f"{FPN}.extra_blocks.p{6 + level}" for level in coarser))
+        extra = self._name_coarser(levels, len(chosen))
+        within = extra[1:] if COARSER[self.coarser].of_body else extra  # those that read a level of the pyramid
         return [
             ChannelSet(self.width, laterals, outputs),
-            ChannelSet(self.width, (*outputs, *extra), (*extra, *readers)),
+            ChannelSet(self.width, (*outputs, *extra), (*within, *readers)),
         ]
+
+    def _name_coarser(self, levels: Levels, finer: int) -> tuple[OuterLayer, ...]:
+        """The convolutions that make levels coarser than the body's maps, where any do; each makes one."""
+        if levels.coarser != "conv":
+            return ()
+        return plain_layers(*(f"{FPN}.extra_blocks.p{6 + level}" for level in range(len(levels.strides) - finer)))
 
     def _choose_maps(self, body_maps: Sequence[FeatureMap], levels: Levels) -> list[int]:
         """Numbers of the body's maps that the pyramid reads: all from the head's finest stride on."""

@@ -29,14 +29,15 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 (stride, groups), 1x1."""
+    """1x1, 3x3 (groups), 1x1; the stride is on the 3x3, or on the first."""
 
     def __init__(self, in_width: int, spec: BlockSpec) -> None:
         super().__init__()
         first, second, out = spec.widths
-        self.conv1 = nn.Conv2d(in_width, first, 1, bias=False)
+        strides = (spec.stride, 1) if spec.early_stride else (1, spec.stride)
+        self.conv1 = nn.Conv2d(in_width, first, 1, strides[0], bias=False)
         self.bn1 = nn.BatchNorm2d(first)
-        self.conv2 = nn.Conv2d(first, second, 3, spec.stride, 1, groups=spec.groups, bias=False)
+        self.conv2 = nn.Conv2d(first, second, 3, strides[1], 1, groups=spec.groups, bias=False)
         self.bn2 = nn.BatchNorm2d(second)
         self.conv3 = nn.Conv2d(second, out, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(out)
