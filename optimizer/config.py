@@ -272,6 +272,11 @@ class RunConfig(_Value):
             raise ValueError("students are to be trained on after the search, but no recipe says how (finetune)")
         if (self.freeze.stages or self.freeze.norm) and self.weights is None and self.base_run is None:
             raise ValueError("random weights are not worth freezing: start from some (--weights, --base-run)")
+        if self.search.method == "detofa" and self.ofa is not None and self.ofa.filtering.bucket == "latency":
+            if self.ofa.shrinking != "filter":
+                raise ValueError("buckets are the path filter's: add --shrinking filter, or leave --bucket out")
+            if self.search.cost != "latency":
+                raise ValueError("a run that scores by operations measures no latency: leave --bucket or --score out")
         if self.constraints.max_latency_ms is not None and self.search.cost != "latency":
             raise ValueError("a run that scores by operations measures no latency: leave --max-latency or --score out")
         return self
@@ -323,7 +328,7 @@ class RunConfig(_Value):
         recipe = self._supernet_recipe()
         assert recipe is not None
         made = recipe.with_precision(self.base_train.precision)
-        return made.make(self.base, sizes, self.region_proposals, self.head_name)
+        return made.make(self.base, sizes, self.region_proposals, self.head_name).for_target(self.target)
 
     def _supernet_recipe(self) -> PathRecipe | OfaRecipe | ElasticRecipe | None:
         """How the super-network is made that this method draws on."""

@@ -111,6 +111,14 @@ OPTIONS = (
         _as_given("ofa.shrinking"),
     ),
     Option(
+        "bucket",
+        str,
+        "detofa with --shrinking filter: what the filter's five buckets are of. flops (default, the paper's): "
+        "operations of the body; latency: that of the detector on the target, predicted from a few untrained subnets "
+        "which are measured before the super-network is trained.",
+        _as_given("ofa.filtering.bucket"),
+    ),
+    Option(
         "coupled",
         bool,
         "detofa: whether depth and width of a stage go together (CompOFA), which leaves fewer subnets.",

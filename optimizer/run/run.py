@@ -151,7 +151,7 @@ def _work(
         with progress.shown():
             evaluation = run.build_evaluation()
             run.train_base(evaluation)
-            pool = run.open_teachers(teacher_pool)
+            pool = run.open_teachers(evaluation, teacher_pool)
             if pool is not None:
                 evaluation = evaluation.with_pool(pool)
             evaluation = evaluation.with_teacher(choose_teacher(store, config, splits.train.class_names))
@@ -197,11 +197,13 @@ class _Run:
                 "train it longer (--epochs), at a larger --size, or start from --weights"
             )
 
-    def open_teachers(self, moved_to: Path | None) -> TeacherPool | None:
+    def open_teachers(self, evaluation: Evaluation, moved_to: Path | None) -> TeacherPool | None:
         """The teacher pool, trained first if need be; None where no student is left that needs it."""
         if not self.config.needs_pool or is_all_trained(self.store, self.config):
             return None
-        pool = open_teachers(self.store, self.config, self.splits, self.progress, moved_to)
+        asked = self.config.pool_config().measured_on
+        probes = measure_probes(self.store, self.config, evaluation, self.progress) if asked else ()
+        pool = open_teachers(self.store, self.config, self.splits, self.progress, moved_to, probes)
         self.clock()
         return pool
 

@@ -22,6 +22,7 @@ from optimizer.search.teachers import Teachers
 from optimizer.store.run_store import RunStore
 from optimizer.supernet.config import SupernetConfig
 from optimizer.supernet.manifest import Manifest, is_trained
+from optimizer.supernet.path_latency import MeasuredPaths
 from optimizer.supernet.pool import TeacherPool, find_pool
 from optimizer.supernet.pretraining import check_pictures
 from optimizer.supernet.training import PoolImages, train_pool
@@ -115,7 +116,12 @@ def choose_pool_images(config: RunConfig, splits: Splits) -> Dataset:
 
 
 def prepare_pool(
-    choice: PoolChoice, config: RunConfig, splits: Splits, data: Path, progress: RunProgress
+    choice: PoolChoice,
+    config: RunConfig,
+    splits: Splits,
+    data: Path,
+    progress: RunProgress,
+    measured: MeasuredPaths | None = None,
 ) -> TeacherPool:
     """The pool of a run, trained here if it is not; `data` is the folder of the images in `splits`."""
     if not choice.trained:
@@ -126,15 +132,25 @@ def prepare_pool(
                 progress.say(f"warning: {warning}")
     kept = splits.kept if choice.config.filtered_by is not None else None
     images = PoolImages(data, choose_pool_images(config, splits), splits.val, config.search.evolves, kept)
-    pool = train_pool(choice.folder, choice.config, images, choose_device(), progress, config.workers, tell_team)
+    pool = train_pool(
+        choice.folder, choice.config, images, choose_device(), progress, config.workers, tell_team, measured
+    )
     progress.say(f"teachers: {pool.folder}, {pool.space.count()} sub-networks of {pool.config.name}")
     return pool
 
 
 def open_teachers(
-    store: RunStore, config: RunConfig, splits: Splits, progress: RunProgress, moved_to: Path | None
+    store: RunStore,
+    config: RunConfig,
+    splits: Splits,
+    progress: RunProgress,
+    moved_to: Path | None,
+    probes: tuple[Probe, ...] = (),
 ) -> TeacherPool:
     """The run's teacher pool, trained first if need be; its place is remembered.
+
+    Args:
+        probes: latencies of subnets, for a pool whose training asks for some.
 
     Raises:
         InputError: students have been taught by a pool that is not there any more.
@@ -149,7 +165,10 @@ def open_teachers(
         )
     store.teachers = str(pools.resolve())
     store.pool = f"{choice.config.space().count()} sub-networks of {choice.config.name}"
-    pool = prepare_pool(choice, config, splits, config.data or store.folder / "data", progress)
+    measured = None
+    if target := config.pool_config().measured_on:
+        measured = MeasuredPaths(target, get_done(store.history(), 0).arch, probes, len(splits.train.class_names))
+    pool = prepare_pool(choice, config, splits, config.data or store.folder / "data", progress, measured)
     if config.search.takes_pool_teachers:
         warn_of_weak_teachers(pool.manifest, get_done(store.history(), 0).ap, progress)
     return pool

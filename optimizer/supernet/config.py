@@ -78,6 +78,15 @@ class SupernetConfig(FrozenModel, ABC):
         """How a path filter chooses what is trained, and then what is searched; None where there is none."""
         return None
 
+    @property
+    def measured_on(self) -> str:
+        """The target whose latencies the training asks for; empty where it asks for none."""
+        return ""
+
+    def for_target(self, target: str) -> SupernetConfig:
+        """The same, for students on this target; most are the same for all."""
+        return self
+
     def to_identity(self) -> dict[str, Any]:
         """What makes a super-network another one, as JSON.
 

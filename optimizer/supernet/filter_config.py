@@ -16,6 +16,8 @@ class Filtering(BaseModel):
     """What the filter is fitted to, and what it bars; the defaults are the paper's.
 
     Attributes:
+        bucket: what the five buckets are of: "flops" is multiply-accumulates of the body; "latency" that of the whole
+            detector on the target, predicted from some subnets that are measured before the training.
         warm_up: share of the epochs that is trained on paths of the whole space: 5 of 70 (on COCO 10).
         paths: validated of each bucket, after the warm-up and at the end.
         weak: share of each bucket's paths that is not trained, by their scores.
@@ -27,6 +29,7 @@ class Filtering(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    bucket: Literal["flops", "latency"] = "flops"
     warm_up: float = Field(5 / 70, gt=0, lt=1)
     paths: int = Field(100, ge=8)
     weak: float = Field(0.25, ge=0, lt=1)

@@ -30,12 +30,14 @@ from optimizer.path_filter.sampling import PathStream
 from optimizer.path_filter.space import Score
 from optimizer.supernet.config import SupernetConfig
 from optimizer.supernet.manifest import Manifest, phase_path
+from optimizer.supernet.path_latency import MeasuredPaths
 from optimizer.supernet.pool import extract_calibrated
 from optimizer.supernet.weights import load_weights
 
 __all__ = ["FilterGuide", "choose_paths", "hash_states", "measure_loss", "open_guide", "train_filtered"]
 
 STATES = "filter"
+MEASURED = "latencies.json"  # among the states
 PHASES = (WARM_UP, TRAINING)
 BATCH_SIZE = 4  # images that a loss is measured on together
 
@@ -86,21 +88,29 @@ def train_filtered(
     device: torch.device,
     calibration: Dataset,
     say: Callable[[str], None],
+    measured: MeasuredPaths | None = None,
 ) -> None:
     """The whole of DetOFA's algorithm, from wherever an earlier process left it.
 
     Args:
         kept: images that the super-network is not trained on, by which paths are judged.
         train_phase: trains a phase of the pool, if that is not done.
+        measured: latencies for a filter whose buckets are of latency; what an earlier process left goes before these.
 
     Raises:
-        InputError: no image is kept out; or as of `DetOfa.run`.
+        InputError: no image is kept out, there are no latencies, or as of `DetOfa.run`.
     """
     if kept is None or not kept.records:
         raise InputError(
             "a path filter is fitted to losses on images that are kept out of training, and these are too few to keep "
             "any: give more training images (--data), or train without a filter (--shrinking none)"
         )
+    if config.measured_on and not (path := folder / STATES / MEASURED).exists():
+        if measured is None:
+            raise InputError(
+                "buckets of latency need subnets that were measured beside a base: have a run train this super-network"
+            )
+        measured.write(path)
     judge = _Judge(config, folder, kept, device, calibration)
     made = _make(config, folder, lambda name, epochs, paths: train_phase(PHASES.index(name)), judge.measure, say)
     outcome = made.run()
@@ -190,7 +200,9 @@ def _make(
     def refuse(*arguments: Any) -> Any:
         raise InputError(f"the path filter in {folder / STATES} is not trained to the end; train the pool anew")
 
-    buckets = Buckets.between_ends(_get_space(config))
+    space = _get_space(config)
+    measured = MeasuredPaths.read(folder / STATES / MEASURED) if config.measured_on else None
+    buckets = Buckets.between_ends(space, measured.predict_each(space) if measured is not None else None)
     warm_up, rest = (phase.train.epochs for phase in config.phases)
     return DetOfa(
         buckets, PathFilter(buckets.space, seed=config.seed), filtering.to_schedule(warm_up, rest), train or refuse,

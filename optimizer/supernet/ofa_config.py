@@ -45,6 +45,7 @@ class OfaConfig(SupernetConfig):
         taught: whether the full network, as the first phase left it, teaches all others; what, `distill` says.
         filtering: DetOFA's way: of two phases, both of the whole space, the first is the warm-up of a path filter, and
             the second draws what it finds good.
+        target: whose latency the filter's buckets are of; empty where they are of operations.
     """
 
     kind: Literal["ofa"] = "ofa"
@@ -53,6 +54,7 @@ class OfaConfig(SupernetConfig):
     coupled: bool = False
     taught: bool = True
     filtering: Filtering | None = None
+    target: str = ""
 
     @model_validator(mode="after")
     def _filter_fits(self) -> OfaConfig:
@@ -77,12 +79,23 @@ class OfaConfig(SupernetConfig):
     def filtered_by(self) -> Filtering | None:
         return self.filtering
 
+    @property
+    def measured_on(self) -> str:
+        return self.target
+
+    def for_target(self, target: str) -> OfaConfig:
+        by_latency = self.filtering is not None and self.filtering.bucket == "latency"
+        return self.model_copy(update={"target": target}) if by_latency else self
+
     def to_identity(self) -> dict[str, Any]:
         recipe = super().to_identity()
         if self.filtering is None:  # as before there was any
             del recipe["filtering"]
         else:  # a search alone reads it
             del recipe["filtering"]["candidates"]
+        if not self.target:  # likewise
+            del recipe["target"]
+            recipe.get("filtering", {}).pop("bucket", None)
         return recipe
 
     def space(self, phase: int = -1) -> OfaSpace:

@@ -24,6 +24,7 @@ from optimizer.supernet.catalogue import config_from_json
 from optimizer.supernet.config import SupernetConfig
 from optimizer.supernet.filtering import choose_paths, hash_states, train_filtered
 from optimizer.supernet.manifest import Manifest, is_trained, phase_path, pretrained_path
+from optimizer.supernet.path_latency import MeasuredPaths
 from optimizer.supernet.pool import TeacherPool, evaluate_teacher, extract_calibrated, open_pool
 from optimizer.supernet.pretraining import PretrainJob, pretrain_body
 from optimizer.supernet.step import SubnetStep
@@ -83,11 +84,13 @@ def train_pool(
     progress: RunProgress,
     workers: int | None = None,
     tell: Callable[[PoolJob | PretrainJob], None] = lambda job: None,
+    measured: MeasuredPaths | None = None,
 ) -> TeacherPool:
     """Train a pool in `folder`, from wherever an earlier process left it; a trained one is only opened.
 
     Args:
         tell: called before each phase, so that other processes can join it.
+        measured: latencies of subnets, where the recipe asks for some.
 
     Raises:
         RunFailed: the training diverged, or the disk is full; what was trained so far is kept.
@@ -118,7 +121,7 @@ def train_pool(
                     train_phase(job, images.train, device, progress)
 
             if config.filtered_by is not None:
-                train_filtered(config, folder, images.kept, train_one, device, images.train, progress.say)
+                train_filtered(config, folder, images.kept, train_one, device, images.train, progress.say, measured)
             else:
                 for phase in range(len(config.phases)):
                     train_one(phase)

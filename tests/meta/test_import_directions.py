@@ -42,8 +42,8 @@ ARROWS = {
         "recipes": {"arch", "config", "distill", "supernet", "train"},
         "config": {"arch", "distill", "errors", "search", "supernet", "train"},
         "supernet": {
-            *("arch", "data", "detectors", "distill", "errors", "morph", "path_filter", "progress", "seeds", "store"),
-            "train",
+            *("arch", "data", "detectors", "distill", "errors", "morph", "path_filter", "progress", "search", "seeds"),
+            *("store", "train"),
         },
         "distill": {"arch", "detectors", "errors"},
         "data": {"detectors", "errors", "seeds"},

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from forms import Form
-from made_trials import make_done
+from made_trials import ARCH, make_done
 from safetensors.torch import save
 from torch import nn
 from toy_paths import ToyPaths
@@ -24,9 +24,11 @@ from optimizer.recipes import smoke
 from optimizer.report.analysis import ANALYSIS, FOLDER, draw_distances, draw_losses, has_distances, read_analysis
 from optimizer.report.page import ReportData, write_report
 from optimizer.search.base import FailedTrial, Proposal, ScreenedTrial, TrialFiles
+from optimizer.search.predictor import Probe
 from optimizer.store import RunStore
 from optimizer.store.run_store import DATABASE
 from optimizer.supernet.manifest import find_manifest
+from optimizer.supernet.path_latency import MeasuredPaths
 from optimizer.train.checkpoint import load_checkpoint, save_checkpoint
 from optimizer.train.state import TrainState
 
@@ -178,6 +180,17 @@ def _save_checkpoint() -> bytes:
         return Path(folder, "a").read_bytes()
 
 
+def _write_measured() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        MeasuredPaths("cpu", ARCH, (Probe(ARCH, 0.5),), 3).write(Path(folder, "measured.json"))
+        return Path(folder, "measured.json").read_bytes()
+
+
+def _read_measured(folder: Path, content: bytes) -> None:
+    (folder / "measured.json").write_bytes(content)
+    MeasuredPaths.read(folder / "measured.json")
+
+
 def _make_filter() -> bytes:
     config = FilterConfig(width=8, heads=2, layers=1)
     return pack_filter(PathFilter(SPACE, config))
@@ -192,5 +205,6 @@ FORMS: dict[str, Form] = {
     "weights": (save(nn.Linear(3, 2).state_dict()), _load_weights),
     "checkpoint": (_save_checkpoint(), _load_checkpoint),
     "training's state": (_save_state(), _load_state),
+    "latencies of paths": (_write_measured(), _read_measured),
     "path filter": (_make_filter(), lambda folder, content: unpack_filter(content, SPACE)),
 }

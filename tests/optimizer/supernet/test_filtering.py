@@ -19,9 +19,12 @@ from optimizer.arch.families import OFA_SHAPES
 from optimizer.arch.ofa_space import OfaSpace
 from optimizer.errors import InputError
 from optimizer.progress import RunProgress
+from optimizer.search.predictor import Probe, fit_predictor
 from optimizer.supernet.filter_config import Filtering
 from optimizer.supernet.filtering import open_guide
+from optimizer.supernet.manifest import key_pool
 from optimizer.supernet.ofa_config import OfaConfig, OfaRecipe
+from optimizer.supernet.path_latency import MeasuredPaths, choose_subnets
 from optimizer.supernet.pool import TeacherPool, open_pool
 from optimizer.supernet.training import PoolImages, train_pool
 from optimizer.train.config import TrainConfig
@@ -115,6 +118,30 @@ def test_what_the_filter_permits_and_prefers_is_of_the_space(trained: TeacherPoo
     numbers, scores = guide.buckets.find(genes), guide.score(genes)
     assert best in rivals and numbers[0] == numbers.max()
     assert scores[0] == pytest.approx(scores[numbers == numbers[0]].max())
+
+
+def test_buckets_may_be_of_latency_as_predicted_before_the_training(data: ShapesData, tmp_path: Path) -> None:
+    """A device on which every path takes nearly as long. What was measured first stays, whoever goes on."""
+    recipe = RECIPE.model_copy(update={"filtering": RECIPE.filtering.model_copy(update={"bucket": "latency"})})
+    config = recipe.make("small", ((64, 64),), 20, "faster_rcnn").for_target("toy")
+    space, images = config.space(), PoolImages(data.folder, data.train, data.val, kept=data.val)
+
+    def measure(share: float) -> MeasuredPaths:
+        probes = tuple(Probe(space.arch(subnet), share) for subnet in choose_subnets(space)[1:])
+        return MeasuredPaths("toy", space.arch(space.largest()), probes, 4)
+
+    with pytest.raises(InputError, match="have a run train this super-network"):
+        train_pool(tmp_path, config, images, CPU, Dying())
+    with pytest.raises(Killed):
+        train_pool(tmp_path, config, images, CPU, Dying(in_phase="teachers 2/2"), measured=measure(0.97))
+    pool = train_pool(tmp_path, config, images, CPU, Dying(), measured=measure(0.5))
+    guide = open_guide(open_pool(tmp_path, data.train).manifest)
+    assert guide is not None and "latencies.json" in pool.manifest.states
+    predictor = fit_predictor(space.arch(space.largest()), measure(0.97).probes, 4)
+    assert guide.buckets.edges[0] == pytest.approx(predictor.predict(space.arch(space.smallest())))
+    assert guide.buckets.edges[0] > 0.9 and guide.buckets.edges[-1] == pytest.approx(1.0)
+    keys = [key_pool(made, data.train) for made in (make(), config, config.for_target("other"))]
+    assert len(set(keys)) == 3 and key_pool(make().for_target("toy"), data.train) == keys[0]
 
 
 def test_a_damaged_filter_is_named(trained: TeacherPool, data: ShapesData, tmp_path: Path) -> None:
