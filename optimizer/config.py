@@ -38,6 +38,7 @@ __all__ = [
 Published = Literal["auto", "coco", "imagenet"]
 MOST_EPOCHS = 60  # of a base that is trained until it stops gaining, where nobody says another number
 UNLIMITED = 10_000  # students: as many as the time allows
+KEEP_BYTES = 20 * 10**9  # of weights and models of trials
 
 
 class _Value(BaseModel):
@@ -208,6 +209,7 @@ class RunConfig(_Value):
         workers: processes that prepare images; None is some on a GPU, and none on a CPU, which has no core to spare.
         constraints: what is needed of a student; one that breaks them is no candidate of the front.
         variants: other precisions and numbers of region proposals that the front is exported with.
+        keep_bytes: bytes of trials' files above which those that nothing needs are dropped; None keeps all.
         base_epochs: "fixed" is those of base_train; "auto" trains the base until it stops gaining on images kept out,
             for at most so many epochs.
         base_share: of the budget, the most that the base's training may use with "auto".
@@ -247,6 +249,7 @@ class RunConfig(_Value):
     freeze: Freeze = Freeze()
     constraints: Constraints = Constraints()
     variants: VariantsConfig = VariantsConfig()
+    keep_bytes: int | None = Field(KEEP_BYTES, gt=0)
     search_protocol: str = "screen"
     final_protocol: str = "final"
 

@@ -41,7 +41,7 @@ def parse_bytes(text: str) -> int:
     """Bytes from ``"20MB"`` (20,000,000), ``"500kB"`` or ``"20MiB"`` (20 * 2**20)."""
     count = int(_parse(text, BYTES))
     if not count:
-        raise InputError(f"the size of a file is written like 20MB or 500kB, and is above 0; not {text!r}")
+        raise InputError(f"a size is written like 20MB or 500kB, and is above 0; not {text!r}")
     return count
 
 

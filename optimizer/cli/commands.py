@@ -20,8 +20,10 @@ from optimizer.arch.heads import HEADS
 from optimizer.cli.architecture import arch
 from optimizer.cli.configure import change_recipe, pick_recipe
 from optimizer.cli.labels import data_app
+from optimizer.cli.option_values import read_keep
 from optimizer.cli.options import OPTIONS
 from optimizer.cli.taking import taking
+from optimizer.cli.terminal import say
 from optimizer.config import RunConfig
 from optimizer.errors import DetoptError
 from optimizer.recipes import distilled
@@ -154,11 +156,14 @@ def resume(
     run: Annotated[Path, typer.Argument(help="Folder of a run that was stopped or killed.")],
     teacher_pool: Annotated[Path | None, typer.Option(help="Where its teachers are now, if they were moved.")] = None,
     host: Annotated[str, typer.Option(help="Where its board is now, if that has moved: user@board.")] = "",
+    keep: Annotated[str, typer.Option(help="Another --keep from here on: 50GB, or all.")] = "",
 ) -> None:
     """Go on with a run; nothing found so far is lost."""
+    changes: dict[str, object] = {"keep_bytes": read_keep(keep)} if keep else {}
+
     from optimizer.run.run import resume_run
 
-    resume_run(run, teacher_pool, host)
+    resume_run(run, teacher_pool, host, changes)
 
 
 @app.command()
@@ -167,6 +172,25 @@ def report(run: Annotated[Path, typer.Argument(help="Folder of a run, finished o
     from optimizer.run.run import rewrite_report
 
     typer.echo(str(rewrite_report(run)))
+
+
+@app.command()
+def prune(
+    run: Annotated[Path, typer.Argument(help="Folder of a run that nobody is working on.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go and why the rest stays.")] = False,
+) -> None:
+    """Free the disk space of trials that nothing needs any more.
+
+    Weights, model and training state of a trial stay while anything may ask for them: of the base, of the front and
+    what is handed over, of the best by score and the most precise, and until all students are trained of whatever may
+    still be a parent or have the last training, and of the last five trials with their parents. Those of the other
+    trials go, and files that no trial names. Their figures stay in the report; a trial whose files went can be no
+    teacher. A run does this by itself above --keep.
+    """
+    from optimizer.run.storage import prune_run
+
+    for line in prune_run(run, dry=dry_run).list_lines():
+        say(line)
 
 
 @app.command()

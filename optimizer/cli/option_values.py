@@ -11,10 +11,11 @@ from typing import Any, get_args
 from optimizer.config import MOST_EPOCHS, Published
 from optimizer.distill.config import DEFEAT_RECIPES, DefeatConfig
 from optimizer.errors import InputError
+from optimizer.quantities import parse_bytes
 
 __all__ = [
-    "read_counts", "read_defeat", "read_distillers", "read_epochs", "read_limits", "read_names", "read_phase",
-    "read_pretrain", "read_proposals", "read_teacher", "read_weights", "unless_none",
+    "read_counts", "read_defeat", "read_distillers", "read_epochs", "read_keep", "read_limits", "read_names",
+    "read_phase", "read_pretrain", "read_proposals", "read_teacher", "read_weights", "unless_none",
 ]  # fmt: skip
 
 
@@ -110,3 +111,8 @@ def read_pretrain(text: str) -> str | Path:
 def read_teacher(text: str) -> str | Path:
     """A kind of teacher by name, or where a trained one is."""
     return text if text in ("base", "dynamic", "fixed", "none") else Path(text).resolve()
+
+
+def read_keep(text: str) -> int | None:
+    """Bytes of a run's trials that are kept; None for all of them."""
+    return None if text == "all" else parse_bytes(text)

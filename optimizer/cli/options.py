@@ -14,6 +14,7 @@ from optimizer.cli.option_values import (
     read_defeat,
     read_distillers,
     read_epochs,
+    read_keep,
     read_limits,
     read_names,
     read_phase,
@@ -327,6 +328,13 @@ OPTIONS = (
         float,
         "Least average precision of a student on the validation images, 0 to 1.",
         _as_given("constraints.min_ap"),
+    ),
+    Option(
+        "keep",
+        str,
+        "Disk space for the trials' weights and models: 20GB (default), or all. Above it the files of trials go that "
+        "nothing needs any more (optimize prune --help says which stay).",
+        {"keep_bytes": read_keep},
     ),
     Option("seed", int, "Same seed, same trials.", _as_given("seed")),
 )

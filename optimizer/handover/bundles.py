@@ -47,7 +47,7 @@ class BundleWriter:
         }
         source = self.exporter.find(trial).source
         manifest = self.exporter.describe(name_export(trial.number), trial.arch, source, metrics)
-        model = self.exporter.artefacts.path(trial.files.model, verify=True)
+        model = self.exporter.artefacts.find(trial, "model", verify=True)
         return self._write_gated(trial, trial.arch, model, manifest, trial.ap)
 
     def write_variant(self, trial: DoneTrial, item: VariantResult, made: Bundle) -> Path:

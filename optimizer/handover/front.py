@@ -243,7 +243,7 @@ def make_front(
     others = [_judge(_make_other(plain[item.trial], item), wanted, base_ms) for item in tried if item.outcome == KEPT]
     measured = plain if state.measured is None else state.measured
     candidates = [*(e for n, e in plain.items() if n in measured and (e.ap or e.of_base)), *others]
-    points = [export for export in candidates if export.breach is None]
+    points = [export for export in candidates if export.breach is None and not export.trial.files.dropped]
     chosen = pareto_front([point.ap for point in points], [1 / point.ratio for point in points], NOISE)
     best = tuple(replace(points[index], on_front=True) for index in chosen)
     on_front = {export.name: export for export in best}

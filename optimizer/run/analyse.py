@@ -90,7 +90,7 @@ def _analyse(
         return found
     progress.start_step(f"{name}: distances and gradients", 2)
     device = choose_device()
-    path = store.artefacts.path(trial.files.weights)
+    path = store.artefacts.find(trial, "weights")
     student = load_detector(trial.arch, len(val.class_names), load_tensors(path, trial.files.weights))
     shown = teacher.arch if config.distill.teacher_canvas == "own" else teacher.arch.with_size(*trial.arch.input_size)
     taught = load_detector(shown, len(val.class_names), teacher.read_weights())

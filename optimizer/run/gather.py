@@ -27,7 +27,7 @@ def report_run(store: RunStore, config: RunConfig, val_data: Dataset, status: st
     store.status = status
     trials = store.history()
     front = find_front(store)
-    students = [trial for trial in list_done(trials) if trial.number > 0]
+    students = [trial for trial in list_done(trials) if trial.number > 0 and not trial.files.dropped]
     best = max(students, key=lambda trial: trial.score, default=None)
     page = store.folder / "report.html"
     images = config.data.resolve().name if config.data else "generated shapes"

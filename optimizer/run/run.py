@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +29,7 @@ from optimizer.run.plan import Plan, plan_run
 from optimizer.run.probes import measure_probes
 from optimizer.run.reach import explain_unreachable
 from optimizer.run.stopping import clocked, interruptible, logged, stoppable
+from optimizer.run.storage import keep_within
 from optimizer.run.teachers import choose_pool, choose_pool_images, make_settings, open_teachers, prepare_pool
 from optimizer.run.teaching_sets import list_sets
 from optimizer.run.trained_teacher import adopt_teacher, choose_teacher
@@ -78,17 +79,19 @@ def start_run(config: RunConfig, folder: Path, command: str = "") -> Path:
     return folder
 
 
-def resume_run(folder: Path, teacher_pool: Path | None = None, host: str = "") -> Path:
+def resume_run(
+    folder: Path, teacher_pool: Path | None = None, host: str = "", changes: Mapping[str, object] | None = None
+) -> Path:
     """Go on with a run that was stopped or killed; a finished one is only reported again.
 
     Args:
         teacher_pool: where the run's teachers are now, if they were moved.
         host: where its board is now, if that has moved.
+        changes: of its configuration from here on, such as of `keep_bytes`, which no trial depends on.
     """
     with RunStore.open(folder, writable=False) as store:
         config = parse_config(store.config)
-    if host:
-        config = config.changed({"host": host})
+    config = config.changed({**({"host": host} if host else {}), **(changes or {})})
     with assemble_team(_list_batches(config)) as leads:
         if leads:
             with RunStore.open(folder) as store:
@@ -303,6 +306,7 @@ class _Run:
             if not isinstance(trial, PendingTrial):
                 evaluation.trainer.forget(trial.number)
                 self.progress.trial_done(trial, self._count_students())
+                keep_within(self.store, self.config.keep_bytes, self.config, self.progress.say)
             if isinstance(trial, (DoneTrial, FailedTrial)):
                 report_run(self.store, self.config, self.splits.val, "running")
 

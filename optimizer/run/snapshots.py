@@ -33,7 +33,7 @@ def draw_pictures(store: RunStore, base: DoneTrial, best: DoneTrial, dataset: Da
     drawn = []
     for trial in (base, best):
         source = ModelSource(
-            store.artefacts.path(trial.files.model),
+            store.artefacts.find(trial, "model"),
             Preprocess.imagenet(*trial.arch.input_size),
             trial.files.head,
             parse_selection(trial.files.selection),

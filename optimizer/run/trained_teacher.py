@@ -96,7 +96,7 @@ def choose_teacher(store: RunStore, config: RunConfig, class_names: Sequence[str
         return None
     if where == "base":
         base = get_done(store.history(), 0)
-        return TrainedTeacher(arch=base.arch, weights=store.artefacts.path(base.files.weights))
+        return TrainedTeacher(arch=base.arch, weights=store.artefacts.find(base, "weights"))
     assert isinstance(where, Path)
     if store.trained_teacher is None:
         store.trained_teacher = _keep(store, where, config, class_names)
@@ -150,7 +150,8 @@ def _opened(folder: Path, name: str | None) -> Iterator[tuple[RunStore, DoneTria
             raise InputError(f"{folder} has no trained detector yet that could teach")
         if name is not None and name not in done:
             raise InputError(f"{folder} has no trained detector {name}; it has {', '.join(done)}")
-        yield other, done[name] if name else max(done.values(), key=lambda trial: (trial.ap, -trial.number))
+        kept = [trial for trial in done.values() if not trial.files.dropped]
+        yield other, done[name] if name else max(kept, key=lambda trial: (trial.ap, -trial.number))
 
 
 def _keep(store: RunStore, where: Path, config: RunConfig, class_names: Sequence[str]) -> KeptTeacher:
@@ -159,7 +160,7 @@ def _keep(store: RunStore, where: Path, config: RunConfig, class_names: Sequence
     if found is not None:
         with _opened(*found) as (other, best):
             _require_classes(other, class_names, config)
-            weights = store.artefacts.put_file(other.artefacts.path(best.files.weights, verify=True))
+            weights = store.artefacts.put_file(other.artefacts.find(best, "weights", verify=True))
             return KeptTeacher(best.arch.to_json(), weights, best.work.epochs_total)
     detector = _read_checkpoint(where, config, len(class_names))
     with tempfile.TemporaryDirectory(dir=store.folder / "scratch") as folder:

@@ -120,6 +120,8 @@ class TrialFiles:
         selection: JSON of `deploy.Selection`; None where the graph itself selects objects.
         state: SHA-256 of what the training left besides the weights, for children; None where that is not kept.
         model_bytes: size of that ONNX file; None in runs that began before it was kept.
+        dropped: whether all of them were removed, because nothing needed them and the disk was wanted for others
+            (`optimizer.run.storage`). Such a trial is no parent and no candidate of a front any more.
     """
 
     weights: str
@@ -128,6 +130,7 @@ class TrialFiles:
     selection: Mapping[str, float] | None = None
     state: str | None = None
     model_bytes: int | None = None
+    dropped: bool = False
 
 
 @dataclass(frozen=True)

@@ -84,8 +84,9 @@ class HillClimb:
 
 
 def rank_best(history: History, count: int) -> list[DoneTrial]:
-    """The finished trials of highest score, best first; of equals the older one."""
-    return sorted(list_done(history), key=lambda trial: (-trial.score, trial.number))[:count]
+    """The finished trials of highest score whose files are there, best first; of equals the older one."""
+    there = [trial for trial in list_done(history) if not trial.files.dropped]
+    return sorted(there, key=lambda trial: (-trial.score, trial.number))[:count]
 
 
 def draw_rank(ranks: Sequence[int], rank_weights: Sequence[float], rng: Random) -> int:

@@ -34,13 +34,14 @@ class Member:
 
 
 def list_members(history: History) -> list[Member]:
-    """The front, fastest first; the base is the last where nothing beats it."""
+    """The front of what can be a parent, fastest first; the base is the last where nothing beats it."""
     done = list_done(history)
     measured: dict[ArchSpec, list[float]] = defaultdict(list)
     for trial in done:
         measured[trial.arch].append(1 / trial.cost_ratio)
     rungs = count_rungs(done)
-    members = [Member(trial, geometric_mean(measured[trial.arch]), rungs[trial.number]) for trial in done]
+    there = [trial for trial in done if not trial.files.dropped]
+    members = [Member(trial, geometric_mean(measured[trial.arch]), rungs[trial.number]) for trial in there]
     chosen = pareto_front([member.trial.ap for member in members], [member.latency for member in members])
     return [members[index] for index in chosen]
 

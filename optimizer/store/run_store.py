@@ -160,10 +160,11 @@ class RunStore:
                 raise InputError(f"{place} ({reason:.160})") from error
         return trials
 
-    def record(self, trial: Trial) -> None:
-        """Write a trial, replacing what was there under its number."""
+    def record(self, *trials: Trial) -> None:
+        """Write trials, all or none, each replacing what was there under its number."""
         marks = ", ".join("?" * len(COLUMNS))
-        self._write(f"insert or replace into trials ({', '.join(COLUMNS)}) values ({marks})", row_from_trial(trial))
+        rows = [row_from_trial(trial) for trial in trials]
+        self._write(f"insert or replace into trials ({', '.join(COLUMNS)}) values ({marks})", *rows)
 
     def read_entry(self, key: str) -> str | None:
         """The text of an `Entry`; None where nothing was written."""
@@ -196,9 +197,9 @@ class RunStore:
         except sqlite3.DatabaseError as error:
             raise InputError(f"{self.folder / DATABASE} is damaged ({make_printable(str(error))})") from error
 
-    def _write(self, statement: str, values: tuple[Any, ...]) -> None:
+    def _write(self, statement: str, *rows: tuple[Any, ...]) -> None:
         with _explain(self.folder), self._connection:
-            self._connection.execute(statement, values)
+            self._connection.executemany(statement, rows)
 
 
 def _make_database(path: Path, config: dict[str, Any]) -> None:

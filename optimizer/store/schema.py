@@ -153,6 +153,7 @@ def _files_from(row: sqlite3.Row, details: dict[str, Any]) -> TrialFiles:
         selection,
         None if state is None else read_hash(state),
         None if model_bytes is None else read_whole(model_bytes),
+        bool(details.get("dropped", False)),
     )
 
 
@@ -181,6 +182,7 @@ def _columns_of(trial: DoneTrial) -> dict[str, Any]:
             **({"state": trial.files.state} if trial.files.state is not None else {}),
             **({"model_bytes": trial.files.model_bytes} if trial.files.model_bytes is not None else {}),
             **({"still_gaining": True} if trial.work.still_gaining else {}),
+            **({"dropped": True} if trial.files.dropped else {}),
         }),
     }  # fmt: skip
 

@@ -79,7 +79,7 @@ class Builder:
     def load(self, trial: DoneTrial, arch: ArchSpec | None = None) -> Detector:
         """The trained detector of a finished trial, ready to detect; `arch` is another one that takes its weights."""
         detector = build_detector(arch or trial.arch, len(self.class_names))
-        path = self.artefacts.path(trial.files.weights)
+        path = self.artefacts.find(trial, "weights")
         fit_tensors(detector, load_tensors(path, trial.files.weights), f"the weights of trial {trial.number}")
         return detector.eval()
 

@@ -69,6 +69,7 @@ class Exporter:
 
     def find(self, trial: DoneTrial) -> Candidate:
         """The model of a finished trial."""
+        self.artefacts.find(trial, "model")
         return self.make_candidate(trial.arch, trial.files)
 
     def make_candidate(self, arch: ArchSpec, files: TrialFiles) -> Candidate:

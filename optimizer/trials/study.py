@@ -86,7 +86,7 @@ class Studies:
         return Study(weights, ranked_by, moments)
 
     def _read_weights(self, trial: DoneTrial) -> dict[str, Tensor]:
-        return load_tensors(self.artefacts.path(trial.files.weights), trial.files.weights)
+        return load_tensors(self.artefacts.find(trial, "weights"), trial.files.weights)
 
     def _find_gates(self, trial: DoneTrial, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         path = self.scratch / f"gates-{trial.files.weights}.safetensors"
