@@ -29,6 +29,7 @@ from deploy.engines.base import check_model_file
 from deploy.errors import DeployError, InputError, MeasurementError, OutputError, SourceError
 from deploy.foreign import make_printable
 from deploy.measuring.record import LatencyRecord, compare
+from deploy.packs import write_pack
 from deploy.pipeline.annotate import AnnotatedFolder
 from deploy.pipeline.decode import Head, check_labels
 from deploy.pipeline.detector import Detector
@@ -46,6 +47,7 @@ __all__ = [
     "list_targets",
     "measure_model",
     "open_runnable",
+    "pack_bundle",
     "run_bundle",
     "serve_requests",
     "sign_bundle",
@@ -176,6 +178,15 @@ def convert_bundle(options: argparse.Namespace) -> None:
     for name in conversion.put_back:
         rest = conversion.rest if conversion.rest == "fp32" else conversion.rest + " (fp32 if its values are wide)"
         print(f"  back in {rest}: {name}")
+
+
+def pack_bundle(options: argparse.Namespace) -> None:
+    """A bundle as the folder that another server loads; says how it is started, and what is not as in the bundle."""
+    packed = write_pack(open_runnable(options), options.consumer, options.out)
+    print(f"{options.out}: for {options.consumer}, which never loaded it here; README.txt says more")
+    print(f"  {packed.start}")
+    for note in packed.notes:
+        print(f"  {note}")
 
 
 def sign_bundle(options: argparse.Namespace) -> None:

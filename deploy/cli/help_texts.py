@@ -7,6 +7,8 @@ import textwrap
 from deploy.builders.compatibility import SEVERITIES
 from deploy.builders.releases import RELEASES
 from deploy.error_analysis.curves import CURVES, LOSSES
+from deploy.packs import PACKS
+from deploy.packs.nvinfer_graph import HEADS as NVINFER_HEADS
 from deploy.pipeline.decode import HEADS
 
 __all__ = ["ADOPT_HELP", "CHECK_HELP", "CONVERT_HELP", "ERRORS_HELP", "EXAMPLES", "SIGN_HELP"]
@@ -25,6 +27,7 @@ EXAMPLES = """examples:
   deploy check any_model.onnx --tensorrt 10.3
   deploy build runs/demo/bundles/student-003 --engine trt --level final
   deploy convert runs/demo/bundles/student-003 --precision int8 --data my_images
+  deploy pack runs/demo/bundles/student-003 --for triton --out served
   deploy sign runs/demo/bundles/student-003 --key ~/.ssh/id_ed25519
 
 exit codes: 0 done, 1 failed, 2 the input is wrong, 130 interrupted"""
@@ -112,6 +115,25 @@ examples:
 
 exit codes: 0 done, 1 the loss stays above the bound, 2 the input is wrong"""
 
+
+PACK_HELP = """what is written:
+{}
+
+For Triton the model is as it is, and client.py prepares images and reads answers
+as the bundle does. For DeepStream nvinfer prepares frames, as far as it can, and
+the graph's ends are changed so that a parser which comes with DeepStream reads
+them; that takes the heads {},
+and the onnx package here. README.txt says what is not as in the bundle.
+Neither server was ever run by us.
+
+examples:
+  deploy pack runs/demo/bundles/student-003 --for triton --out served
+  deploy pack runs/demo/bundles/student-003 --for deepstream --out camera
+
+exit codes: 0 done, 1 failed, 2 the bundle cannot be packed for that server""".format(
+    "\n".join("  {:<11} {}".format(name, "\n".ljust(15).join(textwrap.wrap(pack.summary, 65)))
+              for name, pack in PACKS.items()), ", ".join(NVINFER_HEADS)
+)  # fmt: skip
 
 SIGN_HELP = """ssh-keygen signs bundle.json, which holds the hash of every file; the signature is
 written beside it, as bundle.json.sig. Whoever uses the bundle names a file of the

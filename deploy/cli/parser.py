@@ -17,7 +17,7 @@ from deploy.builders.plans import EFFORTS
 from deploy.builders.precision import CONVERSIONS
 from deploy.builders.releases import RTX
 from deploy.cli import commands, graphs, labelled
-from deploy.cli.help_texts import ADOPT_HELP, CHECK_HELP, CONVERT_HELP, ERRORS_HELP, EXAMPLES, SIGN_HELP
+from deploy.cli.help_texts import ADOPT_HELP, CHECK_HELP, CONVERT_HELP, ERRORS_HELP, EXAMPLES, PACK_HELP, SIGN_HELP
 from deploy.cli.options import (
     add_gpus,
     add_host,
@@ -35,6 +35,7 @@ from deploy.cli.terminal import escape_what_cannot_be_printed, show_progress
 from deploy.engines import ENGINES
 from deploy.errors import DeployError, explain_disk_error
 from deploy.foreign import LINE_LIMIT, make_printable
+from deploy.packs import PACKS
 from deploy.pipeline.decode import HEADS
 
 __all__ = ["build_parser", "main"]
@@ -219,6 +220,13 @@ def _add_convert(known: Any) -> None:
 
 
 def _add_sign(known: Any) -> None:
+    pack = _add_command(known, "pack", commands.pack_bundle, "write what Triton or DeepStream loads of a bundle")
+    pack.add_argument("bundle", metavar="BUNDLE", help="folder of a bundle")
+    pack.add_argument("--for", dest="consumer", required=True, choices=list(PACKS), help="who is to run it, see below")
+    pack.add_argument("--out", metavar="FOLDER", type=Path, required=True, help="folder to write; it must not exist")
+    add_signature(pack)
+    pack.epilog, pack.formatter_class = PACK_HELP, argparse.RawDescriptionHelpFormatter
+
     sign = _add_command(known, "sign", commands.sign_bundle, "sign a bundle with a key of OpenSSH", SIGN_HELP)
     sign.add_argument("bundle", metavar="BUNDLE", help="folder of a bundle")
     sign.add_argument(

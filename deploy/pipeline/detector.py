@@ -10,7 +10,7 @@ import numpy as np
 
 from deploy.data.images import ImageFile, read_image
 from deploy.detections import Detections
-from deploy.engines import open_engine
+from deploy.engines import Engine, open_engine
 from deploy.errors import EngineError, InputError
 from deploy.pipeline.batch import find_image_input, find_layout
 from deploy.pipeline.decode import get_head
@@ -44,7 +44,8 @@ class Detector:
 
     Args:
         source: a `Bundle`, or a `ModelSource`, whose file the engine executes (`deploy.builders.prepare_model`).
-        threads: CPU threads of the engine; None is the number of physical cores. engine: as of `open_engine`.
+        threads: CPU threads of the engine; None is the number of physical cores.
+        engine: as of `open_engine`; or one that is open, as of a model on a server, which is closed with the detector.
         spins: as of `open_engine`; what `detect_timed` says is a latency only with it.
 
     Attributes:
@@ -57,14 +58,14 @@ class Detector:
     """
 
     def __init__(
-        self, source: ModelSource, threads: int | None = None, engine: str = "ort", spins: bool = True
+        self, source: ModelSource, threads: int | None = None, engine: str | Engine = "ort", spins: bool = True
     ) -> None:
         if source.preprocess is None or source.head is None:
             raise InputError(f"{source.model.name}: a model detects with a preprocess and a head; here one is missing")
         head = get_head(source.head)
         self._decode, self._selection = head.decode, source.selection
         self._preprocess = source.preprocess
-        self.engine = open_engine(source.model, threads, engine, spins)
+        self.engine = engine if isinstance(engine, Engine) else open_engine(source.model, threads, engine, spins)
         size = (source.preprocess.width, source.preprocess.height)
         try:
             taken = find_image_input(self.engine.inputs)
