@@ -11,7 +11,7 @@ from deploy.packs import PACKS
 from deploy.packs.nvinfer_graph import HEADS as NVINFER_HEADS
 from deploy.pipeline.decode import HEADS
 
-__all__ = ["ADOPT_HELP", "CHECK_HELP", "CONVERT_HELP", "ERRORS_HELP", "EXAMPLES", "SIGN_HELP"]
+__all__ = ["ADOPT_HELP", "CHECK_HELP", "CONVERT_HELP", "ERRORS_HELP", "EXAMPLES", "PACK_HELP", "SIGN_HELP"]
 
 EXAMPLES = """examples:
   deploy run runs/demo/bundles/base street.jpg photos/ --out drawn

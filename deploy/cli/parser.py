@@ -220,12 +220,13 @@ def _add_convert(known: Any) -> None:
 
 
 def _add_sign(known: Any) -> None:
-    pack = _add_command(known, "pack", commands.pack_bundle, "write what Triton or DeepStream loads of a bundle")
+    pack = _add_command(
+        known, "pack", commands.pack_bundle, "write what Triton or DeepStream loads of a bundle", PACK_HELP
+    )
     pack.add_argument("bundle", metavar="BUNDLE", help="folder of a bundle")
     pack.add_argument("--for", dest="consumer", required=True, choices=list(PACKS), help="who is to run it, see below")
     pack.add_argument("--out", metavar="FOLDER", type=Path, required=True, help="folder to write; it must not exist")
     add_signature(pack)
-    pack.epilog, pack.formatter_class = PACK_HELP, argparse.RawDescriptionHelpFormatter
 
     sign = _add_command(known, "sign", commands.sign_bundle, "sign a bundle with a key of OpenSSH", SIGN_HELP)
     sign.add_argument("bundle", metavar="BUNDLE", help="folder of a bundle")

@@ -66,8 +66,9 @@ ARROWS = {
         "": {"builders", "bundles", "detections", "engines", "measuring", "pipeline", "targets"},
         "cli": {
             *("builders", "bundles", "convert", "data", "detections", "engines", "error_analysis", "errors"),
-            *("evaluate", "foreign", "measuring", "pipeline", "targets"),
+            *("evaluate", "foreign", "measuring", "packs", "pipeline", "targets"),
         },
+        "packs": {"bundles", "engines", "errors", "files", "pipeline"},
         "convert": {"builders", "bundles", "data", "engines", "errors", "evaluate", "pipeline", "targets"},
         "error_analysis": {"content_policy", "data", "detections", "errors", "evaluate", "files"},
         "evaluate": {"data", "detections", "errors", "pipeline", "targets"},
