@@ -9,8 +9,9 @@ the machine has to be idle. It may be killed and started again: a finished row i
 fronts are worth on images that no row has seen (generated shapes of another seed, or the split "test"), and writes
 OUT/table.json, and a report with --report.
 
-Rows: `pareto` and its ablations, this project's other methods, pruning alone, `widths` (uniform scaling of the base),
-`nsga2` (Optuna's, without inheritance), and `further` (the base trained for all of the time in one cosine).
+Rows: `pareto` and its ablations, `elastic` (`pareto` from a base whose children were trained with it), this project's
+other methods, pruning alone, `widths` (uniform scaling of the base), `nsga2` (Optuna's, without inheritance), and
+`further` (the base trained for all of the time in one cosine).
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ CLIMB: dict[str, object] = {  # what `joint` was when this project measured it l
 }  # fmt: skip
 ROWS: dict[str, dict[str, object]] = {
     "pareto": {},
+    "elastic": {},
     "joint": CLIMB,
     "random": {**CLIMB, "search.method": "random"},
     "pruning": {**CLIMB, "search.space.actions": PRUNING},
@@ -61,6 +63,8 @@ ROWS: dict[str, dict[str, object]] = {
     "untaught": {"search.teacher": "none"},
     "taught-by-base": {"search.teacher": "base"},
 }
+STARTS: dict[str, dict[str, object]] = {"start": {}, "start-elastic": {"search.elastic": 0.5}}
+START_OF = {"elastic": "start-elastic"}  # of all other rows: "start"
 HANDOVER_S = 40.0  # of the rows that end with bundles of three students
 WIDTHS_EPOCH = 0.6  # of a uniformly scaled student, in epochs of the base, on all images
 SPEED = (0.8, 0.6, 0.4)  # shares of the base's latency at which the best AP is told
@@ -82,7 +86,7 @@ class Point:
 
 
 def make_config(arguments: argparse.Namespace, row: str, seed: int) -> RunConfig:
-    """The recipe of a row; "start" is the base that the others start from."""
+    """The recipe of a row; of `STARTS`, the base that others start from."""
     data = arguments.data.resolve() if arguments.data is not None else None
     config = quick(data)
     changes: dict[str, object] = {
@@ -94,19 +98,20 @@ def make_config(arguments: argparse.Namespace, row: str, seed: int) -> RunConfig
         changes |= {"input_size": size, "search.space.sizes": scaled_sizes(size)}
     if arguments.base_epochs:
         changes["base_train.epochs"] = arguments.base_epochs
-    return config.changed(changes).changed(ROWS.get(row, {}))
+    start = row if row in STARTS else find_start(row)
+    return config.changed(changes).changed(STARTS[start]).changed(ROWS.get(row, {}))
 
 
 def run_row(arguments: argparse.Namespace, row: str, seed: int) -> None:
     """One row in this process; goes on where it was killed."""
-    folder, start = name_folder(arguments, row, seed), name_folder(arguments, "start", seed)
+    folder, start = name_folder(arguments, row, seed), name_folder(arguments, find_start(row), seed)
     STRATEGIES["widths"] = lambda of: UniformWidths(of.space)
     STRATEGIES["nsga2"] = lambda of: Nsga2(of.space, folder.parent / f"{folder.name}.study")
     if (folder / DATABASE).exists():
         resume_run(folder)
         return
     config, budget_s = make_config(arguments, row, seed), 60 * arguments.minutes
-    if row == "start":
+    if row in STARTS:
         config = config.changed({"search.trials": 0})
     elif row == "further":
         config = config.changed({"search.trials": 0, "base_train.epochs": count_epochs(start, budget_s)})
@@ -125,6 +130,15 @@ def count_epochs(start: Path, seconds: float) -> int:
         work = list_done(store.history())[0].work
     train_s = work.seconds_by_part["train"]
     return max(int((seconds - (work.seconds - train_s)) / (train_s / work.epochs_total)), 1)
+
+
+def find_start(row: str) -> str:
+    """Whose base a row starts from."""
+    return START_OF.get(row, "start")
+
+
+def list_starts(rows: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(find_start(row) for row in rows))
 
 
 def find_base_s(folder: Path) -> float:
@@ -149,7 +163,7 @@ def do_run(arguments: argparse.Namespace) -> None:
     """All rows of all seeds, one after the other, each in a process of its own."""
     arguments.out.mkdir(parents=True, exist_ok=True)
     for seed in arguments.seeds:
-        for row in ["start", *arguments.rows]:
+        for row in [*list_starts(arguments.rows), *arguments.rows]:
             if is_finished(name_folder(arguments, row, seed)):
                 continue
             print(f"{datetime.now():%H:%M:%S} {row}, seed {seed}", flush=True)
@@ -165,12 +179,11 @@ def do_table(arguments: argparse.Namespace) -> None:
     found: dict[str, Any] = {"rows": {}, "minutes": arguments.minutes, "base": arguments.base}
     for seed in arguments.seeds:
         test = read_test(arguments, seed)
-        for row in ["start", *arguments.rows]:
+        for row in [*list_starts(arguments.rows), *arguments.rows]:
             folder = name_folder(arguments, row, seed)
             if is_finished(folder):
-                found["rows"][f"{row}-{seed}"] = describe_row(
-                    folder, test, find_base_s(name_folder(arguments, "start", seed))
-                )
+                start = name_folder(arguments, row if row in STARTS else find_start(row), seed)
+                found["rows"][f"{row}-{seed}"] = describe_row(folder, test, find_base_s(start))
     (arguments.out / "table.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     text = write_table(found, arguments.rows, arguments.seeds)
     print(text)
@@ -254,7 +267,7 @@ def write_table(found: Mapping[str, Any], rows: Sequence[str], seeds: Sequence[i
         "| training and screening, share of the time |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
-    for row in ["start", *rows]:
+    for row in [*list_starts(rows), *rows]:
         for seed in seeds:
             entry = found["rows"].get(f"{row}-{seed}")
             if entry is None:

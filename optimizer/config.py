@@ -91,6 +91,13 @@ class SearchConfig(_Value):
         description="whether a child goes on with its parent's moments, average and adapters, at a rate that stays "
         "until the last training; None is for method pareto alone",
     )
+    elastic: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="pareto: share of the base's training steps that train a random child in its place, made of slices "
+        "of its weights; children then work before they are trained, and are ranked by those weights alone",
+    )
     inherit: bool = Field(True, description="whether a child starts from its parent's weights; an ablation if not")
     finetuned: int = Field(0, ge=0, description="students, the best by score, to train further at the end")
     limits: tuple[float, ...] = Field(
@@ -275,6 +282,10 @@ class RunConfig(_Value):
             raise ValueError("students are to be trained on after the search, but no recipe says how (finetune)")
         if (self.freeze.stages or self.freeze.norm) and self.weights is None and self.base_run is None:
             raise ValueError("random weights are not worth freezing: start from some (--weights, --base-run)")
+        if self.search.elastic and (self.search.in_pool or self.search.student is not None):
+            raise ValueError(
+                f"method {method} makes no children of its base, so none can be trained with it: no --elastic"
+            )
         if self.search.method == "detofa" and self.ofa is not None and self.ofa.filtering.bucket == "latency":
             if self.ofa.shrinking != "filter":
                 raise ValueError("buckets are the path filter's: add --shrinking filter, or leave --bucket out")

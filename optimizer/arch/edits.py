@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Protocol
 
@@ -62,6 +62,19 @@ class Edit:
                 name = self.child.body.name_block((stage, index))
                 new += [f"{name}.{layer.conv}" for layer in layers if block.name_origin(layer, before) not in known]
         return new
+
+
+def merge_edits(edits: Sequence[Edit]) -> Edit:
+    """One edit from the parent of the first of a chain to the child of the last.
+
+    Which channels it keeps is then decided once, by what the first parent's matter.
+    """
+    sources = edits[0].sources
+    for edit in edits[1:]:
+        sources = tuple(
+            tuple(None if place is None else sources[place[0]][place[1]] for place in stage) for stage in edit.sources
+        )
+    return Edit(edits[0].parent, edits[-1].child, sources)
 
 
 class Action(Protocol):

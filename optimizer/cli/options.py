@@ -209,6 +209,13 @@ OPTIONS = (
         switch="--continuity/--no-continuity",
     ),
     Option(
+        "elastic",
+        float,
+        "Of the base's training steps, the share that trains a random narrower network in its place, made of slices of "
+        "its weights, so that students work before they are trained. Default: 0.",
+        _as_given("search.elastic"),
+    ),
+    Option(
         "actions",
         str,
         "Kinds of action to search over, comma-separated; with 'none' students are only trained further.",

@@ -18,7 +18,7 @@ from optimizer.detectors.tensors import fit_tensors
 
 __all__ = [
     "DETECTORS", "Detector", "GraphOps", "Prediction", "RegionSample", "RegionView", "Seen", "Truth", "build_detector",
-    "load_detector",
+    "build_undrawn", "load_detector",
 ]  # fmt: skip
 
 DETECTORS: dict[str, Callable[[ArchSpec, int], Detector]] = {
@@ -43,10 +43,15 @@ def load_detector(arch: ArchSpec, num_classes: int, weights: Mapping[str, Tensor
     Raises:
         InputError: they are another network's.
     """
-    with _Undrawn():
-        detector = build_detector(arch, num_classes)
+    detector = build_undrawn(arch, num_classes, torch.device("cpu"))
     fit_tensors(detector, weights)
     return detector
+
+
+def build_undrawn(arch: ArchSpec, num_classes: int, device: torch.device) -> Detector:
+    """A detector for weights that come from elsewhere, in evaluation mode: its own are whatever was in memory."""
+    with _Undrawn(), device:
+        return build_detector(arch, num_classes)
 
 
 class _Undrawn(TorchFunctionMode):

@@ -5,10 +5,12 @@ from optimizer.morph.compensate import Moments, compensate, measure_moments
 from optimizer.morph.importance import measure_importance
 from optimizer.morph.inherit import inherit
 from optimizer.morph.saliency import measure_gates, measure_saliency, spread_gates
+from optimizer.morph.slices import ask_child
 
 __all__ = [
     "Moments",
     "Morphed",
+    "ask_child",
     "compensate",
     "inherit",
     "measure_gates",

@@ -34,6 +34,7 @@ def check_base(folder: Path, config: RunConfig, data: DataSummary | None) -> Don
         ("data", _name_data(config), _name_data(theirs)),
         ("target", config.target, theirs.target),
         ("cost", config.search.cost, theirs.search.cost),
+        ("share of steps that train children", config.search.elastic, theirs.search.elastic),
     ):
         if own != found:
             raise InputError(f"the base of {folder} is another one: its {name} is {found}, this run wants {own}")

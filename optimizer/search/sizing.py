@@ -25,6 +25,7 @@ __all__ = [
     "list_savings",
     "shrink_fully",
     "size_chain",
+    "spread_importance",
 ]
 
 Chain: TypeAlias = tuple[Action, ...]
@@ -61,11 +62,12 @@ def apply_chain(arch: ArchSpec, chain: Chain) -> ArchSpec | None:
 
 @lru_cache(maxsize=50_000)
 def _apply(arch: ArchSpec, action: Action) -> ArchSpec:
-    return action.apply(arch, _spread_importance(arch)).child
+    return action.apply(arch, spread_importance(arch)).child
 
 
 @lru_cache(maxsize=1000)
-def _spread_importance(arch: ArchSpec) -> Importance:
+def spread_importance(arch: ArchSpec) -> Importance:
+    """By which every group of channels loses the same share, and all blocks matter alike."""
     widths = {name: group.width for group in arch.body.channel_groups() for name in group.names}
     return Importance(
         channels={name: tuple((channel + 1) / width for channel in range(width)) for name, width in widths.items()},

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from deploy import Preprocess
 from deploy.data import Dataset
+from optimizer.arch.space import Space
 from optimizer.arch.spec import ArchSpec
 from optimizer.arch.subnets import Subnet, subnet_from_json
 from optimizer.data.loader import TrainLoader
@@ -27,9 +28,10 @@ from optimizer.train.distributed import current_world
 from optimizer.train.loop import Progress, TrainResult, train
 from optimizer.train.state import TrainState
 from optimizer.train.steps import DetectionStep, LossStep
+from optimizer.trials.sliced_step import SlicedStep
 
 __all__ = [
-    "Batches", "PoolTeacher", "StudentJob", "Teaching", "TrainedTeacher", "choose_device", "count_steps",
+    "Batches", "PoolTeacher", "Slices", "StudentJob", "Teaching", "TrainedTeacher", "choose_device", "count_steps",
     "train_student",
 ]  # fmt: skip
 
@@ -94,6 +96,13 @@ class Teaching(_Value):
     distill: DistillConfig
 
 
+class Slices(_Value):
+    """Children of a base that are trained in its place in a share of its steps (`sliced_step`)."""
+
+    share: float
+    space: Space
+
+
 class StudentJob(_Value):
     """Training of one student.
 
@@ -101,6 +110,7 @@ class StudentJob(_Value):
         seed: of the training and of its batches.
         checkpoint: where the training is saved as it goes; a file system that all processes see.
         teaching: None is plain training.
+        slices: None trains the whole network in every step.
         freeze: what of the student is not trained.
         start: file of weights and state to go on from; None starts anew from the detector's weights.
         first_epoch: number of the first one, where earlier trainings had those before.
@@ -113,6 +123,7 @@ class StudentJob(_Value):
     seed: int
     checkpoint: Path
     teaching: Teaching | None = None
+    slices: Slices | None = None
     freeze: Freeze = Freeze()
     start: Path | None = None
     first_epoch: int = 0
@@ -158,6 +169,9 @@ def _build_loader(job: StudentJob, dataset: Dataset) -> TrainLoader:
 
 
 def _build_step(job: StudentJob, pool: TeacherPool | None, num_classes: int, device: torch.device) -> LossStep:
+    if job.slices is not None:
+        assert job.teaching is None, "a base whose children are trained has no teacher"
+        return SlicedStep(job.arch, job.slices.space, num_classes, job.slices.share, job.seed)
     if job.teaching is None:
         return DetectionStep()
     teacher, distill = job.teaching.teacher, job.teaching.distill

@@ -77,6 +77,8 @@ class Studies:
 
     def _make(self, trial: DoneTrial) -> Study:
         weights = self._read_weights(trial)
+        if trial.number == 0 and self.config.search.elastic:  # its children were trained in this order, as they are
+            return Study(weights, None, None)
         ranked_by = moments = None
         if self.config.importance == "taylor":
             ranked_by = spread_gates(self._find_gates(trial, weights), weights)

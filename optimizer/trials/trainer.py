@@ -25,7 +25,16 @@ from optimizer.train.predict import predict
 from optimizer.train.state import TrainState
 from optimizer.trials.base_training import BaseTraining, choose_stretch
 from optimizer.trials.builder import Student
-from optimizer.trials.jobs import Batches, PoolTeacher, StudentJob, Teaching, TrainedTeacher, count_steps, train_student
+from optimizer.trials.jobs import (
+    Batches,
+    PoolTeacher,
+    Slices,
+    StudentJob,
+    Teaching,
+    TrainedTeacher,
+    count_steps,
+    train_student,
+)
 from optimizer.trials.team import tell_team
 
 __all__ = ["Trained", "Trainer", "name_trial"]
@@ -168,6 +177,7 @@ class Trainer:
             seed=derive_seed(config.seed, number),
             checkpoint=self._checkpoint(number),
             teaching=self._find_teaching(number, proposal),
+            slices=self._choose_slices(number),
             freeze=config.freeze,
             start=self._write_start(number, student),
         )
@@ -184,6 +194,10 @@ class Trainer:
         """For a base whose students are judged untrained: all canvases of the search, any of which may be one's."""
         space = self.config.search.space
         return space.sizes if number == 0 and self.config.keeps_images and "resize" in space.actions else ()
+
+    def _choose_slices(self, number: int) -> Slices | None:
+        search = self.config.search
+        return Slices(share=search.elastic, space=search.space) if number == 0 and search.elastic else None
 
     def _find_teaching(self, number: int, proposal: Proposal) -> Teaching | None:
         distill = choose_terms(self.config.distill, proposal.taught)

@@ -22,7 +22,8 @@ CONFIG = quick(Path("images"))
 VALUES: dict[str, Any] = {
     "base": "r50", "target": "jetson", "host": "user@board", "detector": "retinanet", "method": "pipeline",
     "teacher": "fixed", "teacher_pool": Path("pools").resolve(), "teacher_epochs": "4,2,1", "inherit": False,
-    "actions": "resize,prune_channels", "finetuned": 2, "finetune_epochs": 7, "trials": 9, "budget": "1h30m",
+    "actions": "resize,prune_channels", "finetuned": 2, "elastic": 0.5,
+    "finetune_epochs": 7, "trials": 9, "budget": "1h30m",
     "size": "320x240", "sizes": "320x240,256x192", "region_proposals": "90,60", "epochs": "11", "trial_epochs": 3,
     "score": "macs", "objective": "product", "batch_size": 6, "workers": 2, "weights": "weights.pth",
     "base_run": Path("other").resolve(), "precision": "bf16", "precisions": "fp32,int8", "export_proposals": "80,40",
