@@ -23,6 +23,7 @@ from optimizer.supernet.config import SupernetConfig
 from optimizer.supernet.elastic_config import ElasticRecipe
 from optimizer.supernet.ofa_config import OfaRecipe
 from optimizer.supernet.path_config import PathRecipe
+from optimizer.track.catalogue import TRACKERS
 from optimizer.train.config import Freeze, TrainConfig
 
 __all__ = [
@@ -222,6 +223,7 @@ class RunConfig(_Value):
         base_share: of the budget, the most that the base's training may use with "auto".
         search_protocol, final_protocol: how latency is measured for a trial and for the front
             (`deploy.measuring.measure`).
+        track: trackers that the run is recorded with, beside its own folder.
     """
 
     preset: str
@@ -259,6 +261,12 @@ class RunConfig(_Value):
     keep_bytes: int | None = Field(KEEP_BYTES, gt=0)
     search_protocol: str = "screen"
     final_protocol: str = "final"
+    track: tuple[str, ...] = ()
+
+    @field_validator("track")
+    @classmethod
+    def _known_trackers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(_member(name, TRACKERS, "tracker") for name in value))
 
     @model_validator(mode="after")
     def _parts_fit(self) -> RunConfig:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from deploy.foreign import LINE_LIMIT, make_printable
 from optimizer.search.base import DoneTrial, FailedTrial, ScreenedTrial
+from optimizer.track.base import Training
+from optimizer.track.recorder import UNTRACKED
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,13 +36,16 @@ def format_duration(seconds: float) -> str:
 class RunProgress:
     """The terminal's progress display: a bar for the run, a bar for the current step, a line for every finished trial.
 
-    Every line also goes to the run's log. Without a terminal there are no bars, only the lines.
+    Every line also goes to the run's log. Without a terminal there are no bars, only the lines. What a training comes
+    to goes to `trackers` too.
     """
 
     def __init__(self, console: Console | None = None) -> None:
         from rich.console import Console  # here, so that what only hands a progress on needs no rich
 
         self.console = console or Console()
+        self.trackers = UNTRACKED
+        self._series, self._prefix, self._before, self._at = "", "", 0, 0
         self._bars = _lay_out_bars(self.console)
         self._run: TaskID | None = None
         self._students = 0
@@ -82,6 +87,26 @@ class RunProgress:
             left = (now - self._started) / completed * (self._total - completed)
             self.say(f"  {self._text}: {completed}/{self._total} {note}, about {format_duration(left)} left")
             self._last_line = now
+
+    def start_training(self, text: str, total: int, series: str, prefix: str = "train/", before: int = 0) -> None:
+        """Shows a training as the current step.
+
+        Args:
+            series: name of the tracked run that it belongs to; prefix: of the names of its figures there.
+            before: steps of earlier trainings of the same name.
+        """
+        self.start_step(text, total)
+        self._series, self._prefix, self._before, self._at = series, prefix, before, before
+
+    def advance_training(self, at: Training, note: str = "") -> None:
+        """A step of the training that was started is done."""
+        self._at = self._before + at.step
+        self.advance_step(at.step, note=f"loss {at.loss:.2f}{note}")
+        self.trackers.log_training(self._series, self._prefix, self._before, at)
+
+    def judge_training(self, ap: float) -> None:
+        """Average precision on the kept images, as that training stands."""
+        self.trackers.log(self._series, self._at, {"ap_kept": ap})
 
     def note(self, text: str) -> None:
         """What the step in hand is at; a line of its own, now and then, where there is no terminal."""

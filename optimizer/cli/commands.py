@@ -106,6 +106,7 @@ def _start(config: RunConfig, out: Path | None, name: str) -> None:
             "export_proposals",
             "max_ap_drop",
             "seed",
+            "track",
         ),
     ),
     teacher="Who teaches: the folder of a run (its best detector), one detector of a run (RUN/student-004, or its "

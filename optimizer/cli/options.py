@@ -28,6 +28,7 @@ from optimizer.config import MOST_EPOCHS
 from optimizer.distill.config import DEFEAT_RECIPES
 from optimizer.quantities import parse_bytes, parse_duration, parse_milliseconds, parse_size
 from optimizer.recipes import scaled_sizes
+from optimizer.track.catalogue import TRACKERS
 
 __all__ = ["OPTIONS", "Option", "read_options"]
 
@@ -344,6 +345,13 @@ OPTIONS = (
         {"keep_bytes": read_keep},
     ),
     Option("seed", int, "Same seed, same trials.", _as_given("seed")),
+    Option(
+        "track",
+        str,
+        f"Trackers to record the run with, comma-separated: {', '.join(TRACKERS)}. Each needs its package, which the "
+        "extra of its name installs: detopt[mlflow]. Default: none.",
+        {"track": read_names},
+    ),
 )
 
 

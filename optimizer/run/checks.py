@@ -23,6 +23,7 @@ from optimizer.run.teachers import choose_pool, choose_pool_images, default_pool
 from optimizer.run.trained_teacher import check_teacher
 from optimizer.search.evolution import GeneSpace, count_body, describe_limit, find_least, is_of_body
 from optimizer.supernet.pretraining import check_pictures
+from optimizer.track.catalogue import check_trackers
 from optimizer.trials.export import check_export
 from optimizer.trials.jobs import choose_device
 
@@ -35,6 +36,7 @@ def check_run(config: RunConfig, folder: Path) -> tuple[RunConfig, Splits | None
     Raises:
         InputError: something is wrong with the request.
     """
+    check_trackers(config.track)
     target = check_target(config)
     if isinstance(config.weights, Path) and not config.weights.is_file():
         raise InputError(f"there is no weights file {config.weights}")

@@ -32,6 +32,7 @@ from optimizer.run.stopping import clocked, interruptible, logged, stoppable
 from optimizer.run.storage import keep_within
 from optimizer.run.teachers import choose_pool, choose_pool_images, make_settings, open_teachers, prepare_pool
 from optimizer.run.teaching_sets import list_sets
+from optimizer.run.tracking import Tracking, tracked
 from optimizer.run.trained_teacher import adopt_teacher, choose_teacher
 from optimizer.search import build_strategy, draw_numbers, search, try_proposal
 from optimizer.search.base import (
@@ -52,6 +53,7 @@ from optimizer.store.artefacts import explain_disk_errors
 from optimizer.store.run_store import DATABASE, RunStore
 from optimizer.supernet.filtering import open_guide
 from optimizer.supernet.pool import TeacherPool
+from optimizer.track.catalogue import check_trackers
 from optimizer.trials.evaluation import Evaluation, build_evaluation
 from optimizer.trials.judge import build_meter
 from optimizer.trials.team import assemble_team
@@ -96,6 +98,7 @@ def resume_run(
         if leads:
             with RunStore.open(folder) as store:
                 if store.status != "finished":
+                    check_trackers(config.track)
                     check_target(config)
                 store.log_event("resumed")
                 _work(store, config, RunProgress(), teacher_pool=teacher_pool)
@@ -150,18 +153,19 @@ def _work(
         splits = read_data(store, config, splits)
         say_images(splits, progress)
         redo_lost(store, progress)
-        run = _Run(store, config, splits, progress, clock, plan)
-        with progress.shown():
-            evaluation = run.build_evaluation()
-            run.train_base(evaluation)
-            pool = run.open_teachers(evaluation, teacher_pool)
-            if pool is not None:
-                evaluation = evaluation.with_pool(pool)
-            evaluation = evaluation.with_teacher(choose_teacher(store, config, splits.train.class_names))
-            run.search_students(evaluation, pool)
-            run.finetune_best(evaluation)
-            run.hand_over(evaluation)
-        run.report()
+        with tracked(store, config, progress) as tracking:
+            run = _Run(store, config, splits, progress, clock, plan, tracking)
+            with progress.shown():
+                evaluation = run.build_evaluation()
+                run.train_base(evaluation)
+                pool = run.open_teachers(evaluation, teacher_pool)
+                if pool is not None:
+                    evaluation = evaluation.with_pool(pool)
+                evaluation = evaluation.with_teacher(choose_teacher(store, config, splits.train.class_names))
+                run.search_students(evaluation, pool)
+                run.finetune_best(evaluation)
+                run.hand_over(evaluation)
+            run.report()
 
 
 @dataclass(frozen=True)
@@ -174,6 +178,7 @@ class _Run:
     progress: RunProgress
     clock: Callable[[], float]
     first_plan: Plan | None
+    tracking: Tracking
 
     def build_evaluation(self) -> Evaluation:
         meter = self._build_meter(self.config.search_protocol)
@@ -273,6 +278,7 @@ class _Run:
         """The page, the table, and where everything is."""
         page = report_run(self.store, self.config, self.splits.val, "finished")
         front = find_front(self.store)
+        self.tracking.finish(front, page)
         self.progress.console.print(front_table(front))
         if front.tried:
             self.progress.say(f"{front.summary} (why: front.json)")
@@ -307,6 +313,7 @@ class _Run:
                 evaluation.trainer.forget(trial.number)
                 self.progress.trial_done(trial, self._count_students())
                 keep_within(self.store, self.config.keep_bytes, self.config, self.progress.say)
+                self.tracking.tell()
             if isinstance(trial, (DoneTrial, FailedTrial)):
                 report_run(self.store, self.config, self.splits.val, "running")
 

@@ -34,7 +34,7 @@ from optimizer.store.values import DAMAGE, read_list, read_mapping, read_number,
 __all__ = ["DATABASE", "RunStore"]
 
 DATABASE = "run.db"
-FOLDERS = ("analysis", "artefacts", "bundles", "data", "scratch")  # the rest are files
+FOLDERS = ("analysis", "artefacts", "bundles", "data", "scratch", "tensorboard")  # the rest are files
 LEFTOVER = re.compile(rf"\.lock|\.?{re.escape(DATABASE)}\..*part(-journal)?")  # of a start that was killed
 
 
@@ -62,6 +62,7 @@ class RunStore:
         finetuned: numbers of the trials that are trained further after the search; None before they are chosen.
         finetune_epochs: of that training, in runs of earlier builds; None otherwise.
         handover: JSON of `optimizer.handover.state.HandOverState`; None before it began.
+        tracked: JSON of `optimizer.run.tracking.Tracked`; None in a run without trackers.
     """
 
     config: Entry[dict[str, Any]] = Entry({}, read_mapping)
@@ -79,6 +80,7 @@ class RunStore:
     finetuned: Entry[list[int] | None] = Entry(None, _read_numbers)
     finetune_epochs: Entry[int | None] = Entry(None, read_whole)
     handover: Entry[dict[str, Any] | None] = Entry(None, read_mapping)
+    tracked: Entry[dict[str, Any] | None] = Entry(None, read_mapping)
 
     def __init__(self, folder: Path, connection: sqlite3.Connection, lock: BinaryIO | None) -> None:
         self.folder = folder
@@ -217,7 +219,7 @@ def _refuse_what_is_no_file(folder: Path) -> None:
     A link that came with one may lead what is written, or cleared, somewhere else; a pipe would be waited for.
     """
     top = list(folder.iterdir())
-    below = (path for name in ("analysis", "scratch", "data") for path in _list_below(folder / name))
+    below = (path for name in ("analysis", "scratch", "data", "tensorboard") for path in _list_below(folder / name))
     for path in (*top, *(folder / "bundles").glob("*"), *below):
         try:
             mode = path.lstat().st_mode

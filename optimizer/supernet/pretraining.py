@@ -30,6 +30,7 @@ from optimizer.supernet.path_config import PathConfig
 from optimizer.supernet.pretrain_config import Pretraining
 from optimizer.supernet.single_path import SinglePathSupernet
 from optimizer.supernet.weights import save_weights
+from optimizer.track.base import SEARCH
 from optimizer.train.distributed import current_world
 from optimizer.train.loop import Progress, train
 
@@ -86,11 +87,12 @@ def pretrain_body(job: PretrainJob, dataset: Dataset, device: torch.device, prog
     checkpoint = job.folder / "pretraining.ckpt"
     if progress is not None:
         what = f"{len(pictures)} images of {len(pictures.class_names)} classes"
-        progress.start_step(f"pre-training on {recipe}: {what}", len(loader) * recipe.train.epochs)
+        total = len(loader) * recipe.train.epochs
+        progress.start_training(f"pre-training on {recipe}: {what}", total, SEARCH, prefix="pretraining/")
 
     def show(at: Progress) -> None:
         assert progress is not None
-        progress.advance_step(at.step, note=f"loss {at.loss:.2f}, {float(step.right):.0%} right")
+        progress.advance_training(at, note=f", {float(step.right):.0%} right")
 
     train(
         classifier.to(device), loader, step.to(device), recipe.train, seed=seed, checkpoint=checkpoint,

@@ -29,8 +29,9 @@ from optimizer.supernet.pool import TeacherPool, evaluate_teacher, extract_calib
 from optimizer.supernet.pretraining import PretrainJob, pretrain_body
 from optimizer.supernet.step import SubnetStep
 from optimizer.supernet.weights import load_weights, save_weights
+from optimizer.track.base import SEARCH
 from optimizer.train.distributed import current_world
-from optimizer.train.loop import Progress, train
+from optimizer.train.loop import train
 
 __all__ = ["PoolImages", "PoolJob", "train_phase", "train_pool"]
 
@@ -151,15 +152,14 @@ def train_phase(job: PoolJob, dataset: Dataset, device: torch.device, progress: 
     if progress is not None:
         count = step.sampled.count()
         what = "the super-network" if count == 1 else f"{count} sub-networks"
-        progress.start_step(f"teachers {job.phase + 1}/{len(config.phases)}: {what}", len(loader) * recipe.epochs)
-
-    def show(at: Progress) -> None:
-        assert progress is not None
-        progress.advance_step(at.step, note=f"loss {at.loss:.2f}")
+        progress.start_training(
+            f"teachers {job.phase + 1}/{len(config.phases)}: {what}", len(loader) * recipe.epochs, SEARCH,
+            prefix=f"teachers/{job.phase + 1}/",
+        )  # fmt: skip
 
     train(
         supernet.shared.to(device), loader, step, recipe, seed=seed, checkpoint=checkpoint,
-        report=show if progress is not None else None,
+        report=progress.advance_training if progress is not None else None,
     )  # fmt: skip
     if world.is_first:
         save_weights(supernet.shared, phase_path(job.folder, job.phase))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -52,11 +52,18 @@ class Loader(Protocol):
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands: steps done of all steps, and the loss of the step just done."""
+    """Where a training stands: steps done of all steps, and the step just done.
+
+    Attributes:
+        loss: of all processes. losses: its parts, by name, of this process's share of the batch.
+        lr: learning rate.
+    """
 
     step: int
     total: int
     loss: float
+    lr: float
+    losses: Mapping[str, Tensor] = field(compare=False)
 
 
 @dataclass(frozen=True)
@@ -201,7 +208,8 @@ def _train(
             if position.step % max(total // CURVE_POINTS, 1) == 0 or position.step == total:
                 _add_point(position)
             if report is not None and world.is_first:
-                report(Progress(position.step, total, value))
+                parts_of_loss = {name: part.detach() for name, part in losses.items()}
+                report(Progress(position.step, total, value, optimizer.param_groups[0]["lr"], parts_of_loss))
             due = time.monotonic() - saved >= config.checkpoint_every_s
             if checkpoint is not None and world.is_first and due:
                 save_checkpoint(checkpoint, fingerprint, parts.state(position), time.monotonic() - started)

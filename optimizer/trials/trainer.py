@@ -19,8 +19,9 @@ from optimizer.progress import RunProgress
 from optimizer.search.base import Proposal
 from optimizer.seeds import derive_seed
 from optimizer.supernet.pool import TeacherPool
+from optimizer.track.base import name_run
 from optimizer.train.config import TrainConfig
-from optimizer.train.loop import Progress, TrainResult
+from optimizer.train.loop import TrainResult
 from optimizer.train.predict import predict
 from optimizer.train.state import TrainState
 from optimizer.trials.base_training import BaseTraining, choose_stretch
@@ -87,9 +88,13 @@ class Trainer:
         job = self._make_job(number, proposal, student, recipe)
 
         def train(job: StudentJob, text: str = "train") -> TrainResult:
-            self.progress.start_step(f"{name_trial(number)}: {text}", job.recipe.epochs * count_steps(job, images))
+            steps = count_steps(job, images)
+            self.progress.start_training(
+                f"{name_trial(number)}: {text}", job.recipe.epochs * steps, name_run(number),
+                before=job.first_epoch * steps,
+            )  # fmt: skip
             tell_team(job)
-            return train_student(job, student.detector, images, self.pool, self.device, self._show)
+            return train_student(job, student.detector, images, self.pool, self.device, self.progress.advance_training)
 
         if proposal.starts_anew and self.config.base_epochs == "auto":
             return self._train_out(
@@ -121,7 +126,9 @@ class Trainer:
         def judge() -> float:
             self.progress.note(f"AP on {len(kept.records)} kept images")
             found = predict(student.detector, kept.records, Preprocess.imagenet(*job.arch.input_size), self.device)
-            return evaluate_detections(kept, found).ap
+            ap = evaluate_detections(kept, found).ap
+            self.progress.judge_training(ap)
+            return ap
 
         reached, state = training.run(student.detector, train, judge, lambda text: self.progress.say(f"{name}: {text}"))
         if reached.still_gaining:
@@ -136,9 +143,6 @@ class Trainer:
         if self.config.carries_state and not proposal.finetune:
             return state
         return TrainState(step=state.step) if self.config.search.student is not None and state.step else None
-
-    def _show(self, progress: Progress) -> None:
-        self.progress.advance_step(progress.step, note=f"loss {progress.loss:.2f}")
 
     def choose_recipe(self, proposal: Proposal) -> TrainConfig:
         """The base's, which is that of whole architectures too; a student's; or that of the fine-tuning at the end."""

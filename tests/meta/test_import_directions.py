@@ -17,7 +17,7 @@ ARROWS = {
     "optimizer": {
         "": {"run", "config", "recipes", "arch"},
         "__main__": {"cli"},
-        "cli": {"arch", "config", "distill", "errors", "quantities", "recipes", "run", "supernet"},
+        "cli": {"arch", "config", "distill", "errors", "quantities", "recipes", "run", "supernet", "track"},
         "run": {
             *(
                 "arch",
@@ -32,18 +32,18 @@ ARROWS = {
                 "progress",
                 "report",
             ),
-            *("search", "store", "supernet", "train", "trials"),
+            *("search", "store", "supernet", "track", "train", "trials"),
         },
         "handover": {"arch", "config", "cost", "errors", "progress", "search", "store", "trials"},
         "trials": {
             *("arch", "config", "cost", "data", "detectors", "distill", "errors", "morph", "progress", "search"),
-            *("seeds", "store", "supernet", "train"),
+            *("seeds", "store", "supernet", "track", "train"),
         },
         "recipes": {"arch", "config", "distill", "supernet", "train"},
-        "config": {"arch", "distill", "errors", "search", "supernet", "train"},
+        "config": {"arch", "distill", "errors", "search", "supernet", "track", "train"},
         "supernet": {
             *("arch", "data", "detectors", "distill", "errors", "morph", "path_filter", "progress", "search", "seeds"),
-            *("store", "train"),
+            *("store", "track", "train"),
         },
         "distill": {"arch", "detectors", "errors"},
         "data": {"detectors", "errors", "seeds"},
@@ -52,7 +52,8 @@ ARROWS = {
         "detectors": {"arch", "errors"},
         "report": {"arch", "errors", "handover", "search", "store"},
         "store": {"arch", "errors", "search"},
-        "progress": {"search"},
+        "progress": {"search", "track"},
+        "track": {"errors"},
         "cost": {"arch", "errors"},
         "search": {"arch", "errors", "seeds"},
         "path_filter": {"arch", "errors", "seeds"},

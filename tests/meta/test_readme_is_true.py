@@ -15,6 +15,7 @@ from optimizer.distill.catalogue import DISTILLERS
 from optimizer.recipes import RECIPES
 from optimizer.search import STRATEGIES
 from optimizer.search.objective import OBJECTIVES
+from optimizer.track.catalogue import TRACKERS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,6 +35,7 @@ def test_the_table_of_choices_equals_the_catalogues() -> None:
     assert listed("distiller") == set(DISTILLERS)
     assert listed("objective") == set(OBJECTIVES)
     assert listed("preset") == set(RECIPES)
+    assert listed("tracker") == set(TRACKERS)
     assert listed("target") == set(TARGETS)
 
 

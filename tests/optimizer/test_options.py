@@ -33,6 +33,7 @@ VALUES: dict[str, Any] = {
     "supernet_epochs": 2, "box_head": "conv4fc1", "shrinking": "filter", "coupled": True, "pretrain": "none",
     "bucket": "latency",
     "max_latency": "33ms", "max_size": "20MB", "min_ap": 0.3, "keep": "5GB",
+    "track": "tensorboard,mlflow",
 }  # fmt: skip
 UNIONS = (types.UnionType, typing.Union)
 PAIRS = [pytest.param(option, path, id=f"{option.flag} {path}") for option in OPTIONS for path in option.changes]

@@ -15,6 +15,7 @@ from optimizer.progress import RunProgress
 from optimizer.recipes import quick
 from optimizer.run.finetune import trains_at_end_only
 from optimizer.run.run import _Run
+from optimizer.run.tracking import Tracking
 from optimizer.store.run_store import RunStore
 
 
@@ -29,7 +30,8 @@ def test_the_search_is_left_out_and_the_run_says_so(tmp_path: Path, rounds: int,
     with RunStore.create(tmp_path / "run", config.model_dump(mode="json")) as store:
         store.record(make_done())
         store.probes = []
-        run = _Run(store, config, splits, RunProgress(Console(file=said, width=200)), lambda: 100.0, plan)
+        progress = RunProgress(Console(file=said, width=200))
+        run = _Run(store, config, splits, progress, lambda: 100.0, plan, Tracking(store, config, ()))
         run.search_students(evaluation, None)
         assert store.rounds == rounds and len(store.history()) == 1
         assert store.search_ended is not None
