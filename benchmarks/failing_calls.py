@@ -20,7 +20,6 @@ import argparse
 import errno
 import json
 import os
-import platform
 import shutil
 import sqlite3
 import subprocess
@@ -31,7 +30,6 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import date
 from itertools import groupby, product
 from pathlib import Path
 from typing import Any
@@ -41,7 +39,7 @@ DOUBLES = ROOT / "tests" / "doubles"
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "parts"), str(DOUBLES)]
 
 from disk import Action, Calls, Disk, Event, read_trace  # noqa: E402
-from shares import Row, add_options, do_share, share_out  # noqa: E402
+from shares import Row, add_options, compose, do_share, share_out  # noqa: E402
 from warm import Ended, fork, import_all, wait_for  # noqa: E402
 
 KINDS = Calls.OPEN | Calls.WRITE | Calls.FSYNC | Calls.RENAME | Calls.MKDIR
@@ -302,42 +300,33 @@ def _judge(command: Command, ended: Ended, code: int, worked: bool) -> list[str]
 def _describe(rows: list[Row], seconds: float) -> str:
     good = [row for row in rows if not row["failures"]]
     of, well = Counter((row["command"], row["call"]) for row in rows), Counter((r["command"], r["call"]) for r in good)
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    lines = [
-        f"# Commands whose calls to the disk fail, one by one ({date.today()})",
-        "",
-        "Question: is there one line, the right exit code, and then the right outcome, whatever call fails?",
-        "",
-        f"    python benchmarks/{Path(__file__).name} {' '.join(sys.argv[1:])}",
-        "",
-        f"Commit {commit.stdout.strip()}, Python {platform.python_version()}, {os.cpu_count()} cores; "
-        f"{seconds / 60:.1f} minutes. {len(good)} of {len(rows)} calls were borne as they should be; "
-        f"{sum(not row['reached'] for row in rows)} of them were not made a second time.",
-        "",
+    found = [
         "| command | " + " | ".join(kind.name.lower() for kind in KINDS) + " |",
         "|---" * (len(KINDS) + 1) + "|",
     ]
     for name in dict.fromkeys(row["command"] for row in rows):
         cells = [f"{well[name, kind.name]} of {of[name, kind.name]}" for kind in KINDS]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    lines += ["", "Calls that failed, by how: " + ", ".join(
+        found.append(f"| {name} | " + " | ".join(cells) + " |")
+    found += ["", "Calls that failed, by how: " + ", ".join(
         f"{name} {count}" for name, count in sorted(Counter(row["fails"] for row in rows).items())), ""]  # fmt: skip
     for row in rows:
         for failure in row["failures"]:
             place = f"{row['command']}, {row['call']} {row['at']} of {row['path']}, {row['fails']}"
-            lines.append(f"- {place}{', lasting' * row['lasts']}: {' '.join(failure.split())[:500]}")
-    lines += [
-        "## What this does not claim",
-        "",
-        "- Reading does not fail, nor do removing, closing, and pages of memory that SQLite shares with its readers.",
-        "- Of many writes into one file, one after another, three fail.",
-        "- Each call fails in one of six ways; not every call in every way.",
-        "- TensorRT is a double; `optimize` trains in one process.",
-        "",
-    ]
-    return "\n".join(lines)
+            found.append(f"- {place}{', lasting' * row['lasts']}: {' '.join(failure.split())[:500]}")
+    return compose(
+        "Commands whose calls to the disk fail, one by one",
+        "is there one line, the right exit code, and then the right outcome, whatever call fails?",
+        seconds,
+        f"{len(good)} of {len(rows)} calls were borne as they should be; "
+        f"{sum(not row['reached'] for row in rows)} of them were not made a second time.",
+        found,
+        [
+            "Reading does not fail, nor do removing, closing, and pages of memory that SQLite shares with its readers.",
+            "Of many writes into one file, one after another, three fail.",
+            "Each call fails in one of six ways; not every call in every way.",
+            "TensorRT is a double; `optimize` trains in one process.",
+        ],
+    )
 
 
 if __name__ == "__main__":

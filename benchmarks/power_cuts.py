@@ -15,13 +15,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import shutil
-import subprocess
 import sys
 from collections import Counter
-from datetime import date
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,10 +25,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "parts")]
 
 from disk import Action, Calls, Disk, read_trace  # noqa: E402
 from replay import State, lay, list_states  # noqa: E402
-from shares import Row, add_options, do_share, share_out  # noqa: E402
+from shares import Row, add_options, compose, do_share, share_out  # noqa: E402
 from warm import Ended, fork, import_all, wait_for  # noqa: E402
-
-ALL = Calls.OPEN | Calls.WRITE | Calls.FSYNC | Calls.RENAME | Calls.MKDIR | Calls.UNLINK | Calls.TRUNCATE
 
 
 def main() -> None:
@@ -98,7 +92,7 @@ class _Cutter:
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir()
             trace.unlink(missing_ok=True)
-            self.disk.set(self.folder, Action.RECORD, ALL, trace=trace)
+            self.disk.set(self.folder, Action.RECORD, Calls.ALL, trace=trace)
             ended = self._go(name)
             self.disk.rest()
             if ended.status:
@@ -129,41 +123,32 @@ def _describe(rows: list[Row], seconds: float) -> str:
         return Counter((row["run"], row["when"].split(",")[0]) for row in chosen)
 
     of, well, begun = count(rows), count(good), sum(row["begun"] for row in rows)
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    lines = [
-        f"# Runs whose machine loses its power, at {len(rows)} moments ({date.today()})",
-        "",
-        "Question: does a run go on from what a power cut leaves of it, and end with the trials it would have had?",
-        "",
-        f"    python benchmarks/{Path(__file__).name} {' '.join(sys.argv[1:])}",
-        "",
-        f"Commit {commit.stdout.strip()}, Python {platform.python_version()}, {os.cpu_count()} cores; "
-        f"{seconds / 60:.1f} minutes. {len(good)} of {len(rows)} states of the disk led to the same trials, front and "
-        f"bundles; in {begun} of them the run had begun, from the others it was started anew.",
-        "",
+    found = [
         "| run | nothing that was not flushed | all names, no such content | what dice leave |",
         "|---|---|---|---|",
     ]
     for name in dict.fromkeys(row["run"] for row in rows):
         cells = [f"{well[name, kind]} of {of[name, kind]}" for kind in ("least", "named", "mixed")]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    lines += [""] + [
+        found.append(f"| {name} | " + " | ".join(cells) + " |")
+    found += [""] + [
         f"- state {row['number']} ({row['run']}; {row['when']}): {' '.join(failure.split())[:500]}"
         for row in rows
         for failure in row["failures"]
     ]
-    lines += [
-        "## What this does not claim",
-        "",
-        "- A write is there or not: none is torn, and no disk forgets what it said it had flushed.",
-        "- What SQLite's processes share in memory (`-shm`) is made anew, as SQLite does it.",
-        "- Networks are tiny and their export is left out: a model is a constant with the hash of its weights.",
-        "- Trainings are shorter than ten minutes, so no checkpoint waits for the disk.",
-        "",
-    ]
-    return "\n".join(lines)
+    return compose(
+        f"Runs whose machine loses its power, at {len(rows)} moments",
+        "does a run go on from what a power cut leaves of it, and end with the trials it would have had?",
+        seconds,
+        f"{len(good)} of {len(rows)} states of the disk led to the same trials, front and "
+        f"bundles; in {begun} of them the run had begun, from the others it was started anew.",
+        found,
+        [
+            "A write is there or not: none is torn, and no disk forgets what it said it had flushed.",
+            "What SQLite's processes share in memory (`-shm`) is made anew, as SQLite does it.",
+            "Networks are tiny and their export is left out: a model is a constant with the hash of its weights.",
+            "Trainings are shorter than ten minutes, so no checkpoint waits for the disk.",
+        ],
+    )
 
 
 if __name__ == "__main__":

@@ -5,18 +5,20 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from disk import build_disk
 
-__all__ = ["Row", "add_options", "do_share", "read_rows", "share_out"]
+__all__ = ["Row", "add_options", "compose", "do_share", "read_rows", "share_out"]
 
 Row: TypeAlias = dict[str, Any]  # "number": of the piece; "counts": for how much it counts
 GOAL = "goal"  # the file that says for how much all is to count
@@ -53,6 +55,31 @@ def share_out(
     if options.work is None:
         shutil.rmtree(work)
     sys.exit(any(row["failures"] for row in rows))
+
+
+def compose(
+    title: str, question: str, seconds: float, outcome: str, found: Sequence[str], not_claimed: Sequence[str]
+) -> str:
+    """The report of a benchmark: what was asked, how and where it was run, and what came of it."""
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    lines = [
+        f"# {title} ({date.today()})",
+        "",
+        f"Question: {question}",
+        "",
+        f"    python benchmarks/{Path(sys.argv[0]).name} {' '.join(sys.argv[1:])}",
+        "",
+        f"Commit {commit.stdout.strip()}, Python {platform.python_version()}, {os.cpu_count()} cores; "
+        f"{seconds / 60:.1f} minutes. {outcome}",
+        "",
+        *found,
+        "## What this does not claim",
+        "",
+        *(f"- {line}" for line in not_claimed),
+        "",
+    ]
+    return "\n".join(lines)
 
 
 def _start_shares(script: Path, options: list[str], folder: Path, processes: int, library: Path) -> list[Row]:

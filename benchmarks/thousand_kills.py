@@ -16,27 +16,22 @@ page be there, and no file be left that was being written. Start it again to go 
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import random
 import re
 import shutil
-import subprocess
 import sys
 from collections import Counter
-from datetime import date
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "parts")]
 
 from disk import Action, Calls, Disk  # noqa: E402
-from shares import Row, add_options, do_share, share_out  # noqa: E402
+from shares import Row, add_options, compose, do_share, share_out  # noqa: E402
 from warm import Ended, fork, import_all, wait_for  # noqa: E402
 
 MOST_KILLS = 30  # of one run
 SHARE = 6  # of a run, at most, between two kills
-ALL = Calls.OPEN | Calls.WRITE | Calls.FSYNC | Calls.RENAME | Calls.MKDIR | Calls.UNLINK | Calls.TRUNCATE
 PHASES = (  # by the last line of the log that has these words
     ("models in one lease", "last lease"), ("write bundles", "bundles"),
     ("bundles:", "report"), ("pre-training", "pool"), ("teachers ", "pool"), ("teachers:", "pool"), ("base: ", "base"),
@@ -140,7 +135,7 @@ class _Killer:
             else:
                 start_run(self.configs[name], run)
 
-        self.disk.set(run.parent, Action.KILL, ALL, at_call)
+        self.disk.set(run.parent, Action.KILL, Calls.ALL, at_call)
         return wait_for(fork(work, self.place / "said"), self.place / "said", after_s)
 
 
@@ -171,38 +166,29 @@ def _describe(rows: list[Row], seconds: float) -> str:
     kills = [(kill, not row["failures"]) for row in rows for kill in row["kills"]]
     good, whole = sum(ok for _, ok in kills), sum(not row["failures"] for row in rows)
     fallen, survived = Counter(kill["phase"] for kill, _ in kills), Counter(kill["phase"] for kill, ok in kills if ok)
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    lines = [
-        f"# {len(kills)} kills at random moments ({date.today()})",
-        "",
-        "Question: does a run that is killed anywhere, again and again, end with the trials of one that never was?",
-        "",
-        f"    python benchmarks/{Path(__file__).name} {' '.join(sys.argv[1:])}",
-        "",
-        f"Commit {commit.stdout.strip()}, Python {platform.python_version()}, {os.cpu_count()} cores; "
-        f"{seconds / 60:.1f} minutes. {whole} of {len(rows)} runs ended as they should: "
-        f"{good} of {len(kills)} kills changed nothing.",
-        "",
+    found = [
         "| phase in which the kill fell | kills that changed nothing | by a call to the disk | after a time |",
         "|---|---|---|---|",
     ]
     for phase, count in fallen.most_common():
         by_call = sum(kill["how"] == "call" for kill, _ in kills if kill["phase"] == phase)
-        lines.append(f"| {phase} | {survived[phase]} of {count} | {by_call} | {count - by_call} |")
-    lines += [f"- run {row['number']} ({row['run']}): {failure[:500]}" for row in rows for failure in row["failures"]]
-    lines += [
-        "",
-        "## What this does not claim",
-        "",
-        "- Networks are tiny and their export is left out: a model is a constant with the hash of its weights.",
-        "- One process trains, on a CPU, without processes that load images; nothing is measured on a device.",
-        "- A kill loses no data that the system holds; power cuts are another matter (`power_cuts.py`).",
-        "- Methods `detnas`, `detofa`, `etp` and `distill`, and other exports of the front, are killed by tests alone.",
-        "",
-    ]
-    return "\n".join(lines)
+        found.append(f"| {phase} | {survived[phase]} of {count} | {by_call} | {count - by_call} |")
+    found += [f"- run {row['number']} ({row['run']}): {failure[:500]}" for row in rows for failure in row["failures"]]
+    found.append("")
+    return compose(
+        f"{len(kills)} kills at random moments",
+        "does a run that is killed anywhere, again and again, end with the trials of one that never was?",
+        seconds,
+        f"{whole} of {len(rows)} runs ended as they should: {good} of {len(kills)} kills changed nothing.",
+        found,
+        [
+            "Networks are tiny and their export is left out: a model is a constant with the hash of its weights.",
+            "One process trains, on a CPU, without processes that load images; nothing is measured on a device.",
+            "A kill loses no data that the system holds; power cuts are another matter (`power_cuts.py`).",
+            "Methods `detnas`, `detofa`, `etp` and `distill`, and other exports of the front, are killed by tests "
+            "alone.",
+        ],
+    )
 
 
 if __name__ == "__main__":

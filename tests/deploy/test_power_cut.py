@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from power_cut import cut_at_every_moment, write_state
+from power_cut import cut_at_every_moment
+from replay import lay
 
 from deploy import BundleManifest, open_bundle, write_bundle
 from deploy.builders.plans import find_plan, write_plan
@@ -61,7 +62,7 @@ def test_a_bundle(
     states = cut_at_every_moment(disk, lambda: write_bundle(folder, tiny_model, replace(manifest, name="new")))
     names = []
     for number, state in enumerate(states):
-        left = write_state(tmp_path / f"{number}", state) / "runs" / "bundle"
+        left = lay(tmp_path / f"{number}", state) / "runs" / "bundle"
         if left.exists():
             names.append(open_bundle(left).manifest.name)
         else:
@@ -76,7 +77,7 @@ def test_a_plan(disk: Path, tmp_path: Path) -> None:
     write_plan(disk, key, b"old", {})
     found = []
     for number, state in enumerate(cut_at_every_moment(disk, lambda: write_plan(disk, key, b"new", {}))):
-        plan, why = find_plan(write_state(tmp_path / f"{number}", state), key)
+        plan, why = find_plan(lay(tmp_path / f"{number}", state), key)
         assert plan is None or plan.content in (b"old", b"new"), why
         found.append(plan)
     assert all(plan is not None and plan.content == b"new" for plan in found[-2:])

@@ -31,6 +31,7 @@ class Calls(IntFlag):
     """Kinds of calls. To open is to open for writing, or to make a file."""
 
     OPEN, WRITE, FSYNC, RENAME, MKDIR, UNLINK, TRUNCATE = (1 << bit for bit in range(7))
+    ALL = (1 << 7) - 1
 
 
 class Event(NamedTuple):

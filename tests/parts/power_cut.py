@@ -10,15 +10,15 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from replay import State
 
-__all__ = ["State", "cut_at_every_moment", "write_state"]
+__all__ = ["cut_at_every_moment"]
 
-State = Mapping[str, bytes | None]  # by path: what a file holds; None is a folder
 WATCHED = ((os, "open"), (os, "fsync"), (os, "rename"), (os, "replace"), (Path, "write_bytes"), (shutil, "copyfile"))
 DATABASE, OF_SQLITE, SCRATCH = "run.db", ("run.db", "run.db-wal"), "run.db-shm"
 REAL_OPEN = os.open
@@ -50,17 +50,6 @@ def cut_at_every_moment(root: Path, work: Callable[[], object]) -> list[State]:
     states = [*disk.states, *disk.list_states()]
     disk.close()
     return states
-
-
-def write_state(folder: Path, state: State) -> Path:
-    """Make a folder of it."""
-    folder.mkdir()
-    for name, content in state.items():
-        if content is None:
-            (folder / name).mkdir()
-        else:
-            (folder / name).write_bytes(content)
-    return folder
 
 
 class _Disk:

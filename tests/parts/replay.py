@@ -7,7 +7,7 @@ each folder a throw of the dice decides whether what was not flushed is there. B
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from random import Random
 from typing import TypeAlias
@@ -16,7 +16,7 @@ from disk import Event
 
 __all__ = ["State", "lay", "list_states"]
 
-State: TypeAlias = dict[str, bytes | None]  # by path: what a file holds; None is a folder
+State: TypeAlias = Mapping[str, bytes | None]  # by path: what a file holds; None is a folder
 Dice: TypeAlias = Callable[[], bool]
 NEVER_KEPT = ".db-shm"  # SQLite makes it anew, and writes it through memory
 QUIET = "kw"  # calls that are about to be made, and writes, change nothing that is on the disk for sure
@@ -61,14 +61,15 @@ def list_states(root: Path, events: Iterable[Event], seed: int = 0) -> Iterator[
     yield "named, in the end", dict(_walk(disk.root, "", _yes, _no))
 
 
-def lay(folder: Path, state: State) -> None:
-    """Make a new folder of it."""
+def lay(folder: Path, state: State) -> Path:
+    """Make a new folder of it; returns the folder."""
     folder.mkdir()
     for name, content in state.items():
         if content is None:
             (folder / name).mkdir()
         else:
             (folder / name).write_bytes(content)
+    return folder
 
 
 class _Disk:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from made_trials import make_done
-from power_cut import cut_at_every_moment, write_state
+from power_cut import cut_at_every_moment
+from replay import lay
 
 from deploy.data import read_dataset
 from optimizer.data.shapes import write_shapes
@@ -52,7 +53,7 @@ def test_a_trial(disk: Path, tmp_path: Path) -> None:
     states = cut_at_every_moment(disk, lambda: do_trials(disk / "runs" / "run", source))
     counts = []
     for number, state in enumerate(states):
-        left = write_state(tmp_path / f"{number}", state) / "runs" / "run"
+        left = lay(tmp_path / f"{number}", state) / "runs" / "run"
         done: list[DoneTrial] = []
         if (left / DATABASE).exists():
             with RunStore.open(left) as store:
@@ -88,7 +89,7 @@ def test_a_checkpoint_of_a_long_training(disk: Path, tmp_path: Path) -> None:
     states = cut_at_every_moment(disk, lambda: save_checkpoint(path, "it", state_dict, trained_s=10_000))
     steps = []
     for number, state in enumerate(states):
-        content = load_checkpoint(write_state(tmp_path / f"{number}", state) / "a.ckpt", "it")
+        content = load_checkpoint(lay(tmp_path / f"{number}", state) / "a.ckpt", "it")
         assert content is not None
         steps.append(int(content["step"]))
     assert set(steps) == {1, 2} and steps[-2:] == [2, 2]
