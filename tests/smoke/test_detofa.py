@@ -1,20 +1,17 @@
 """`optimize --method detofa`, whole: a once-for-all network that shrinks, evolution, retraining, bundles.
 
-The figures mean nothing.
+Networks are slim, and the figures mean nothing.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from deploy import open_bundle
-from optimizer.arch.bodies.ofa_resnet import OfaShape
-from optimizer.arch.families import FAMILIES, OFA_SHAPES
 from optimizer.arch.ofa_space import OfaSubnet
 from optimizer.cli import app
 from optimizer.run.run import resume_run
@@ -29,18 +26,8 @@ SMALL = ["--limit", str(LIMIT), "--population", "4", "--generations", "2", "--ep
 SMALL += ["--detector", "centernet", "--shrinking", "dwe"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def narrow() -> Iterator[None]:
-    """The network half as wide, and with about half as many blocks."""
-    shape = OfaShape((1, 1, 2, 1), (1, 1, 1, 1), (128, 256, 512, 1024), 32, 16)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(OFA_SHAPES, "ofa_resnet50", shape)  # type: ignore[arg-type]
-        patch.setitem(FAMILIES, "ofa_resnet50", shape.largest())  # type: ignore[arg-type]
-        yield
-
-
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def finished(slim_networks: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     run = tmp_path_factory.mktemp("detofa") / "run"
     result = CliRunner().invoke(app, [*OPTIONS, *SMALL, "--out", str(run)])
     assert result.exit_code == 0, result.output
