@@ -15,6 +15,7 @@ from optimizer.arch.space import Space, legal_actions
 from optimizer.arch.spec import ArchSpec
 from optimizer.distill.config import DistillConfig
 from optimizer.errors import InputError
+from optimizer.origins import ORIGINS
 from optimizer.search import STRATEGIES
 from optimizer.search.constraints import Constraints
 from optimizer.search.evolution import LEAST_MACS, MOST_SHARE
@@ -202,6 +203,7 @@ class RunConfig(_Value):
         host: the board of a target behind ssh; empty leaves it to the target's file and the user's hosts file.
         weights: what the base starts from: published weights of torchvision's for this data set, with "auto" of COCO
             where there are some that fit, else of ImageNet, else none; a file; None starts from random weights.
+        weights_from: whose detector a file of weights is, a key of `ORIGINS`, in whose form the base is then built.
         base_run: folder of a run whose trained base this one takes over instead of training its own.
         input_size: canvas (width, height) of the base.
         max_detections: the most that an exported model puts out for an image; AP is COCO's, of the best 100, whatever
@@ -234,6 +236,7 @@ class RunConfig(_Value):
     host: str = ""
     data: Path | None = None
     weights: Published | Path | None = None
+    weights_from: str | None = None
     base_run: Path | None = None
     input_size: tuple[int, int]
     region_proposals: int = Field(ge=1, le=3840)
@@ -267,6 +270,11 @@ class RunConfig(_Value):
     @classmethod
     def _known_trackers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(_member(name, TRACKERS, "tracker") for name in value))
+
+    @field_validator("weights_from")
+    @classmethod
+    def _known_origin(cls, value: str | None) -> str | None:
+        return None if value is None else _member(value, ORIGINS, "origin of weights (--from)")
 
     @model_validator(mode="after")
     def _parts_fit(self) -> RunConfig:
@@ -364,7 +372,8 @@ class RunConfig(_Value):
 
     def base_arch(self) -> ArchSpec:
         """The architecture the search starts from."""
-        return self._make_arch(self.base)
+        arch = self._make_arch(self.base)
+        return self._form(arch) if self.search.student is None else arch
 
     @property
     def trained_family(self) -> str:
@@ -373,7 +382,7 @@ class RunConfig(_Value):
 
     def trained_arch(self) -> ArchSpec:
         """The architecture of that."""
-        return self._make_arch(self.trained_family)
+        return self._form(self._make_arch(self.trained_family))
 
     @property
     def head_name(self) -> str:
@@ -383,6 +392,10 @@ class RunConfig(_Value):
     def _make_arch(self, family: str) -> ArchSpec:
         arch = base_arch(family, self.input_size, self.head_name)
         return replace(arch, head=arch.head.propose(self.region_proposals))
+
+    def _form(self, arch: ArchSpec) -> ArchSpec:
+        """What starts from `weights`, in the form that these are for."""
+        return arch if self.weights_from is None else ORIGINS[self.weights_from].form(arch)
 
     def changed(self, changes: dict[str, object]) -> RunConfig:
         """A copy with ``changes``, validated again; names may be dotted: ``search.trials``, ``pool.train.0.epochs``."""

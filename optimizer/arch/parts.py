@@ -7,15 +7,29 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, ClassVar, TypeVar
 
-from optimizer.errors import DetoptError
+from optimizer.errors import DetoptError, InputError
 
-__all__ = ["IllegalAction", "Part", "drop_usual", "later_field"]
+__all__ = ["Form", "IllegalAction", "Part", "drop_usual", "later_field"]
 
 P = TypeVar("P", bound="Part")
 
 
 class IllegalAction(DetoptError):
     """An action that this architecture does not admit."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a detector is like that another project's weights are for, besides its shapes.
+
+    Attributes:
+        early_stride: as of a bottleneck's `BlockSpec`. coarser: as of an `FpnSpec`.
+        anchor_scale: as of a head, with exact anchors.
+    """
+
+    early_stride: bool
+    coarser: str
+    anchor_scale: int
 
 
 def later_field(usual: Any) -> Any:
@@ -52,6 +66,13 @@ class Part(ABC):
         """The same part with one of its `widths` changed."""
         changes: dict[str, Any] = {self.width_fields[name]: width}
         return replace(self, **changes)
+
+    def take_form(self: P, form: Form) -> P:
+        """The same part in this form; `InputError` where weights of such a form are not for it."""
+        raise InputError(
+            "such weights are for a ResNet with an FPN (--base r50 or r101) under a faster_rcnn with --box-head fc2 or "
+            f"a retinanet, not for a {self.kind}"
+        )
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": self.kind, **drop_usual(self, asdict(self))}

@@ -95,7 +95,8 @@ def _start(config: RunConfig, out: Path | None, name: str) -> None:
 @taking(
     (
         *("teacher", "distillers", "defeat", "distill_decay", "teacher_canvas", "base", "detector", "box_head"),
-        *("size", "region_proposals", "max_detections", "epochs", "weights", "freeze_stages", "freeze_norm", "target"),
+        *("size", "region_proposals", "max_detections", "epochs", "weights", "weights_from", "freeze_stages"),
+        *("freeze_norm", "target"),
         *(
             "host",
             "score",

@@ -26,6 +26,7 @@ from optimizer.cli.option_values import (
 )
 from optimizer.config import MOST_EPOCHS
 from optimizer.distill.config import DEFEAT_RECIPES
+from optimizer.origins import ORIGINS
 from optimizer.quantities import parse_bytes, parse_duration, parse_milliseconds, parse_size
 from optimizer.recipes import scaled_sizes
 from optimizer.track.catalogue import TRACKERS
@@ -42,7 +43,7 @@ class Option:
         kind: what typer reads: text, a number, a path, or whether a switch is on.
         help: for people.
         changes: what is made of the value for each part of `RunConfig`, by its dotted name.
-        switch: how the flags of a yes-or-no option are written.
+        switch: how its flags are written, where that is not by its name.
     """
 
     name: str
@@ -277,6 +278,14 @@ OPTIONS = (
         "base, else imagenet, else none), none, or a checkpoint (.pth, .safetensors). Default: auto with --data (but "
         "for preset smoke), else none.",
         {"weights": read_weights},
+    ),
+    Option(
+        "weights_from",
+        str,
+        f"Whose detector a file of --weights is: {', '.join(ORIGINS)}. Default: detectron2's and mmdetection's are "
+        "known by their names. The base takes the form that such weights are for.",
+        _as_given("weights_from"),
+        switch="--from",
     ),
     Option(
         "freeze_stages",

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from optimizer.detectors.base import BACKGROUND, Detector
+from optimizer.detectors.checkpoints import read_checkpoint
 from optimizer.detectors.pretrained import Pretrained
-from optimizer.detectors.tensors import is_stored_archive
 from optimizer.errors import InputError
 
-__all__ = ["LoadReport", "load_pretrained", "load_weights"]
+__all__ = ["LoadReport", "fill", "fold_name", "load_pretrained", "load_weights", "take_classes"]
 
 BODY = "backbone.body."
 COUNTER = ".num_batches_tracked"
-WRAPPERS = ("model", "state_dict", "model_state_dict")
 
 
 @dataclass(frozen=True)
@@ -32,11 +27,13 @@ class LoadReport:
         fresh: names left as they were initialised: class layers of other classes, or all but the body.
         groups: tensors taken over and started anew, by what a person calls a part of the detector.
         classes: names of the classes whose rows were taken over one by one; None where classes were not compared.
+        note: what else a person has to know, as the end of a sentence.
     """
 
     fresh: tuple[str, ...]
     groups: Mapping[str, tuple[int, int]]
     classes: tuple[str, ...] | None = None
+    note: str = ""
 
     def __str__(self) -> str:
         taken = [f"{done} of {group}" for group, (done, _) in self.groups.items() if done]
@@ -44,7 +41,7 @@ class LoadReport:
         text = f"tensors taken over: {', '.join(taken)}"
         if self.classes is not None:
             text += f"; of the class head the rows of {', '.join(self.classes) or 'no class'}, all others anew"
-        return text + (f"; freshly initialised: {', '.join(anew)}" if anew else "")
+        return text + (f"; freshly initialised: {', '.join(anew)}" if anew else "") + self.note
 
 
 def load_weights(detector: Detector, path: Path) -> LoadReport:
@@ -56,7 +53,7 @@ def load_weights(detector: Detector, path: Path) -> LoadReport:
     Raises:
         InputError: the file holds no weights, or weights of another architecture.
     """
-    return _fill(detector, _read_tensors(path), path)
+    return fill(detector, _read_tensors(path), path)
 
 
 def load_pretrained(detector: Detector, entry: Pretrained, class_names: Sequence[str]) -> LoadReport:
@@ -71,13 +68,18 @@ def load_pretrained(detector: Detector, entry: Pretrained, class_names: Sequence
     path = entry.fetch()
     weights = _read_tensors(path)
     if not entry.outcomes:
-        return _fill(detector, weights, path)
+        return fill(detector, weights, path)
     _follow_epsilon(detector, weights, entry.norm_eps)
-    kept = _take_classes(detector, weights, entry.outcomes, class_names)
-    return replace(_fill(detector, weights, path), classes=kept)
+    kept = take_classes(detector, weights, entry.outcomes, class_names)
+    return replace(fill(detector, weights, path), classes=kept)
 
 
-def _fill(detector: Detector, weights: dict[str, Tensor], path: Path) -> LoadReport:
+def fill(detector: Detector, weights: dict[str, Tensor], path: Path) -> LoadReport:
+    """Fill a detector with tensors under our names; class layers that do not fit stay as they are.
+
+    Raises:
+        InputError: they are those of another architecture; `path` is named.
+    """
     own, class_layers = detector.state_dict(), tuple(detector.class_layers)
     of_classifier = not any(name.startswith("backbone.") for name in weights)
     if of_classifier:  # what stands on its body is left out
@@ -135,16 +137,16 @@ def _follow_epsilon(detector: Detector, weights: dict[str, Tensor], eps: float) 
             weights[f"{name}.weight"] = weights[f"{name}.weight"] * ((variance + module.eps) / (variance + eps)).sqrt()
 
 
-def _take_classes(
+def take_classes(
     detector: Detector, weights: dict[str, Tensor], outcomes: Sequence[str], class_names: Sequence[str]
 ) -> tuple[str, ...]:
     """Turn the class layers into our own with rows of theirs for classes of the same name, and for the background.
 
     Returns those classes.
     """
-    theirs = {_fold(name): row for row, name in enumerate(outcomes) if name}
+    theirs = {fold_name(name): row for row, name in enumerate(outcomes) if name}
     ours = [*([BACKGROUND] if detector.has_background else []), *class_names]
-    pairs = [(row, theirs[_fold(name)]) for row, name in enumerate(ours) if _fold(name) in theirs]
+    pairs = [(row, theirs[fold_name(name)]) for row, name in enumerate(ours) if fold_name(name) in theirs]
     targets, sources = [row for row, _ in pairs], [row for _, row in pairs]
     own = detector.state_dict()
     for layer, rows in detector.class_layers.items():
@@ -153,32 +155,13 @@ def _take_classes(
                 tensor = own[name].clone()
                 rows.split(tensor)[:, targets] = rows.split(weights[name])[:, sources]
                 weights[name] = tensor
-    return tuple(name for name in class_names if _fold(name) in theirs)
+    return tuple(name for name in class_names if fold_name(name) in theirs)
 
 
-def _fold(name: str) -> str:
+def fold_name(name: str) -> str:
     """A class name without regard to case and spaces."""
     return "".join(name.split()).casefold()
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a checkpoint by name; nothing in the file is executed."""
-    if not path.is_file():
-        raise InputError(f"there is no weights file {path}")
-    if path.suffix != ".safetensors" and zipfile.is_zipfile(path) and not is_stored_archive(path):
-        raise InputError(f"{path} is not a file of weights (it is damaged, or compressed, as torch.save leaves none)")
-    try:
-        content: Any = (
-            load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
-    except Exception as error:  # torch raises a different type for each kind of damage
-        reason = str(error).strip().split("\n")[0][:120] or type(error).__name__
-        raise InputError(f"{path} is not a file of weights ({reason})") from error
-    for wrapper in WRAPPERS:
-        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
-            content = content[wrapper]
-    if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
-        raise InputError(f"{path} is not a file of weights: it holds no dictionary of tensors")
-    return content
+    return read_checkpoint(path).tensors

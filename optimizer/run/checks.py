@@ -11,6 +11,7 @@ from optimizer.arch.macs import count
 from optimizer.config import RunConfig
 from optimizer.data.shapes import CLASS_NAMES
 from optimizer.data.splits import Splits
+from optimizer.detectors.converted import recognise
 from optimizer.detectors.pretrained import choose_pretrained
 from optimizer.errors import InputError
 from optimizer.handover.variants import choose_precisions
@@ -38,8 +39,13 @@ def check_run(config: RunConfig, folder: Path) -> tuple[RunConfig, Splits | None
     """
     check_trackers(config.track)
     target = check_target(config)
-    if isinstance(config.weights, Path) and not config.weights.is_file():
-        raise InputError(f"there is no weights file {config.weights}")
+    if config.weights_from is not None and config.base_run is None and not isinstance(config.weights, Path):
+        raise InputError(
+            f"--from {config.weights_from} says whose detector a file of --weights is, and this run starts from "
+            f"{config.weights or 'random weights'}: leave it out, or name the file"
+        )
+    if isinstance(config.weights, Path) and config.base_run is None:
+        config = choose_origin(config, config.weights)
     published = None
     if isinstance(config.weights, str) and config.base_run is None:
         published = choose_pretrained(config.weights, config.trained_family, config.head_name)
@@ -78,6 +84,12 @@ def check_run(config: RunConfig, folder: Path) -> tuple[RunConfig, Splits | None
     if published is not None:  # last: nothing is downloaded for a run that cannot be
         published.fetch()
     return config, splits, plan
+
+
+def choose_origin(config: RunConfig, weights: Path) -> RunConfig:
+    """The run with the name of whose detector a file of weights is, unless that was said or it is our own."""
+    found = config.weights_from or recognise(weights)
+    return config if found == config.weights_from else config.changed({"weights_from": found})
 
 
 def check_limits(config: RunConfig, num_classes: int) -> None:

@@ -15,10 +15,12 @@ from optimizer.arch.subnets import Subnet
 from optimizer.config import RunConfig
 from optimizer.detectors import build_detector, load_detector
 from optimizer.detectors.base import Detector
+from optimizer.detectors.converted import load_converted
 from optimizer.detectors.pretrained import choose_pretrained
 from optimizer.detectors.tensors import fit_tensors, load_tensors
 from optimizer.detectors.weights import load_pretrained, load_weights
 from optimizer.morph import morph
+from optimizer.origins import ORIGINS
 from optimizer.progress import RunProgress
 from optimizer.search.base import DoneTrial, Proposal
 from optimizer.seeds import derive_seed
@@ -96,6 +98,10 @@ class Builder:
         weights = self.config.weights
         if weights is None:
             return ""
+        if isinstance(weights, Path) and self.config.weights_from is not None:
+            origin = ORIGINS[self.config.weights_from]
+            report = load_converted(detector, weights, origin, self.class_names)
+            return f"weights from {weights.name}, of {origin.title}: {report}"
         if isinstance(weights, Path):
             return f"weights from {weights.name}: {load_weights(detector, weights)}"
         family = find_family(detector.arch.body) or "its body"

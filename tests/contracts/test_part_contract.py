@@ -30,6 +30,7 @@ from optimizer.arch.families import FAMILIES, OFA_SHAPES
 from optimizer.arch.heads import BOX_HEADS, HEADS, FasterRCNNHead, make_head
 from optimizer.arch.necks import NECKS
 from optimizer.arch.necks.fpn import COARSER
+from optimizer.arch.parts import Form
 from optimizer.detectors import DETECTORS, build_detector
 from optimizer.detectors import bodies as body_modules
 from optimizer.detectors import necks as neck_modules
@@ -75,10 +76,11 @@ def make_archs() -> Mapping[str, ArchSpec]:
 def make_other_forms(faster_rcnn: ArchSpec, retinanet: ArchSpec) -> Mapping[str, ArchSpec]:
     """Forms that other projects' weights want: strides on the first convolution, exact anchors, P6 from the body."""
     narrow = make_resnet((1, 2, 1, 2), [(8, 8, 32), (8, 8, 40), (16, 16, 48), (16, 16, 56)])
-    archs = {"caffe-fpn-faster_rcnn": replace(faster_rcnn, body=narrow.stride_early())}
+    narrow = narrow.take_form(Form(early_stride=True, coarser="pyramid", anchor_scale=8))
+    archs = {"caffe-fpn-faster_rcnn": replace(faster_rcnn, body=narrow)}
     for name in COARSER:
         archs[f"caffe-fpn {name}-retinanet"] = replace(
-            retinanet, body=narrow.stride_early(), neck=replace(retinanet.neck, coarser=name)
+            retinanet, body=narrow, neck=replace(retinanet.neck, coarser=name)
         )
     return {name: replace(arch, head=replace(arch.head, exact_anchors=True)) for name, arch in archs.items()}
 

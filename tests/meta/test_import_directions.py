@@ -17,7 +17,7 @@ ARROWS = {
     "optimizer": {
         "": {"run", "config", "recipes", "arch"},
         "__main__": {"cli"},
-        "cli": {"arch", "config", "distill", "errors", "quantities", "recipes", "run", "supernet", "track"},
+        "cli": {"arch", "config", "distill", "errors", "origins", "quantities", "recipes", "run", "supernet", "track"},
         "run": {
             *(
                 "arch",
@@ -36,11 +36,11 @@ ARROWS = {
         },
         "handover": {"arch", "config", "cost", "errors", "progress", "search", "store", "trials"},
         "trials": {
-            *("arch", "config", "cost", "data", "detectors", "distill", "errors", "morph", "progress", "search"),
-            *("seeds", "store", "supernet", "track", "train"),
+            *("arch", "config", "cost", "data", "detectors", "distill", "errors", "morph", "origins", "progress"),
+            *("search", "seeds", "store", "supernet", "track", "train"),
         },
         "recipes": {"arch", "config", "distill", "supernet", "train"},
-        "config": {"arch", "distill", "errors", "search", "supernet", "track", "train"},
+        "config": {"arch", "distill", "errors", "origins", "search", "supernet", "track", "train"},
         "supernet": {
             *("arch", "data", "detectors", "distill", "errors", "morph", "path_filter", "progress", "search", "seeds"),
             *("store", "track", "train"),
@@ -49,7 +49,8 @@ ARROWS = {
         "data": {"detectors", "errors", "seeds"},
         "train": {"detectors", "errors"},
         "morph": {"arch", "detectors", "errors"},
-        "detectors": {"arch", "errors"},
+        "detectors": {"arch", "errors", "origins"},
+        "origins": {"arch", "errors"},
         "report": {"arch", "errors", "handover", "search", "store"},
         "store": {"arch", "errors", "search"},
         "progress": {"search", "track"},
@@ -114,7 +115,7 @@ USES_DEPLOY = {
         "trials",
     )
 }
-NO_TORCH = ("optimizer/arch", "optimizer/search", "optimizer/store", "optimizer/report")
+NO_TORCH = ("optimizer/arch", "optimizer/origins", "optimizer/search", "optimizer/store", "optimizer/report")
 
 
 def modules(package: str) -> list[Path]:

@@ -26,6 +26,7 @@ VALUES: dict[str, Any] = {
     "finetune_epochs": 7, "trials": 9, "budget": "1h30m",
     "size": "320x240", "sizes": "320x240,256x192", "region_proposals": "90,60", "epochs": "11", "trial_epochs": 3,
     "score": "macs", "objective": "product", "batch_size": 6, "workers": 2, "weights": "weights.pth",
+    "weights_from": "mmdet",
     "base_run": Path("other").resolve(), "precision": "bf16", "precisions": "fp32,int8", "export_proposals": "80,40",
     "max_ap_drop": 0.05, "seed": 3, "freeze_stages": 1, "freeze_norm": True, "importance": "taylor", "compensate": True,
     "continuity": True, "distillers": "feature=0.5,classification", "teacher_canvas": "own", "defeat": "voc",

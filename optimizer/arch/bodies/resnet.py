@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from optimizer.arch.bodies.base import Block, Body, Layer, Position, StageSpec
 from optimizer.arch.channels import ChannelGroup, Site
 from optimizer.arch.cost import Cost, count_conv, count_norm, count_relu
 from optimizer.arch.maps import FeatureMap
-from optimizer.arch.parts import drop_usual, later_field
+from optimizer.arch.parts import Form, drop_usual, later_field
 from optimizer.errors import InputError
 
 __all__ = ["STEM_WIDTH", "BlockSpec", "ResNetSpec", "lay_out_stages", "make_resnet"]
 
 STEM_WIDTH = 64
+R = TypeVar("R", bound="ResNetSpec")
 
 
 @dataclass(frozen=True)
@@ -149,10 +150,10 @@ class ResNetSpec(Body[BlockSpec]):
         pool = Cost(flops_mmdet=width * cells)
         return count_conv(3, width, 7, cells) + count_norm(width, cells) + count_relu(width, cells) + pool
 
-    def stride_early(self) -> ResNetSpec:
-        """The same body with every stride on a bottleneck's first convolution."""
+    def take_form(self: R, form: Form) -> R:
         stages = tuple(
-            StageSpec(tuple(replace(block, early_stride=True) for block in stage.blocks)) for stage in self.stages
+            StageSpec(tuple(replace(block, early_stride=form.early_stride) for block in stage.blocks))
+            for stage in self.stages
         )
         return replace(self, stages=stages)
 

@@ -10,7 +10,7 @@ from optimizer.arch.channels import ChannelSet, OuterLayer, plain_layers
 from optimizer.arch.cost import Cost, count_conv, count_linear, count_norm, count_relu
 from optimizer.arch.heads.base import Head, Levels, choose_anchor_scale
 from optimizer.arch.maps import FeatureMap
-from optimizer.arch.parts import later_field
+from optimizer.arch.parts import Form, later_field
 from optimizer.errors import InputError
 
 __all__ = ["BOX_HEADS", "FasterRCNNHead"]
@@ -67,6 +67,11 @@ class FasterRCNNHead(Head):
 
     def choose_box_head(self, name: str) -> FasterRCNNHead:
         return replace(self, box_head=name)
+
+    def take_form(self, form: Form) -> FasterRCNNHead:
+        if self.box_head != "fc2":
+            return super().take_form(form)
+        return replace(self, anchor_scale=form.anchor_scale, exact_anchors=True)
 
     def propose(self, count: int) -> FasterRCNNHead:
         return replace(self, region_proposals=count)

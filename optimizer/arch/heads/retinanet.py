@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from optimizer.arch.channels import ChannelSet, OuterLayer, plain_layers
 from optimizer.arch.cost import Cost, count_conv, count_relu
 from optimizer.arch.heads.base import Head, Levels, choose_anchor_scale
 from optimizer.arch.maps import FeatureMap
-from optimizer.arch.parts import later_field
+from optimizer.arch.parts import Form, later_field
 from optimizer.errors import InputError
 
 __all__ = ["RetinaNetHead"]
@@ -44,6 +44,9 @@ class RetinaNetHead(Head):
     @classmethod
     def for_canvas(cls, input_size: tuple[int, int]) -> RetinaNetHead:
         return cls(anchor_scale=choose_anchor_scale(input_size))
+
+    def take_form(self, form: Form) -> RetinaNetHead:
+        return replace(self, anchor_scale=form.anchor_scale, exact_anchors=True)
 
     @property
     def region_anchor_scale(self) -> int:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from optimizer.arch.channels import ChannelSet, OuterLayer, plain_layers
 from optimizer.arch.cost import Cost, count_conv
 from optimizer.arch.heads.base import Levels
 from optimizer.arch.maps import FeatureMap
 from optimizer.arch.necks.base import Neck
-from optimizer.arch.parts import later_field
+from optimizer.arch.parts import Form, later_field
 from optimizer.errors import InputError
 
 __all__ = ["COARSER", "Coarser", "FpnSpec"]
@@ -60,6 +60,9 @@ class FpnSpec(Neck):
             raise InputError(f"a pyramid's width is positive, not {self.width}")
         if self.coarser not in COARSER:
             raise InputError(f"coarser levels are made of {' or '.join(COARSER)}, not of {self.coarser!r}")
+
+    def take_form(self, form: Form) -> FpnSpec:
+        return replace(self, coarser=form.coarser)
 
     def maps(self, body_maps: Sequence[FeatureMap], levels: Levels) -> tuple[FeatureMap, ...]:
         pyramid = [body_maps[index].widen(self.width) for index in self._choose_maps(body_maps, levels)]

@@ -22,8 +22,8 @@ from optimizer.arch.macs import count
 from optimizer.cost.base import Candidate, RelativeCost
 from optimizer.cost.macs import MacsCost
 from optimizer.data.splits import Splits
-from optimizer.detectors import pretrained
-from optimizer.errors import RunFailed
+from optimizer.detectors import build_detector, pretrained
+from optimizer.errors import InputError, RunFailed
 from optimizer.recipes import distilled
 from optimizer.search.base import Proposal, TrialFailed, get_done
 from optimizer.search.objective import harmonic
@@ -225,6 +225,36 @@ def test_a_base_says_which_published_weights_it_starts_from(
         0, Proposal(None), None
     )
     assert base.changes == ("random weights: torchvision has none that fit r18",)
+
+
+def test_a_base_says_whose_detector_it_starts_from(small_run: SmallRun, tmp_path: Path) -> None:
+    config = small_run.config.changed({"weights": tmp_path / "w.pth", "weights_from": "mmdet"})
+    ours = build_detector(config.base_arch(), len(small_run.splits.train.class_names), seed=9).state_dict()
+    body = {name.replace("backbone.body.", "backbone."): value for name, value in ours.items() if ".body." in name}
+    torch.save({"state_dict": body}, tmp_path / "w.pth")
+    with pytest.raises(InputError, match=r"w\.pth is of another architecture"):
+        small_run.build_evaluation(config).builder.build(0, Proposal(None), None)
+    names = {
+        "backbone.body.": "backbone.",
+        "rpn.head.conv.0.0": "rpn_head.rpn_conv", "rpn.head.cls_logits": "rpn_head.rpn_cls",
+        "rpn.head.bbox_pred": "rpn_head.rpn_reg", "roi_heads.box_head.fc6": "roi_head.bbox_head.shared_fcs.0",
+        "roi_heads.box_head.fc7": "roi_head.bbox_head.shared_fcs.1",
+    }  # fmt: skip
+    names |= {f"backbone.fpn.inner_blocks.{at}.0": f"neck.lateral_convs.{at}.conv" for at in range(4)}
+    names |= {f"backbone.fpn.layer_blocks.{at}.0": f"neck.fpn_convs.{at}.conv" for at in range(4)}
+    theirs = {}
+    for name, value in ours.items():
+        start = next((start for start in names if name.startswith(start)), None)
+        if start is not None:
+            theirs[names[start] + name.removeprefix(start)] = value
+    torch.save({"state_dict": theirs}, tmp_path / "w.pth")
+    base = small_run.build_evaluation(config).builder.build(0, Proposal(None), None)
+    (start,) = base.changes
+    assert start.startswith(
+        "weights from w.pth, of mmdetection with torchvision's ResNet (style pytorch): tensors taken"
+    )
+    assert "freshly initialised: class head" in start and start in small_run.said.getvalue()
+    assert torch.equal(base.detector.state_dict()["rpn.head.bbox_pred.weight"], ours["rpn.head.bbox_pred.weight"])
 
 
 def test_a_base_that_is_trained_out_is_judged_on_images_it_never_saw(small_run: SmallRun, tmp_path: Path) -> None:
