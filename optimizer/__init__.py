@@ -13,29 +13,36 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from optimizer.arch.spec import ArchSpec
     from optimizer.config import RunConfig
+    from optimizer.notebook import Front, Student, open_front
     from optimizer.recipes import paper, quick, smoke
 
-__all__ = ["ArchSpec", "RunConfig", "optimize", "paper", "quick", "smoke"]
+__all__ = ["ArchSpec", "Front", "RunConfig", "Student", "open_front", "optimize", "paper", "quick", "smoke"]
 
 _HOMES = {
     "ArchSpec": "optimizer.arch.spec",
+    "Front": "optimizer.notebook",
     "RunConfig": "optimizer.config",
+    "Student": "optimizer.notebook",
+    "open_front": "optimizer.notebook",
     "paper": "optimizer.recipes",
     "quick": "optimizer.recipes",
     "smoke": "optimizer.recipes",
 }
 
 
-def optimize(config: RunConfig, out: str | Path) -> dict[str, Any]:
+def optimize(config: RunConfig, out: str | Path) -> Front:
     """Run a search in the folder `out`, or go on with it if it was begun there; returns what is in its ``front.json``.
+
+    A notebook shows what is returned as a chart and a table; `open_front` gives the same of a run that is there.
 
     Raises:
         optimizer.errors.InputError: something is wrong with the request, or `out` holds another run or other things.
         optimizer.errors.RunFailed, optimizer.errors.Interrupted: call it again to go on.
     """
+    from optimizer.notebook import Front
     from optimizer.run.run import run_or_resume
 
-    return run_or_resume(config, Path(out))
+    return Front(run_or_resume(config, Path(out)), Path(out))
 
 
 def __getattr__(name: str) -> Any:

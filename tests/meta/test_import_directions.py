@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parents[2]
 # A room may always import itself. Whether it may import the other package is said below.
 ARROWS = {
     "optimizer": {
-        "": {"run", "config", "recipes", "arch"},
+        "": {"run", "config", "notebook", "recipes", "arch"},
+        "notebook": {"errors"},
         "__main__": {"cli"},
         "cli": {"arch", "config", "distill", "errors", "origins", "quantities", "recipes", "run", "supernet", "track"},
         "run": {
@@ -105,6 +106,7 @@ USES_DEPLOY = {
         "data",
         "errors",
         "handover",
+        "notebook",
         "path_filter",
         "progress",
         "report",
