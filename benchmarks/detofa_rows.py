@@ -1,0 +1,388 @@
+"""What do ways to train a once-for-all network for detection cost, and how good are its subnets? DetOFA's comparison.
+
+    python benchmarks/detofa_rows.py --work FOLDER [--seeds 2] [--report reports/FILE.md]
+
+OFA without and with progressive shrinking, CompOFA* and DetOFA, each a CenterNet on a once-for-all ResNet of half the
+width and some two thirds of the blocks, on generated shapes. A process of one thread for each seed; about 40 minutes
+each. Work that was stopped goes on when the same command is started again. Costs are seconds of CPU time.
+
+Five budgets are the upper ends of five buckets of the body's operations. Of each budget as many subnets are judged by
+their loss on images that are kept out, with BatchNorm measured anew: those that the filter finds best (DetOFA), random
+ones of the bucket otherwise. The best of them has the AP, on validation images. Besides that, the same random paths are
+evaluated in every network that draws D and W on their own. The filter's rows are those of `path_filter_rows.py`, on
+paths that the network without shrinking was judged on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from random import Random
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from export_vs_torchvision import describe_machine
+from path_filter_rows import ROWS, measure_row
+from rich.console import Console
+
+from deploy.data import Dataset, read_dataset
+from optimizer.arch.bodies.ofa_resnet import OfaShape
+from optimizer.arch.families import OFA_SHAPES
+from optimizer.arch.ofa_space import OfaSpace, OfaSubnet
+from optimizer.arch.spec import ArchSpec
+from optimizer.data.shapes import write_shapes
+from optimizer.data.splits import keep_out
+from optimizer.path_filter.buckets import Buckets
+from optimizer.path_filter.evolution import Breeding, evolve
+from optimizer.path_filter.ranking import Validated, split
+from optimizer.path_filter.space import Genes
+from optimizer.progress import RunProgress
+from optimizer.seeds import derive_seed
+from optimizer.supernet.filter_config import Filtering
+from optimizer.supernet.filtering import measure_loss, open_guide
+from optimizer.supernet.ofa_config import OfaConfig, OfaRecipe
+from optimizer.supernet.pool import TeacherPool, evaluate_teacher, extract_calibrated
+from optimizer.supernet.training import PoolImages, train_pool
+from optimizer.train.config import TrainConfig
+
+NARROW = OfaShape((1, 1, 2, 1), (2, 2, 2, 2), (128, 256, 512, 1024), 32, 16)
+FAMILY = "ofa_resnet50"
+NECK, HEAD = 64, 32  # channels; the usual ones would take most of the time
+PLAIN, SHRUNK, COUPLED, FILTERED = "OFA, without shrinking", "OFA, progressive shrinking", "CompOFA*", "DetOFA"
+WAYS: Mapping[str, Mapping[str, Any]] = {
+    PLAIN: {}, FILTERED: {"shrinking": "filter"}, COUPLED: {"coupled": True}, SHRUNK: {"shrinking": "dwe"},
+}  # fmt: skip
+CPU = torch.device("cpu")
+SAVED_EVERY_S = 2.0
+SPLITS = 3  # of judged paths, for each seed
+FULL_ARCH = OfaSpace.arch
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True, help="folder of networks and figures, kept to go on")
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--epochs", type=int, default=70, help="of a training; with progressive shrinking three times")
+    parser.add_argument("--images", type=int, default=160)
+    parser.add_argument("--val", type=int, default=64)
+    parser.add_argument("--size", type=int, default=96, help="side of images and canvas")
+    parser.add_argument("--paths", type=int, default=12, help="per bucket that the filter is fitted to, each time")
+    parser.add_argument("--looks", type=int, default=8, help="subnets that are judged for each budget")
+    parser.add_argument("--common", type=int, default=3, help="random paths per bucket, evaluated in every network")
+    parser.add_argument("--judged", type=int, default=20, help="paths per bucket for the filter's rows")
+    parser.add_argument("--report", type=Path, help="Markdown file to write, with a JSON file beside it")
+    parser.add_argument("--seed", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.seed is not None:
+        torch.set_num_threads(1)
+        with patch.dict(OFA_SHAPES, {FAMILY: NARROW}), patch.object(OfaSpace, "arch", make_narrow):
+            do_seed(options, options.work / f"seed-{options.seed}")
+        return
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    command = [sys.executable, *sys.argv]
+    children = [subprocess.Popen([*command, "--seed", str(seed)], env=environment) for seed in range(options.seeds)]
+    codes = [child.wait() for child in children]
+    if any(codes):
+        sys.exit("a process ended with an error; its last lines are above. Start again to go on")
+    result = gather(options)
+    text = "\n".join(list_lines(result, options.report.with_suffix(".json").name if options.report else ""))
+    print(text)
+    if options.report is not None:
+        options.report.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
+        options.report.write_text(text + "\n")
+
+
+def make_narrow(space: OfaSpace, subnet: OfaSubnet) -> ArchSpec:
+    """To stand in for `OfaSpace.arch`: the same body under a narrow neck and head."""
+    arch = FULL_ARCH(space, subnet)
+    neck, head = arch.neck, arch.head
+    for name in neck.widths:
+        neck = neck.with_width(name, NECK)
+    for name in head.widths:
+        head = head.with_width(name, HEAD)
+    return replace(arch, neck=neck, head=head)
+
+
+class Meter(RunProgress):
+    """Seconds of CPU time by what they were for, kept in a file as they pass; what is done again counts again."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(Console(quiet=True))
+        self.path, self.what = path, "training"
+        kept: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"starts": 0, "seconds": {}}
+        self.starts: int = kept["starts"] + 1
+        self.seconds: dict[str, float] = kept["seconds"]
+        self._last = self._saved = time.process_time()
+
+    def say(self, text: str) -> None:
+        step = text.removeprefix("path filter: ")
+        if step != text:
+            self.switch("training" if step in ("warm-up", "training") else "sampling")
+
+    def start_step(self, text: str, total: int) -> None:
+        self.switch("training" if text.startswith("teachers ") else "AP")
+
+    def advance_step(self, completed: int, note: str = "") -> None:
+        self._count()
+        if self._last - self._saved > SAVED_EVERY_S:
+            self._save()
+
+    def switch(self, what: str) -> None:
+        self._count()
+        self.what = what
+        self._save()
+
+    def _count(self) -> None:
+        now = time.process_time()
+        self.seconds[self.what] = self.seconds.get(self.what, 0.0) + now - self._last
+        self._last = now
+
+    def _save(self) -> None:
+        self._saved = self._last
+        temporary = self.path.with_suffix(".new")
+        temporary.write_text(json.dumps({"starts": self.starts, "seconds": self.seconds}))
+        temporary.replace(self.path)
+
+
+def make_config(options: argparse.Namespace, way: str, seed: int) -> OfaConfig:
+    train = TrainConfig(
+        epochs=options.epochs, lr=1e-3, optimizer="adamw", schedule="cosine", warmup_steps=20, weight_decay=1e-2
+    )
+    recipe = OfaRecipe(
+        train=train, filtering=Filtering(paths=options.paths), batch_size=8, calibration_images=32, **WAYS[way]
+    )
+    return recipe.make(FAMILY, ((options.size, options.size),), 100, "centernet").model_copy(update={"seed": seed})
+
+
+def do_seed(options: argparse.Namespace, folder: Path) -> None:
+    """Whatever is not done yet of one seed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    data, side = folder / "data", (options.size, options.size)
+    write_shapes(data, train=options.images, val=options.val, size=side, seed=options.seed)
+    train, val = read_dataset(data, "train"), read_dataset(data, "val")
+    fit, kept = keep_out(train)
+    images = PoolImages(data, fit, val, True, kept)
+    for way in WAYS:
+        figures = folder / f"{way}.json"
+        if figures.exists():
+            continue
+        config, place = make_config(options, way, options.seed), folder / way
+        meter = Meter(folder / f"{way}.clock")
+        pool = train_pool(place, config, images, CPU, meter)
+        meter.switch("search")
+        row = look_within(options, pool, kept, val)
+        if way == PLAIN:
+            meter.switch("filter rows")
+            row["filter"] = measure_rows(options, pool, kept)
+        meter.switch("end")
+        row |= {"seconds": meter.seconds, "starts": meter.starts, "epochs": config.epochs}
+        figures.write_text(json.dumps(row))
+        print(f"seed {options.seed}, {way}: {json.dumps(row['budgets'])}", flush=True)
+
+
+def look_within(options: argparse.Namespace, pool: TeacherPool, kept: Dataset, val: Dataset) -> dict[str, Any]:
+    """AP of the best subnet of each budget, and of paths that other networks are asked for as well."""
+    config = pool.config
+    assert isinstance(config, OfaConfig)
+    space, whole = config.space(), OfaSpace(FAMILY, config.sizes, 100, config.detector)
+    buckets, guide = Buckets.between_ends(whole), open_guide(pool.manifest)
+    rng = np.random.default_rng(derive_seed(options.seed, "looks"))
+    if guide is not None:
+        bred = evolve(guide.buckets, guide.score, guide.buckets.edges[1:], rng, Breeding(50, 50), guide.pruned)
+        candidates = [found.genes[: options.looks] for found in bred]
+    elif config.coupled:
+        candidates = draw_coupled(space, buckets, options.looks, derive_seed(options.seed, "looks"))
+    else:
+        candidates = [buckets.draw(bucket, options.looks, rng) for bucket in range(buckets.count)]
+    rows = []
+    for genes, limit in zip(candidates, buckets.edges[1:], strict=True):
+        losses = [find_loss(pool, path, kept) for path in genes]
+        best = genes[int(np.argmin(losses))]
+        ap = find_ap(pool, best, val)
+        rows.append({"limit": limit, "macs": float(whole.cost(best[None])[0]), "ap": ap, "losses": losses})
+    common: list[list[float]] = []
+    if not config.coupled:
+        shared = np.random.default_rng(derive_seed(options.seed, "common"))
+        drawn = [buckets.draw(bucket, options.common, shared) for bucket in range(buckets.count)]
+        common = [[find_ap(pool, path, val) for path in genes] for genes in drawn]
+    return {"budgets": rows, "common": common}
+
+
+def draw_coupled(space: OfaSpace, buckets: Buckets, count: int, seed: int) -> list[Genes]:
+    """Random subnets whose D and W go together, of each bucket; of an empty one the largest that are cheaper."""
+    rng = Random(seed)
+    subnets = [space.smallest(), space.largest(), *(space.sample(rng) for _ in range(4000))]
+    whole = buckets.space
+    assert isinstance(whole, OfaSpace)
+    genes = np.unique(np.array([whole.genes(subnet) for subnet in subnets], dtype=np.int64), axis=0)
+    genes = np.random.default_rng(seed).permutation(genes)
+    numbers, costs = buckets.find(genes), buckets.cost(genes)
+    found = []
+    for bucket, limit in enumerate(buckets.edges[1:]):
+        inside = np.flatnonzero(numbers == bucket)
+        if not len(inside):
+            cheaper = np.flatnonzero(costs <= limit)
+            inside = cheaper[np.argsort(-costs[cheaper])]
+        found.append(genes[inside[:count]])
+    return found
+
+
+def find_loss(pool: TeacherPool, genes: Genes, kept: Dataset) -> float:
+    return measure_loss(extract(pool, genes), kept, CPU)
+
+
+def find_ap(pool: TeacherPool, genes: Genes, val: Dataset) -> float:
+    return evaluate_teacher(extract(pool, genes), val, CPU)
+
+
+def extract(pool: TeacherPool, genes: Genes) -> Any:
+    config = pool.config
+    whole = OfaSpace(FAMILY, config.sizes, 100, config.detector)
+    subnet = whole.subnet(genes.tolist(), config.sizes[0])
+    return extract_calibrated(pool.supernet, subnet, config, pool.calibration, CPU)
+
+
+def measure_rows(options: argparse.Namespace, pool: TeacherPool, kept: Dataset) -> dict[str, list[dict[str, float]]]:
+    """The rows of `path_filter_rows.py`, on paths that this network is judged on."""
+    space = pool.config.space()
+    assert isinstance(space, OfaSpace)
+    buckets = Buckets.between_ends(space)
+    genes = buckets.draw_each(options.judged, np.random.default_rng(derive_seed(options.seed, "judged")))
+    paths = Validated(genes, np.array([find_loss(pool, path, kept) for path in genes]))
+    rows: dict[str, list[dict[str, float]]] = {name: [] for name in ROWS}
+    for number in range(SPLITS):
+        seed = derive_seed(options.seed, "split", number)
+        fitted, tested = split(buckets.find(genes), 0.2, np.random.default_rng(seed))
+        for name, (config, how) in ROWS.items():
+            prepared = paths.select(fitted), paths.select(tested)
+            rows[name].append(asdict(measure_row(buckets, config, how, prepared, seed)))
+    return rows
+
+
+def gather(options: argparse.Namespace) -> dict[str, Any]:
+    seeds = range(options.seeds)
+    rows = {
+        way: [json.loads((options.work / f"seed-{seed}" / f"{way}.json").read_text()) for seed in seeds] for way in WAYS
+    }
+    asked = {name: value for name, value in vars(options).items() if name not in ("work", "report", "seed")}
+    return {
+        "date": datetime.now(timezone.utc).date().isoformat(), "machine": describe_machine(1), "asked": asked,
+        "rows": rows,
+    }  # fmt: skip
+
+
+def list_lines(result: Mapping[str, Any], figures: str) -> Iterator[str]:
+    """The report."""
+    rows: Mapping[str, Sequence[Mapping[str, Any]]] = result["rows"]
+    asked, machine = result["asked"], result["machine"]
+    given = " ".join(f"--{name} {value}" for name, value in asked.items())
+    yield f"# Ways to train a once-for-all network for detection ({result['date']})"
+    yield ""
+    yield "What does each cost, and how good are the subnets? DetOFA's comparison at small scale: CenterNet on a"
+    yield f"once-for-all ResNet of half the width, {asked['images']} generated images of {asked['size']} pixels a side,"
+    yield f"{asked['epochs']} epochs (with progressive shrinking three times as many), {asked['seeds']} seeds."
+    yield ""
+    yield f"Hardware: {machine['cpu']}; one thread per seed. Costs are seconds of CPU time."
+    yield ""
+    yield f"    python benchmarks/detofa_rows.py --work FOLDER {given}"
+    yield ""
+    yield "| way | epochs | training, s | sampling, s | saved compared with progressive shrinking |"
+    yield "|---|---|---|---|---|"
+    for way, seeds in rows.items():
+        training, sampling = mean_of(seeds, "training"), mean_of(seeds, "sampling")
+        whole = [find_cost(seed) / find_cost(other) for seed, other in zip(seeds, rows[SHRUNK], strict=True)]
+        saved = f"{1 - float(np.mean(whole)):.0%} ({', '.join(f'{1 - share:.0%}' for share in whole)})"
+        yield f"| {way} | {seeds[0]['epochs']} | {training:.0f} | {sampling:.0f} | {saved} |"
+    yield ""
+    yield "The paper's, on Pascal VOC and COCO: DetOFA saves 30.4 % and 63.5 %, OFA without shrinking two thirds."
+    yield ""
+    count = len(rows[PLAIN][0]["budgets"])
+    yield "AP of the best subnet within each budget, means of the seeds:"
+    yield ""
+    yield f"| way | {' | '.join(f'budget {number + 1}' for number in range(count))} | mean | mean of each seed |"
+    yield f"|---|{'---|' * (count + 2)}"
+    for way, seeds in rows.items():
+        aps = np.array([[budget["ap"] for budget in seed["budgets"]] for seed in seeds])
+        yield f"| {way} | {join(aps.mean(axis=0))} | {aps.mean():.3f} | {list_each(aps)} |"
+    yield ""
+    yield f"AP of the same {asked['common']} random paths of each bucket in every network, means:"
+    yield ""
+    yield f"| way | {' | '.join(f'bucket {number + 1}' for number in range(count))} | mean | mean of each seed |"
+    yield f"|---|{'---|' * (count + 2)}"
+    for way, seeds in rows.items():
+        if seeds[0]["common"]:
+            aps = np.array([seed["common"] for seed in seeds]).mean(axis=2)
+            yield f"| {way} | {join(aps.mean(axis=0))} | {aps.mean():.3f} | {list_each(aps)} |"
+    yield ""
+    yield "The paper's signs: DetOFA costs at most half of progressive shrinking, no less AP than OFA without:"
+    yield ""
+    for number, (ours, plain, shrunk) in enumerate(zip(rows[FILTERED], rows[PLAIN], rows[SHRUNK], strict=True)):
+        gain = mean_ap(ours) - mean_ap(plain)
+        yield (
+            f"- seed {number}: {find_cost(ours) / find_cost(shrunk):.2f} of the cost, {gain:+.4f} AP compared with OFA "
+            f"without shrinking, {mean_ap(ours) - mean_ap(shrunk):+.4f} compared with progressive shrinking"
+        )
+    yield ""
+    yield f"Rows of the path filter, on {asked['judged']} paths of each bucket of the network without shrinking,"
+    yield f"a fifth of them held out, means of {SPLITS} splits of each seed. Weak is the worst quarter of a bucket:"
+    yield ""
+    yield "| filter | accuracy | precision | recall | Kendall's tau | least and most tau |"
+    yield "|---|---|---|---|---|---|"
+    for name in rows[PLAIN][0]["filter"]:
+        found = [row for seed in rows[PLAIN] for row in seed["filter"][name]]
+        means = [float(np.nanmean([row[key] for row in found])) for key in ("accuracy", "precision", "recall", "tau")]
+        taus = [row["tau"] for row in found]
+        yield f"| {name} | {' | '.join(f'{mean:.3f}' for mean in means)} | {min(taus):.3f} to {max(taus):.3f} |"
+    yield ""
+    if figures:
+        yield f"All figures: [{figures}]({figures})."
+        yield ""
+    yield "## What this does not claim"
+    yield ""
+    yield "- Anything of Pascal VOC, COCO or the whole ResNet-50: networks, images and epochs are far fewer."
+    yield "- That the search is the paper's: networks but DetOFA's are searched by random paths, not by a predictor."
+    yield "- AP on images that nobody chose by: subnets are chosen on images kept out of training, AP is on others."
+    resumed = [
+        f"{way}, seed {number}"
+        for way, seeds in rows.items()
+        for number, seed in enumerate(seeds)
+        if seed["starts"] > 1
+    ]
+    if resumed:
+        yield f"- Exact costs of what was stopped and went on ({'; '.join(resumed)}): what was done again counts twice."
+
+
+def find_cost(row: Mapping[str, Any]) -> float:
+    """Seconds until a network is trained."""
+    return float(row["seconds"]["training"] + row["seconds"].get("sampling", 0.0))
+
+
+def mean_of(seeds: Sequence[Mapping[str, Any]], what: str) -> float:
+    return float(np.mean([seed["seconds"].get(what, 0.0) for seed in seeds]))
+
+
+def mean_ap(row: Mapping[str, Any]) -> float:
+    return float(np.mean([budget["ap"] for budget in row["budgets"]]))
+
+
+def list_each(aps: Any) -> str:
+    """The mean of each seed."""
+    return ", ".join(f"{ap:.3f}" for ap in aps.mean(axis=1))
+
+
+def join(aps: Any) -> str:
+    return " | ".join(f"{ap:.3f}" for ap in aps)
+
+
+if __name__ == "__main__":
+    main()
