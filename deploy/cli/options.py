@@ -8,6 +8,7 @@ from pathlib import Path
 from deploy.measuring.protocols import PROTOCOLS
 
 __all__ = [
+    "add_detecting",
     "add_gpus",
     "add_host",
     "add_json",
@@ -63,6 +64,14 @@ def add_measuring(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=Path, nargs="+", metavar="PATH", help="feed these images (default: noise)")
     parser.add_argument("--level", default="screen", choices=list(PROTOCOLS), help="how thorough (default: screen)")
     add_json(parser, "print the whole records as JSON")
+
+
+def add_detecting(parser: argparse.ArgumentParser, json_text: str) -> None:
+    """What every command takes that has a bundle detect something."""
+    add_target(parser)
+    add_signature(parser)
+    add_threads(parser)
+    add_json(parser, json_text)
 
 
 def add_gpus(parser: argparse.ArgumentParser, text: str) -> None:

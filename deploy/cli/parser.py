@@ -19,14 +19,13 @@ from deploy.builders.releases import RTX
 from deploy.cli import commands, graphs, labelled
 from deploy.cli.help_texts import ADOPT_HELP, CHECK_HELP, CONVERT_HELP, ERRORS_HELP, EXAMPLES, PACK_HELP, SIGN_HELP
 from deploy.cli.options import (
+    add_detecting,
     add_gpus,
     add_host,
     add_json,
     add_labelled,
     add_measuring,
     add_signature,
-    add_target,
-    add_threads,
     add_trust,
     count,
     share,
@@ -127,10 +126,7 @@ def _add_run(known: Any) -> None:
         "--every", type=count, default=1, metavar="N", help="take every Nth frame of videos and cameras (default: 1)"
     )
     run.add_argument("--max-frames", type=count, metavar="N", help="stop after so many images and frames in all")
-    add_target(run)
-    add_signature(run)
-    add_threads(run)
-    add_json(run, "print one JSON object per line, one line per image or frame")
+    add_detecting(run, "print one JSON object per line, one line per image or frame")
 
 
 def _add_adopt(known: Any) -> None:
@@ -170,10 +166,7 @@ def _add_evaluate(known: Any) -> None:
         metavar="N",
         help="keep the best N per image and class (default: 100)",
     )
-    add_target(evaluate)
-    add_signature(evaluate)
-    add_threads(evaluate)
-    add_json(evaluate, "print JSON")
+    add_detecting(evaluate, "print JSON")
 
 
 def _add_errors(known: Any) -> None:
@@ -183,10 +176,7 @@ def _add_errors(known: Any) -> None:
     errors.add_argument("bundle", metavar="BUNDLE", help="folder of a bundle")
     add_labelled(errors)
     errors.add_argument("--out", type=Path, metavar="PAGE.html", help="write a page with the curves of every class")
-    add_target(errors)
-    add_signature(errors)
-    add_threads(errors)
-    add_json(errors, "print JSON, with all the curves")
+    add_detecting(errors, "print JSON, with all the curves")
 
 
 def _add_convert(known: Any) -> None:
@@ -213,10 +203,7 @@ def _add_convert(known: Any) -> None:
         metavar="N",
         help="images of the train split to calibrate with (default: 64)",
     )
-    add_target(convert)
-    add_signature(convert)
-    add_threads(convert)
-    add_json(convert, "print JSON")
+    add_detecting(convert, "print JSON")
 
 
 def _add_sign(known: Any) -> None:

@@ -54,7 +54,7 @@ CLASSIFIER_SHARE = 0.6  # a step of a body alone on as many pixels, in steps of 
 FORWARD_SHARE = 0.25  # an image through a subnet, in a training step's time for an image; most pass its body alone
 PICTURES = 4  # crops of a generated image
 LOOK_S = 0.5  # of a look, besides the images
-RECIPES = {"detnas": "paths", "detofa": "ofa"}  # of the super-network, by method
+RECIPE_OF = {"detnas": "paths", "detofa": "ofa"}  # where a method's super-network has its recipe in `RunConfig`
 SIZED = (
     *("base_share", "paths.train.epochs", "paths.pretraining.train.epochs", "ofa.train.epochs"),
     *("search.generations", "search.population", "finetune.epochs"),
@@ -131,7 +131,7 @@ def fit_budget(config: RunConfig, durations: Durations) -> RunConfig:
     if budget_s is None or not config.search.evolves:
         return config
     assert finetune is not None
-    recipe, limits = RECIPES[config.search.method], len(config.search.limits)
+    recipe, limits = RECIPE_OF[config.search.method], len(config.search.limits)
     changes: dict[str, object] = {"base_share": min(config.base_share, BASE)}
     if durations.supernet:
         path = f"{recipe}.train.epochs"

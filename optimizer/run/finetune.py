@@ -8,66 +8,24 @@ a budget has time for one training of each student only, all of them are childre
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from optimizer.config import RunConfig
 from optimizer.data.splits import Splits
 from optimizer.handover.front import find_front
+from optimizer.run.contenders import LEAST_EPOCHS, Contender, fit_last_training, share_epochs
 from optimizer.search import try_proposal
 from optimizer.search.base import DoneTrial, History, PendingTrial, Proposal, ScreenedTrial, Trial, get_done
 from optimizer.search.members import select_points
 from optimizer.store.run_store import RunStore
 from optimizer.trials.evaluation import Evaluation
 
-__all__ = ["Candidate", "finetune_best", "fit_last_training", "is_all_trained", "share_epochs", "trains_at_end_only"]
+__all__ = ["finetune_best", "is_all_trained", "trains_at_end_only"]
 
-LEAST_EPOCHS = 2  # of a last training; of fewer its rate has no time to fall
 LOOKS, MOST_LOOKS = 3, 5  # at children of one latency; the most where none of them comes near the slower ones
 NEAR = 0.97  # of the AP of the best that is slower
 KEPT = 0.5  # of its parent's AP, that a child has at least before it is trained
-FIXED_SHARE = 0.3  # of an epoch's time, that does not fall with operations
-LOSS = 0.15  # ln(AP of parent / AP of child) per ln(latency saved), after training
 
 AskFaster = Callable[[History, int], Proposal | None]
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """Who may have the last training.
-
-    Attributes:
-        number: of its trial. point: AP and latency, as a share of the base's; of a child, what is expected of it.
-        epoch_s: seconds of an epoch. extra_s: of what is done besides, once.
-    """
-
-    number: int
-    point: tuple[float, float]
-    epoch_s: float
-    extra_s: float = 0.0
-
-    @staticmethod
-    def of_student(trial: DoneTrial, usual_epochs: int) -> Candidate:
-        """`usual_epochs` is what a student was trained for whose proposal does not say."""
-        parts = trial.work.seconds_by_part
-        epochs = trial.proposal.epochs or (usual_epochs if trial.number else trial.work.epochs_total)
-        epoch_s = parts.get("train", 0.0) / max(epochs, 1)
-        extra_s = parts.get("export", 0.0) + parts.get("evaluate", 0.0)  # it was measured before
-        return Candidate(trial.number, (trial.ap, 1 / trial.cost_ratio), epoch_s, extra_s)
-
-    @staticmethod
-    def of_child(
-        child: ScreenedTrial, parent: DoneTrial, usual_epochs: int, slowest: ScreenedTrial | None = None
-    ) -> Candidate:
-        """A child that was only looked at, expected to lack what it lacks beside the slowest child by the looks."""
-        assert child.proposal.aim is not None
-        ap, latency = parent.ap, 1 / parent.cost_ratio
-        share = FIXED_SHARE + (1 - FIXED_SHARE) * child.counts.macs / parent.counts.macs
-        like = Candidate.of_student(parent, usual_epochs)
-        extra_s = like.extra_s + parent.work.seconds_by_part.get("measure", 0.0) + child.seconds
-        expected = ap * min(child.proposal.aim / latency, 1.0) ** LOSS
-        if slowest is not None and slowest.ap:
-            expected *= min(child.ap / slowest.ap, 1.0)
-        return Candidate(child.number, (expected, child.proposal.aim), like.epoch_s * share, extra_s)
 
 
 def trains_at_end_only(config: RunConfig, rounds: int) -> bool:
@@ -124,9 +82,9 @@ def _choose_members(
 ) -> None:
     """Whom the last training of a whole front is for."""
     count, usual = config.search.finetuned, config.trial_train.epochs
-    candidates = [Candidate.of_student(trial, usual) for trial in _list_front(store)]
+    contenders = [Contender.of_student(trial, usual) for trial in _list_front(store)]
     growth = _find_growth(evaluation.trainer.splits)
-    chosen = [candidates[index] for index in select_points([of.point for of in candidates], count)]
+    chosen = [contenders[index] for index in select_points([of.point for of in contenders], count)]
     left_s = find_left_s()
     needed_s = 2 * sum(of.extra_s + LEAST_EPOCHS * growth * of.epoch_s for of in chosen)
     has_room = left_s is None or left_s >= needed_s  # else time is better spent on those that are trained already
@@ -136,12 +94,12 @@ def _choose_members(
         for child in children:
             assert child.proposal.parent is not None
             parent = get_done(history, child.proposal.parent)
-            candidates.append(Candidate.of_child(child, parent, usual, children[0]))
+            contenders.append(Contender.of_child(child, parent, usual, children[0]))
         left_s = find_left_s()
     if left_s is None:
-        chosen = [candidates[index] for index in select_points([of.point for of in candidates], count)]
+        chosen = [contenders[index] for index in select_points([of.point for of in contenders], count)]
     else:
-        chosen = fit_last_training(candidates, count, left_s, growth)
+        chosen = fit_last_training(contenders, count, left_s, growth)
     store.finetuned = [of.number for of in chosen]
 
 
@@ -163,20 +121,11 @@ def _choose_epochs(store: RunStore, config: RunConfig, splits: Splits, number: i
             trial = next(trial for trial in history if trial.number == other)
             if isinstance(trial, ScreenedTrial) and trial.proposal.parent is not None:
                 parent = get_done(history, trial.proposal.parent)
-                waiting.append(Candidate.of_child(trial, parent, config.trial_train.epochs))
+                waiting.append(Contender.of_child(trial, parent, config.trial_train.epochs))
             else:
-                waiting.append(Candidate.of_student(get_done(history, other), config.trial_train.epochs))
+                waiting.append(Contender.of_student(get_done(history, other), config.trial_train.epochs))
     assert number in [of.number for of in waiting]
     return share_epochs(waiting, left_s, _find_growth(splits))
-
-
-def share_epochs(waiting: Sequence[Candidate], left_s: float, growth: float = 1.0) -> int:
-    """How many epochs the next of these gets: its share, rounded where others can make up for it; at least one."""
-    epoch_s = growth * sum(of.epoch_s for of in waiting)
-    if not epoch_s:
-        return LEAST_EPOCHS
-    share = (left_s - sum(of.extra_s for of in waiting)) / epoch_s
-    return max(round(share) if len(waiting) > 1 else int(share), 1)
 
 
 def _look_further(
@@ -233,22 +182,6 @@ def _find_last_training(history: History, number: int) -> Trial | None:
 
 def _find_origin(proposal: Proposal) -> tuple[object, object]:
     return proposal.parent, proposal.actions
-
-
-def fit_last_training(
-    candidates: Sequence[Candidate], count: int, left_s: float, growth: float = 1.0
-) -> list[Candidate]:
-    """Whom the last training is for, so that all of them end within `left_s`.
-
-    An epoch takes `growth` times as long as the candidates say. At most `count` that span the front; fewer, down to
-    one, where each would get less than two epochs, and none where one would get less than one.
-    """
-    for fewer in range(count, 0, -1):
-        chosen = [candidates[index] for index in select_points([of.point for of in candidates], fewer)]
-        least = LEAST_EPOCHS if fewer > 1 else 1
-        if sum(of.extra_s + least * growth * of.epoch_s for of in chosen) <= left_s:
-            return chosen
-    return []
 
 
 def is_all_trained(store: RunStore, config: RunConfig) -> bool:

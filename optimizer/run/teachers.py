@@ -207,12 +207,27 @@ def make_settings(
         sizes = pool.sizes[:1] if config.distill.teacher_canvas == "student" else pool.sizes
         teachers = Teachers(pool.model_copy(update={"sizes": sizes}).space(), fixed=search.teacher == "fixed")
     return StrategySettings(
-        search.space, search.trials, search.top_k, search.fixed_trials, teachers,
-        pool.space() if pool is not None else None, search.max_actions, search.screened, search.rung_epochs, probes,
-        num_classes, rounds, config.trained_arch() if search.student is not None else None,
-        search.limits, _choose_breeding(config), search.generations, search.cost == "macs",
-        guide, config.constraints.find_ceiling(base_ms), config.constraints.most_params,
-    )  # fmt: skip
+        space=search.space,
+        trials=search.trials,
+        top_k=search.top_k,
+        fixed_trials=search.fixed_trials,
+        teachers=teachers,
+        pool=pool.space() if pool is not None else None,
+        max_actions=search.max_actions,
+        screened=search.screened,
+        rung_epochs=search.rung_epochs,
+        probes=probes,
+        num_classes=num_classes,
+        rounds=rounds,
+        student=config.trained_arch() if search.student is not None else None,
+        limits=search.limits,
+        breeding=_choose_breeding(config),
+        generations=search.generations,
+        by_macs=search.cost == "macs",
+        guide=guide,
+        ceiling=config.constraints.find_ceiling(base_ms),
+        most_params=config.constraints.most_params,
+    )
 
 
 def _choose_breeding(config: RunConfig) -> Breeding:

@@ -8,7 +8,7 @@ import pytest
 from made_trials import make_done
 
 from optimizer.arch.macs import Cost
-from optimizer.run.finetune import Candidate, fit_last_training, share_epochs
+from optimizer.run.contenders import Contender, fit_last_training, share_epochs
 from optimizer.search.base import DoneTrial, Proposal, ScreenedTrial, Work
 
 # AP and latency (share of the base's) of a front, its students' seconds in training and for how many epochs
@@ -30,7 +30,7 @@ def make_front() -> list[DoneTrial]:
 
 def fit(count: int, left_s: float) -> tuple[set[int], int]:
     """Whom the last training is for, and the epochs of the first of them."""
-    candidates = [Candidate.of_student(trial, usual_epochs=1) for trial in make_front()]
+    candidates = [Contender.of_student(trial, usual_epochs=1) for trial in make_front()]
     chosen = fit_last_training(candidates, count, left_s)
     return {of.number for of in chosen}, share_epochs(chosen, left_s) if chosen else 0
 
@@ -59,10 +59,10 @@ def test_a_child_that_was_only_looked_at_is_reckoned_from_its_parent() -> None:
     parent = make_front()[1]
     counts = Cost(parent.counts.params, parent.counts.macs // 2)
     proposal = Proposal(2, (), epochs=0, aim=0.45)
-    child = Candidate.of_child(ScreenedTrial(9, proposal, parent.arch, 0.4, 0.6, counts, 3.0), parent, 1)
+    child = Contender.of_child(ScreenedTrial(9, proposal, parent.arch, 0.4, 0.6, counts, 3.0), parent, 1)
     assert child.number == 9 and child.epoch_s == pytest.approx(15 * (0.3 + 0.7 / 2))
     assert child.point == pytest.approx((0.5 * (0.45 / 0.6) ** 0.15, 0.45))
     faster = ScreenedTrial(10, replace(proposal, aim=0.3), parent.arch, 0.3, 0.6, counts, 3.0)
     slowest = ScreenedTrial(9, proposal, parent.arch, 0.4, 0.6, counts, 3.0)
-    assert Candidate.of_child(faster, parent, 1, slowest).point == pytest.approx((0.5 * 0.5**0.15 * 0.3 / 0.4, 0.3))
+    assert Contender.of_child(faster, parent, 1, slowest).point == pytest.approx((0.5 * 0.5**0.15 * 0.3 / 0.4, 0.3))
     assert child.point[0] < parent.ap and child.extra_s == 3.0, "another look at it, as it is made anew"

@@ -14,7 +14,8 @@ from made_trials import make_done
 from optimizer.arch import PruneFPN
 from optimizer.arch.macs import Cost
 from optimizer.recipes import quick
-from optimizer.run.finetune import Candidate, finetune_best, fit_last_training, is_all_trained, share_epochs
+from optimizer.run.contenders import Contender, fit_last_training, share_epochs
+from optimizer.run.finetune import finetune_best, is_all_trained
 from optimizer.search.base import DoneTrial, History, PendingTrial, Proposal, ScreenedTrial, Trial, list_done
 from optimizer.store.run_store import RunStore
 
@@ -126,7 +127,7 @@ def test_where_nothing_is_trained_before_the_end_children_of_the_base_are(tmp_pa
         assert last.proposal.epochs == int((100.0 - 5.0) / 6.5), "ten seconds an epoch of the base, half its operations"
 
 
-SLOW, FAST = Candidate(1, (0.5, 0.6), 5.0, 4.0), Candidate(2, (0.4, 0.3), 2.0, 4.0)
+SLOW, FAST = Contender(1, (0.5, 0.6), 5.0, 4.0), Contender(2, (0.4, 0.3), 2.0, 4.0)
 
 
 @pytest.mark.parametrize(("left_s", "chosen"), [(36.0, [2, 1]), (35.9, [2]), (8.0, [2]), (7.9, [])])
@@ -138,7 +139,7 @@ def test_epochs_are_shared_by_those_that_wait() -> None:
     assert share_epochs([FAST, SLOW], 8.0 + 2 * 14.0, growth=2.0) == 2
     assert share_epochs([FAST, SLOW], 8.0 + 2.6 * 14.0, growth=2.0) == 3, "the other makes up for what is too much"
     assert share_epochs([SLOW], 4.0 + 2.9 * 10.0, growth=2.0) == 2, "nobody comes after the last"
-    assert share_epochs([SLOW], 1.0) == 1 and share_epochs([Candidate(1, (0.5, 0.6), 0.0)], 1.0) == 2
+    assert share_epochs([SLOW], 1.0) == 1 and share_epochs([Contender(1, (0.5, 0.6), 0.0)], 1.0) == 2
 
 
 def test_time_that_one_training_leaves_is_the_next_ones(store: RunStore) -> None:
