@@ -38,8 +38,8 @@ The main job:
     optimize --base r18 --target cpu --data PATH
 
 PATH holds COCO JSON, Pascal VOC XML or YOLO txt labels; without it a small generated set of shapes is used. The run's
-folder (--out) holds the Pareto-optimal students as bundles, front.json and report.html, which is rewritten after every
-trial. A run that was stopped or killed goes on with `optimize resume RUN`.
+folder (--out) holds the Pareto-optimal students as bundles, front.json and report.html, which is rewritten as trials
+end. A run that was stopped or killed goes on with `optimize resume RUN`.
 
 Exit codes: 0 done; 1 the run failed, the reason in one line, the details in RUN/log.txt; 2 the input is wrong, said
 before any work starts; 130 interrupted, resumable.

@@ -1,4 +1,4 @@
-"""`report.html`: one file that needs nothing else, written anew after every trial."""
+"""`report.html`: one file that needs nothing else, written anew as trials end (`optimizer.run.gather.is_page_due`)."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ from optimizer.search.latency import LatencyFigures
 from optimizer.search.members import count_rungs
 
 __all__ = ["Picture", "ReportData", "write_report"]
+
+NEWEST = 20  # trials whose losses are drawn, besides those of the base and of the front
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,8 @@ def write_report(path: Path, data: ReportData) -> None:
     )
     base_trial = by_number.get(0)
     aims = list_aims(data.trials)
-    charts = {"front": draw_front(front, aims), "curves": draw_curves(data.trials)}
+    drawn = [trial for trial in by_number.values() if trial.number in {0, *shown, *list(by_number)[-NEWEST:]}]
+    charts = {"front": draw_front(front, aims), "curves": draw_curves(drawn)}
     if len(by_number) > 1:
         charts["growth"] = draw_growth(trace_growth(data.trials), front.by_latency)
     if data.seconds_by_part:
@@ -110,6 +113,7 @@ def write_report(path: Path, data: ReportData) -> None:
         entries=fold_rounds(data.trials),
         rungs=count_rungs(data.trials) if aims else {},
         judged=judged,
+        newest=NEWEST if len(drawn) < len(by_number) else None,
         still_gaining=base_trial is not None and base_trial.work.still_gaining,
         base=front.base,
         best=max((e for e in front.plain.values() if not e.of_base), key=lambda e: e.score, default=None),

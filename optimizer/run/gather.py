@@ -19,7 +19,19 @@ from optimizer.search.evolution import describe_limit
 from optimizer.store.artefacts import explain_disk_errors
 from optimizer.store.run_store import RunStore
 
-__all__ = ["report_run"]
+__all__ = ["is_page_due", "report_run"]
+
+ALWAYS = 50  # trials, after each of which the page is written; of more, after every part of them that is as small
+OLDEST_S = 60.0  # that a page may be behind
+
+
+def is_page_due(trials: int, age_s: float) -> bool:
+    """Whether the page is to be written after so many trials, when it is that old.
+
+    It has all trials and takes longer the more there are. So that a trial's share of that stays the same, of fast ones
+    it is written after some only; trials of a minute or more find it written after each.
+    """
+    return age_s >= OLDEST_S or trials % max(trials // ALWAYS, 1) == 0
 
 
 def report_run(store: RunStore, config: RunConfig, val_data: Dataset, status: str) -> Path:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +24,7 @@ from optimizer.run.base_run import adopt_base
 from optimizer.run.budget import describe_fit, is_same_request
 from optimizer.run.checks import check_run, check_target
 from optimizer.run.finetune import finetune_best, is_all_trained, trains_at_end_only
-from optimizer.run.gather import report_run
+from optimizer.run.gather import is_page_due, report_run
 from optimizer.run.images import read_data, read_splits, say_images
 from optimizer.run.lost import redo_lost
 from optimizer.run.plan import Plan, plan_run
@@ -305,8 +307,10 @@ class _Run:
 
     def _recorder(self, evaluation: Evaluation) -> Callable[[Trial], None]:
         """Writes a trial, and what follows from it: the clock, a line, the page."""
+        page_written = -math.inf
 
         def record(trial: Trial) -> None:
+            nonlocal page_written
             self.store.record(trial)
             self.clock()
             if not isinstance(trial, PendingTrial):
@@ -314,8 +318,10 @@ class _Run:
                 self.progress.trial_done(trial, self._count_students())
                 keep_within(self.store, self.config.keep_bytes, self.config, self.progress.say)
                 self.tracking.tell()
-            if isinstance(trial, (DoneTrial, FailedTrial)):
+            is_student = isinstance(trial, (DoneTrial, FailedTrial))
+            if is_student and is_page_due(trial.number, time.monotonic() - page_written):
                 report_run(self.store, self.config, self.splits.val, "running")
+                page_written = time.monotonic()
 
         return record
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from itertools import accumulate
+from math import inf
 
 __all__ = ["hypervolume", "pareto_front"]
 
@@ -15,18 +18,20 @@ def pareto_front(gains: Sequence[float], costs: Sequence[float], epsilon: float 
     candidates with equal gain and equal cost the first stays.
     """
     assert len(gains) == len(costs)
+    cheapest_first = sorted(range(len(gains)), key=lambda index: costs[index])
+    sorted_costs = [costs[index] for index in cheapest_first]
+    best = [-inf, *accumulate((gains[index] for index in cheapest_first), max)]  # of so many of the cheapest
+    first: dict[tuple[float, float], int] = {}
+    for index, point in enumerate(zip(gains, costs)):
+        first.setdefault(point, index)
 
-    def beats(a: int, b: int) -> bool:
-        cheaper = costs[a] < costs[b] * (1 - epsilon)
-        no_dearer = costs[a] <= costs[b]
-        if gains[a] >= gains[b] and cheaper:
-            return True
-        if gains[a] > gains[b] and no_dearer:
-            return True
-        return gains[a] == gains[b] and costs[a] == costs[b] and a < b
+    def is_beaten(index: int) -> bool:
+        gain, cost = gains[index], costs[index]
+        by_cheaper = best[bisect_left(sorted_costs, cost * (1 - epsilon))] >= gain
+        by_no_dearer = best[bisect_right(sorted_costs, cost)] > gain
+        return by_cheaper or by_no_dearer or first[gain, cost] != index
 
-    indices = range(len(gains))
-    front = [b for b in indices if not any(beats(a, b) for a in indices if a != b)]
+    front = [index for index in range(len(gains)) if not is_beaten(index)]
     return sorted(front, key=lambda index: (costs[index], gains[index]))
 
 

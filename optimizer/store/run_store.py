@@ -86,6 +86,8 @@ class RunStore:
         self.folder = folder
         self.artefacts = ArtefactStore(folder / "artefacts", writable=lock is not None)
         self._connection, self._lock = connection, lock
+        self._trials: dict[int, Trial] = {}  # as they were read last, by number
+        self._trials_of = -1  # the version of the database, as others change it, that they are of
 
     @staticmethod
     def create(folder: Path, config: dict[str, Any]) -> RunStore:
@@ -151,9 +153,16 @@ class RunStore:
             self._lock.close()
 
     def history(self) -> list[Trial]:
-        """All trials by number, the pending one included."""
+        """All trials by number, the pending one included; only what has changed since the last time is read."""
+        (version,) = self._read("pragma data_version")[0]  # changes with what others write, not with what we do
+        if version != self._trials_of:
+            self._trials = {trial.number: trial for trial in self._read_trials("order by number")}
+            self._trials_of = version
+        return [self._trials[number] for number in sorted(self._trials)]
+
+    def _read_trials(self, which: str, values: tuple[Any, ...] = ()) -> list[Trial]:
         trials = []
-        for row in self._read(f"select {', '.join(COLUMNS)} from trials order by number"):
+        for row in self._read(f"select {', '.join(COLUMNS)} from trials {which}", values):
             try:
                 trials.append(trial_from_row(row))
             except (InputError, *DAMAGE) as error:
@@ -167,6 +176,8 @@ class RunStore:
         marks = ", ".join("?" * len(COLUMNS))
         rows = [row_from_trial(trial) for trial in trials]
         self._write(f"insert or replace into trials ({', '.join(COLUMNS)}) values ({marks})", *rows)
+        for trial in trials:
+            (self._trials[trial.number],) = self._read_trials("where number = ?", (trial.number,))
 
     def read_entry(self, key: str) -> str | None:
         """The text of an `Entry`; None where nothing was written."""

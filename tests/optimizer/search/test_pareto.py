@@ -26,6 +26,20 @@ def test_nobody_on_the_front_is_beaten_and_everybody_else_is(points: list[tuple[
     assert [costs[i] for i in front] == sorted(costs[i] for i in front)
 
 
+@given(POINTS, st.sampled_from([0.0, 0.01, 0.2, 0.5]))
+def test_a_front_is_that_of_all_pairs_compared(points: list[tuple[int, int]], epsilon: float) -> None:
+    def beats(a: int, b: int) -> bool:
+        (gain, cost), (other_gain, other_cost) = points[a], points[b]
+        cheaper = gain >= other_gain and cost < other_cost * (1 - epsilon)
+        better = gain > other_gain and cost <= other_cost
+        return cheaper or better or (points[a] == points[b] and a < b)
+
+    indices = range(len(points))
+    expected = [b for b in indices if not any(beats(a, b) for a in indices if a != b)]
+    front = pareto_front([gain for gain, _ in points], [cost for _, cost in points], epsilon)
+    assert front == sorted(expected, key=lambda index: (points[index][1], points[index][0]))
+
+
 def test_a_difference_that_may_be_noise_evicts_nobody_of_equal_gain() -> None:
     assert pareto_front([0.5, 0.5], [10.0, 9.95], epsilon=0.01) == [1, 0]
     assert pareto_front([0.5, 0.5], [10.0, 9.80], epsilon=0.01) == [1]

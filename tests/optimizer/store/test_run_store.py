@@ -21,11 +21,21 @@ from optimizer.arch.macs import Cost
 from optimizer.arch.pool import ElasticSubnet
 from optimizer.arch.spec import ArchSpec
 from optimizer.errors import InputError, RunFailed
-from optimizer.search.base import DoneTrial, FailedTrial, PendingTrial, Proposal, ScreenedTrial, TrialFiles, Work
+from optimizer.search.base import (
+    DoneTrial,
+    FailedTrial,
+    PendingTrial,
+    Proposal,
+    ScreenedTrial,
+    Trial,
+    TrialFiles,
+    Work,
+    get_done,
+)
 from optimizer.store import DataSummary, KeptTeacher, RunStore
 from optimizer.store.lock import take_lock
 from optimizer.store.run_store import _explain
-from optimizer.store.schema import SCHEMA_VERSION
+from optimizer.store.schema import SCHEMA_VERSION, trial_from_row
 
 ASSETS = Path(__file__).parent
 FULL = DoneTrial(
@@ -382,3 +392,29 @@ def test_what_a_kill_left_half_written_is_undone_where_it_is_only_read(tmp_path:
     assert (killed / "run.db-journal").stat().st_size
     with RunStore.open(killed, writable=False) as store:
         assert store.config == {"base": "r18"}
+
+
+def test_a_history_is_read_once_and_then_only_what_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[int] = []
+
+    def parse(row: sqlite3.Row) -> Trial:
+        parsed.append(row["number"])
+        return trial_from_row(row)
+
+    with RunStore.create(tmp_path / "run", {}) as store:
+        store.record(*(make_done(number) for number in range(5)))
+        monkeypatch.setattr("optimizer.store.run_store.trial_from_row", parse)
+        assert store.history() == [make_done(number) for number in range(5)] == store.history()
+        assert parsed == [0, 1, 2, 3, 4]
+        store.record(make_done(2, ap=0.1), FailedTrial(5, Proposal(0), "no"))
+        assert [trial.status for trial in store.history()] == ["done"] * 5 + ["failed"]
+        assert get_done(store.history(), 2).ap == 0.1 and parsed == [0, 1, 2, 3, 4, 2, 5]
+
+
+def test_a_reader_sees_what_the_run_records_meanwhile(tmp_path: Path) -> None:
+    with RunStore.create(tmp_path / "run", {}) as store, RunStore.open(tmp_path / "run", writable=False) as reader:
+        assert reader.history() == []
+        store.record(make_done())
+        assert reader.history() == [make_done()]
+        store.record(make_done(ap=0.2))
+        assert reader.history() == [make_done(ap=0.2)]
