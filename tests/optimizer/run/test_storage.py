@@ -10,7 +10,8 @@ from random import Random
 import pytest
 from failing import CALLS, fail_at_every_call
 from made_trials import make_done
-from power_cut import cut_at_every_moment, write_state
+from power_cut import cut_at_every_moment
+from replay import lay
 from typer.testing import CliRunner
 
 from optimizer.arch.actions import uniform_importance
@@ -193,7 +194,7 @@ def test_a_power_cut_at_any_moment_loses_nothing(tmp_path: Path) -> None:
     with RunStore.create(disk / "run", CONFIG.model_dump(mode="json")) as store:
         fill(store, tmp_path)
     for number, state in enumerate(cut_at_every_moment(disk, lambda: prune_run(disk / "run"))):
-        check_whole(write_state(tmp_path / f"{number}", state) / "run")
+        check_whole(lay(tmp_path / f"{number}", state) / "run")
 
 
 def test_a_disk_that_fails_at_any_call_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
