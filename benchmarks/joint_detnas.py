@@ -312,7 +312,7 @@ def measure_together(
         source = ModelSource(model, Preprocess.imagenet(*trial.arch.input_size))
         candidates[number] = Candidate(source, count(trial.arch, 3))
     assert config.data is not None
-    meter = build_meter(config, get_target(config.target), read_dataset(config.data, "val"), "screen", print)
+    meter = build_meter(config, [get_target(config.target)], read_dataset(config.data, "val"), "screen", print)
     measured: dict[tuple[str, int], RelativeCost] = {}
     for number, found in meter.measure_all(candidates).items():
         if isinstance(found, MeasurementFailure):

@@ -200,6 +200,8 @@ class RunConfig(_Value):
             training is then said of the student's.
         box_head: of a Faster R-CNN, a key of `BOX_HEADS`; None is the usual one.
         data: folder of labelled images; None generates the shapes set inside the run's folder.
+        target: the device that students are searched for. further_targets: those that they are measured on as well;
+            they take the same graph.
         host: the board of a target behind ssh; empty leaves it to the target's file and the user's hosts file.
         weights: what the base starts from: published weights of torchvision's for this data set, with "auto" of COCO
             where there are some that fit, else of ImageNet, else none; a file; None starts from random weights.
@@ -233,6 +235,7 @@ class RunConfig(_Value):
     detector: str = "faster_rcnn"
     box_head: str | None = None
     target: str = "cpu"
+    further_targets: tuple[str, ...] = ()
     host: str = ""
     data: Path | None = None
     weights: Published | Path | None = None
@@ -309,6 +312,8 @@ class RunConfig(_Value):
                 raise ValueError("a run that scores by operations measures no latency: leave --bucket or --score out")
         if self.constraints.max_latency_ms is not None and self.search.cost != "latency":
             raise ValueError("a run that scores by operations measures no latency: leave --max-latency or --score out")
+        if self.further_targets and self.search.cost != "latency":
+            raise ValueError("a run that scores by operations measures on no target: name one, or leave --score out")
         return self
 
     def _check_student(self) -> None:
@@ -325,6 +330,11 @@ class RunConfig(_Value):
                 "one student is taught by a detector that is trained already, which is the base of its run: name a "
                 f"run or a file of weights (--teacher), not {self.base_run or self.search.teacher}"
             )
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """All that latencies are measured on, the one that decides first."""
+        return (self.target, *self.further_targets)
 
     @property
     def needs_pool(self) -> bool:

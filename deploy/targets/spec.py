@@ -12,6 +12,7 @@ __all__ = ["NMS_VARIANTS", "PRECISIONS", "ROI_ALIGN_VARIANTS", "EngineSpec", "Li
 NMS_VARIANTS = ("matrix", "op", "raw")  # these and the next: of deploy.export, which a device cannot import
 ROI_ALIGN_VARIANTS = ("op", "grid")
 PRECISIONS = ("fp32", "fp16", "int8")
+THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,12 @@ class LinkSpec:
     ssh_config: str | None = None
     port: int | None = None
     key: str | None = None
+
+    @property
+    def machine(self) -> str:
+        """Which machine it leads to, as far as it says; "" is this one. A machine measures one thing at a time."""
+        host = "" if self.kind == "local" else self.host.rsplit("@", 1)[-1]
+        return "" if host in THIS_MACHINE else host if self.port is None else f"{host}:{self.port}"
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from deploy.foreign import LINE_LIMIT, make_printable
 from optimizer.arch.families import FAMILIES, OFA_SHAPES, PATH_SPACES
 from optimizer.arch.heads import HEADS
 from optimizer.cli.architecture import arch
-from optimizer.cli.configure import change_recipe, pick_recipe
+from optimizer.cli.configure import change_recipe, pick_recipe, put_first
 from optimizer.cli.labels import data_app
 from optimizer.cli.option_values import read_keep
 from optimizer.cli.options import OPTIONS
@@ -73,13 +73,19 @@ def optimize(
         str, typer.Option(help="smoke (seconds), quick (minutes to hours) or paper (GPU days).")
     ] = "quick",
     out: Annotated[Path | None, typer.Option(help="Folder of the run. Default: runs/<base>-<time>.")] = None,
+    primary: Annotated[
+        str | None,
+        typer.Option(help="Of several targets, the one that students are searched and scored for. Default: the first."),
+    ] = None,
     **chosen: Any,
 ) -> None:
-    """Search for students of one base detector on one device."""
+    """Search for students of one base detector on one device, or on one of several that all of them are measured on."""
     if context.invoked_subcommand is not None:
         return
     if chosen["base"] is None:
         raise typer.BadParameter("name the detector to start from, such as --base r18")
+    if primary is not None:
+        chosen["target"] = put_first(primary, chosen["target"] or [])
     _start(change_recipe(pick_recipe(preset, data), chosen), out, chosen["base"].partition(":")[0])
 
 

@@ -10,7 +10,7 @@ from optimizer.config import UNLIMITED, RunConfig
 from optimizer.errors import InputError
 from optimizer.recipes import RECIPES
 
-__all__ = ["change_recipe", "pick_recipe"]
+__all__ = ["change_recipe", "pick_recipe", "put_first"]
 
 SCRATCH = 2  # times the epochs of a super-network that begins with random weights (FACTS 3.4)
 
@@ -35,3 +35,13 @@ def change_recipe(recipe: RunConfig, chosen: dict[str, Any]) -> RunConfig:
     if chosen.get("pretrain") == "none" and chosen.get("supernet_epochs") is None and config.paths is not None:
         config = config.changed({"paths.train.epochs": SCRATCH * config.paths.train.epochs})
     return config
+
+
+def put_first(primary: str, targets: list[str]) -> list[str]:
+    """The targets of a run with the one in front that decides; the others stay in their order."""
+    if primary not in targets:
+        raise InputError(
+            f"--primary names one of the targets of this run, which are {', '.join(targets) or 'not named'}; not "
+            f"{primary!r}: add --target {primary}"
+        )
+    return sorted(targets, key=lambda name: name != primary)

@@ -40,7 +40,7 @@ class Option:
 
     Attributes:
         name: of the parameter; `--name` with hyphens is what a person writes.
-        kind: what typer reads: text, a number, a path, or whether a switch is on.
+        kind: what typer reads: text, a number, a path, whether a switch is on, or a list of what is given repeatedly.
         help: for people.
         changes: what is made of the value for each part of `RunConfig`, by its dotted name.
         switch: how its flags are written, where that is not by its name.
@@ -71,7 +71,14 @@ OPTIONS = (
         "'shufflenetv2_20:2120 2112 33130031 3132'.",
         _as_given("base"),
     ),
-    Option("target", str, "Device the students are for: a name or a TOML file. Default: cpu.", _as_given("target")),
+    Option(
+        "target",
+        list[str],
+        "Device the students are for: a name or a TOML file. Name it again for further devices (--target cpu --target "
+        "two-threads.toml): every student is measured on each, and none of the Pareto set is beaten on all of them. "
+        "The first is the one that students are searched and scored for. Default: cpu.",
+        {"target": lambda names: names[0], "further_targets": lambda names: tuple(names[1:])},
+    ),
     Option("host", str, "Board of a target reached over ssh: user@board.", _as_given("host")),
     Option("detector", str, f"Kind of detector: {', '.join(HEADS)}. Default: faster_rcnn.", _as_given("detector")),
     Option(
@@ -373,6 +380,6 @@ def read_options(chosen: Mapping[str, Any]) -> dict[str, object]:
     return {
         path: read(chosen[option.name])
         for option in OPTIONS
-        if chosen.get(option.name) is not None
+        if chosen.get(option.name) not in (None, [])
         for path, read in option.changes.items()
     }

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from deploy import LatencyRecord, MeasurementFailure, Target, compare
 from deploy.errors import MeasurementError
-from optimizer.cost.base import Candidate, RelativeCost
+from optimizer.cost.base import Candidate, CostMeter, RelativeCost
 
-__all__ = ["LatencyCost"]
+__all__ = ["LatencyCost", "measure_student"]
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,7 @@ class LatencyCost:
     report: Callable[[str], None] = lambda line: None
 
     def measure(self, student: Candidate, base: Candidate) -> RelativeCost:
-        candidates = {0: base} if student == base else {0: base, 1: student}
-        found = self.measure_all(candidates)[len(candidates) - 1]
-        if isinstance(found, MeasurementFailure):
-            raise MeasurementError(f"no latency for the student: {found.reason}")
-        return found
+        return measure_student(self, student, base)
 
     def measure_all(self, candidates: Mapping[int, Candidate]) -> dict[int, RelativeCost | MeasurementFailure]:
         """All in one lease; number 0 is the base."""
@@ -41,6 +37,15 @@ class LatencyCost:
         if isinstance(base, MeasurementFailure):
             raise MeasurementError(f"no latency for the base: {base.reason}")
         return {int(name): _score(base, answer) for name, answer in answers.items()}
+
+
+def measure_student(meter: CostMeter, student: Candidate, base: Candidate) -> RelativeCost:
+    """One student and the base in one lease; a student without a latency is a `MeasurementError`."""
+    candidates = {0: base} if student == base else {0: base, 1: student}
+    found = meter.measure_all(candidates)[len(candidates) - 1]
+    if isinstance(found, MeasurementFailure):
+        raise MeasurementError(f"no latency for the student: {found.reason}")
+    return found
 
 
 def _score(base: LatencyRecord, answer: LatencyRecord | MeasurementFailure) -> RelativeCost | MeasurementFailure:

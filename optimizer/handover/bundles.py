@@ -44,6 +44,11 @@ class BundleWriter:
             "params": trial.counts.params,
             "ratio": measured.ratio,
             "latency": measured.latency,
+            **(
+                {"elsewhere": {target: cost.to_json() for target, cost in measured.elsewhere.items()}}
+                if measured.elsewhere
+                else {}
+            ),
         }
         source = self.exporter.find(trial).source
         manifest = self.exporter.describe(name_export(trial.number), trial.arch, source, metrics)

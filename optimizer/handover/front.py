@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from optimizer.handover.state import HandOverState
 from optimizer.handover.variants import KEPT, PLAIN, Variant, VariantResult, name_export, summarise_tried
 from optimizer.search.base import DoneTrial, list_done
 from optimizer.search.constraints import UNCONSTRAINED, Breach, Constraints, Figures
-from optimizer.search.latency import LatencyFigures
+from optimizer.search.latency import FurtherCost, LatencyFigures
 from optimizer.search.pareto import pareto_front
 from optimizer.store.run_store import RunStore
 
@@ -35,6 +35,7 @@ class Export:
         ap, ap50, counts, score: of this very export.
         ratio: cost of the base's plain export divided by this one's; of the final lease where there was one.
         latency: None in runs that score by operations.
+        elsewhere: what the plain export of the trial costs on further targets, by name.
         model_bytes: size of its ONNX file; None where that is not known.
         bundle: its path relative to the run's folder; None where none is written. refused: why none will be.
         on_front: whether no other export of the run beats it.
@@ -54,6 +55,7 @@ class Export:
     on_front: bool = False
     model_bytes: int | None = None
     breach: Breach | None = None
+    elsewhere: Mapping[str, FurtherCost] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -82,9 +84,15 @@ class Export:
         """Cost compared with the base: -0.2 is 20 % less."""
         return 1 / self.ratio - 1
 
+    @property
+    def costs(self) -> tuple[float, ...]:
+        """On each target, the one that decides first, as shares of the base's."""
+        return (1 / self.ratio, *(1 / cost.ratio for _, cost in sorted(self.elsewhere.items())))
+
     def to_json(self) -> dict[str, Any]:
         """An entry of `front.json`."""
         proposal = self.trial.proposal
+        elsewhere = self.elsewhere if self.is_plain else {}
         return {
             "name": self.name,
             "trial": self.trial.number,
@@ -98,7 +106,10 @@ class Export:
             "macs": self.counts.macs,
             "flops_mmdet": self.counts.flops_mmdet,
             "params": self.counts.params,
-            "latency_ms": {self.latency.target: self.latency.to_json()} if self.latency else {},
+            "latency_ms": {
+                **({self.latency.target: self.latency.to_json()} if self.latency else {}),
+                **{t: {**cost.figures.to_json(), "base_over_own": cost.ratio} for t, cost in elsewhere.items()},
+            },
             "latency_of_base_over_own": self.ratio,
             "score": self.score,
             "epochs_total": self.trial.work.epochs_total,
@@ -176,12 +187,19 @@ class Front:
             return f"{text}; the nearest is {export.name}, AP {export.ap:.3f}: {export.breach.text}"
         return f"{text}; none that detects anything was trained"
 
-    def find_ms(self, export: Export) -> float:
-        """The base's latency divided by the export's ratio to it.
+    @property
+    def further_targets(self) -> tuple[str, ...]:
+        """Those that latencies are known on beside the one that decides."""
+        return tuple(sorted(self.base.elsewhere)) if self.base is not None else ()
+
+    def find_ms(self, export: Export, target: str | None = None) -> float:
+        """The base's latency divided by the export's ratio to it, on a further target where one is named.
 
         Leases of different minutes are not comparable in milliseconds; ratios to the base inside a lease are.
         """
         assert self.base is not None and self.base.latency is not None
+        if target is not None:
+            return self.base.elsewhere[target].figures.median_ms / export.elsewhere[target].ratio
         return self.base.latency.median_ms / export.ratio
 
     def to_json(self) -> dict[str, Any]:
@@ -212,8 +230,16 @@ def find_front(store: RunStore, *, before_training: bool = False) -> Front:
     for item in state.tried.values():
         if item.outcome == KEPT and (None in item.figures or not item.ratio or item.latency is None):
             raise InputError(f"the run is damaged: its export {item.name} is kept without its figures")
+    _require_same_targets(done, state)
     wanted = read_constraints(store)
     return make_front(done, state, store.asked_for, wanted.of_architecture if before_training else wanted)
+
+
+def _require_same_targets(done: Sequence[DoneTrial], state: HandOverState) -> None:
+    measured = state.measured or {}
+    for number, costs in (*((t.number, t.elsewhere) for t in done), *((n, c.elsewhere) for n, c in measured.items())):
+        if set(costs) != set(done[0].elsewhere):
+            raise InputError(f"the run is damaged: trial {number} has latencies on other targets than trial 0")
 
 
 def read_constraints(store: RunStore) -> Constraints:
@@ -244,7 +270,7 @@ def make_front(
     measured = plain if state.measured is None else state.measured
     candidates = [*(e for n, e in plain.items() if n in measured and (e.ap or e.of_base)), *others]
     points = [export for export in candidates if export.breach is None and not export.trial.files.dropped]
-    chosen = pareto_front([point.ap for point in points], [1 / point.ratio for point in points], NOISE)
+    chosen = pareto_front([point.ap for point in points], [point.costs for point in points], NOISE)
     best = tuple(replace(points[index], on_front=True) for index in chosen)
     on_front = {export.name: export for export in best}
     return Front(
@@ -277,6 +303,7 @@ def _make_plain(trial: DoneTrial, state: HandOverState) -> Export:
         bundle=state.bundles.get(trial.number),
         refused=state.refused.get(trial.number),
         model_bytes=trial.files.model_bytes,
+        elsewhere=trial.elsewhere if final is None else final.elsewhere,
     )
 
 

@@ -70,10 +70,10 @@ class VariantBuilder:
         return open_bundle(self.folder / tried.name)
 
     def make_candidate(self, trial: DoneTrial, variant: Variant) -> Candidate:
-        """A variant as a cost meter takes it."""
+        """A variant as a cost meter takes it: it is made for the target that decides, and measured there alone."""
         bundle = open_bundle(self.folder / name_export(trial.number, variant))
         counts = count(variant.change_arch(trial.arch), len(bundle.class_names))
-        return Candidate(bundle, counts)
+        return Candidate(bundle, counts, everywhere=False)
 
     def _export(self, trial: DoneTrial, variant: Variant) -> Bundle:
         """Another graph of the trial's weights, evaluated by the engine."""

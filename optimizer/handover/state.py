@@ -9,7 +9,7 @@ from typing import Any
 from optimizer.cost.base import RelativeCost
 from optimizer.errors import InputError
 from optimizer.handover.variants import VariantResult, parse_bundle_place
-from optimizer.store.schema import LEAST_RATIO
+from optimizer.store.schema import LEAST_RATIO, read_elsewhere
 from optimizer.store.values import DAMAGE, read_mapping, read_number, read_text, read_whole
 
 __all__ = ["HandOverState"]
@@ -76,4 +76,5 @@ class HandOverState:
 
 def _read_cost(value: Mapping[str, Any]) -> RelativeCost:
     latency = value["latency"]
-    return RelativeCost(read_number(value["ratio"], LEAST_RATIO), None if latency is None else read_mapping(latency))
+    ratio, elsewhere = read_number(value["ratio"], LEAST_RATIO), read_elsewhere(value.get("elsewhere", {}))
+    return RelativeCost(ratio, None if latency is None else read_mapping(latency), elsewhere)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
@@ -26,18 +27,20 @@ PART_COLOURS = {
 }  # green learns, orange finds out what came of it
 
 
-def draw_front(front: Front, aims: Sequence[float] = ()) -> str:
+def draw_front(front: Front, aims: Sequence[float] = (), target: str | None = None) -> str:
     """AP against cost: base, all done trials, kept other exports, the front as a line. Hover tells each one's figures.
 
     Cost is milliseconds where latencies are known (the base's, divided by each one's ratio to it), else GMAC.
 
     Args:
         aims: costs to mark with a thin line, as shares of the base's; needs a base.
+        target: a further one whose latencies are meant; of plain exports alone, for others are made for the first.
     """
     by_latency = front.by_latency
+    others = front.others if target is None else ()
 
     def cost(export: Export) -> float:
-        return front.find_ms(export) if by_latency else export.counts.macs / 1e9
+        return front.find_ms(export, target) if by_latency else export.counts.macs / 1e9
 
     figure = go.Figure()
     if aims:
@@ -46,7 +49,7 @@ def draw_front(front: Front, aims: Sequence[float] = ()) -> str:
             figure.add_vline(
                 aim * cost(front.base), line={"color": MUTED, "width": 1, "dash": "dot"}, layer="below", opacity=0.5
             )
-    line = sorted((cost(export), export.ap) for export in front.best)
+    line = _leave_out_beaten(sorted((cost(e), e.ap) for e in front.best if target is None or e.is_plain))
     figure.add_scatter(
         x=[point[0] for point in line],
         y=[point[1] for point in line],
@@ -67,27 +70,39 @@ def draw_front(front: Front, aims: Sequence[float] = ()) -> str:
             y=[export.ap for export in members],
             mode="markers",
             marker={"color": colour, "size": size, "symbol": symbol, "line": {"color": "white", "width": 1}},
-            text=[_describe(export, cost(export), by_latency) for export in members],
+            text=[_describe(export, cost(export), by_latency, target) for export in members],
             hovertemplate="%{text}<extra></extra>",
             name=name,
         )
-    if front.others:
+    if others:
         figure.add_scatter(
-            x=[cost(export) for export in front.others],
-            y=[export.ap for export in front.others],
+            x=[cost(export) for export in others],
+            y=[export.ap for export in others],
             mode="markers",
             marker={
-                "color": [BASE if export.of_base else ACCENT for export in front.others],
+                "color": [BASE if export.of_base else ACCENT for export in others],
                 "size": 10,
                 "symbol": "square-open",
             },
-            text=[f"<b>{e.name}</b><br>AP {e.ap:.3f}<br>{cost(e):.2f} ms" for e in front.others],
+            text=[f"<b>{e.name}</b><br>AP {e.ap:.3f}<br>{cost(e):.2f} ms" for e in others],
             hovertemplate="%{text}<extra></extra>",
             name="other exports",
         )
-    figure.update_xaxes(title="latency on the target, ms (the base's, by ratio to it)" if by_latency else "GMAC")
+    where = "the target" if front.base is None or not front.further_targets else name_target(front, target)
+    figure.update_xaxes(title=f"latency on {where}, ms (the base's, by ratio to it)" if by_latency else "GMAC")
     figure.update_yaxes(title="AP (COCO, validation)")
-    return render(figure, "front")
+    return render(figure, "front" if target is None else f"front-{front.further_targets.index(target)}")
+
+
+def name_target(front: Front, target: str | None = None) -> str:
+    """A further target, or the one that decides; plotly would take what is between < and > for markup."""
+    assert front.base is not None and front.base.latency is not None
+    return html.escape(target if target is not None else front.base.latency.target)
+
+
+def _leave_out_beaten(line: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The points, cheapest first, that no cheaper one excels: some are on a front for what they cost elsewhere."""
+    return [point for place, point in enumerate(line) if all(point[1] >= cheaper[1] for cheaper in line[:place])]
 
 
 def draw_growth(moments: Sequence[Moment], by_latency: bool) -> str:
@@ -177,8 +192,9 @@ def _describe_moment(moment: Moment, by_latency: bool) -> str:
     return "<br>".join(lines)
 
 
-def _describe(export: Export, cost: float, by_latency: bool) -> str:
+def _describe(export: Export, cost: float, by_latency: bool, target: str | None) -> str:
     trial = export.trial
+    ratio = trial.cost_ratio if target is None else export.elsewhere[target].ratio
     name = "base" if export.of_base else f"trial {trial.number}"
     actions = ", ".join(action.kind.replace("_", " ") for action in trial.proposal.actions)
     actions = actions or ("no action" if trial.proposal.arch is None else describe_edits(trial.proposal))
@@ -187,7 +203,7 @@ def _describe(export: Export, cost: float, by_latency: bool) -> str:
         *([f"taught by {trial.proposal.teacher}"] if trial.proposal.teacher is not None else []),
         *([f"distillers: {trial.proposal.taught}"] if trial.proposal.taught is not None else []),
         f"AP {export.ap:.3f}, AP50 {export.ap50:.3f}",
-        f"{cost:.2f} {'ms' if by_latency else 'GMAC'}, {trial.cost_ratio:.2f} times as fast as the base",
+        f"{cost:.2f} {'ms' if by_latency else 'GMAC'}, {ratio:.2f} times as fast as the base",
         f"{export.counts.macs / 1e9:.2f} GMAC, {export.counts.params / 1e6:.2f} M parameters",
         f"score {export.score:.3f}",
         *([f"infeasible: {export.breach.text}"] if export.breach is not None else []),

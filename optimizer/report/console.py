@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from rich.table import Table
+from collections.abc import Sequence
 
+from rich.table import Table
+from rich.text import Text
+
+from deploy.foreign import make_printable
 from optimizer.handover.front import Export, Front
 
 __all__ = ["front_table"]
+
+NAME_LIMIT = 30  # characters of a target's
 
 
 def front_table(front: Front) -> Table:
     """The base, the students on the front and those that were asked for, best AP first; then their other exports."""
     table = Table(title="Pareto set", title_justify="left", box=None, pad_edge=False, header_style="bold")
     table.add_column("student")
+    further = front.further_targets
     for name in ("AP", "AP50", "ms (95 %)" if front.by_latency else "GMAC", "vs base", "params", "score"):
         table.add_column(name, justify="right")
+    for target in further:
+        table.add_column(Text(f"ms on {make_printable(target, NAME_LIMIT)}"), justify="right")
     for export in sorted(front.plain.values(), key=_by_ap):
         if export.on_front or export.of_base or export in front.beaten:
-            _add_row(table, export)
+            _add_row(table, export, further)
     for export in sorted(front.others, key=_by_ap):
-        _add_row(table, export)
+        _add_row(table, export, further)
     return table
 
 
@@ -27,7 +36,7 @@ def _by_ap(export: Export) -> float:
     return -export.ap
 
 
-def _add_row(table: Table, export: Export) -> None:
+def _add_row(table: Table, export: Export, further: Sequence[str]) -> None:
     beaten = not export.on_front and export.is_plain
     table.add_row(
         export.name + (" (infeasible)" if export.breach is not None else " (beaten)" if beaten else ""),
@@ -37,5 +46,6 @@ def _add_row(table: Table, export: Export) -> None:
         f"{export.change:+.0%}",
         f"{export.counts.params / 1e6:.1f} M",
         f"{export.score:.3f}",
+        *(str(export.elsewhere[target].figures) if export.is_plain else "-" for target in further),
         style="bold" if export.on_front and not export.of_base else "",
     )

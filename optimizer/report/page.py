@@ -13,7 +13,7 @@ from plotly.offline import get_plotlyjs
 
 from deploy.content_policy import write_policy
 from deploy.files import write_file
-from optimizer.handover.front import Front
+from optimizer.handover.front import Export, Front
 from optimizer.report.analysis import Analysed, draw_distances, draw_losses, has_distances
 from optimizer.report.charts import draw_curves, draw_front, draw_growth, draw_judged, draw_time
 from optimizer.report.edits import describe_aim, describe_edits
@@ -88,6 +88,7 @@ def write_report(path: Path, data: ReportData) -> None:
     aims = list_aims(data.trials)
     drawn = [trial for trial in by_number.values() if trial.number in {0, *shown, *list(by_number)[-NEWEST:]}]
     charts = {"front": draw_front(front, aims), "curves": draw_curves(drawn)}
+    fronts = {target: draw_front(front, target=target) for target in front.further_targets}
     if len(by_number) > 1:
         charts["growth"] = draw_growth(trace_growth(data.trials), front.by_latency)
     if data.seconds_by_part:
@@ -108,6 +109,7 @@ def write_report(path: Path, data: ReportData) -> None:
         plotly_js=get_plotlyjs(),
         front=front,
         charts=charts,
+        fronts=fronts,
         learning_share=find_learning_share(data.seconds_by_part) if data.seconds_by_part else None,
         aims=aims,
         entries=fold_rounds(data.trials),
@@ -121,8 +123,9 @@ def write_report(path: Path, data: ReportData) -> None:
         done=[trial for trial in by_number.values() if trial.number > 0 and not trial.proposal.finetune],
         joined=[trial for trial in by_number.values() if trial.proposal.finetune and trial.proposal.actions],
         lineages={number: trace_lineage(by_number[number], by_number) for number in shown},
-        policy=write_policy([get_plotlyjs(), *_list_scripts("".join(charts.values()))]),
+        policy=write_policy([get_plotlyjs(), *_list_scripts("".join([*charts.values(), *fronts.values()]))]),
         shared_flags=find_shared_flags([row.latency for row in [*base, *students] if row.latency is not None]),
+        flags_elsewhere=_gather_flags([*base, *students]),
     )
     write_file(path, text.encode(errors="backslashreplace"))  # names of files that are not UTF-8
 
@@ -132,6 +135,19 @@ def find_shared_flags(latencies: Sequence[LatencyFigures]) -> list[str]:
     if len(latencies) < 2:
         return []
     return [flag for flag in latencies[0].flags if all(flag in other.flags for other in latencies)]
+
+
+def _gather_flags(exports: Sequence[Export]) -> list[str]:
+    """What latencies on further targets are warned of, each once: the target, whose they are, and the warnings."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for export in exports:
+        for target, cost in export.elsewhere.items():
+            for flag in cost.figures.flags:
+                found.setdefault((target, flag), []).append(export.name)
+    return [
+        f"{target}, {'all' if len(names) == len(exports) > 1 else ', '.join(names)}: {flag}"
+        for (target, flag), names in sorted(found.items())
+    ]
 
 
 def trace_lineage(trial: DoneTrial, by_number: Mapping[int, DoneTrial]) -> list[DoneTrial]:

@@ -11,6 +11,7 @@ from deploy.data import Dataset
 from deploy.error_analysis import ErrorAnalysis, analyse_errors, write_page
 from deploy.evaluate import judge_artefact
 from deploy.files import write_file
+from deploy.targets import read_target
 from optimizer.config import RunConfig, parse_config
 from optimizer.detectors import Detector, load_detector
 from optimizer.detectors.tensors import load_tensors
@@ -110,7 +111,7 @@ def _analyse(
 
 def _find_errors(store: RunStore, config: RunConfig, trial: DoneTrial, val: Dataset) -> ErrorAnalysis:
     target = get_target("cpu")
-    exporter = Exporter(store.artefacts, store.folder / "scratch", get_target(config.target).spec, val.class_names)
+    exporter = Exporter(store.artefacts, store.folder / "scratch", read_target(config.target), val.class_names)
 
     def judge(results: Any) -> ErrorAnalysis:
         return analyse_errors(val, results)

@@ -32,7 +32,7 @@ def check_base(folder: Path, config: RunConfig, data: DataSummary | None) -> Don
     for name, own, found in (
         ("architecture or canvas", config.base_arch().arch_id, theirs.base_arch().arch_id),
         ("data", _name_data(config), _name_data(theirs)),
-        ("target", config.target, theirs.target),
+        ("target", ", ".join(config.targets), ", ".join(theirs.targets)),
         ("cost", config.search.cost, theirs.search.cost),
         ("share of steps that train children", config.search.elastic, theirs.search.elastic),
     ):

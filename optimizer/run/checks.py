@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
-from deploy import Target, get_target
+from deploy import Target
 from deploy.targets import require_working
 from optimizer.arch.macs import count
 from optimizer.config import RunConfig
@@ -27,8 +27,9 @@ from optimizer.supernet.pretraining import check_pictures
 from optimizer.track.catalogue import check_trackers
 from optimizer.trials.export import check_export
 from optimizer.trials.jobs import choose_device
+from optimizer.trials.targets import open_targets
 
-__all__ = ["check_run", "check_target"]
+__all__ = ["check_run", "check_targets"]
 
 
 def check_run(config: RunConfig, folder: Path) -> tuple[RunConfig, Splits | None, Plan]:
@@ -38,7 +39,7 @@ def check_run(config: RunConfig, folder: Path) -> tuple[RunConfig, Splits | None
         InputError: something is wrong with the request.
     """
     check_trackers(config.track)
-    target = check_target(config)
+    targets = check_targets(config)
     if config.weights_from is not None and config.base_run is None and not isinstance(config.weights, Path):
         raise InputError(
             f"--from {config.weights_from} says whose detector a file of --weights is, and this run starts from "
@@ -70,10 +71,11 @@ def check_run(config: RunConfig, folder: Path) -> tuple[RunConfig, Splits | None
     if config.search.evolves and config.search.trials:
         check_limits(config, len(class_names))
     check_size(config, len(class_names))
-    check_export(config.trained_arch(), len(class_names), target.spec)
+    for target in targets:
+        check_export(config.trained_arch(), len(class_names), target.spec)
     plan = plan_run(
         config,
-        target.spec,
+        targets[0].spec,
         splits,
         base_exists=config.base_run is not None,
         pool_exists=pool_exists,
@@ -110,10 +112,11 @@ def check_limits(config: RunConfig, num_classes: int) -> None:
             )
 
 
-def check_target(config: RunConfig) -> Target:
-    """The run's target; `InputError` where latency could not be measured, before hours are spent on what would be."""
-    target = get_target(config.target, config.host)
-    choose_precisions(config, target.spec)
+def check_targets(config: RunConfig) -> tuple[Target, ...]:
+    """The run's targets; `InputError` where latency could not be measured, before hours are spent on what would be."""
+    targets = open_targets(config)
+    choose_precisions(config, targets[0].spec)
     if config.search.cost == "latency":
-        require_working(config.target, target.check())
-    return target
+        for name, target in zip(config.targets, targets, strict=True):
+            require_working(name, target.check())
+    return targets

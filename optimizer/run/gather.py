@@ -44,7 +44,7 @@ def report_run(store: RunStore, config: RunConfig, val_data: Dataset, status: st
     page = store.folder / "report.html"
     images = config.data.resolve().name if config.data else "generated shapes"
     data = ReportData(
-        title=f"{config.trained_family} for {Path(config.target).stem}",
+        title=f"{config.trained_family} for {', '.join(Path(target).stem for target in config.targets)}",
         status=f"{status}; {_name_method(config)} on {images}",
         finished=status != "running",
         settings=_list_settings(store, config),
@@ -76,6 +76,11 @@ def _list_settings(store: RunStore, config: RunConfig) -> dict[str, str]:
         "objective": f"{search_config.objective} of AP and {search_config.cost}, alpha {config.alpha:g}, "
         f"beta {search_config.beta:g} (a reconstruction of the papers' score)",
         **({"asked of a student": str(config.constraints)} if str(config.constraints) else {}),
+        **(
+            {"searched for": f"{config.target}; measured on {', '.join(config.further_targets)} too"}
+            if config.further_targets
+            else {}
+        ),
         "teachers": _describe_teaching(store, config),
         "other exports": _describe_variants(config),
         "latency protocol": f"{config.search_protocol} in the search, {config.final_protocol} for the front",

@@ -197,9 +197,11 @@ def make_plan(
     """
     steps = max(images // config.batch_size, 1)
     protocol = PROTOCOLS[config.search_protocol]
-    measure_s = 2 * (protocol.warm_up_cap_s / 2 + protocol.cap_s) if config.search.cost == "latency" else 0.0
+    leases = len(config.targets) if config.search.cost == "latency" else 0  # one after the other, at worst
+    measure_s = leases * 2 * (protocol.warm_up_cap_s / 2 + protocol.cap_s)
     final = PROTOCOLS[config.final_protocol]
-    final_s = final.processes * (final.warm_up_cap_s / 2 + final.cap_s) if config.search.cost == "latency" else 0.0
+    one_final_s = min(leases, 1) * final.processes * (final.warm_up_cap_s / 2 + final.cap_s)
+    final_s = leases * one_final_s
     taught = 1.0 if config.search.teacher == "none" else TEACHER_SHARE
     if teacher is not None:
         taught = find_teacher_share(config, teacher)
@@ -232,7 +234,7 @@ def make_plan(
         student_s = durations.last * config.finetune.epochs * taught
         looks_s = durations.look * config.search.population * config.search.generations
     passes = EVALUATED * val_images + CALIBRATED
-    export_s = VARIANT_S + passes * EVALUATE_SHARE * step_s / config.batch_size + final_s
+    export_s = VARIANT_S + passes * EVALUATE_SHARE * step_s / config.batch_size + one_final_s
     handed_over = HANDED_OVER if is_searched else 2
     exports_s = handed_over * variants * export_s
     least_base_s = None

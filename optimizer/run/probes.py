@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TypeAlias, cast
 
 from deploy import MeasurementFailure
@@ -46,7 +47,7 @@ def measure_probes(
         base = get_done(store.history(), 0)
         count, made = (_make_subnets if for_buckets else _make_children)(config, evaluation, base)
         progress.start_step(f"measure {count} untrained students", count + 1)
-        candidates: dict[int, Candidate] = {0: evaluation.exporter.find(base)}
+        candidates: dict[int, Candidate] = {0: replace(evaluation.exporter.find(base), everywhere=False)}
         architectures = []
         for number, (arch, detector) in enumerate(made, 1):
             candidates[number] = evaluation.exporter.export_probe(number, arch, detector)

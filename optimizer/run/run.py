@@ -11,7 +11,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from deploy import get_target
 from optimizer.config import UNLIMITED, RunConfig, parse_config
 from optimizer.cost.base import CostMeter
 from optimizer.data.splits import Splits
@@ -22,7 +21,7 @@ from optimizer.progress import RunProgress
 from optimizer.report.console import front_table
 from optimizer.run.base_run import adopt_base
 from optimizer.run.budget import describe_fit, is_same_request
-from optimizer.run.checks import check_run, check_target
+from optimizer.run.checks import check_run, check_targets
 from optimizer.run.finetune import finetune_best, is_all_trained, trains_at_end_only
 from optimizer.run.gather import is_page_due, report_run
 from optimizer.run.images import read_data, read_splits, say_images
@@ -58,6 +57,7 @@ from optimizer.supernet.pool import TeacherPool
 from optimizer.track.catalogue import check_trackers
 from optimizer.trials.evaluation import Evaluation, build_evaluation
 from optimizer.trials.judge import build_meter
+from optimizer.trials.targets import open_targets
 from optimizer.trials.team import assemble_team
 
 __all__ = ["resume_run", "rewrite_report", "run_or_resume", "start_run", "train_supernet"]
@@ -101,7 +101,7 @@ def resume_run(
             with RunStore.open(folder) as store:
                 if store.status != "finished":
                     check_trackers(config.track)
-                    check_target(config)
+                    check_targets(config)
                 store.log_event("resumed")
                 _work(store, config, RunProgress(), teacher_pool=teacher_pool)
     return folder
@@ -302,7 +302,7 @@ class _Run:
     @cached_property
     def plan(self) -> Plan:
         """The one it was started with; a run that goes on times a step anew, once."""
-        target = get_target(self.config.target, self.config.host).spec
+        target = open_targets(self.config)[0].spec
         return self.first_plan or plan_run(self.config, target, self.splits, base_exists=True, pool_exists=True)
 
     def _recorder(self, evaluation: Evaluation) -> Callable[[Trial], None]:
@@ -326,8 +326,8 @@ class _Run:
         return record
 
     def _build_meter(self, protocol: str) -> CostMeter:
-        target = get_target(self.config.target, self.config.host)
-        return build_meter(self.config, target, self.splits.val, protocol, self.progress.note)
+        targets = open_targets(self.config)
+        return build_meter(self.config, targets, self.splits.val, protocol, self.progress.note)
 
 
 def _list_batches(config: RunConfig) -> list[int]:

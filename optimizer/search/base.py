@@ -12,7 +12,7 @@ from optimizer.arch.macs import Cost
 from optimizer.arch.spec import ArchSpec
 from optimizer.arch.subnets import Subnet
 from optimizer.errors import DetoptError, InputError
-from optimizer.search.latency import LatencyFigures
+from optimizer.search.latency import FurtherCost, LatencyFigures
 
 __all__ = [
     "Concluding", "DoneTrial", "FailedTrial", "FrontStrategy", "History", "PendingTrial", "Proposal", "ScreenedTrial",
@@ -167,6 +167,7 @@ class DoneTrial:
         cost_ratio: cost of the base divided by cost of this student, on latency measured in one lease, or on MACs.
         score: objective of (ap / base ap, cost_ratio); the base scores 1, and 0 where it detects nothing.
         latency: measured latency record as JSON (see deploy.LatencyRecord); None in runs that score by operations.
+        elsewhere: what it costs on the run's further targets, by name.
     """
 
     status: ClassVar[Literal["done"]] = "done"
@@ -181,6 +182,7 @@ class DoneTrial:
     latency: Mapping[str, Any] | None
     files: TrialFiles
     work: Work
+    elsewhere: Mapping[str, FurtherCost] = field(default_factory=dict)
 
     @property
     def figures(self) -> LatencyFigures | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from optimizer.errors import InputError
 
-__all__ = ["LatencyFigures"]
+__all__ = ["FurtherCost", "LatencyFigures"]
 
 
 @dataclass(frozen=True)
@@ -51,3 +51,24 @@ class LatencyFigures:
     def to_json(self) -> dict[str, Any]:
         """As `front.json` has it."""
         return {"median": self.median_ms, "p90": self.p90_ms, "p99": self.p99_ms, "ci95": list(self.ci95_ms)}
+
+
+@dataclass(frozen=True)
+class FurtherCost:
+    """What a student costs on a target beside the one that it is searched for.
+
+    Attributes:
+        ratio: latency of the base there divided by the student's, in one lease.
+        latency: the student's latency record as JSON.
+    """
+
+    ratio: float
+    latency: Mapping[str, Any]
+
+    @property
+    def figures(self) -> LatencyFigures:
+        """Of the latency, for readers."""
+        return LatencyFigures.from_record(self.latency)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"ratio": self.ratio, "latency": self.latency}

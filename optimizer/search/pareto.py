@@ -10,14 +10,37 @@ from math import inf
 __all__ = ["hypervolume", "pareto_front"]
 
 
-def pareto_front(gains: Sequence[float], costs: Sequence[float], epsilon: float = 0.0) -> list[int]:
+def pareto_front(
+    gains: Sequence[float], costs: Sequence[float] | Sequence[tuple[float, ...]], epsilon: float = 0.0
+) -> list[int]:
     """Indices of the candidates on the front (more gain, less cost), cheapest first.
 
     A candidate is beaten by one that has at least its gain and costs less by more than the share `epsilon`, and by one
     that has more gain and costs no more. So a difference in cost that may be noise evicts nobody of equal gain. Of
-    candidates with equal gain and equal cost the first stays.
+    candidates with equal gain and equal cost the first stays. Where a candidate has several costs, one that beats it
+    costs no more by any of them, and less by one where their gains are equal; cheapest is by the first.
     """
     assert len(gains) == len(costs)
+    if any(isinstance(cost, tuple) for cost in costs):
+        return _compare_pairs(gains, [cost if isinstance(cost, tuple) else (cost,) for cost in costs], epsilon)
+    return _sort(gains, [float(cost) for cost in costs if not isinstance(cost, tuple)], epsilon)
+
+
+def _compare_pairs(gains: Sequence[float], rows: Sequence[tuple[float, ...]], epsilon: float) -> list[int]:
+    def beats(a: int, b: int) -> bool:
+        pairs = list(zip(rows[a], rows[b], strict=True))
+        if gains[a] < gains[b] or any(own > other for own, other in pairs):
+            return False
+        cheaper = any(own < other * (1 - epsilon) for own, other in pairs)
+        return cheaper or gains[a] > gains[b] or (rows[a] == rows[b] and a < b)
+
+    indices = range(len(gains))
+    front = [b for b in indices if not any(beats(a, b) for a in indices if a != b)]
+    return sorted(front, key=lambda index: (rows[index], gains[index]))
+
+
+def _sort(gains: Sequence[float], costs: Sequence[float], epsilon: float) -> list[int]:
+    """The same of one cost each, in a time that many candidates can bear."""
     cheapest_first = sorted(range(len(gains)), key=lambda index: costs[index])
     sorted_costs = [costs[index] for index in cheapest_first]
     best = [-inf, *accumulate((gains[index] for index in cheapest_first), max)]  # of so many of the cheapest

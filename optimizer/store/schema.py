@@ -23,11 +23,12 @@ from optimizer.search.base import (
     TrialFiles,
     Work,
 )
+from optimizer.search.latency import FurtherCost, LatencyFigures
 from optimizer.store.values import parse_value, read_hash, read_list, read_mapping, read_number, read_text, read_whole
 
 __all__ = [
-    "COLUMNS", "LEAST_RATIO", "READABLE_VERSIONS", "SCHEMA_VERSION", "TABLES", "list_strange_objects", "row_from_trial",
-    "trial_from_row",
+    "COLUMNS", "LEAST_RATIO", "READABLE_VERSIONS", "SCHEMA_VERSION", "TABLES", "list_strange_objects",
+    "read_elsewhere", "row_from_trial", "trial_from_row",
 ]  # fmt: skip
 
 SCHEMA_VERSION = 2
@@ -140,7 +141,18 @@ def trial_from_row(row: sqlite3.Row) -> Trial:
             judged=tuple((read_whole(epochs), read_number(ap, 0, 1)) for epochs, ap in details.get("judged", ())),
             still_gaining=bool(details.get("still_gaining", False)),
         ),
+        elsewhere=read_elsewhere(details.get("elsewhere", {})),
     )
+
+
+def read_elsewhere(value: Any) -> dict[str, FurtherCost]:
+    """What JSON says of further targets, by name; raises as `trial_from_row`."""
+    found = {}
+    for name, cost in read_mapping(value).items():
+        latency = read_mapping(read_mapping(cost)["latency"])
+        LatencyFigures.from_record(latency)
+        found[name] = FurtherCost(read_number(cost["ratio"], LEAST_RATIO), latency)
+    return found
 
 
 def _files_from(row: sqlite3.Row, details: dict[str, Any]) -> TrialFiles:
@@ -183,6 +195,11 @@ def _columns_of(trial: DoneTrial) -> dict[str, Any]:
             **({"model_bytes": trial.files.model_bytes} if trial.files.model_bytes is not None else {}),
             **({"still_gaining": True} if trial.work.still_gaining else {}),
             **({"dropped": True} if trial.files.dropped else {}),
+            **(
+                {"elsewhere": {name: cost.to_json() for name, cost in trial.elsewhere.items()}}
+                if trial.elsewhere
+                else {}
+            ),
         }),
     }  # fmt: skip
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from deploy import get_target
 from deploy.errors import BoardError, DeployError, InputError
 from optimizer.arch.edits import IllegalAction
 from optimizer.arch.macs import count
@@ -27,6 +26,7 @@ from optimizer.trials.jobs import TrainedTeacher, choose_device
 from optimizer.trials.judge import Judge, choose_engine
 from optimizer.trials.screener import Screener
 from optimizer.trials.study import Studies
+from optimizer.trials.targets import open_targets
 from optimizer.trials.trainer import Trained, Trainer, name_trial
 
 __all__ = ["Evaluation", "build_evaluation"]
@@ -131,7 +131,7 @@ class Evaluation:
         clock.tick("evaluate")
         self.progress.advance_step(2)
         if parent is not None and parent.arch == student.arch:  # trained further: the same graph with other weights
-            cost = RelativeCost(parent.cost_ratio, parent.latency)
+            cost = RelativeCost(parent.cost_ratio, parent.latency, parent.elsewhere)
         else:
             cost = self.judge.compare(model, model if base is None else self.exporter.find(base))
         clock.tick("measure")
@@ -157,6 +157,7 @@ class Evaluation:
                 judged=trained.judged,
                 still_gaining=trained.still_gaining,
             ),
+            elsewhere=cost.elsewhere,
         )
 
 
@@ -165,7 +166,7 @@ def build_evaluation(
 ) -> Evaluation:
     """What evaluates the proposals of a run with these images."""
     class_names, device = splits.train.class_names, choose_device()
-    target, scratch = get_target(config.target, config.host), store.folder / "scratch"
+    target, scratch = open_targets(config)[0], store.folder / "scratch"
     scratch.mkdir(exist_ok=True)
     studies = Studies(config, splits.fit, store.artefacts, scratch, device)
     return Evaluation(

@@ -57,10 +57,10 @@ class Exporter:
         return TrialFiles(self._keep(weights), self._keep(model), source.head, selection, kept, size)
 
     def export_probe(self, number: int, arch: ArchSpec, detector: Detector) -> Candidate:
-        """A model that is only measured: it stays in the scratch folder until `forget_probes`."""
+        """A model that is only measured, and by what decides: it stays in the scratch folder until `forget_probes`."""
         path = self.scratch / f"probe-{number}.onnx"
         source = export_model(detector, arch, path, self.target, self.max_detections)
-        return Candidate(source, count(arch, len(self.class_names)))
+        return Candidate(source, count(arch, len(self.class_names)), everywhere=False)
 
     def forget_probes(self) -> None:
         """Remove the models of `export_probe`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from deploy import ModelSource, get_target
@@ -13,6 +13,7 @@ from optimizer.config import RunConfig
 from optimizer.cost.base import Candidate, CostMeter, RelativeCost
 from optimizer.cost.latency import LatencyCost
 from optimizer.cost.macs import MacsCost
+from optimizer.cost.several import LatencyOnSeveral
 from optimizer.progress import RunProgress
 from optimizer.search.objective import OBJECTIVES
 
@@ -22,12 +23,14 @@ MEASURING_IMAGES = 64
 
 
 def build_meter(
-    config: RunConfig, target: Target, images: Dataset, level: str, report: Callable[[str], None]
+    config: RunConfig, targets: Sequence[Target], images: Dataset, level: str, report: Callable[[str], None]
 ) -> CostMeter:
-    """What students are scored by: latency on the target at a level of rigour, or operations."""
+    """What students are scored by: latency on the first of the targets at a level of rigour, or operations."""
     if config.search.cost == "macs":
         return MacsCost()
-    return LatencyCost(target, tuple(record.path for record in images.records[:MEASURING_IMAGES]), level, report)
+    paths = tuple(record.path for record in images.records[:MEASURING_IMAGES])
+    primary, *further = (LatencyCost(target, paths, level, report) for target in targets)
+    return LatencyOnSeveral(primary, tuple(further)) if further else primary
 
 
 def choose_engine(config: RunConfig, target: Target) -> Target:

@@ -56,7 +56,7 @@ ARROWS = {
         "store": {"arch", "errors", "search"},
         "progress": {"search", "track"},
         "track": {"errors"},
-        "cost": {"arch", "errors"},
+        "cost": {"arch", "errors", "search"},
         "search": {"arch", "errors", "seeds"},
         "path_filter": {"arch", "errors", "seeds"},
         "arch": {"errors"},

@@ -93,6 +93,29 @@ def test_a_board_that_vanishes_pauses_the_search_and_the_hand_over(board: Board,
     assert search.read_trials() == trials
 
 
+def test_one_search_for_two_targets_waits_for_the_one_that_vanished(board: Board, tmp_path: Path) -> None:
+    """This processor with two threads decides; with one thread it is a board."""
+    search, local = Search(tmp_path / "run", board), tmp_path / "two.toml"
+    local.write_text('name = "two"\nthreads = 2\n')
+    targets = ["--target", str(board.file), "--target", str(local), "--primary", str(local)]
+    first = search.start(*START, *FEWER, "--export-proposals", "none", *targets, "--out", str(search.run))
+    search.stop_board_after(0, first)
+    board.start()
+    _, said = search.resume().communicate(timeout=900)
+    base, student = search.read_trials()
+    assert base["status"] == student["status"] == "done", said
+    for row in (base, student):
+        there = json.loads(row["details"])["elsewhere"]["loopback"]
+        assert json.loads(row["latency"])["target"] == "two" and there["latency"]["target"] == "loopback"
+        assert there["latency"]["model"] == row["model"] and there["ratio"] > 0
+    front = json.loads((search.run / "front.json").read_text())
+    for entry in [front["base"], *front["students"]]:
+        assert {"two", "loopback"} == set(entry["latency_ms"]) and entry["bundle"]
+        assert entry["latency_ms"]["loopback"]["base_over_own"] > 0
+    page = (search.run / "report.html").read_text()
+    assert 'id="front-0"' in page and "r18 for two, ssh-loopback" in page
+
+
 @pytest.mark.slow
 def test_a_whole_smoke_search_survives_its_board(board: Board, tmp_path: Path) -> None:
     search = Search(tmp_path / "run", board)

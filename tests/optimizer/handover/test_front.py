@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from optimizer.recipes import quick
 from optimizer.report.console import front_table
 from optimizer.search.base import DoneTrial, TrialFiles
 from optimizer.search.constraints import Constraints
+from optimizer.search.latency import FurtherCost
 from optimizer.store import RunStore
 
 NOT_BEGUN = HandOverState()
@@ -110,6 +112,52 @@ def make_store(folder: Path, values: dict[str, Any]) -> RunStore:
     for trial in TRIALS:
         store.record(replace(trial, work=replace(trial.work, curve=())))
     return store
+
+
+def add_board(trial: DoneTrial, ratio: float) -> DoneTrial:
+    """The trial, measured on a board too, where the base takes 200 ms."""
+    assert trial.latency is not None
+    record = {**trial.latency, "target": "board", "median_ms": 200 / ratio}
+    return replace(trial, elsewhere={"board": FurtherCost(ratio, record)})
+
+
+ON_BOTH = [add_board(trial, ratio) for trial, ratio in zip(TRIALS, (1.0, 3.0, 2.5, 2.0))]
+
+
+def test_a_student_stays_on_the_front_for_what_it_costs_on_another_target() -> None:
+    worse_here = replace(make(4, 0.5, 1.9), elsewhere=add_board(TRIALS[2], 4.0).elsewhere)
+    assert make_front([*TRIALS, make(4, 0.5, 1.9)], NOT_BEGUN).numbers == (3, 2, 1, 0)
+    front = make_front([*ON_BOTH, worse_here], NOT_BEGUN)
+    assert front.numbers == (3, 2, 4, 1, 0) and front.further_targets == ("board",)
+    worse_on_both = replace(worse_here, elsewhere=add_board(TRIALS[2], 2.4).elsewhere)
+    assert make_front([*ON_BOTH, worse_on_both], NOT_BEGUN).numbers == (3, 2, 1, 0)
+
+
+def test_the_file_and_the_table_have_every_target() -> None:
+    front = make_front(ON_BOTH, NOT_BEGUN)
+    found = {student["name"]: student["latency_ms"] for student in front.to_json()["students"]}
+    assert found["student-001"]["cpu"]["median"] == 50 and "base_over_own" not in found["student-001"]["cpu"]
+    assert found["student-001"]["board"] == {
+        "median": 200 / 3, "p90": 90.0, "p99": 99.0, "ci95": [1.0, 99.0], "base_over_own": 3.0,
+    }  # fmt: skip
+    console = Console(width=120, record=True)
+    console.print(front_table(front))
+    text = console.export_text()
+    assert "ms on board" in text and "66.7 (1.0-99.0)" in text and front.find_ms(front.plain[1], "board") == 200 / 3
+
+
+def test_the_final_leases_count_on_every_target() -> None:
+    final = {t.number: RelativeCost(t.cost_ratio, t.latency, add_board(t, 1.0).elsewhere) for t in ON_BOTH}
+    state = HandOverState.from_json(json.loads(json.dumps(HandOverState((0, 1, 2, 3), measured=final).to_json())))
+    assert state.measured == final
+    assert {e.elsewhere["board"].ratio for e in make_front(ON_BOTH, state).plain.values()} == {1.0}
+
+
+def test_a_run_whose_trials_know_different_targets_is_damaged(tmp_path: Path) -> None:
+    with make_store(tmp_path / "run", quick().model_dump(mode="json")) as store:
+        store.record(ON_BOTH[2])
+        with pytest.raises(InputError, match="trial 2 has latencies on other targets than trial 0"):
+            find_front(store)
 
 
 def test_a_run_keeps_what_was_asked_for(tmp_path: Path) -> None:

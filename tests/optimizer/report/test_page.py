@@ -26,6 +26,7 @@ from optimizer.handover.variants import Variant, VariantResult
 from optimizer.report.console import front_table
 from optimizer.report.page import Picture, ReportData, trace_lineage, write_report
 from optimizer.search.base import FailedTrial, PendingTrial, Proposal, ScreenedTrial, Trial, Work, list_done
+from optimizer.search.latency import FurtherCost
 
 RECORD = {
     "target": "cpu", "median_ms": 20.5, "ci95_ms": [20.1, 20.9], "p90_ms": 22.0, "p99_ms": 24.0,
@@ -159,6 +160,25 @@ def test_other_exports_are_listed_with_what_became_of_the_rest(tmp_path: Path) -
 
 def test_a_trial_in_hand_is_said_to_be_in_hand(tmp_path: Path) -> None:
     assert "in hand" in str(Text(page(tmp_path, make_data([BASE, PENDING]))))
+
+
+def test_every_target_has_a_chart_and_columns(tmp_path: Path) -> None:
+    name = "a <b>board</b>"
+    hot = {**RECORD, "target": name, "median_ms": 41.04, "flags": ["it was hot"]}
+    base = replace(BASE, elsewhere={name: FurtherCost(1.0, {**hot, "median_ms": 61.54})})
+    pruned = replace(PRUNED, elsewhere={name: FurtherCost(1.5, hot)})
+    content = page(tmp_path, make_data([base, pruned, FAILED]))
+    parsed, text = Text(content), str(Text(content))
+    assert "<b>board" not in content and f"AP AP50 cpu, ms 95 % p99 vs base {name}, ms (95 %) vs base GMAC" in text
+    assert "41.0 (20.1-20.9) -33 %" in text and f"times as fast {name}, ms times as fast score" in text
+    assert f"On {name}, all: it was hot" in text and content.count("it was hot") == 1
+    charts = [values.get("id") for tag, values in parsed.tags if tag == "div"]
+    assert "front" in charts and "front-0" in charts
+    table = content.split("Every trial")[1].split("</table>")[0]
+    rows = re.findall(r"<tr[^>]*>.*?</tr>", table, re.DOTALL)
+    widths = {len(re.findall("<t[dh]", row)) for row in rows if "colspan" not in row}
+    assert widths == {11}
+    assert 'colspan="7"' in content, "of a failed trial"
 
 
 def test_a_run_that_counts_operations_says_that_nothing_was_measured(tmp_path: Path) -> None:

@@ -40,6 +40,20 @@ def test_a_front_is_that_of_all_pairs_compared(points: list[tuple[int, int]], ep
     assert front == sorted(expected, key=lambda index: (points[index][1], points[index][0]))
 
 
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 4), st.integers(1, 4)), min_size=1, max_size=12))
+def test_with_several_costs_too(points: list[tuple[int, int, int]]) -> None:
+    front = pareto_front([gain for gain, _, _ in points], [(one, other) for _, one, other in points])
+    for i, point in enumerate(points):
+        beaten = any(p[0] >= point[0] and p[1] <= point[1] and p[2] <= point[2] and p != point for p in points)
+        assert (i in front) == (not beaten and point not in points[:i])
+    assert [points[i][1:] for i in front] == sorted(points[i][1:] for i in front)
+
+
+def test_one_that_is_slower_here_stays_for_what_it_costs_there() -> None:
+    assert pareto_front([0.5, 0.4, 0.4], [(10.0, 10.0), (11.0, 6.0), (11.0, 10.0)]) == [0, 1]
+    assert pareto_front([0.5, 0.5], [(10.0, 9.95), (10.0, 10.0)], epsilon=0.01) == [0, 1]
+
+
 def test_a_difference_that_may_be_noise_evicts_nobody_of_equal_gain() -> None:
     assert pareto_front([0.5, 0.5], [10.0, 9.95], epsilon=0.01) == [1, 0]
     assert pareto_front([0.5, 0.5], [10.0, 9.80], epsilon=0.01) == [1]

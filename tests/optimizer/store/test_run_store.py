@@ -32,6 +32,7 @@ from optimizer.search.base import (
     Work,
     get_done,
 )
+from optimizer.search.latency import FurtherCost
 from optimizer.store import DataSummary, KeptTeacher, RunStore
 from optimizer.store.lock import take_lock
 from optimizer.store.run_store import _explain
@@ -72,6 +73,8 @@ TAUGHT = make_done(3, Proposal(1, (Resize((128, 96)),), "parent ranks 1", teache
 MEMBER = make_done(4, Proposal(None, (), "drawn from the pool", teacher=TEACHER, subnet=TEACHER), score=0.9)
 TUNED = make_done(5, Proposal(3, (), "fine-tuned", teacher=TEACHER, finetune=True), score=1.3)
 WHOLE = make_done(1, Proposal(None, (), "r18, taught by the base", arch=base_arch("r18", (96, 96), "retinanet")))
+LATENCY = {"target": "board", "median_ms": 20.5, "ci95_ms": [20.0, 21.0], "p90_ms": 22.0, "p99_ms": 23.0, "flags": []}
+ELSEWHERE = make_done(1, elsewhere={"board": FurtherCost(1.5, LATENCY), "two": FurtherCost(0.9, LATENCY)})
 WRITER = """
 import sys
 from pathlib import Path
@@ -103,8 +106,11 @@ def test_trials_come_back_as_they_were(run: Path) -> None:
 
 @pytest.mark.parametrize(
     "trial",
-    [TAUGHT, MEMBER, TUNED, RAW, SCREENED, WHOLE],
-    ids=["taught", "from the pool", "fine-tuned", "a graph that selects nothing", "screened", "a whole architecture"],
+    [TAUGHT, MEMBER, TUNED, RAW, SCREENED, WHOLE, ELSEWHERE],
+    ids=[
+        *("taught", "from the pool", "fine-tuned", "a graph that selects nothing", "screened", "a whole architecture"),
+        "measured on several targets",
+    ],
 )
 def test_every_kind_of_trial_comes_back_as_it_was(run: Path, trial: DoneTrial | ScreenedTrial) -> None:
     with RunStore.open(run) as store:

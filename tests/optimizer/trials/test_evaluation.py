@@ -26,6 +26,7 @@ from optimizer.detectors import build_detector, pretrained
 from optimizer.errors import InputError, RunFailed
 from optimizer.recipes import distilled
 from optimizer.search.base import Proposal, TrialFailed, get_done
+from optimizer.search.latency import FurtherCost
 from optimizer.search.objective import harmonic
 from optimizer.store.schema import COLUMNS, row_from_trial, trial_from_row
 from optimizer.trials.builder import Student
@@ -166,9 +167,14 @@ def test_a_student_of_its_parents_architecture_is_not_measured_again(small_run: 
             raise MeasurementError("it was measured")
 
     evaluation, base = small_run.build_evaluation(), get_done(small_run.store.history(), 0)
-    evaluation = replace(evaluation, judge=replace(evaluation.judge, meter=Meter()))
+    there = {"board": FurtherCost(1.0, {"median_ms": 2.0})}
+    evaluation = replace(
+        evaluation,
+        judge=replace(evaluation.judge, meter=Meter()),
+        history=lambda: [replace(base, elsewhere=there)],
+    )
     further = evaluation(1, Proposal(0))
-    assert further.arch == base.arch and further.files.model != base.files.model
+    assert further.elsewhere == there and further.arch == base.arch and further.files.model != base.files.model
     assert (further.cost_ratio, further.latency) == (base.cost_ratio, base.latency)
     with pytest.raises(TrialFailed, match="it was measured"):
         evaluation(1, RESIZE)
