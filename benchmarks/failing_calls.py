@@ -27,7 +27,7 @@ import sys
 import sysconfig
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby, product
@@ -138,7 +138,8 @@ class _Prober:
         self.place, self.configs = place, make_configs()
         self.disk, self.folder = Disk(place / "control"), place / "case"
         self.environment = self._pretend_tensorrt()
-        self.prepared, self.trials = self._prepare(), dict[str, int]()
+        needed = {"nothing", *(COMMANDS[name].needs for name in commands)}
+        self.prepared, self.trials = self._prepare(needed), dict[str, int]()
         for name in self.prepared:  # of a copy: what opens a database may change it
             self._lay(name)
             self.trials[name] = _count_trials(self.folder / "run")
@@ -197,27 +198,29 @@ class _Prober:
                     found.append((kind, number, path.replace(str(self.folder), "")))
         return found
 
-    def _prepare(self) -> dict[str, Path]:
+    def _prepare(self, needed: Iterable[str]) -> dict[str, Path]:
         """What is in the folder before a command."""
-        places = {name: self.place / f"before-{name}" for name in ("nothing", "killed", "done")}
+        places = {name: self.place / f"before-{name}" for name in needed}
         for place in places.values():
             shutil.rmtree(place, ignore_errors=True)
             (place / "tmp").mkdir(parents=True)
         self.prepared = places
-        self._lay("nothing")
-        self.disk.set(self.folder, Action.COUNT, KINDS)
-        ended = self._do(COMMANDS["start"])
-        calls = self.disk.counted
-        if ended.status:
-            sys.exit(f"a run fails on a disk that works: {ended.stderr[-2000:]}")
-        self._lay("nothing")
-        self.disk.set(self.folder, Action.KILL, KINDS, int(KILL_AT * calls))
-        self._do(COMMANDS["start"])
-        shutil.copytree(self.folder, places["killed"], dirs_exist_ok=True)
-        self._lay("nothing")
-        self.disk.rest()
-        self._do(COMMANDS["export"])
-        shutil.copytree(self.folder, places["done"], dirs_exist_ok=True)
+        if "killed" in places:
+            self._lay("nothing")
+            self.disk.set(self.folder, Action.COUNT, KINDS)
+            ended = self._do(COMMANDS["start"])
+            calls = self.disk.counted
+            if ended.status:
+                sys.exit(f"a run fails on a disk that works: {ended.stderr[-2000:]}")
+            self._lay("nothing")
+            self.disk.set(self.folder, Action.KILL, KINDS, int(KILL_AT * calls))
+            self._do(COMMANDS["start"])
+            shutil.copytree(self.folder, places["killed"], dirs_exist_ok=True)
+        if "done" in places:
+            self._lay("nothing")
+            self.disk.rest()
+            self._do(COMMANDS["export"])
+            shutil.copytree(self.folder, places["done"], dirs_exist_ok=True)
         return places
 
     def _lay(self, needs: str) -> None:

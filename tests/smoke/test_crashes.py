@@ -33,3 +33,15 @@ def test_twenty_kills_change_nothing(tmp_path: Path) -> None:
     report = run_benchmark("thousand_kills.py", tmp_path, "--kills", "20", "--runs", "pareto", "--seed", "7")
     found = re.search(r"(\d+) of (\d+) kills changed nothing", report)
     assert found is not None and found[1] == found[2] and int(found[1]) >= 20
+
+
+def test_from_what_a_power_cut_leaves_a_run_goes_on(tmp_path: Path) -> None:
+    report = run_benchmark("power_cuts.py", tmp_path, "--runs", "short", "--every", "40")
+    found = re.search(r"(\d+) of (\d+) states of the disk led to the same trials", report)
+    assert found is not None and found[1] == found[2] and int(found[1]) >= 4
+
+
+def test_a_run_whose_disk_fails_ends_with_one_line_and_goes_on(tmp_path: Path) -> None:
+    report = run_benchmark("failing_calls.py", tmp_path, "--commands", "start", "--every", "60", "--first", "7")
+    found = re.search(r"(\d+) of (\d+) calls were borne as they should be", report)
+    assert found is not None and found[1] == found[2] and int(found[1]) >= 4
