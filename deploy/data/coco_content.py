@@ -19,6 +19,7 @@ __all__ = ["BROKEN", "MISSING", "CocoContent"]
 SECTIONS = ("images", "annotations")
 BROKEN = (KeyError, TypeError, ValueError, OverflowError, AttributeError)  # what a wrong entry raises when it is read
 PLAIN_TRUTH = {None: 0, 0: 0, 1: 1}  # also false and true
+BEYOND = 1 << 31  # any side of an image
 UNLISTED, MISSING = -1, -2  # instead of the row of an image
 
 
@@ -143,7 +144,7 @@ class CocoContent:
             "coco_url" if "file_name" not in entry and "coco_url" in entry else "file_name"
         ]  # LVIS has the URL
         width, height = entry.get("width"), entry.get("height")
-        plain = type(width) is int and type(height) is int and width > 0 and height > 0
+        plain = type(width) is int and type(height) is int and 0 < width < BEYOND and 0 < height < BEYOND
         size = (width, height) if plain else as_size(width, height)
         if not isinstance(name, str) or not isinstance(key, (int, float, str)):
             raise TypeError(f"id {key!r}, file_name {name!r}")

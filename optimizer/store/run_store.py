@@ -280,7 +280,7 @@ def _connect(folder: Path, *, writable: bool) -> sqlite3.Connection:
             connection.execute("pragma synchronous = full")
     except sqlite3.OperationalError as error:
         raise InputError(f"{path} cannot be opened: {_advise(error)}") from error
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter of SQLite's own message
         raise InputError(f"{path} is damaged or no database ({make_printable(str(error))})") from error
     if version not in READABLE_VERSIONS:
         readable = " and ".join(map(str, READABLE_VERSIONS))

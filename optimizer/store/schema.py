@@ -66,10 +66,12 @@ def list_strange_objects(connection: sqlite3.Connection, version: int) -> list[s
     tables = TABLES_OF_VERSION_1 if version == 1 else TABLES
     ours = {_normalise(statement): statement for statement in tables.split(";\n") if statement.strip()}
     strange = []
-    for kind, name, statement in connection.execute("select type, name, sql from sqlite_master"):
-        is_ours = ours.pop(_normalise(statement or ""), None) is not None
-        if not is_ours and not (kind == "index" and statement is None):  # the latter comes with a table's key
-            strange.append(f"{kind} {make_printable(name, 80)}")
+    objects = "select cast(type as blob), cast(name as blob), cast(sql as blob) from sqlite_master"  # may be no UTF-8
+    for row in connection.execute(objects):
+        kind, name, statement = ("" if value is None else value.decode(errors="replace") for value in row)
+        is_ours = ours.pop(_normalise(statement), None) is not None
+        if not is_ours and not (kind == "index" and not statement):  # the latter comes with a table's key
+            strange.append(make_printable(f"{kind} {name}", 80))
     return strange + [f"no {statement.split('(')[0].split('create ')[1].strip()}" for statement in ours.values()]
 
 

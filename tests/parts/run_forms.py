@@ -119,7 +119,7 @@ def _fill_run(folder: Path, content: bytes) -> None:
                 for name, item in row.items():
                     chosen = json.dumps(item) if name in IN_JSON and item is not None else item
                     connection.execute(f"update trials set {name} = ? where number = ?", (chosen, row["number"]))
-    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, sqlite3.Error) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError, sqlite3.Error) as error:
         raise RunFailed("what SQLite or this form does not take") from error
     finally:
         connection.close()

@@ -101,6 +101,7 @@ def test_a_path_that_leads_out_of_the_folder_is_not_followed(coco, name: str) ->
         ({"id": 1, "file_name": "2.png", "width": 40, "height": 30}, "duplicate image"),
         ({"file_name": "2.png"}, "broken image entry"),
         ({"id": 9, "file_name": "2.png", "width": math.inf, "height": 30}, "broken image entry"),
+        ({"id": 9, "file_name": "2.png", "width": 10**400, "height": 30}, "broken image entry"),
         ("nonsense", "broken image entry"),
     ],
 )

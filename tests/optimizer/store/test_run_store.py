@@ -298,6 +298,18 @@ def test_a_database_with_anything_but_our_tables_is_refused(run: Path, statement
         take_lock(run).close()  # it is free again
 
 
+@pytest.mark.parametrize("byte", [b"\xea", b"\xff", b"\xc3"])
+def test_a_database_whose_schema_is_not_text_is_refused(run: Path, byte: bytes) -> None:
+    path = run / "run.db"
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"value", b"valu" + byte, 1))
+    with pytest.raises(InputError, match=r"not a run of ours: its database holds"):
+        RunStore.open(run)
+    path.write_bytes(content.replace(b"metameta", b"metamet" + byte, 1))  # which SQLite's own message then names
+    with pytest.raises(InputError, match=r"run\.db is damaged"):
+        RunStore.open(run)
+
+
 @pytest.mark.parametrize(
     "name",
     [
