@@ -1,9 +1,8 @@
-"""`optimize distill`, whole, and the same after a kill. The figures mean nothing."""
+"""`optimize distill`, whole but for the width of networks, and the same after a kill. The figures mean nothing."""
 
 from __future__ import annotations
 
 import json
-import multiprocessing
 import signal
 import sqlite3
 import time
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from slim_runs import WIDTH, start_slim
 from typer.testing import CliRunner
 
 from deploy import open_bundle
@@ -25,17 +25,16 @@ from optimizer.run.trained_teacher import follow_teacher
 from optimizer.search.base import DoneTrial, PendingTrial, list_done
 from optimizer.store import RunStore
 
-pytestmark = pytest.mark.timeout(900)  # whole runs, on a machine that may be busy
+pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("slim_networks")]  # whole runs, on a busy machine
 
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["optimizer.run.run"])
+LEARNS = {"base_train.epochs": 20}  # so that a slim base detects something
 KINDS = ["--distillers", "feature,classification=0.5", "--preset", "smoke", "--score", "macs", "--epochs", "1"]
 
 
 @pytest.fixture(scope="module")
-def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def teacher(slim_networks: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of which nothing but the base was trained."""
-    config = smoke().changed({"search.trials": 0, "search.teacher": "none", "search.cost": "macs"})
+    config = smoke().changed(LEARNS | {"search.trials": 0, "search.teacher": "none", "search.cost": "macs"})
     return start_run(config, tmp_path_factory.mktemp("teacher") / "run")
 
 
@@ -100,7 +99,7 @@ def test_a_run_is_analysed(finished: tuple[Path, str]) -> None:
     assert list(content["models"]) == ["base", "student-001"] and content["images"] == 4
     base, student = content["models"].values()
     assert "distances" not in base and len(base["errors"]["classes"]) == 4
-    assert len(student["distances"]["objects"]) == len(student["distances"]["background"]) == 256
+    assert len(student["distances"]["objects"]) == len(student["distances"]["background"]) == WIDTH
     assert min(student["distances"]["background"]) > 0
     for picture in student["gradients"]:
         assert picture["objects_over_background"] > 0
@@ -135,8 +134,7 @@ def test_one_killed_between_teacher_and_student_comes_to_the_same_end(
     with RunStore.open(finished[0], writable=False) as store:
         config = parse_config(store.config)
     run = tmp_path / "killed"
-    process = FORKS.Process(target=start_run, args=(config, run))
-    process.start()
+    process = start_slim(tmp_path / "said", start_run, config, run)
     while not is_training_student(run):
         assert process.is_alive()
         time.sleep(0.02)
@@ -171,7 +169,7 @@ def list_recorded(run: Path) -> list[tuple[object, ...]]:
 
 
 def test_a_search_tries_sets_of_distillers_and_names_them(tmp_path: Path) -> None:
-    changes = {
+    changes = LEARNS | {
         "distill.weights": {}, "search.teacher": "base", "search.cost": "macs", "search.trials": 3,
         "search.method": "random", "pool": None,
     }  # fmt: skip

@@ -76,23 +76,6 @@ def test_every_student_has_a_teacher_from_the_pool_beside_the_run(finished: tupl
     assert listed.returncode == 0 and "1296 sub-networks" in listed.stdout and listed.stdout.count("AP 0.") == 3
 
 
-def test_another_run_takes_over_the_base_and_the_pool(finished: tuple[Path, str]) -> None:
-    run, _ = finished
-    again = run.parent / "again"
-    options = ["--base", "r18", "--preset", "smoke", "--base-run", str(run), "--out", str(again)]
-    result = call(optimize, *options, "--method", "etp", "--trials", "1")
-    assert result.returncode == 0, result.stderr
-    assert "no teacher pool" not in result.stdout and "from the pool" in result.stdout
-    weights = []
-    for folder in (run, again):
-        with sqlite3.connect(folder / "run.db") as database:
-            weights.append(database.execute("select weights, ap from trials where number = 0").fetchone())
-    assert weights[0] == weights[1]
-    other = call(optimize, *options[:-1], str(run.parent / "other"), "--size", "128x96")
-    assert other.returncode == 2 and "is another one: its architecture or canvas" in other.stderr
-    assert not (run.parent / "other").exists()
-
-
 def test_front_json_has_what_the_readme_promises(finished: tuple[Path, str]) -> None:
     run, _ = finished
     front = read_front(run)
