@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 from optimizer.arch.bodies.shufflenet import CHOICES, SHUFFLES, ShuffleNetSpec
-from optimizer.arch.families import PATH_SPACES
+from optimizer.arch.families import PATH_SPACES, PathSpace
 from optimizer.arch.heads import make_head
 from optimizer.arch.necks import usual_neck
 from optimizer.arch.spec import ArchSpec
@@ -136,7 +136,7 @@ class PathSubnets:
 
     def count_body(self, subnet: PathSubnet, size: Size) -> int:
         """MACs of a path's body on a canvas; what `body(subnet).count(size)` says, from a table."""
-        costs = _list_costs(self.family, self.choices, size)
+        costs = _list_costs(PATH_SPACES[self.family], self.choices, size)
         plain = costs[0][self.choices[0]]
         return plain + sum(place[choice] - plain for place, choice in zip(costs, subnet.choices, strict=True))
 
@@ -145,13 +145,12 @@ class PathSubnets:
         return ArchSpec(subnet.size, self.body(subnet), usual_neck(head), head)
 
     def _list_costs(self) -> tuple[Mapping[int, int], ...]:
-        return _list_costs(self.family, self.choices, self.sizes[0])
+        return _list_costs(PATH_SPACES[self.family], self.choices, self.sizes[0])
 
 
 @lru_cache(maxsize=64)
-def _list_costs(family: str, choices: tuple[int, ...], size: Size) -> tuple[Mapping[int, int], ...]:
+def _list_costs(space: PathSpace, choices: tuple[int, ...], size: Size) -> tuple[Mapping[int, int], ...]:
     """MACs of each block in each place: those of one place do not depend on the others."""
-    space = PATH_SPACES[family]
     found = []
     for place in range(sum(space.depths)):
         plain = [choices[0]] * sum(space.depths)
