@@ -166,20 +166,20 @@ def _try_build(
         **asdict(key.settings),
     }
     built, outcome, guard = None, "built", _Guard(limits)
-    try:
-        with (scratch / LOG).open("w+b") as log:
+    with (scratch / LOG).open("w+b") as log:
+        try:
             built = ask_child(
                 BUILDERS[key.platform.library], request, lambda message: None, watch=guard, complaints=log
             )
-    except (BuildError, ChildError) as error:
-        outcome = str(error)
-    except Exception as error:
-        outcome = str(error)
-        raise
-    finally:
-        with (folder / LOG).open("ab") as file:  # both tries of the last build, in one file beside the plans
-            file.write(f"level {level}: {outcome}\n".encode())
-            file.write((scratch / LOG).read_bytes())
+        except (BuildError, ChildError) as error:
+            outcome = str(error)
+        except Exception as error:
+            outcome = str(error)
+            raise
+        finally:
+            with (folder / LOG).open("ab") as file:  # both tries of the last build, in one file beside the plans
+                file.write(f"level {level}: {outcome}\n".encode())
+                file.write((scratch / LOG).read_bytes())
     return {
         "level": level,
         "outcome": outcome,

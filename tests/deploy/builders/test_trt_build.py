@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -172,6 +174,24 @@ def test_a_build_that_leaves_too_little_memory_is_ended(
     pretend_tensorrt(build={"3": "hang", "1": "hang"})
     with pytest.raises(EngineError, match=r"it left \d+ MiB of memory, and \d+ are to stay free"):
         build(write_graph(), folder, reserve_bytes=1 << 50)
+
+
+def test_a_disk_that_is_full_for_the_builders_log_is_said(
+    pretend_tensorrt: Pretend, folder: Path, write_graph: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend_tensorrt()
+    open_ = Path.open
+
+    def fail(path: Path, mode: str = "r", *rest: Any, **options: Any) -> Any:
+        if mode == "w+b":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        return open_(path, mode, *rest, **options)
+
+    model = write_graph()
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left on device"):
+        patch.setattr(Path, "open", fail)
+        build(model, folder)
+    assert build(model, folder).path.exists()
 
 
 def test_what_is_no_model_is_said_at_once(pretend_tensorrt: Pretend, folder: Path, tmp_path: Path) -> None:
