@@ -27,7 +27,7 @@ BUDGET ?= 10m
 demo: $(STAMP)            ## search a small detector on generated images: ten minutes, on a CPU (a slow one: BUDGET=20m)
 	$(BIN)/optimize --base r18 --target cpu --epochs auto --budget $(BUDGET) --out runs/demo-$$(date +%Y%m%d-%H%M%S)
 
-test: $(STAMP)            ## the default tests (some 10 minutes on 2 cores)
+test: $(STAMP)            ## the default tests, whole runs of slim networks among them
 	$(PYTEST) $(SPREAD)
 
 test-slow: $(STAMP)       ## what takes minutes: one training in several processes, whole runs of every base
