@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 from torch.func import functional_call
 
 from optimizer.arch import Edit
@@ -13,7 +13,7 @@ from optimizer.detectors import build_undrawn
 from optimizer.detectors.base import Detector
 from optimizer.morph.inherit import inherit
 
-__all__ = ["ask_child"]
+__all__ = ["ask_child", "ask_with"]
 
 T = TypeVar("T")
 
@@ -29,8 +29,13 @@ def ask_child(detector: Detector, edit: Edit, question: Callable[[Detector], T])
     if not any(norm.training for norm in _list_norms(detector)):
         for norm in _list_norms(child):
             norm.eval()
-    caller = _Caller(child)
-    answer: T = functional_call(caller, {f"child.{name}": tensor for name, tensor in weights.items()}, (question,))
+    return ask_with(child, weights, question)
+
+
+def ask_with(detector: Detector, weights: Mapping[str, Tensor], question: Callable[[Detector], T]) -> T:
+    """The answer of a detector with these weights in place of its own; gradients reach them."""
+    replaced = {f"detector.{name}": tensor for name, tensor in weights.items()}
+    answer: T = functional_call(_Caller(detector), replaced, (question,))
     return answer
 
 
@@ -41,9 +46,9 @@ def _list_norms(module: nn.Module) -> list[nn.Module]:
 class _Caller(nn.Module):
     """Lets `functional_call` reach more than `forward`."""
 
-    def __init__(self, child: Detector) -> None:
+    def __init__(self, detector: Detector) -> None:
         super().__init__()
-        self.child = child
+        self.detector = detector
 
     def forward(self, question: Callable[[Detector], T]) -> T:
-        return question(self.child)
+        return question(self.detector)

@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call
+from torch import Tensor
 
 from optimizer.arch.pool import ElasticSpace
 from optimizer.arch.spec import ArchSpec
@@ -20,6 +19,7 @@ from optimizer.detectors.base import Detector
 from optimizer.morph.importance import measure_channels
 from optimizer.morph.laterals import name_laterals
 from optimizer.morph.layers import BODY, name_block, take_inputs, take_layer
+from optimizer.morph.slices import ask_with
 from optimizer.supernet.base import Supernet
 
 __all__ = ["ElasticSupernet", "SlicedSupernet", "ask_slice", "rank_channels", "slice_weights"]
@@ -105,24 +105,10 @@ def rank_channels(detector: Detector) -> None:
 
 def ask_slice(detector: Detector, arch: ArchSpec, question: Callable[[Detector], T]) -> T:
     """The answer of a detector as a slice of itself; gradients and statistics reach the whole."""
-    caller = _Caller(detector)
     own = {**dict(detector.named_parameters()), **dict(detector.named_buffers())}
-    sliced = {f"detector.{name}": tensor for name, tensor in slice_weights(own, arch).items()}
     body: Any = detector.get_submodule(BODY)  # of a sliceable body
     with body.shortened(arch.body.depths):
-        answer: T = functional_call(caller, sliced, (question,))
-    return answer
-
-
-class _Caller(nn.Module):
-    """Lets `functional_call` reach more than `forward`."""
-
-    def __init__(self, detector: Detector) -> None:
-        super().__init__()
-        self.detector = detector
-
-    def forward(self, question: Callable[[Detector], T]) -> T:
-        return question(self.detector)
+        return ask_with(detector, slice_weights(own, arch), question)
 
 
 def _list_shapes(arch: ArchSpec) -> Iterator[tuple[str, tuple[int, ...]]]:
