@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from optimizer.detectors.base import Truth
 from optimizer.errors import RunFailed
+from optimizer.train.allocator import keep_freed_memory
 from optimizer.train.checkpoint import load_checkpoint, save_checkpoint
 from optimizer.train.config import Freeze, TrainConfig
 from optimizer.train.distributed import (
@@ -127,6 +128,7 @@ def train(
         TrainingDiverged: the loss was not finite `config.max_bad_losses` times in a row.
         RunFailed: the checkpoint is another training's, or cannot be written.
     """
+    keep_freed_memory()
     device = _find_device(model)
     devices = [torch.cuda.current_device()] if device.type == "cuda" and current_world().size > 1 else None
     with torch.random.fork_rng(devices), synchronised_batchnorm(model, step, device):
