@@ -5,9 +5,9 @@
     python benchmarks/front_quality.py table --out runs/front-shapes --report benchmarks/reports/FILE.md
 
 `run` trains the base of a seed once, whose time is charged to every row that starts from it, and then row after row;
-the machine has to be idle. It may be killed and started again: a finished row is not run again. `table` asks what the
-fronts are worth on images that no row has seen (generated shapes of another seed, or the split "test"), and writes
-OUT/table.json, and a report with --report.
+the machine has to be idle. It may be killed and started again: a finished row is not run again. `table` measures all
+that the rows of a seed found in one lease, beside the base, asks what the fronts are worth on images that no row has
+seen (generated shapes of another seed, or the split "test"), and writes OUT/table.json, and a report with --report.
 
 Rows: `pareto` and its ablations, `elastic` (`pareto` from a base whose children were trained with it), this project's
 other methods, pruning alone, `widths` (uniform scaling of the base), `nsga2` (Optuna's, without inheritance), and
@@ -27,20 +27,23 @@ from typing import Any
 
 from front_rows import RATIOS, Nsga2, UniformWidths
 
-from deploy import get_target
+from deploy import MeasurementFailure, get_target
 from deploy.data import Dataset, read_dataset
 from deploy.evaluate import evaluate_artefact
 from optimizer.config import UNLIMITED, RunConfig, VariantsConfig
+from optimizer.cost.base import Candidate
+from optimizer.cost.latency import LatencyCost
 from optimizer.data.shapes import write_shapes
 from optimizer.handover.front import Export, find_front
 from optimizer.quantities import parse_size
 from optimizer.recipes import quick, scaled_sizes
 from optimizer.run.run import resume_run, start_run
 from optimizer.search import STRATEGIES
-from optimizer.search.base import ScreenedTrial, list_done, list_screened
+from optimizer.search.base import DoneTrial, ScreenedTrial, list_done, list_screened
 from optimizer.search.pareto import hypervolume
 from optimizer.store.run_store import DATABASE, RunStore
 from optimizer.trials.exporter import Exporter
+from optimizer.trials.judge import MEASURING_IMAGES
 
 PRUNING = ("prune_channels", "prune_layer", "prune_fpn", "prune_rpn", "prune_box_head")
 CLIMB: dict[str, object] = {  # what `joint` was when this project measured it last
@@ -69,6 +72,7 @@ HANDOVER_S = 40.0  # of the rows that end with bundles of three students
 WIDTHS_EPOCH = 0.6  # of a uniformly scaled student, in epochs of the base, on all images
 SPEED = (0.8, 0.6, 0.4)  # shares of the base's latency at which the best AP is told
 TEST_IMAGES, TEST_SEED = 200, 1_000_003
+LEVEL = "screen"  # at which the table measures
 
 
 @dataclass(frozen=True)
@@ -76,12 +80,14 @@ class Point:
     """A model of a front.
 
     Attributes:
-        latency: as a share of the base's. test_ap: on images that no row has seen.
+        latency: as a share of the base's, in one lease with all that was found. searched: as the row measured it.
+        test_ap: on images that no row has seen.
     """
 
     name: str
     ap: float
     latency: float
+    searched: float
     test_ap: float | None = None
 
 
@@ -177,13 +183,15 @@ def do_run(arguments: argparse.Namespace) -> None:
 def do_table(arguments: argparse.Namespace) -> None:
     """What every finished row found, and the report."""
     found: dict[str, Any] = {"rows": {}, "minutes": arguments.minutes, "base": arguments.base}
+    test = read_test(arguments)
     for seed in arguments.seeds:
-        test = read_test(arguments, seed)
-        for row in [*list_starts(arguments.rows), *arguments.rows]:
-            folder = name_folder(arguments, row, seed)
-            if is_finished(folder):
-                start = name_folder(arguments, row if row in STARTS else find_start(row), seed)
-                found["rows"][f"{row}-{seed}"] = describe_row(folder, test, find_base_s(start))
+        folders = {row: name_folder(arguments, row, seed) for row in [*list_starts(arguments.rows), *arguments.rows]}
+        folders = {row: folder for row, folder in folders.items() if is_finished(folder)}
+        val = read_dataset(arguments.data or name_folder(arguments, "start", seed) / "data", "val")
+        shares = measure_fronts(folders, [record.path for record in val.records[:MEASURING_IMAGES]])
+        for row, folder in folders.items():
+            start = name_folder(arguments, row if row in STARTS else find_start(row), seed)
+            found["rows"][f"{row}-{seed}"] = describe_row(folder, test, find_base_s(start), shares[row])
     (arguments.out / "table.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     text = write_table(found, arguments.rows, arguments.seeds)
     print(text)
@@ -192,7 +200,34 @@ def do_table(arguments: argparse.Namespace) -> None:
         arguments.report.write_text(text + "\n", encoding="utf-8")
 
 
-def read_test(arguments: argparse.Namespace, seed: int) -> Dataset | None:
+def measure_fronts(folders: Mapping[str, Path], images: Sequence[Path]) -> dict[str, dict[str, float]]:
+    """Latency of every model of these fronts as a share of the first row's base, all in one lease; by row and name."""
+    candidates: dict[int, Candidate] = {}
+    places: dict[tuple[str, str], int] = {}
+    for row, folder in folders.items():
+        with RunStore.open(folder, writable=False) as store:
+            exporter, front = make_exporter(store, folder), find_front(store)
+            if not candidates and front.base is not None:
+                candidates[0] = exporter.find(front.base.trial)
+            for export in front.best:
+                number = 0 if export.of_base and row == next(iter(folders)) else len(candidates)
+                candidates[number] = exporter.find(export.trial)
+                places[row, export.name] = number
+    found = LatencyCost(get_target("cpu"), tuple(images), LEVEL, print).measure_all(candidates)
+    shares: dict[str, dict[str, float]] = {row: {} for row in folders}
+    for (row, name), number in places.items():
+        cost = found[number]
+        if isinstance(cost, MeasurementFailure):
+            raise SystemExit(f"{row}, {name}: no latency: {cost.reason}")
+        shares[row][name] = 1 / cost.ratio
+    return shares
+
+
+def make_exporter(store: RunStore, folder: Path) -> Exporter:
+    return Exporter(store.artefacts, folder, get_target("cpu").spec, store.data.class_names if store.data else ())
+
+
+def read_test(arguments: argparse.Namespace) -> Dataset | None:
     """Images that no row has seen: of generated shapes another draw; of a folder its split "test", where it has one."""
     if arguments.data is None:
         shapes = quick(None).shapes
@@ -205,20 +240,19 @@ def read_test(arguments: argparse.Namespace, seed: int) -> Dataset | None:
         return None
 
 
-def describe_row(folder: Path, test: Dataset | None, base_s: float) -> dict[str, Any]:
-    """The front of a finished run, how it grew, and where the time went."""
+def describe_row(folder: Path, test: Dataset | None, base_s: float, shares: Mapping[str, float]) -> dict[str, Any]:
+    """The front of a finished run, how it grew by its own figures, and where the time went."""
     with RunStore.open(folder, writable=False) as store:
         front, done = find_front(store), list_done(store.history())
-        exporter = Exporter(
-            store.artefacts, folder, get_target("cpu").spec, store.data.class_names if store.data else ()
-        )
+        exporter = make_exporter(store, folder)
         points = [
-            Point(export.name, export.ap, 1 / export.ratio, find_test_ap(exporter, export, test))
+            Point(export.name, export.ap, shares[export.name], 1 / export.ratio, find_test_ap(exporter, export, test))
             for export in front.best
         ]
         spent, grown, seen = base_s, [], []
         screened = list_screened(store.history())
-        for trial in sorted([*done[1:], *screened], key=lambda trial: trial.number):
+        trials: list[DoneTrial | ScreenedTrial] = [*done[1:], *screened]
+        for trial in sorted(trials, key=lambda trial: trial.number):
             if isinstance(trial, ScreenedTrial):
                 spent += trial.seconds
                 continue

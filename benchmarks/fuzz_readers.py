@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT / "tests" / "parts"))
 
 from forms import FORMS as DESCRIPTIONS  # noqa: E402
 from forms import try_form  # noqa: E402
-from mutations import SEEDS, mutate, plant, try_reading  # noqa: E402
+from mutations import SEEDS, assert_read_or_refused, mutate, plant  # noqa: E402
 from run_forms import FORMS as OF_RUNS  # noqa: E402
 
 FORMS = {**DESCRIPTIONS, **OF_RUNS}
@@ -113,7 +113,7 @@ def try_share(share: tuple[str, int, int]) -> tuple[str, Counter[str], list[dict
         began = time.perf_counter()
         signal.setitimer(signal.ITIMER_REAL, LIMIT_S)
         try:
-            is_read = try_reading(folder) if kind in SEEDS else try_form(folder, FORMS[kind], damage)
+            is_read = assert_read_or_refused(folder) if kind in SEEDS else try_form(folder, FORMS[kind], damage)
             assert sorted(path.name for path in place.iterdir()) == sorted((str(seed), outside.name)), "a file outside"
             assert outside.read_text() == "not to be touched"
             counts["read" if is_read else "refused"] += 1

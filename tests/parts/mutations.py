@@ -13,7 +13,7 @@ from PIL import Image
 from deploy.data import read_dataset
 from deploy.errors import InputError
 
-__all__ = ["SEEDS", "mutate", "plant", "try_reading"]
+__all__ = ["SEEDS", "assert_read_or_refused", "mutate", "plant"]
 
 LINE = "0 0.5 0.5 0.5 0.4\n"
 YAML = "path: .\ntrain: images\nval: images\nkpt_shape: [1, 2]\nnames:\n  0: cat\n  1: dog\n"
@@ -129,7 +129,7 @@ def plant(folder: Path, kind: str, change: Callable[[bytes], bytes]) -> Path:
     return folder
 
 
-def try_reading(folder: Path) -> bool:
+def assert_read_or_refused(folder: Path) -> bool:
     """Whether a folder is a data set; anything but records inside it or an `InputError` of one line is a failure."""
     try:
         dataset = read_dataset(folder, "all")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from mutations import SEEDS, mutate, plant, try_reading
+from mutations import SEEDS, assert_read_or_refused, mutate, plant
 
 SETTINGS = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -19,14 +19,14 @@ def test_mutated_label_files_are_read_or_refused(tmp_path: Path, kind: str) -> N
     for seed in range(100):
         rng = random.Random(seed)
         folder = plant(tmp_path / str(seed), kind, lambda content, rng=rng: mutate(content, rng))
-        try_reading(folder)
+        assert_read_or_refused(folder)
 
 
 @pytest.mark.parametrize("kind", SEEDS)
 @SETTINGS
 @given(content=st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(tmp_path_factory: pytest.TempPathFactory, kind: str, content: bytes) -> None:
-    try_reading(plant(tmp_path_factory.mktemp("fuzz"), kind, lambda _: content))
+    assert_read_or_refused(plant(tmp_path_factory.mktemp("fuzz"), kind, lambda _: content))
 
 
 JSON = st.recursive(
@@ -45,7 +45,7 @@ def test_any_json_in_cocos_place_is_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, images: object, annotations: object, categories: object
 ) -> None:
     content = json.dumps({"images": images, "annotations": annotations, "categories": categories})
-    try_reading(plant(tmp_path_factory.mktemp("fuzz"), "coco", lambda _: content.encode()))
+    assert_read_or_refused(plant(tmp_path_factory.mktemp("fuzz"), "coco", lambda _: content.encode()))
 
 
 @SETTINGS
@@ -56,4 +56,4 @@ def test_any_file_name_stays_inside(tmp_path_factory: pytest.TempPathFactory, na
         "annotations": [{"image_id": i, "category_id": 1, "bbox": [1, 1, 5, 5]} for i in (1, 2)],
         "categories": [{"id": 1, "name": "cat"}],
     }
-    try_reading(plant(tmp_path_factory.mktemp("fuzz"), "coco", lambda _: json.dumps(content).encode()))
+    assert_read_or_refused(plant(tmp_path_factory.mktemp("fuzz"), "coco", lambda _: json.dumps(content).encode()))
