@@ -8,8 +8,6 @@ from dataclasses import dataclass
 import torch
 
 from deploy import TargetSpec
-from deploy.measuring.protocols import PROTOCOLS
-from optimizer.arch.macs import count
 from optimizer.arch.spec import ArchSpec
 from optimizer.config import UNLIMITED, RunConfig
 from optimizer.data.splits import Splits
@@ -18,30 +16,16 @@ from optimizer.detectors.base import Truth
 from optimizer.errors import InputError
 from optimizer.handover.variants import list_variants
 from optimizer.progress import format_duration
-from optimizer.run.budget import FORWARD_SHARE, LOOK_S, WIDE_SHARE, Counted, count_images, find_durations
+from optimizer.run.budget import Counted, count_images
+from optimizer.run.estimates import BUNDLE_S, CLASSES, OVERHEAD_S, Estimates
 from optimizer.search.base import History, list_done
 from optimizer.train.precision import autocast_dtype
 from optimizer.trials.jobs import choose_device
-from optimizer.trials.screener import CALIBRATION_IMAGES
-from optimizer.trials.study import count_studied
 
 __all__ = ["Plan", "find_step_s", "make_plan", "plan_run"]
 
-LAST_SHARE = 0.35  # of a budget, for the last training of a front
-EXPORTS_SHARE = 0.15  # of a budget, at most, for other exports
-STUDY_SHARE = 2.0  # studying a parent, of training it on as many images
-LEAST_BASE_EPOCHS = 5  # of a base that is trained until it stops gaining
-HANDED_OVER = 4  # models a front is reckoned with before it is known; a teacher and one student are 2
 SPARE = 1.1
 SMOKE_STEP_S = 0.35
-CLASSES = 3  # of made-up images
-TEACHER_SHARE = 1.4  # time of a step with a teacher of a pool, in steps without one
-DISTILLING_SHARE = 0.05  # of a step, what comparing with a teacher takes besides the teacher's pass
-PASSES = 3  # forward through a network that a step of it is worth
-VARIANT_S = 10.0  # making one other export, without passing images through it
-EVALUATED = 3  # times the validation images pass through a model for it: the gate, its source, itself
-CALIBRATED = 64  # images that ranges are found on
-EVALUATE_SHARE = 0.4  # an image through an exported model, in a training step's time for an image
 
 
 @dataclass(frozen=True)
@@ -195,81 +179,26 @@ def make_plan(
         teacher: of all students, where it is known.
         kept: images that are kept out. pictures: those that the body of a super-network is pre-trained on.
     """
-    steps = max(images // config.batch_size, 1)
-    protocol = PROTOCOLS[config.search_protocol]
-    leases = len(config.targets) if config.search.cost == "latency" else 0  # one after the other, at worst
-    measure_s = leases * 2 * (protocol.warm_up_cap_s / 2 + protocol.cap_s)
-    final = PROTOCOLS[config.final_protocol]
-    one_final_s = min(leases, 1) * final.processes * (final.warm_up_cap_s / 2 + final.cap_s)
-    final_s = leases * one_final_s
-    taught = 1.0 if config.search.teacher == "none" else TEACHER_SHARE
-    if teacher is not None:
-        taught = find_teacher_share(config, teacher)
-    is_searched = config.search.student is None
-    finetune_s = 0.0
-    if config.finetune is not None and not config.search.evolves:
-        epoch_s = step_s * steps * taught
-        finetune_s = config.search.finetuned * (epoch_s * config.finetune.epochs + measure_s + 10)
-    last_s = None
-    if config.search.aims and config.search.finetuned and config.budget_s is not None:
-        last_s = finetune_s = LAST_SHARE * config.budget_s
-    pool_s = 0.0
-    if config.needs_pool and not pool_exists:
-        pool = config.pool_config()
-        pool_steps = max(images // pool.batch_size, 1) * pool.epochs
-        pool_s = pool_steps * step_s * WIDE_SHARE * pool.batch_size / config.batch_size + 10
-    trained_s = step_s * steps * config.base_train.epochs * (1.0 if is_searched else taught)
-    if config.base_epochs == "auto" and config.budget_s is not None:
-        trained_s = min(trained_s, config.base_share * config.budget_s)
-    base_s, student_s = 0.0, trained_s
-    if is_searched:
-        base_s, student_s = trained_s, step_s * steps * config.trial_train.epochs * taught
-    looks_s = 0.0
-    if config.search.evolves and config.needs_pool:
-        counted = Counted(images, kept, val_images, pictures)
-        durations = find_durations(config, counted, step_s, pool_exists=pool_exists)
-        assert config.finetune is not None
-        if (before := config.pool_config().pretrained_on) is not None:
-            pool_s += durations.pretraining * before.train.epochs
-        student_s = durations.last * config.finetune.epochs * taught
-        looks_s = durations.look * config.search.population * config.search.generations
-    passes = EVALUATED * val_images + CALIBRATED
-    export_s = VARIANT_S + passes * EVALUATE_SHARE * step_s / config.batch_size + one_final_s
-    handed_over = HANDED_OVER if is_searched else 2
-    exports_s = handed_over * variants * export_s
-    least_base_s = None
-    if config.budget_s is not None:
-        exports_s = min(exports_s, EXPORTS_SHARE * config.budget_s)
-        if config.base_epochs == "auto" and is_searched:
-            least_base_s = 0.0 if base_exists else step_s * steps * LEAST_BASE_EPOCHS + measure_s + 10
-    screen_s = looks_s
-    if config.search.aims:
-        image_s = step_s / config.batch_size
-        seen = min(CALIBRATION_IMAGES, images) + kept
-        look_s = LOOK_S + seen * image_s * FORWARD_SHARE
-        screen_s = config.search.screened * look_s + count_studied(images) * image_s * STUDY_SHARE
+    of = Estimates(
+        config, Counted(images, kept, val_images, pictures), step_s, pool_exists=pool_exists, variants=variants,
+        teacher=teacher,
+    )  # fmt: skip
+    finetune_s = of.finetune_s if of.last_s is None else of.last_s
     return Plan(
-        base_s=0.0 if base_exists else base_s + measure_s + 10,
-        trial_s=student_s + measure_s + 10 + screen_s,
-        handover_s=handed_over * (final_s + 3) + 5 + exports_s + finetune_s,
-        exports_s=exports_s,
-        export_s=export_s,
-        screen_s=screen_s,
-        least_base_s=least_base_s,
-        concludes=config.search.evolves,
+        base_s=0.0 if base_exists else of.base_s,
+        least_base_s=0.0 if base_exists and of.least_base_s is not None else of.least_base_s,
+        pool_s=of.pool_s,
+        trial_s=of.student_s + of.measure_s + OVERHEAD_S + of.screen_s,
+        screen_s=of.screen_s,
+        handover_s=of.handed_over * (of.final_s + BUNDLE_S) + 5 + of.exports_s + finetune_s,
+        last_s=of.last_s,
+        exports_s=of.exports_s,
+        export_s=of.export_s,
         variants=variants,
-        last_s=last_s,
-        pool_s=pool_s,
         trials=config.search.trials,
         budget_s=config.budget_s,
+        concludes=config.search.evolves,
     )
-
-
-def find_teacher_share(config: RunConfig, teacher: ArchSpec) -> float:
-    """Time of a step with this teacher, in steps without one, by operations."""
-    student = config.trained_arch()
-    shown = teacher.with_size(*student.input_size) if config.distill.teacher_canvas == "student" else teacher
-    return 1 + DISTILLING_SHARE + count(shown, CLASSES).macs / (PASSES * count(student, CLASSES).macs)
 
 
 def find_step_s(config: RunConfig, device: torch.device) -> float:

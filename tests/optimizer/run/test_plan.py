@@ -12,7 +12,8 @@ from optimizer.arch.families import base_arch
 from optimizer.config import UNLIMITED, RunConfig
 from optimizer.errors import InputError
 from optimizer.recipes import distilled, smoke
-from optimizer.run.plan import Plan, find_step_s, find_teacher_share, make_plan
+from optimizer.run.estimates import find_teacher_share
+from optimizer.run.plan import Plan, find_step_s, make_plan
 from optimizer.search.base import FailedTrial, PendingTrial, Proposal, Work
 
 CPU = torch.device("cpu")
