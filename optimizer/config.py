@@ -312,6 +312,8 @@ class RunConfig(_Value):
                 raise ValueError("a run that scores by operations measures no latency: leave --bucket or --score out")
         if self.constraints.max_latency_ms is not None and self.search.cost != "latency":
             raise ValueError("a run that scores by operations measures no latency: leave --max-latency or --score out")
+        if self.constraints.max_memory_bytes is not None and self.search.cost == "macs":
+            raise ValueError("a run that scores by operations runs no model: leave --max-memory or --score out")
         if self.further_targets and self.search.cost != "latency":
             raise ValueError("a run that scores by operations measures on no target: name one, or leave --score out")
         return self

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, Callable, Mapping, Sequence
 
 from deploy.child import ask_child
-from deploy.errors import ChildError, InputError, MeasurementError
+from deploy.errors import ChildError, DeployError, InputError, MeasurementError
 from deploy.measuring.clocks import check_clocks, cool_down, hold_clocks
 from deploy.measuring.job import Job, Measured, find_median, parse_measured
 from deploy.measuring.lease import lease_device
+from deploy.measuring.memory import measure_peak
 from deploy.measuring.protocols import get_protocol
 from deploy.measuring.record import LatencyRecord, MeasurementFailure
 from deploy.measuring.request import MeasuringRequest, Setup
@@ -51,7 +52,7 @@ def measure_models(
         MeasurementError: another process keeps the device for too long, the device's hardware slowed itself down in
             each try, or the engine ended its process before it ran any of the models.
     """
-    rules = get_protocol(protocol, setup.mode)
+    rules = get_protocol(protocol, setup.mode, setup.also)
     check_clocks(setup.lock_clocks)
     if not subjects:
         raise InputError("there is no model to measure")
@@ -73,7 +74,23 @@ def measure_models(
             if index:
                 cool_down(job.start_c, gpu, report)
             _measure_in_child(replace(job, request=replace(request, seed=seed + index)), lock, parts, failed, report)
-    return {**failed, **{name: _merge([part[name] for part in parts]) for name in subjects if name not in failed}}
+        merged = {name: _merge([part[name] for part in parts]) for name in subjects if name not in failed}
+        if rules.peak_runs:
+            merged = {name: _add_peak(name, measured, request, lock, report) for name, measured in merged.items()}
+    return {**failed, **merged}
+
+
+def _add_peak(name: str, measured: Measured, request: MeasuringRequest, lock: int, report: Report) -> Measured:
+    """A record with the peak memory of its model; a failure where that cannot be run alone."""
+    if isinstance(measured, MeasurementFailure):
+        return measured
+    report(f"measuring the memory of {name}")
+    alone = replace(request, subjects={name: request.subjects[name]})
+    try:
+        return replace(measured, memory_mib=measure_peak(alone, lock))
+    except DeployError as error:
+        reason = f"its memory could not be measured: {error}"
+        return MeasurementFailure(request.protocol, str(alone.subjects[name].model), request.setup.target, reason)
 
 
 def _measure_in_child(

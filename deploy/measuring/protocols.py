@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any, Mapping, Sequence
 
 from deploy.errors import InputError
 
-__all__ = ["MODES", "PROTOCOLS", "MeasuringProtocol", "get_protocol"]
+__all__ = ["EXTRAS", "MODES", "PROTOCOLS", "MeasuringProtocol", "get_protocol"]
 
 MODES: dict[str, float] = {"sustained": 0.0, "burst": 0.2}  # seconds of rest before every run
+PEAK_RUNS = 4
+EXTRAS: dict[str, Mapping[str, Any]] = {"memory": {"peak_runs": PEAK_RUNS}}  # what can be asked for besides
 BURST_RUNS = 35  # a window of "burst" holds no more, because each of them waits for its rest
 
 
@@ -35,6 +38,7 @@ class MeasuringProtocol:
         mode: "sustained" runs back to back; "burst" rests for `gap_s` before every run, so that nothing throttles.
         energy_s: how long each model runs back to back for its energy, after the timing, and idle_s: how long the
             device is watched at rest, before it; both only where power can be read.
+        peak_runs: how often each model is run, in a process of its own at the end, for its peak memory.
     """
 
     warm_up_runs: int
@@ -60,6 +64,7 @@ class MeasuringProtocol:
     gap_s: float = 0.0
     energy_s: float = 0.0
     idle_s: float = 0.0
+    peak_runs: int = 0
 
 
 PROTOCOLS: dict[str, MeasuringProtocol] = {
@@ -76,17 +81,24 @@ PROTOCOLS: dict[str, MeasuringProtocol] = {
     "final": MeasuringProtocol(
         warm_up_runs=50, warm_up_s=0.5, warm_up_cap_s=10.0, windows=10, min_windows=2, cap_s=12.0,
         window_runs=1000, window_s=1.0, window_min_runs=5, processes=3, images=64, gap=0.01, canary_s=0.5, retries=1,
-        energy_s=10.0, idle_s=3.0, effort=5,
+        energy_s=10.0, idle_s=3.0, peak_runs=PEAK_RUNS, effort=5,
     ),
 }  # fmt: skip
 
 
-def get_protocol(name: str, mode: str = "sustained") -> MeasuringProtocol:
-    """The rules of a protocol in a mode, whose rests prolong every limit; an `InputError` lists what there is."""
-    for what, value, known in (("protocol", name, PROTOCOLS), ("mode", mode, MODES)):
+def get_protocol(name: str, mode: str = "sustained", also: Sequence[str] = ()) -> MeasuringProtocol:
+    """The rules of a protocol in a mode, whose rests prolong every limit; an `InputError` lists what there is.
+
+    ``also`` names members of `EXTRAS`, which are read whatever the protocol.
+    """
+    asked: list[tuple[str, str, Mapping[str, Any]]] = [
+        ("protocol", name, PROTOCOLS), ("mode", mode, MODES), *(("extra", extra, EXTRAS) for extra in also),
+    ]  # fmt: skip
+    for what, value, known in asked:
         if value not in known:
             raise InputError(f"unknown {what} {value!r}; there are: {', '.join(known)}")
     protocol, gap_s = PROTOCOLS[name], MODES[mode]
+    least = {key: value for extra in also for key, value in EXTRAS[extra].items()}
     window_runs = min(protocol.window_runs, BURST_RUNS) if gap_s else protocol.window_runs
     return replace(
         protocol,
@@ -96,4 +108,5 @@ def get_protocol(name: str, mode: str = "sustained") -> MeasuringProtocol:
         warm_up_cap_s=protocol.warm_up_cap_s + gap_s * (protocol.warm_up_runs + 3 * window_runs),
         window_s=protocol.window_s + gap_s * window_runs,
         cap_s=protocol.cap_s + gap_s * protocol.windows * window_runs,
+        **{key: max(getattr(protocol, key), value) for key, value in least.items()},
     )

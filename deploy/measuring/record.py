@@ -54,6 +54,7 @@ class LatencyRecord:
         mode: "sustained", run after run, or "burst", with a rest before each.
         gpu_ms: median time that the GPU worked, a part of `infer_ms`; None without one.
         energy: None where it cannot be read, or the protocol does not meter it.
+        memory_mib: peak memory (`deploy.measuring.memory`); None where it cannot be read, or was not asked for.
     """
 
     protocol: str
@@ -75,6 +76,7 @@ class LatencyRecord:
     gpu_ms: float | None = None
     conditions: tuple[Conditions, ...] = ()
     energy: Energy | None = None
+    memory_mib: float | None = None
 
     def __post_init__(self) -> None:
         assert self.windows_ms and all(self.windows_ms), "a record holds samples; a failure is a MeasurementFailure"
@@ -155,6 +157,7 @@ class LatencyRecord:
             ],
             "conditions": [item.to_json() for item in self.conditions],
             "energy": None if self.energy is None else self.energy.to_json(),
+            "memory_mib": self.memory_mib,
             "flags": list(self.flags),
             "windows_ms": [list(window) for window in self.windows_ms],
         }
@@ -183,6 +186,7 @@ class LatencyRecord:
                 gpu_ms=value.get("gpu_ms"),
                 conditions=tuple(Conditions.from_json(item) for item in value.get("conditions", ())),
                 energy=Energy.from_json(value["energy"]) if value.get("energy") else None,
+                memory_mib=value.get("memory_mib"),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"not a latency record: {error!r}") from error

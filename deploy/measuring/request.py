@@ -23,6 +23,7 @@ class Setup:
         lock_clocks: "never", "auto" or "require" (`deploy.measuring.clocks`).
         target: the device's name in records and messages.
         lease_timeout_s: how long to wait for another process that measures on the device.
+        also: what is read besides the latency, whatever the protocol (`deploy.measuring.protocols.EXTRAS`).
     """
 
     engine: str = "ort"
@@ -31,6 +32,7 @@ class Setup:
     lock_clocks: str = "never"
     target: str = "cpu"
     lease_timeout_s: float = 600.0
+    also: tuple[str, ...] = ()
 
     @property
     def uses_gpu(self) -> bool:
@@ -57,7 +59,7 @@ class MeasuringRequest:
 
     @property
     def rules(self) -> MeasuringProtocol:
-        return get_protocol(self.protocol, self.setup.mode)
+        return get_protocol(self.protocol, self.setup.mode, self.setup.also)
 
     def without(self, names: Iterable[str]) -> MeasuringRequest:
         """The same for the other models."""
@@ -79,6 +81,6 @@ class MeasuringRequest:
             {name: ModelSource.from_json(item) for name, item in value["subjects"].items()},
             tuple(map(Path, value["images"])),
             value["protocol"],
-            Setup(**value["setup"]),
+            Setup(**{**value["setup"], "also": tuple(value["setup"]["also"])}),
             value["seed"],
         )

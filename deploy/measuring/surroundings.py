@@ -12,7 +12,7 @@ TOO_BRIEF = "timed too briefly to be read"
 
 
 def describe_surroundings(record: LatencyRecord) -> list[str]:
-    """Lines on temperature and clocks over all processes, power mode, and energy where the protocol meters it."""
+    """Lines on temperature and clocks over all processes, power mode, energy and memory where they were asked for."""
     conditions = record.conditions
     if not conditions:
         return []
@@ -29,6 +29,9 @@ def describe_surroundings(record: LatencyRecord) -> list[str]:
         lines.append(f"power mode {record.device.power_mode}")
     if get_protocol(record.protocol).energy_s:
         lines.append(f"energy per frame {_describe_energy(record)}")
+    if record.memory_mib is not None:
+        where = "the GPU" if record.gpu_ms is not None else "the process that ran it"
+        lines.append(f"peak memory {record.memory_mib:.0f} MiB of {where}")
     return lines
 
 

@@ -7,13 +7,17 @@ import platform
 import time
 from pathlib import Path
 
-__all__ = ["count_physical_cores", "read_available_bytes", "read_busy_share", "read_cpu_name", "read_governor"]
+__all__ = [
+    "count_physical_cores", "read_available_bytes", "read_busy_share", "read_cpu_name", "read_governor",
+    "read_peak_bytes",
+]  # fmt: skip
 
 CPU_INFO = Path("/proc/cpuinfo")
 GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 PROC_STAT = Path("/proc/stat")
 MEMORY_INFO = Path("/proc/meminfo")
+OWN_STATUS = Path("/proc/self/status")
 
 
 def count_physical_cores() -> int:
@@ -40,6 +44,14 @@ def read_available_bytes() -> int | None:
     """Memory of this machine that is free or can be made so; None where the system does not tell."""
     for line in _read_text(MEMORY_INFO).splitlines():
         if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def read_peak_bytes() -> int | None:
+    """The most memory that this process has had resident so far; None where the system does not tell."""
+    for line in _read_text(OWN_STATUS).splitlines():
+        if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
     return None
 

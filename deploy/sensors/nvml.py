@@ -60,6 +60,13 @@ class NvmlSensor:
             throttle=self._read_throttle(),
         )
 
+    def read_used_bytes(self) -> int | None:
+        """Memory of the GPU that is in use now, by all processes; None where the driver does not tell."""
+        try:
+            return int(self._nvml.nvmlDeviceGetMemoryInfo(self._device).used)
+        except self._nvml.NVMLError:
+            return None
+
     def count_processes(self) -> int | None:
         """Processes that compute on the GPU now; None where the driver does not tell."""
         try:

@@ -11,7 +11,7 @@ from deploy.engines import ENGINES
 from deploy.errors import InputError
 from deploy.reading import read_plain
 from deploy.targets.base import Target
-from deploy.targets.examine import Condition, describe_conditions, require_working
+from deploy.targets.examine import Condition, describe_conditions, require_reading, require_working
 from deploy.targets.hosts import apply_host
 from deploy.targets.local import LocalTarget
 from deploy.targets.parse import make_target, parse_target
@@ -31,6 +31,7 @@ __all__ = [
     "describe_conditions",
     "get_target",
     "read_target",
+    "require_reading",
     "require_working",
 ]
 

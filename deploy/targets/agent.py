@@ -23,7 +23,7 @@ from deploy.errors import DeployError, EngineError, InputError
 from deploy.files import hash_file
 from deploy.measuring.clocks import LOCK_CLOCKS
 from deploy.measuring.measure import Setup, measure_models
-from deploy.measuring.protocols import MODES, PROTOCOLS
+from deploy.measuring.protocols import EXTRAS, MODES, PROTOCOLS
 from deploy.pipeline.detector import Detector
 from deploy.pipeline.model import ModelSource
 from deploy.reading import parse_json
@@ -206,7 +206,15 @@ def _take_setup(request: Mapping[str, Any]) -> Setup:
         lock_clocks=_take_choice(setup, "lock_clocks", dict.fromkeys(LOCK_CLOCKS)),
         target=BOARD_LEASE,
         lease_timeout_s=_take_number(setup, "lease_timeout_s", TIME_LIMIT_S, least=0),
+        also=_take_extras(setup),
     )
+
+
+def _take_extras(setup: Mapping[str, Any]) -> tuple[str, ...]:
+    asked = setup.get("also", [])
+    if not isinstance(asked, list) or not all(isinstance(item, str) and item in EXTRAS for item in asked):
+        raise InputError(f"also is a list of some of {', '.join(EXTRAS)}, not {asked!r:.80}")
+    return tuple(dict.fromkeys(asked))
 
 
 def _take_number(request: Mapping[str, Any], key: str, most: float, least: float = 0.01) -> float:

@@ -16,13 +16,22 @@ from deploy.engines.cuda_driver import find_cuda_device
 from deploy.errors import DeployError, EngineError, InputError
 from deploy.measuring.canary import write_canary
 from deploy.measuring.device import read_fingerprint
+from deploy.measuring.memory import explain_unreadable
 from deploy.measuring.timing import make_noise
 from deploy.sensors import describe_reading, read_now
 from deploy.sensors.machine import read_governor
 from deploy.sensors.nvml import find_nvml
 from deploy.sensors.tegra import read_power_mode
 
-__all__ = ["STATES", "Condition", "describe_conditions", "examine_machine", "require_working", "run_canary"]
+__all__ = [
+    "STATES",
+    "Condition",
+    "describe_conditions",
+    "examine_machine",
+    "require_reading",
+    "require_working",
+    "run_canary",
+]
 
 STATES = ("works", "note", "missing")
 CANARY = "deploy.targets.examine:run_canary"
@@ -61,6 +70,7 @@ def examine_machine(engine: str, threads: int | None, folder: Path) -> list[Cond
     conditions += [_find_cuda(kind.uses_gpu), _run_canary(engine, threads), _find_disk(folder), _find_governor()]
     reading = read_now(kind.uses_gpu)
     conditions.append(Condition("works", "sensors", describe_reading(reading).replace("sensors: ", "", 1)))
+    conditions.append(_find_memory(kind.uses_gpu))
     if kind.uses_gpu and reading.gpu_mhz is None:
         conditions += _find_nvml()
     return [*conditions, *_find_power_mode()]
@@ -82,6 +92,17 @@ def require_working(name: str, conditions: Sequence[Condition]) -> None:
                 f"target {name!r} cannot be measured on: {condition.what}: {condition.found}{advice} "
                 f"(all of it: optimize targets check {name})"
             )
+
+
+def require_reading(name: str, conditions: Sequence[Condition], what: str, needed_by: str) -> None:
+    """Raises `InputError`, in one line, where a target does not tell something besides latencies."""
+    found = [condition for condition in conditions if condition.what == what]
+    if [condition.state for condition in found] != ["works"]:
+        reasons = [f"{item.found}{f'; {item.advice}' if item.advice else ''}" for item in found]
+        raise InputError(
+            f"target {name!r} does not tell {what}, which {needed_by} needs: {'; '.join(reasons) or 'not looked at'} "
+            f"(all of it: optimize targets check {name})"
+        )
 
 
 def _find_module(names: Sequence[str], needed: bool, install: str) -> Condition:
@@ -135,6 +156,14 @@ def _find_disk(folder: Path) -> Condition:
     if free >= LEAST_FREE_MIB:
         return Condition("works", "disk", f"{free} MiB free")
     return Condition("missing", "disk", f"{free} MiB free at {folder}", (f"free {LEAST_FREE_MIB} MiB at least"))
+
+
+def _find_memory(uses_gpu: bool) -> Condition:
+    """Whether it can be told how much memory a model takes."""
+    reason = explain_unreadable(uses_gpu)
+    if reason:
+        return Condition("note", "memory", reason, "needed by --max-memory alone")
+    return Condition("works", "memory", f"peak of {'the GPU' if uses_gpu else 'a process'} is readable")
 
 
 def _find_governor() -> Condition:

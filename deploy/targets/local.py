@@ -40,7 +40,9 @@ class LocalTarget:
     ) -> dict[str, Measured]:
         """As `deploy.measuring.measure.measure_models`."""
         engine, measuring = self.spec.engine, self.spec.measuring
-        setup = Setup(engine.name, engine.threads, measuring.mode, measuring.lock_clocks, self.spec.name)
+        setup = Setup(
+            engine.name, engine.threads, measuring.mode, measuring.lock_clocks, self.spec.name, also=measuring.also
+        )
         return measure_models(subjects, images, protocol, setup, seed, report)
 
     def detect(

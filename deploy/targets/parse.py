@@ -12,7 +12,7 @@ from typing import Any, Mapping
 from deploy.builders.releases import RELEASES
 from deploy.errors import InputError
 from deploy.measuring.clocks import LOCK_CLOCKS
-from deploy.measuring.protocols import MODES
+from deploy.measuring.protocols import EXTRAS, MODES
 from deploy.targets.spec import PRECISIONS, EngineSpec, LinkSpec, MeasuringSpec, TargetSpec
 from deploy.toml import load_toml
 
@@ -70,6 +70,9 @@ def make_target(values: Mapping[str, Any], origin: str) -> TargetSpec:
     for key, known_values in (("mode", tuple(MODES)), ("lock_clocks", LOCK_CLOCKS)):
         if values.get(key, known_values[0]) not in known_values:
             raise InputError(f"{origin}: {key} is one of {', '.join(known_values)}, not {values[key]!r}")
+    also = values.get("also", [])
+    if not isinstance(also, list) or not all(isinstance(item, str) and item in EXTRAS for item in also):
+        raise InputError(f"{origin}: also is a list of some of {', '.join(EXTRAS)}, not {also!r}")
     if not isinstance(precisions, list) or not precisions or not all(isinstance(item, str) for item in precisions):
         raise InputError(f"{origin}: precisions is a list of names, not {precisions!r}")
     strange = [item for item in precisions if item not in PRECISIONS]
@@ -80,7 +83,7 @@ def make_target(values: Mapping[str, Any], origin: str) -> TargetSpec:
             f"{origin}: exports can be checked against TensorRT {', '.join(RELEASES)}, not {values['tensorrt']}; "
             "name the one nearest to the device's"
         )
-    return _nest({**values, "precisions": tuple(precisions)})
+    return _nest({**values, "precisions": tuple(precisions), "also": tuple(also)})
 
 
 def _nest(values: Mapping[str, Any]) -> TargetSpec:

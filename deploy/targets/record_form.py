@@ -109,6 +109,7 @@ RECORD: Mapping[str, Form] = {
         **dict.fromkeys(("net_mj", "idle_mw"), _is_reading),
         "frames": _is_count,
     })),
+    "memory_mib": _may_lack(lambda value: _is_number(value) and value > 0),
     "flags": _each(_is_text),
     "windows_ms": _each(_each(_is_latency)),
 }  # fmt: skip

@@ -79,10 +79,12 @@ class MeasuringSpec:
         mode: "sustained" or "burst" (`deploy.measuring.protocols`).
         lock_clocks: "never", "auto" (where it can be done) or "require" (`deploy.measuring.clocks`); it needs root
             there.
+        also: what is read besides, whatever the protocol: "memory" (`deploy.measuring.protocols.EXTRAS`).
     """
 
     mode: str = "sustained"
     lock_clocks: str = "never"
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

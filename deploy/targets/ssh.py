@@ -102,8 +102,10 @@ class SshTarget:
     ) -> dict[str, Measured]:
         """As `deploy.measuring.measure.measure_models`, in a lease of the board; a `BoardError` where it fails."""
         engine, measuring = self.spec.engine, self.spec.measuring
-        setup = Setup(engine.name, engine.threads, measuring.mode, measuring.lock_clocks, BOARD_LEASE, LEASE_S)
-        rules = get_protocol(protocol, setup.mode)
+        setup = Setup(
+            engine.name, engine.threads, measuring.mode, measuring.lock_clocks, BOARD_LEASE, LEASE_S, measuring.also
+        )
+        rules = get_protocol(protocol, setup.mode, setup.also)
         if not subjects:
             raise InputError("there is no model to measure")
         for subject in subjects.values():
@@ -115,7 +117,7 @@ class SshTarget:
         shown = [hash_file(path) for path in paths]
         there = {name: ModelSource.of(subject, Path(digests[name])) for name, subject in subjects.items()}
         asked = MeasuringRequest(there, tuple(map(Path, shown)), protocol, setup, seed)
-        passes = rules.processes * (1 + rules.retries) + 1  # one more without a model that ended its process
+        passes = rules.processes * (1 + rules.retries) + 2  # without a model that ended its process; of memory alone
         limit_s = LEASE_S + passes * (SETUP_S + MODEL_S * len(subjects))
         with self._open_agent({**files, **dict(zip(shown, paths))}, report) as agent:
             answer = agent.ask({"op": "measure", **asked.to_json()}, limit_s, "measuring", report)

@@ -348,6 +348,13 @@ OPTIONS = (
         {"constraints.max_bytes": parse_bytes},
     ),
     Option(
+        "max_memory",
+        str,
+        "Most memory that the model of a student may take while it runs on the target: 512MB. Refused where the target "
+        "does not tell it (optimize targets check NAME).",
+        {"constraints.max_memory_bytes": parse_bytes},
+    ),
+    Option(
         "min_ap",
         float,
         "Least average precision of a student on the validation images, 0 to 1.",

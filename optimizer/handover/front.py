@@ -80,6 +80,11 @@ class Export:
         return getattr(self.arch.head, "region_proposals", None)
 
     @property
+    def memory_mib(self) -> float | None:
+        """Peak memory on the target; None where it was not measured."""
+        return None if self.latency is None else self.latency.memory_mib
+
+    @property
     def change(self) -> float:
         """Cost compared with the base: -0.2 is 20 % less."""
         return 1 / self.ratio - 1
@@ -121,6 +126,7 @@ class Export:
             "bundle_refused": self.refused,
             **({} if self.is_plain and (self.on_front or self.of_base) else {"on_front": self.on_front}),
             **({} if self.model_bytes is None else {"model_bytes": self.model_bytes}),
+            **({} if self.memory_mib is None else {"memory_mib": self.memory_mib}),
             **({} if self.breach is None else {"infeasible": self.breach.text}),
         }
 
@@ -328,4 +334,5 @@ def _make_other(plain: Export, item: VariantResult) -> Export:
 def _judge(export: Export, wanted: Constraints, base_ms: float | None) -> Export:
     """With how it breaks what is wanted; milliseconds are the base's divided by the ratio, as in `Front.find_ms`."""
     latency_ms = None if base_ms is None else base_ms / export.ratio
-    return replace(export, breach=wanted.find_breach(Figures(export.ap, latency_ms, export.model_bytes)))
+    figures = Figures(export.ap, latency_ms, export.model_bytes, export.memory_mib)
+    return replace(export, breach=wanted.find_breach(figures))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import cast
 
 from deploy import Target
-from deploy.targets import require_working
+from deploy.targets import require_reading, require_working
 from optimizer.arch.macs import count
 from optimizer.config import RunConfig
 from optimizer.data.shapes import CLASS_NAMES
@@ -118,5 +118,8 @@ def check_targets(config: RunConfig) -> tuple[Target, ...]:
     choose_precisions(config, targets[0].spec)
     if config.search.cost == "latency":
         for name, target in zip(config.targets, targets, strict=True):
-            require_working(name, target.check())
+            conditions = target.check()
+            require_working(name, conditions)
+            if name == config.target and config.constraints.max_memory_bytes is not None:
+                require_reading(name, conditions, "memory", "--max-memory")
     return targets

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from optimizer.arch.macs import count
 from optimizer.config import RunConfig
 from optimizer.errors import InputError
@@ -16,22 +18,24 @@ DOUBT = 0.1  # of the least latency predicted: what is missed by less may turn o
 
 
 def check_size(config: RunConfig, num_classes: int) -> None:
-    """Refuse, before any work, a size of the model that no student can have.
+    """Refuse, before any work, a size of the model, as a file or in memory, that no student's weights fit into.
 
     The smallest is found kind by kind of action, and of subnets of a super-network nothing is said.
 
     Raises:
         InputError: even the smallest is larger.
     """
-    if config.constraints.max_bytes is None or config.search.in_pool or not config.search.trials:
+    most = config.constraints.most_weight_bytes
+    if most == math.inf or config.search.in_pool or not config.search.trials:
         return
     arch = config.trained_arch()
     smallest = shrink_fully(arch, config.search.space, lambda child: count(child, num_classes).params)
     least = BYTES_OF_A_PARAMETER * count(smallest, num_classes).params
-    if least > config.constraints.max_bytes:
+    if least > most:
+        flag = "--max-size" if most == config.constraints.max_bytes else "--max-memory"
         raise InputError(
-            f"no student can have {config.constraints.max_bytes / 1e6:g} MB: the smallest that this search makes of "
-            f"{config.trained_family} has about {least / 1e6:.3g} MB; raise --max-size, allow more --actions, or start "
+            f"no student can have {most / 1e6:g} MB: the smallest that this search makes of "
+            f"{config.trained_family} has about {least / 1e6:.3g} MB; raise {flag}, allow more --actions, or start "
             "from a smaller --base"
         )
 

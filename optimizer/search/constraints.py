@@ -1,4 +1,4 @@
-"""What a user needs of a student: at most so slow, at most so large, at least so precise."""
+"""What a user needs of a student: at most so slow, so large and so hungry for memory, at least so precise."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = ["BYTES_OF_A_PARAMETER", "UNCONSTRAINED", "Breach", "Constraints", "Figures"]
 
+MIB = 1 << 20
 BYTES_OF_A_PARAMETER = 4  # in the plain export, which is FP32; the graph itself is small
 
 
@@ -18,6 +19,7 @@ class Figures(NamedTuple):
     ap: float
     latency_ms: float | None
     model_bytes: int | None
+    memory_mib: float | None = None
 
 
 class Breach(NamedTuple):
@@ -38,6 +40,7 @@ class Constraints(BaseModel):
     Attributes:
         max_latency_ms: of one image on the run's target.
         max_bytes: of the exported model file.
+        max_memory_bytes: of memory while the model runs on the run's target (`deploy.measuring.memory`).
         min_ap: COCO average precision on the validation images.
     """
 
@@ -45,6 +48,7 @@ class Constraints(BaseModel):
 
     max_latency_ms: float | None = Field(None, gt=0, allow_inf_nan=False)
     max_bytes: int | None = Field(None, gt=0)
+    max_memory_bytes: int | None = Field(None, gt=0)
     min_ap: float | None = Field(None, gt=0, lt=1)
 
     def find_breach(self, of: Figures) -> Breach | None:
@@ -56,6 +60,11 @@ class Constraints(BaseModel):
         if self.max_bytes is not None and of.model_bytes is not None and of.model_bytes > self.max_bytes:
             text = f"{of.model_bytes / 1e6:.4g} MB, above {self.max_bytes / 1e6:g} MB"
             found.append(Breach(text, of.model_bytes / self.max_bytes))
+        if self.max_memory_bytes is not None and of.memory_mib is not None:
+            excess = of.memory_mib * MIB / self.max_memory_bytes
+            if excess > 1:
+                text = f"{of.memory_mib * MIB / 1e6:.4g} MB of memory, above {self.max_memory_bytes / 1e6:g} MB"
+                found.append(Breach(text, excess))
         if self.min_ap is not None and of.ap < self.min_ap:
             excess = self.min_ap / of.ap if of.ap else math.inf
             found.append(Breach(f"AP {of.ap:.4f}, below {self.min_ap:g}", excess))
@@ -70,7 +79,12 @@ class Constraints(BaseModel):
     @property
     def most_params(self) -> float:
         """The most parameters that a student may have; infinite where any number will do."""
-        return math.inf if self.max_bytes is None else self.max_bytes / BYTES_OF_A_PARAMETER
+        return self.most_weight_bytes / BYTES_OF_A_PARAMETER
+
+    @property
+    def most_weight_bytes(self) -> float:
+        """The most that weights may take, in a file or in memory; infinite where any number will do."""
+        return min(math.inf if most is None else most for most in (self.max_bytes, self.max_memory_bytes))
 
     @property
     def of_architecture(self) -> Constraints:
@@ -82,6 +96,7 @@ class Constraints(BaseModel):
         parts = (
             f"at most {self.max_latency_ms:g} ms" if self.max_latency_ms is not None else "",
             f"at most {self.max_bytes / 1e6:g} MB" if self.max_bytes is not None else "",
+            f"at most {self.max_memory_bytes / 1e6:g} MB of memory" if self.max_memory_bytes is not None else "",
             f"AP at least {self.min_ap:g}" if self.min_ap is not None else "",
         )
         return ", ".join(part for part in parts if part)

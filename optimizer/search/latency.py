@@ -20,6 +20,7 @@ class LatencyFigures:
         target: name of the device.
         ci95_ms: 95 % interval of the median.
         flags: warnings, each a phrase.
+        memory_mib: peak memory of the model there; None where that was not measured.
     """
 
     target: str
@@ -28,6 +29,7 @@ class LatencyFigures:
     p90_ms: float
     p99_ms: float
     flags: tuple[str, ...] = ()
+    memory_mib: float | None = None
 
     @staticmethod
     def from_record(record: Mapping[str, Any]) -> LatencyFigures:
@@ -36,14 +38,17 @@ class LatencyFigures:
             low, high = record["ci95_ms"]
             figures = (record["median_ms"], low, high, record["p90_ms"], record["p99_ms"])
             texts = (record["target"], *record["flags"])
-        except (LookupError, TypeError, ValueError) as error:
+            memory_mib = record.get("memory_mib")
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise InputError(f"not a latency record: {error!r:.160}") from error
         if not all(isinstance(ms, (int, float)) and 0 <= ms < math.inf for ms in figures):
             raise InputError(f"not a latency record: its milliseconds are {figures!r:.160}")
+        if memory_mib is not None and not (isinstance(memory_mib, (int, float)) and 0 < memory_mib < math.inf):
+            raise InputError(f"not a latency record: its memory is {memory_mib!r:.160}")
         if not all(isinstance(text, str) for text in texts):
             raise InputError(f"not a latency record: its target and flags are {texts!r:.160}")
         median, low, high, p90, p99 = figures
-        return LatencyFigures(texts[0], median, (low, high), p90, p99, texts[1:])
+        return LatencyFigures(texts[0], median, (low, high), p90, p99, texts[1:], memory_mib)
 
     def __str__(self) -> str:
         return "{:.1f} ({:.1f}-{:.1f})".format(self.median_ms, *self.ci95_ms)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from deploy import get_target
-from deploy.targets import Target, read_target
+from deploy.targets import LINKS, Target, read_target
 from optimizer.config import RunConfig
 from optimizer.errors import InputError
 
@@ -32,7 +34,16 @@ def open_targets(config: RunConfig) -> tuple[Target, ...]:
     _require_different([target.spec.name for target in targets])
     for target in targets[1:]:
         _require_same_graph(targets[0], target)
-    return targets
+    return (_ask_more(targets[0], config), *targets[1:])
+
+
+def _ask_more(target: Target, config: RunConfig) -> Target:
+    """The target, which measures besides latencies what the run needs to know."""
+    if config.constraints.max_memory_bytes is None:
+        return target
+    also = tuple(dict.fromkeys((*target.spec.measuring.also, "memory")))
+    spec = replace(target.spec, measuring=replace(target.spec.measuring, also=also))
+    return LINKS[spec.link.kind](spec)
 
 
 def _require_different(names: list[str]) -> None:

@@ -33,7 +33,7 @@ VALUES: dict[str, Any] = {
     "distill_decay": "cosine", "max_detections": 250, "limit": "0.7,0.5", "population": 6, "generations": 3,
     "supernet_epochs": 2, "box_head": "conv4fc1", "shrinking": "filter", "coupled": True, "pretrain": "none",
     "bucket": "latency",
-    "max_latency": "33ms", "max_size": "20MB", "min_ap": 0.3, "keep": "5GB",
+    "max_latency": "33ms", "max_size": "20MB", "max_memory": "512MB", "min_ap": 0.3, "keep": "5GB",
     "track": "tensorboard,mlflow",
 }  # fmt: skip
 UNIONS = (types.UnionType, typing.Union)

@@ -67,6 +67,8 @@ def refuse(capsys: pytest.CaptureFixture[str]) -> Refuse:
         (["--base", "r18", "--max-latency", "33ms", "--score", "macs"], ["--max-latency", "--score"]),
         (["--base", "r18", "--max-size", "20"], ["20MB", "'20'"]),
         (["--base", "r18", "--max-size", "10kB"], ["0.01 MB", "smallest", "--max-size"]),
+        (["--base", "r18", "--max-memory", "10MB"], ["10 MB", "smallest", "--max-memory"]),
+        (["--base", "r18", "--max-memory", "1GB", "--score", "macs"], ["--max-memory", "--score"]),
         (["--base", "r18", "--min-ap", "30"], ["min_ap", "less than 1"]),
         (["--base", "r18", "--budget", "2s", "--preset", "smoke"], ["budget"]),
         (["--base", "r18", "--weights", "absent.pth", "--preset", "smoke"], ["absent.pth"]),

@@ -36,6 +36,13 @@ int nvmlDeviceGetCurrentClocksThrottleReasons(void *device, unsigned long long *
     *bits = number("FAKE_REASONS");
     return 0;
 }
+int nvmlDeviceGetMemoryInfo(void *device, unsigned long long *info) { /* total, free, used: 64 MiB more at every look */
+    static unsigned long long looks = 0;
+    info[0] = 8ull << 30;
+    info[2] = (looks++) << 26;
+    info[1] = info[0] - info[2];
+    return getenv("FAKE_NO_MEMORY") ? 3 : 0;
+}
 int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned int *count, void *infos) {
     unsigned int room = *count;
     *count = number("FAKE_PROCESSES");

@@ -65,8 +65,9 @@ def measuring(agent: Agent, bundle: Bundle, **changes: Any) -> dict[str, Any]:
 
 
 def test_it_measures_what_was_pushed(agent: Agent, tiny_bundle: Bundle) -> None:
-    answer = agent.ask(measuring(agent, tiny_bundle))
+    answer = agent.ask(measuring(agent, tiny_bundle, setup={**SETUP, "also": ["memory"]}))
     record = LatencyRecord.from_json(answer["result"]["tiny"])
+    assert record.memory_mib is not None and record.memory_mib > 1
     assert record.model_sha256 == hash_file(tiny_bundle.model)
     assert agent.ask({"op": "hello", "limit_s": 30})["result"] == AGENT_VERSION
 
@@ -79,6 +80,7 @@ def test_it_measures_what_was_pushed(agent: Agent, tiny_bundle: Bundle) -> None:
         ({"protocol": "sh"}, "protocol is one of"),
         ({"setup": {**SETUP, "engine": "os"}}, "engine is one of"),
         ({"setup": {**SETUP, "threads": "2"}}, "threads is a number"),
+        ({"setup": {**SETUP, "also": "memory"}}, "also is a list of some of memory"),
         ({"images": ["../../etc/passwd"]}, "not a SHA-256"),
         ({"images": ["0" * 64]}, "was not pushed"),
         ({"subjects": {}}, "1 to 256 models"),

@@ -29,7 +29,7 @@ def make(number: int, ap: float, ratio: float, megabytes: int = 40) -> DoneTrial
     """A trial of a base that takes 80 ms."""
     record: dict[str, Any] = {"target": "cpu", "flags": [], "ci95_ms": [1.0, 99.0], "p90_ms": 90.0, "p99_ms": 99.0}
     files = TrialFiles("a" * 64, "b" * 64, model_bytes=megabytes * 10**6)
-    latency = {**record, "median_ms": 80 / ratio}
+    latency = {**record, "median_ms": 80 / ratio, "memory_mib": 10.0 * megabytes}
     return make_done(number, ap=ap, cost_ratio=ratio, score=ratio, latency=latency, files=files)
 
 
@@ -46,6 +46,7 @@ def front_of(**asked: Any) -> Front:
         ({}, (3, 2, 1, 0)),
         ({"max_latency_ms": 45}, (3, 2)),
         ({"max_bytes": 30_000_000}, (3, 2)),
+        ({"max_memory_bytes": 300 << 20}, (3, 2)),
         ({"min_ap": 0.5}, (2, 1, 0)),
         ({"max_latency_ms": 45, "min_ap": 0.45}, (2,)),
         ({"max_latency_ms": 45, "min_ap": 0.7}, ()),
@@ -75,6 +76,7 @@ def test_the_file_says_what_was_asked_for_and_why_the_others_are_no_candidates()
         ("student-001", "50 ms, above 30 ms"),
     ]
     assert value["base"]["infeasible"] == "80 ms, above 30 ms"
+    assert [entry["memory_mib"] for entry in value["infeasible"]] == [300.0, 400.0]
     plain = front_of().to_json()
     assert "asked_for" not in plain and "infeasible" not in plain and "infeasible" not in plain["base"]
 

@@ -29,6 +29,11 @@ def test_a_size_below_the_smallest_student_is_refused_with_that() -> None:
         check_size(make_config(constraints__max_bytes=20_000), 3)
 
 
+def test_memory_that_the_smallest_weights_do_not_fit_into_is_refused_too() -> None:
+    with pytest.raises(InputError, match=r"no student can have 0\.02 MB: .*raise --max-memory, allow"):
+        check_size(make_config(constraints__max_memory_bytes=20_000), 3)
+
+
 def test_a_size_that_pruning_reaches_is_taken() -> None:
     config = make_config(constraints__max_bytes=20_000_000)
     assert count(config.base_arch(), 3).params * 4 > 20_000_000

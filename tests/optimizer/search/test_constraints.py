@@ -31,8 +31,18 @@ def test_a_breach_names_each_figure_and_the_worst_excess(figures: Figures, breac
     assert ASKED.find_breach(figures) == breach
 
 
+def test_memory_is_compared_in_bytes_and_holds_the_weights_too() -> None:
+    asked = Constraints(max_memory_bytes=512_000_000)
+    assert asked.find_breach(Figures(0.4, 30.0, None, 488.0)) is None
+    found = asked.find_breach(Figures(0.4, 30.0, None, 610.3515625))
+    assert found == Breach("640 MB of memory, above 512 MB", 1.25)
+    assert asked.most_params == 128_000_000 and str(asked) == "at most 512 MB of memory"
+    assert Constraints(max_memory_bytes=512_000_000, max_bytes=20_000_000).most_params == 5_000_000
+
+
 def test_what_is_not_known_breaks_nothing() -> None:
     assert ASKED.find_breach(Figures(0.4, None, None)) is None
+    assert Constraints(max_memory_bytes=1).find_breach(Figures(0.4, None, None, None)) is None
 
 
 def test_bounds_as_a_search_takes_them() -> None:

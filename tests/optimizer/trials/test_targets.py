@@ -8,6 +8,7 @@ import pytest
 
 from optimizer.errors import InputError
 from optimizer.recipes import quick
+from optimizer.run.checks import check_targets
 from optimizer.trials.targets import open_targets
 
 
@@ -41,6 +42,23 @@ def test_a_host_is_the_one_of_the_board_among_them(tmp_path: Path) -> None:
         open_named(board, other, host="me@it")
     with pytest.raises(InputError, match="'cpu' is this machine"):
         open_named("cpu", write(tmp_path, "two"), host="me@it")
+
+
+def test_the_target_that_decides_measures_what_is_asked_of_students(tmp_path: Path) -> None:
+    names = (write(tmp_path, "one", "threads = 1"), "cpu")
+    config = quick().changed({"target": names[0], "further_targets": names[1:]})
+    assert [target.spec.measuring.also for target in open_targets(config)] == [(), ()]
+    limited = config.changed({"constraints.max_memory_bytes": 10**9})
+    assert [target.spec.measuring.also for target in open_targets(limited)] == [("memory",), ()]
+    assert [target.spec.engine.threads for target in open_targets(limited)] == [1, None]
+
+
+def test_memory_that_a_target_does_not_tell_is_refused_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = quick().changed({"constraints.max_memory_bytes": 10**9})
+    assert len(check_targets(config)) == 1
+    monkeypatch.setattr("deploy.sensors.machine.OWN_STATUS", Path("/nowhere"))
+    with pytest.raises(InputError, match=r"'cpu' does not tell memory, which --max-memory needs: this system does not"):
+        check_targets(config)
 
 
 def test_two_of_one_name_cannot_be_told_apart(tmp_path: Path) -> None:
