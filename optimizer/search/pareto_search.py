@@ -12,6 +12,7 @@ from statistics import fmean
 from optimizer.arch.actions import ACTIONS
 from optimizer.arch.macs import count
 from optimizer.arch.space import Space, legal_actions
+from optimizer.arch.spec import ArchSpec
 from optimizer.arch.subnets import Subnet
 from optimizer.search.base import DoneTrial, History, Proposal, ScreenedTrial, SpaceExhausted, get_done, list_done
 from optimizer.search.members import Member, list_members
@@ -144,6 +145,13 @@ class Turn:
         """(parent, actions, whether only screened) of every trial."""
         return {(trial.proposal.parent, trial.proposal.actions, trial.proposal.screens) for trial in self.history}
 
+    @cached_property
+    def seen(self) -> set[tuple[int, ArchSpec | None]]:
+        """(parent, child as predicted) of every look: widths are rounded, so that other actions may lead to it too."""
+        made = [trial.proposal for trial in self.history if isinstance(trial, ScreenedTrial)]
+        parents = {of.parent: get_done(self.history, of.parent).arch for of in made if of.parent is not None}
+        return {(of.parent, apply_chain(parents[of.parent], of.actions)) for of in made if of.parent is not None}
+
     def propose(self) -> Proposal:
         base = get_done(self.history, 0).arch
         if not any(is_saving(action) for action in legal_actions(base, self.of.space)):
@@ -240,6 +248,8 @@ class Turn:
             chain = size_chain(parent.arch, aim, split, self.of.space, self.predictor, first)
             child = apply_chain(parent.arch, chain)
             if not chain or child is None or (parent.number, chain, bool(self.of.screened)) in self.tried:
+                continue
+            if self.of.screened and (parent.number, child) in self.seen:
                 continue
             if math.isfinite(most) and count(child, self.of.num_classes).params > most:
                 continue

@@ -260,3 +260,15 @@ def test_three_children_of_a_base_come_down_to_the_floor() -> None:
     history = (make_done(arch=BASE, ap=0.6),)
     asked = [STRATEGY.ask_faster(history, Random(0), steps) for steps in (1, 2, 3, 4)]
     assert [proposal and proposal.aim for proposal in asked] == [0.449, 0.301, 0.202, None]
+
+
+def test_children_that_were_looked_at_are_not_drawn_again_by_other_actions() -> None:
+    small = base_arch("r18", (128, 96), region_proposals=100)
+    strategy = ParetoSearch(Space(sizes=((128, 96), (112, 88)), region_proposals=(100, 50)))
+    history: list[Trial] = [make_done(arch=small, ap=0.6)]
+    for seed in range(40):
+        proposal = strategy.ask_faster(tuple(history), Random(seed), 3)
+        assert proposal is not None
+        history.append(evaluate(history, len(history), proposal, small))
+    children = {apply_chain(small, trial.proposal.actions) for trial in list_screened(history)}
+    assert len(children) == 40
