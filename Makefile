@@ -14,7 +14,7 @@ SPREAD := --numprocesses $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadsc
 
 BOARD_PYTHONS := .venv-3.8 .venv-3.10
 
-.PHONY: demo test test-slow test-rtx test-ssh test-all check format golden clean
+.PHONY: demo test test-slow test-long test-rtx test-ssh test-all check format golden clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -30,8 +30,11 @@ demo: $(STAMP)            ## search a small detector on generated images: ten mi
 test: $(STAMP)            ## the default tests, whole runs of slim networks among them
 	$(PYTEST) $(SPREAD)
 
-test-slow: $(STAMP)       ## what takes minutes: one training in several processes, whole runs of every base
+test-slow: $(STAMP)       ## what takes minutes: one training in several processes
 	$(PYTEST) -m 'slow and not gpu and not tensorrt and not rtx and not ssh'
+
+test-long: $(STAMP)       ## whole runs of every base: half an hour; no part of test-all
+	$(PYTEST) -m long tests/smoke/test_every_base.py
 
 test-ssh: $(STAMP)        ## boards behind a local sshd; skipped where there is none
 	$(PYTEST) -m 'ssh and not slow' tests/deploy tests/smoke
@@ -44,7 +47,7 @@ test-rtx: $(RTX)          ## NVIDIA's own builder on every variant of the export
 	$(PYTEST) -m 'rtx and not slow' tests/deploy/builders/test_rtx.py
 
 test-all: $(RTX)          ## all four at once: what this machine can run
-	$(PYTEST) $(SPREAD) -m 'not gpu and not tensorrt and not (slow and (ssh or rtx))'
+	$(PYTEST) $(SPREAD) -m 'not long and not gpu and not tensorrt and not (slow and (ssh or rtx))'
 
 $(BOARD_PYTHONS): .venv-%: ## the Pythons of JetPack 5 and 6, where they are installed: tests then run board-side code in them
 	PYENV_VERSION=$* python$* -m venv $@
