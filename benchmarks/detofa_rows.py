@@ -105,11 +105,16 @@ def main() -> None:
 def make_narrow(space: OfaSpace, subnet: OfaSubnet) -> ArchSpec:
     """To stand in for `OfaSpace.arch`: the same body under a narrow neck and head."""
     arch = FULL_ARCH(space, subnet)
+    return narrow(arch, NECK, dict.fromkeys(arch.head.widths, HEAD))
+
+
+def narrow(arch: ArchSpec, neck_width: int, head_widths: Mapping[str, int]) -> ArchSpec:
+    """The same body under a neck and a head with these widths."""
     neck, head = arch.neck, arch.head
     for name in neck.widths:
-        neck = neck.with_width(name, NECK)
-    for name in head.widths:
-        head = head.with_width(name, HEAD)
+        neck = neck.with_width(name, neck_width)
+    for name, width in head_widths.items():
+        head = head.with_width(name, width)
     return replace(arch, neck=neck, head=head)
 
 

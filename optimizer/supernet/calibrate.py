@@ -14,7 +14,7 @@ from optimizer.data.loader import TrainLoader
 from optimizer.detectors.base import Detector
 from optimizer.supernet.config import SupernetConfig
 
-__all__ = ["calibration_batches", "recalibrate"]
+__all__ = ["calibration_batches", "measure_norms", "recalibrate"]
 
 BATCH_SIZE = 4  # images; any number gives much the same averages
 
@@ -26,27 +26,39 @@ def calibration_batches(dataset: Dataset, config: SupernetConfig, canvas: tuple[
         yield images
 
 
-@torch.no_grad()
 def recalibrate(detector: Detector, batches: Iterable[Tensor], device: torch.device) -> None:
     """Replace running means and variances by the averages over these batches (B, 3, H, W); weights stay as they are.
 
     A subnet shares its BatchNorms with every other one, so the statistics it comes with are nobody's. Leaves the
     detector in evaluation mode. Recalibration is a reconstruction (DetNAS and once-for-all networks do it).
     """
-    norms = [module for module in detector.modules() if isinstance(module, nn.BatchNorm2d)]
+    norms = _list_norms(detector)
+    run = next(run for part, run in _list_runs(detector) if all(norm in part for norm in norms))
+    measure_norms(detector, run, batches, device)
+
+
+@torch.no_grad()
+def measure_norms(
+    model: nn.Module, run: Callable[[Tensor], object], batches: Iterable[Tensor], device: torch.device
+) -> None:
+    """`recalibrate` of any model, by whatever runs all of its BatchNorms."""
+    norms = _list_norms(model)
     momenta = [norm.momentum for norm in norms]
-    detector.to(device).eval()
+    model.to(device).eval()
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # torch's word for a plain average
         norm.train()
-    run = next(run for part, run in _list_runs(detector) if all(norm in part for norm in norms))
     for images in batches:
         run(images.to(device))
     assert all(norm.num_batches_tracked for norm in norms), "a BatchNorm was not measured"
     for norm, momentum in zip(norms, momenta):
         norm.momentum = momentum
-    detector.eval()
+    model.eval()
+
+
+def _list_norms(model: nn.Module) -> list[nn.BatchNorm2d]:
+    return [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
 
 
 def _list_runs(detector: Detector) -> Iterator[tuple[set[nn.Module], Callable[[Tensor], object]]]:

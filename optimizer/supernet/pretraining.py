@@ -34,7 +34,10 @@ from optimizer.track.base import SEARCH
 from optimizer.train.distributed import current_world
 from optimizer.train.loop import Progress, train
 
-__all__ = ["BodyClassifier", "ClassifyStep", "PretrainJob", "check_pictures", "count_pictures", "pretrain_body"]
+__all__ = [
+    "BodyClassifier", "ClassifyStep", "PretrainJob", "check_pictures", "checkpoint_path", "count_pictures",
+    "pretrain_body", "train_classifier",
+]  # fmt: skip
 
 REMEMBERED = 50  # steps that the share of right answers is an average of
 NAMED = 3  # unreadable images that a message names
@@ -74,6 +77,28 @@ def pretrain_body(job: PretrainJob, dataset: Dataset, device: torch.device, prog
         InputError: the images show no two classes, or cannot be read.
         RunFailed: the training diverged, or the disk is full.
     """
+    classifier = train_classifier(job, dataset, device, progress)
+    if current_world().is_first:
+        save_weights(classifier.body, pretrained_path(job.folder))
+        checkpoint_path(job).unlink(missing_ok=True)
+
+
+def checkpoint_path(job: PretrainJob) -> Path:
+    """Where the training stands meanwhile."""
+    return job.folder / "pretraining.ckpt"
+
+
+def train_classifier(
+    job: PretrainJob,
+    dataset: Dataset,
+    device: torch.device,
+    progress: RunProgress | None,
+) -> BodyClassifier:
+    """The trained body with its classifier, on `device`; nothing is written but the checkpoint.
+
+    Raises:
+        InputError, RunFailed: as `pretrain_body`.
+    """
     config, recipe, world = job.config, job.pretraining, current_world()
     pictures = open_pictures(recipe, dataset)
     seed = derive_seed(config.seed, "pretraining")
@@ -84,7 +109,6 @@ def pretrain_body(job: PretrainJob, dataset: Dataset, device: torch.device, prog
         pictures, batch_size=recipe.batch_size, seed=derive_seed(seed, "pictures"), workers=job.workers,
         share=(world.rank, world.size),
     )  # fmt: skip
-    checkpoint = job.folder / "pretraining.ckpt"
     if progress is not None:
         what = f"{len(pictures)} images of {len(pictures.class_names)} classes"
         total = len(loader) * recipe.train.epochs
@@ -95,16 +119,14 @@ def pretrain_body(job: PretrainJob, dataset: Dataset, device: torch.device, prog
         progress.advance_training(at, note=f", {float(step.right):.0%} right")
 
     train(
-        classifier.to(device), loader, step.to(device), recipe.train, seed=seed, checkpoint=checkpoint,
+        classifier.to(device), loader, step.to(device), recipe.train, seed=seed, checkpoint=checkpoint_path(job),
         report=show if progress is not None else None,
     )  # fmt: skip
     if progress is not None:
         progress.say(f"pre-training: of the last images {float(step.right):.0%} were given their class")
     if progress is not None and loader.unreadable:
         progress.say(f"pre-training: {loader.unreadable} of {len(pictures)} images cannot be read; others stood in")
-    if world.is_first:
-        save_weights(supernet.body, pretrained_path(job.folder))
-        checkpoint.unlink(missing_ok=True)
+    return classifier
 
 
 def open_pictures(recipe: Pretraining, dataset: Dataset | None) -> Pictures:
