@@ -6,7 +6,7 @@
 `run` takes a process of one thread for each seed; one that was stopped goes on when the same command is started again.
 `report` is of the seeds that are finished. Costs are seconds of CPU time.
 
-Of each seed a super-network of ShuffleNetV2-20's paths is pre-trained on crops and learns to detect, under a narrow
+Of each seed a super-network of a space's paths is pre-trained on crops and learns to detect, under a narrow
 neck and head of Faster R-CNN; another one learns to detect from random weights, in twice the epochs. Evolution looks
 for the best path within each limit of the body's operations: by AP in the super-network (DetNAS-P), by AP in the one
 from scratch (DetNAS-S), and by the share of crops that the pre-trained body gives their class (ClsNASNet). AP and crops
@@ -40,6 +40,7 @@ from export_vs_torchvision import describe_machine
 
 from deploy.data import Dataset, read_dataset
 from deploy.files import write_file
+from optimizer.arch.families import PATH_SPACES, PathSpace
 from optimizer.arch.macs import count
 from optimizer.arch.paths import PathSubnet, PathSubnets
 from optimizer.arch.spec import ArchSpec
@@ -61,10 +62,12 @@ from optimizer.supernet.training import PoolImages, train_pool
 from optimizer.supernet.weights import load_weights, save_weights
 from optimizer.trials.jobs import Batches, StudentJob, train_student
 
-FAMILY = "shufflenetv2_20"
+HALF = "half"  # places and half the width of ShuffleNetV2-20: a core trains all rows of it within half an hour
+SPACES = {HALF: PathSpace((2, 2, 4, 2), (32, 80, 160, 320), 16, 512)}
 NECK, HEAD = 64, {"RPN": 64, "box head": 128}  # channels; with the usual ones the body is a small part of the time
 VIEW = {"size": (48, 48), "least_area": 0.5, "jitter": 0.2}  # of crops
-PRETRAIN_LR, LR = 2e-3, 1.5e-3
+PROPOSALS = 60
+PRETRAIN_LR = LR = 3e-3
 CPU = torch.device("cpu")
 CROPS = 4  # that BatchNorm is measured anew on, for each image that a detector's is
 FULL_ARCH = PathSubnets.arch
@@ -83,10 +86,11 @@ def main() -> None:
     run.add_argument("--size", default="96x72", help="canvas, and size of generated images")
     run.add_argument("--images", type=int, default=300, help="to train on, those that are kept out included")
     run.add_argument("--val", type=int, default=128)
-    run.add_argument("--pretrain-epochs", type=int, default=12)
-    run.add_argument("--epochs", type=int, default=24, help="of the super-network; from scratch twice as many")
-    run.add_argument("--retrain-epochs", type=int, default=12, help="of a path; from scratch twice as many")
-    run.add_argument("--limits", default="300", help="millions of MACs of the body at 224x224, with commas")
+    run.add_argument("--pretrain-epochs", type=int, default=14)
+    run.add_argument("--epochs", type=int, default=20, help="of the super-network; from scratch twice as many")
+    run.add_argument("--retrain-epochs", type=int, default=6, help="of a path; from scratch twice as many")
+    run.add_argument("--space", default=HALF, help=f"{', '.join([*PATH_SPACES, HALF])} (a half of the first)")
+    run.add_argument("--limits", default="56", help="millions of MACs of the body at 224x224, with commas")
     run.add_argument("--population", type=int, default=10)
     run.add_argument("--generations", type=int, default=4)
     run.add_argument("--random", type=int, default=5, help="random paths that are trained")
@@ -98,7 +102,7 @@ def main() -> None:
         write_report(options.work, options.report)
     elif options.seed is not None:
         torch.set_num_threads(1)
-        with patch.object(PathSubnets, "arch", make_narrow):
+        with patch.dict(PATH_SPACES, SPACES), patch.object(PathSubnets, "arch", make_narrow):
             Rows.of(options).make()
     else:
         start_seeds(options)
@@ -190,7 +194,7 @@ class Rows:
         self.meter.switch("end")
         content = {
             "seed": self.seed, "asked": dict(self.asked), "machine": describe_machine(1), "searches": searches,
-            "rows": rows, "paths": list(paths), "fitness": fitness, "judging": judging, "kept": len(self.kept.records),
+            "depths": PATH_SPACES[self.options.space].depths, "rows": rows, "paths": list(paths), "fitness": fitness, "judging": judging, "kept": len(self.kept.records),
             "seconds": self.meter.seconds, "starts": self.meter.starts,
         }  # fmt: skip
         write_file(figures, (json.dumps(content) + "\n").encode())
@@ -213,7 +217,7 @@ class Rows:
             if name == PRETRAINED
             else None,
         }
-        made = recipe.model_copy(update=changes).make(FAMILY, (self.size,), 100, "faster_rcnn")
+        made = recipe.model_copy(update=changes).make(options.space, (self.size,), PROPOSALS, "faster_rcnn")
         return made.model_copy(update={"seed": self.seed})
 
     @cached_property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 from statistics import fmean, median, stdev
 from typing import Any
 
@@ -21,7 +22,7 @@ PAPER = {  # AP of FPN and RetinaNet on VOC and COCO; of random paths with their
     PRETRAINED: ("81.5", "36.4", "80.1", "33.3"),
 }
 WORDS = {
-    "plain": "ShuffleNetV2-20, all blocks 3x3",
+    "plain": "all blocks 3x3 (ShuffleNetV2-20)",
     CLASSES: "ClsNASNet: searched by the share of crops given their class",
     "random": "random paths, mean ± standard deviation",
     SCRATCH: "DetNAS-S: searched in the super-network from scratch, trained as the others",
@@ -49,12 +50,14 @@ def list_lines(result: Mapping[str, Any], figures: str) -> Iterator[str]:
     names = ", ".join(str(seed["seed"]) for seed in seeds)
     yield f"# DetNAS' table 4 at small scale: {asked['data']} ({result['date']})"
     yield ""
-    yield "What do pre-training and search on the detection super-network give? ShuffleNetV2-20's paths under a narrow"
-    yield f"Faster R-CNN on a canvas of {asked['size']}; {asked['images']} images to train on, of which"
+    yield "What do pre-training and search on the detection super-network give? Paths of the space"
+    yield f"{asked['space']} ({spell_depths(seeds[0]['depths'])}), under a narrow Faster R-CNN on a canvas of {asked['size']}; {asked['images']} images to train on, of which"
     yield f"{seeds[0]['kept']} are kept out of super-networks to judge paths by; AP on {asked['val']} other images."
     yield f"Pre-training {asked['pretrain_epochs']} epochs of crops, super-network {asked['epochs']} epochs of images,"
     yield f"each path {asked['retrain_epochs']} epochs from the weights of the pre-trained super-network; from scratch"
     yield f"twice as many of images. Limits: {asked['limits']} M operations of the body at 224x224."
+    if asked["space"] == "half":
+        yield "The space has half of ShuffleNetV2-20's places, and half its width."
     yield f"Seeds that are finished: {names}."
     yield ""
     loads = ", ".join(f"{seed['machine']['load_average'][2]:.1f}" for seed in seeds)
@@ -74,8 +77,8 @@ def list_lines(result: Mapping[str, Any], figures: str) -> Iterator[str]:
         yield ""
     yield "## What this does not claim"
     yield ""
-    yield "- Anything of Pascal VOC, COCO or ImageNet: canvas, images, epochs, neck and head are far smaller, crops are"
-    yield "  few, and evolution looks at tens of paths, not at 1000."
+    yield "- Anything of Pascal VOC, COCO or ImageNet: the space, canvas, images, epochs, neck and head are far smaller, crops"
+    yield "  are few, and evolution looks at tens of paths, not at 1000."
     yield "- A difference of rows that is less than what chance makes of one path, or that the seeds do not repeat."
     yield "- That a path is trained as the paper does it: there each is pre-trained on its own, here it starts from the"
     yield "  weights of the pre-trained super-network, as a run does."
@@ -124,7 +127,9 @@ def list_searches(seeds: Sequence[Seed]) -> Iterator[str]:
         for name, search in seed["searches"].items():
             values = [entry["fitness"] for entry in search["looked"]]
             first = values[: seed["asked"]["population"]]
-            found = "; ".join(f"{split(path)}, {operations[path] / 1e6:.0f}" for path in search["found"].values())
+            found = "; ".join(
+                f"{split(path, seed['depths'])}, {operations[path] / 1e6:.0f}" for path in search["found"].values()
+            )
             yield (
                 f"| {seed['seed']} | {FITNESS[name]} | {len(values)} | {min(first):.3f} to {max(first):.3f} | "
                 f"{max(values):.3f} | {found} |"
@@ -198,6 +203,11 @@ def spell(values: Sequence[float], with_spread: bool) -> str:
     return ", ".join(f"{value:.1f}" for value in values)
 
 
-def split(path: str) -> str:
+def split(path: str, depths: Sequence[int]) -> str:
     """The blocks of a path by stages, as the paper has them."""
-    return " ".join((path[:4], path[4:8], path[8:16], path[16:]))
+    ends = list(accumulate(depths))
+    return " ".join(path[end - depth : end] for end, depth in zip(ends, depths, strict=True))
+
+
+def spell_depths(depths: Sequence[int]) -> str:
+    return f"{sum(depths)} places in stages of {', '.join(map(str, depths))}"

@@ -22,11 +22,11 @@ def make_seed(seed: int) -> dict[str, object]:
         make_row("random", OTHER, 0.3),
     ]  # fmt: skip
     asked = {
-        "data": "generated shapes", "size": "96x72", "images": 300, "val": 128, "pretrain_epochs": 12, "epochs": 24,
+        "data": "generated shapes", "space": "shufflenetv2_20", "size": "96x72", "images": 300, "val": 128, "pretrain_epochs": 12, "epochs": 24,
         "retrain_epochs": 12, "limits": "300", "population": 2, "repeats": 2,
     }  # fmt: skip
     return {
-        "seed": seed, "asked": asked, "machine": {"cpu": "a CPU", "load_average": [1, 1, 1]}, "kept": 45, "rows": rows,
+        "seed": seed, "asked": asked, "machine": {"cpu": "a CPU", "load_average": [1, 1, 1]}, "kept": 45, "depths": [4, 4, 8, 4], "rows": rows,
         "searches": dict.fromkeys((PRETRAINED, SCRATCH, CLASSES), search), "paths": [PLAIN, FOUND, OTHER],
         "fitness": {PRETRAINED: [0.1, 0.3, 0.2], SCRATCH: [0.3, 0.1, 0.2], CLASSES: [0.5, 0.5, 0.5]},
         "judging": {"96x72": [{"judging": 3.0, "passes": 2.0}]}, "seconds": {"pre-training": 60.0}, "starts": seed,
@@ -39,7 +39,14 @@ def text() -> str:
 
 
 def test_a_row_has_the_papers_figures_beside_it(text: str) -> None:
-    assert "ShuffleNetV2-20, all blocks 3x3 | 10.0, 14.0 | 10.0, 14.0 | 12.0 | 80.6 | 34.8 | 79.4 | 32.1 |" in text
+    assert "all blocks 3x3 (ShuffleNetV2-20) | 10.0, 14.0 | 10.0, 14.0 | 12.0 | 80.6 | 34.8 | 79.4 | 32.1 |" in text
+
+
+def test_a_found_path_is_written_by_stages(text: str) -> None:
+    assert (
+        "| 1 | AP in the pre-trained super-network | 3 | 0.100 to 0.200 | 0.400 | 1111 1111 11111111 1111, 250 |"
+        in text
+    )
 
 
 def test_what_contradicts_the_paper_is_below_zero(text: str) -> None:
