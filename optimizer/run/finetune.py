@@ -2,7 +2,7 @@
 
 A method that aims at a whole front does more in that last training. Its students span the front; where the search found
 fewer than are to be trained, children of the fastest join them, which are looked at first and trained here alone. Where
-a budget has time for one training of each student only, all of them are children of the base.
+a budget has time for no more students than that, all of them are children of the base, and are trained once.
 """
 
 from __future__ import annotations
@@ -31,11 +31,13 @@ AskFaster = Callable[[History, int], Proposal | None]
 def trains_at_end_only(config: RunConfig, rounds: int) -> bool:
     """Whether a budget with time for so many students is for the last training alone, for those that looks choose.
 
-    A search that is to try one student anyway tries it.
+    So it is where the search would train no more students than the last training does: to train each of them twice
+    takes twice what a training needs besides (benchmarks/front_quality.py). A search that is to try one student anyway
+    tries it.
     """
     search = config.search
     has_last = search.aims and search.screened > 0 and search.finetuned > 0
-    return config.budget_s is not None and has_last and search.trials > 1 and rounds <= 1
+    return config.budget_s is not None and has_last and search.trials > 1 and rounds <= search.finetuned
 
 
 def finetune_best(

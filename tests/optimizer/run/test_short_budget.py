@@ -19,7 +19,7 @@ from optimizer.run.tracking import Tracking
 from optimizer.store.run_store import RunStore
 
 
-@pytest.mark.parametrize(("rounds", "is_searched"), [(1, False), (2, True)])
+@pytest.mark.parametrize(("rounds", "is_searched"), [(3, False), (4, True)])
 def test_the_search_is_left_out_and_the_run_says_so(tmp_path: Path, rounds: int, is_searched: bool) -> None:
     config = quick().changed({"budget_s": 600.0})
     said = io.StringIO()
@@ -42,12 +42,13 @@ def test_the_search_is_left_out_and_the_run_says_so(tmp_path: Path, rounds: int,
 @pytest.mark.parametrize(
     ("changes", "rounds", "is_short"),
     [
-        ({}, 1, True), ({}, 2, False), ({"budget_s": None}, 1, False), ({"search.screened": 0}, 1, False),
+        ({}, 1, True), ({}, 3, True), ({}, 4, False), ({"search.finetuned": 2}, 3, False),
+        ({"budget_s": None}, 1, False), ({"search.screened": 0}, 1, False),
         ({"search.finetuned": 0}, 1, False), ({"search.trials": 0}, 1, False), ({"search.trials": 1}, 1, False),
         ({"search.method": "joint"}, 1, False),
     ],
 )  # fmt: skip
-def test_a_budget_for_one_round_goes_to_the_last_training(
+def test_a_budget_for_few_rounds_goes_to_the_last_training(
     changes: dict[str, object], rounds: int, is_short: bool
 ) -> None:
     config = quick().changed({"budget_s": 600.0, **changes})
