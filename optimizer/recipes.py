@@ -82,7 +82,7 @@ def quick(data: Path | None = None) -> RunConfig:
             calibration_images=64,
         ),
         distill=QUICK_DISTILL,
-        finetune=train.model_copy(update={"epochs": 6, "lr": 2e-4, "warmup_steps": 10, "ema_decay": 0.95}),
+        finetune=train.model_copy(update={"epochs": 6, "lr": 4e-4, "warmup_steps": 10, "ema_decay": 0.95}),
         variants=VariantsConfig() if data is None else VariantsConfig(precisions=None, region_proposals=None),
     )
 
