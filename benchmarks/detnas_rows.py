@@ -6,8 +6,8 @@
 `run` takes a process of one thread for each seed; one that was stopped goes on when the same command is started again.
 `report` is of the seeds that are finished. Costs are seconds of CPU time.
 
-Of each seed a super-network of a space's paths is pre-trained on crops and learns to detect, under a narrow
-neck and head of Faster R-CNN; another one learns to detect from random weights, in twice the epochs. Evolution looks
+Of each seed a super-network of a space's paths is pre-trained on crops and learns to detect, under a narrow neck and
+head of Faster R-CNN; another one learns to detect from random weights, in twice the epochs. Evolution looks
 for the best path within each limit of the body's operations: by AP in the super-network (DetNAS-P), by AP in the one
 from scratch (DetNAS-S), and by the share of crops that the pre-trained body gives their class (ClsNASNet). AP and crops
 are of images that are kept out of those trainings. Then these paths, the plain one (all blocks 3x3) and random ones are
@@ -194,7 +194,8 @@ class Rows:
         self.meter.switch("end")
         content = {
             "seed": self.seed, "asked": dict(self.asked), "machine": describe_machine(1), "searches": searches,
-            "depths": PATH_SPACES[self.options.space].depths, "rows": rows, "paths": list(paths), "fitness": fitness, "judging": judging, "kept": len(self.kept.records),
+            "depths": PATH_SPACES[self.options.space].depths, "rows": rows, "paths": list(paths),
+            "fitness": fitness, "judging": judging, "kept": len(self.kept.records),
             "seconds": self.meter.seconds, "starts": self.meter.starts,
         }  # fmt: skip
         write_file(figures, (json.dumps(content) + "\n").encode())

@@ -22,11 +22,13 @@ def make_seed(seed: int) -> dict[str, object]:
         make_row("random", OTHER, 0.3),
     ]  # fmt: skip
     asked = {
-        "data": "generated shapes", "space": "shufflenetv2_20", "size": "96x72", "images": 300, "val": 128, "pretrain_epochs": 12, "epochs": 24,
+        "data": "generated shapes", "space": "shufflenetv2_20", "size": "96x72", "images": 300, "val": 128,
+        "pretrain_epochs": 12, "epochs": 24,
         "retrain_epochs": 12, "limits": "300", "population": 2, "repeats": 2,
     }  # fmt: skip
     return {
-        "seed": seed, "asked": asked, "machine": {"cpu": "a CPU", "load_average": [1, 1, 1]}, "kept": 45, "depths": [4, 4, 8, 4], "rows": rows,
+        "seed": seed, "asked": asked, "machine": {"cpu": "a CPU", "load_average": [1, 1, 1]}, "kept": 45,
+        "depths": [4, 4, 8, 4], "rows": rows,
         "searches": dict.fromkeys((PRETRAINED, SCRATCH, CLASSES), search), "paths": [PLAIN, FOUND, OTHER],
         "fitness": {PRETRAINED: [0.1, 0.3, 0.2], SCRATCH: [0.3, 0.1, 0.2], CLASSES: [0.5, 0.5, 0.5]},
         "judging": {"96x72": [{"judging": 3.0, "passes": 2.0}]}, "seconds": {"pre-training": 60.0}, "starts": seed,
