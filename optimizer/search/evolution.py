@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from random import Random
 from typing import Any, Protocol
 
@@ -170,7 +171,7 @@ class Evolution:
         for limit in self.limits:
             price = self._find_price(limit, history)
             if not any(trial.proposal.aim == limit and not trial.proposal.screens for trial in history):
-                best = self._rank(history, limit, price)[:1]
+                best = self._rank(history, limit, price, 1)
                 if best:
                     subnet = best[0].proposal.subnet
                     return Proposal(None, (), f"the best within {describe_limit(limit)}", subnet=subnet, aim=limit)
@@ -186,8 +187,8 @@ class Evolution:
         parents: list[Subnet] = []
         if generation:
             before = own[(generation - 1) * breeding.population : generation * breeding.population]
-            ranked = self._rank(history if breeding.of_all else before, limit, price)
-            parents = [_get_subnet(trial) for trial in ranked[: breeding.parents]]
+            ranked = self._rank(history if breeding.of_all else before, limit, price, breeding.parents)
+            parents = [_get_subnet(trial) for trial in ranked]
         draw: Callable[[], Subnet]
         if parents and place < breeding.mutants:
             draw, kind = (lambda: self.space.redraw(rng.choice(parents), breeding.rate, rng)), "a mutant"
@@ -231,14 +232,16 @@ class Evolution:
             subnet = self.space.crossover(subnet, least, rng)
         return subnet
 
-    def _rank(self, history: History, limit: float, price: Price) -> Sequence[ScreenedTrial]:
-        """What was judged and is within a limit, the best first; of equals the first."""
-        fitting = [
-            trial
-            for trial in history
-            if isinstance(trial, ScreenedTrial) and trial.proposal.subnet is not None and price(trial.arch) <= limit
-        ]
-        return sorted(fitting, key=lambda trial: (-trial.ap, trial.number))
+    def _rank(self, history: History, limit: float, price: Price, most: int) -> list[ScreenedTrial]:
+        """The best of what was judged and is within a limit, the best first; of equals the first.
+
+        Only as many are priced as it takes: that of all, anew for each subnet, would soon be most of the work.
+        """
+        looked = [
+            trial for trial in history if isinstance(trial, ScreenedTrial) and trial.proposal.subnet is not None
+        ]  # fmt: skip
+        looked.sort(key=lambda trial: (-trial.ap, trial.number))
+        return list(islice((trial for trial in looked if price(trial.arch) <= limit), most))
 
 
 def _get_subnet(trial: ScreenedTrial | DoneTrial) -> Subnet:

@@ -10,6 +10,11 @@ R18_STUDENT = "[(64, 64), [(128, 128)-(128, 128)], [(256, 256)-(256, 256)], [(51
 NO_TORCH = "import sys; sys.modules['torch'] = None; from optimizer.cli import main; main()"
 
 
+def arch_text(*arguments: str) -> str:
+    command = [sys.executable, "-c", NO_TORCH, "arch", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
 def arch_json(*arguments: str) -> dict[str, int]:
     command = [sys.executable, "-c", NO_TORCH, "arch", *arguments, "--json"]
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout)
@@ -24,3 +29,11 @@ def test_a_base_by_name() -> None:
 def test_a_student_by_its_damaged_encoding() -> None:
     values = arch_json(R18_STUDENT, "--size", "1080x720")
     assert abs(values["flops_mmdet"] / 117.3e9 - 1) < 1e-3
+
+
+def test_a_path_by_its_blocks_has_its_operations_both_ways() -> None:
+    whole = "body alone at 224x224: 288.1 M MACs; as a classifier of 1000: 321.2 M"  # FACTS 2.2
+    assert whole in arch_text("detnas:2120 2112 33130031 3132")
+    wide = arch_text("detnas:00312102 03123320 2113202221310333 13333333", "--space", "shufflenetv2_40w")
+    assert "3937.8 M MACs; as a classifier of 1000: 4085.9 M" in wide
+    assert "00312102 03123320 2113202221310333 13333333" in wide

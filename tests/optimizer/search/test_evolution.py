@@ -115,6 +115,23 @@ def test_it_gets_better_from_generation_to_generation() -> None:
     assert min(mean[5:]) > mean[0] + 0.1
 
 
+def test_a_proposal_prices_no_more_subnets_the_more_are_known() -> None:
+    """Pricing is most of the search's own work, and 1000 subnets are known at the end of the paper's."""
+    priced: list[ArchSpec] = []
+
+    def price_aloud(history: History) -> Callable[[ArchSpec], float]:
+        price = price_macs(history)
+        return lambda arch: (priced.append(arch), price(arch))[1]
+
+    history = evolve(Evolution(SPACE, (1.0,), price_macs, SMALL, generations=12), 120)
+    found = []
+    for known in (21, 119):  # the first mutant but one of a generation, and the last drawn one
+        priced.clear()
+        Evolution(SPACE, (1.0,), price_aloud, SMALL, generations=12).ask(history[:known], Random(0))
+        found.append(len(priced))
+    assert max(found) <= SMALL.parents + 2 + 3, "parents, the least, and a few draws until one is new"
+
+
 def test_the_best_of_each_limit_is_trained_and_then_it_ends() -> None:
     strategy = Evolution(SPACE, (0.95, 0.85), price_macs, SMALL, generations=2)
     history = evolve(strategy, 42)
