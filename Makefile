@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 RTX := $(VENV)/.installed-rtx
+DOCS := $(VENV)/.installed-docs
 
 # A worker per core, a thread per worker. The tests of a file stay together and share what they made (long ones first: see
 # tests/conftest.py).
@@ -14,7 +15,7 @@ SPREAD := --numprocesses $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadsc
 
 BOARD_PYTHONS := .venv-3.8 .venv-3.10
 
-.PHONY: demo test test-slow test-long test-rtx test-ssh test-all check format golden clean
+.PHONY: demo test test-slow test-long test-rtx test-ssh test-all check format docs golden clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -46,7 +47,7 @@ $(RTX): $(STAMP)
 test-rtx: $(RTX)          ## NVIDIA's own builder on every variant of the exports; no GPU needed (x86-64, 230 MB)
 	$(PYTEST) -m 'rtx and not slow' tests/deploy/builders/test_rtx.py
 
-test-all: $(RTX)          ## all four at once: what this machine can run
+test-all: $(RTX) $(DOCS)  ## all four at once: what this machine can run
 	$(PYTEST) $(SPREAD) -m 'not long and not gpu and not tensorrt and not (slow and (ssh or rtx))'
 
 $(BOARD_PYTHONS): .venv-%: ## the Pythons of JetPack 5 and 6, where they are installed: tests then run board-side code in them
@@ -62,6 +63,14 @@ check: $(STAMP)           ## what a pull request must pass: format, lint, types,
 format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+$(DOCS): $(STAMP)
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	touch $@
+
+docs: $(DOCS)             ## the documentation as a site, in build/docs; a dead link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "build/docs/index.html; with search: $(BIN)/python -m http.server --directory build/docs"
 
 golden: $(STAMP)          ## accept the present values of tests/golden; look at the diff before committing
 	DETOPT_UPDATE_GOLDEN=1 $(BIN)/python -m pytest tests/golden

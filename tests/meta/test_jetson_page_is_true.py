@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from command_pages import make_deploy_page, make_optimize_page
 from typer.testing import CliRunner
 
 from deploy.builders.known_bad import find_known_bad
@@ -19,7 +20,7 @@ from deploy.targets.parse import parse_target
 from optimizer.cli import app
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("README.md", "deploy/README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
+PAGES = ("README.md", "deploy/README.md", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/**/*.md")))
 JETSON = (ROOT / "docs" / "jetson.md").read_text()
 ROWS = [[cell.strip() for cell in line.split("|")[1:-1]] for line in JETSON.splitlines() if line.startswith("|")]
 BOARDS = [row for row in ROWS if re.match(r"\d\.\d", row[0])]
@@ -41,11 +42,31 @@ def test_deploy_takes_the_commands_of_the_pages(arguments: list[str]) -> None:
     assert build_parser().parse_args(arguments).work
 
 
-@pytest.mark.parametrize("arguments", commands("optimize"), ids=" ".join)
+@pytest.mark.parametrize("arguments", commands("optimize", "torchrun --nproc-per-node 4 -m optimizer"), ids=" ".join)
 def test_optimize_takes_the_commands_of_the_pages(arguments: list[str]) -> None:
     """With --help it stops after parsing, which refuses unknown options."""
     result = CliRunner().invoke(app, [*arguments, "--help"])
     assert result.exit_code == 0, result.output
+
+
+def test_commands_within_sentences_have_options_that_there_are() -> None:
+    known = {name: set(re.findall(r"--[a-z][\w-]*", page)) for name, page in sections().items()}
+    spans = [
+        (page, span)
+        for page in PAGES
+        for span in re.findall(r"`((?:optimize|deploy) [^`]+)`", (ROOT / page).read_text())
+    ]
+    assert len(spans) > 40
+    for page, span in spans:
+        words = " ".join(span.split()).split()
+        name = max((name for name in known if name.split() == words[: len(name.split())]), key=len)
+        assert set(re.findall(r"--[a-z][\w-]*", span)) <= known[name] | {"--help"}, (page, span)
+
+
+def sections() -> dict[str, str]:
+    """What the reference says of each command."""
+    text = make_optimize_page() + make_deploy_page()
+    return {part.split("\n")[0]: part for part in re.split(r"(?m)^## ", text)[1:]}
 
 
 def test_parsing_does_refuse() -> None:
