@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["ArchSpec", "Front", "RunConfig", "Student", "open_front", "optimize", "paper", "quick", "smoke"]
 
 _HOMES = {
+    "__version__": "deploy.version",
     "ArchSpec": "optimizer.arch.spec",
     "Front": "optimizer.notebook",
     "RunConfig": "optimizer.config",

@@ -36,6 +36,7 @@ from deploy.errors import DeployError, explain_disk_error
 from deploy.foreign import LINE_LIMIT, make_printable
 from deploy.packs import PACKS
 from deploy.pipeline.decode import HEADS
+from deploy.version import __version__
 
 __all__ = ["build_parser", "main"]
 
@@ -92,6 +93,9 @@ def build_parser() -> argparse.ArgumentParser:
         description="Put a detector on a device: run it, evaluate it, measure it.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"detopt {__version__}", help="print the version and end"
     )
     known = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
     for add in (

@@ -15,6 +15,7 @@ from rich.console import Console
 from deploy.cli.terminal import escape_what_cannot_be_printed
 from deploy.errors import DeployError, explain_disk_error
 from deploy.foreign import LINE_LIMIT, make_printable
+from deploy.version import __version__
 from optimizer.arch.families import FAMILIES, OFA_SHAPES, PATH_SPACES
 from optimizer.arch.heads import HEADS
 from optimizer.cli.architecture import arch
@@ -64,6 +65,12 @@ app.add_typer(supernets_app, name="teachers", hidden=True)  # their first name
 app.add_typer(targets_app, name="targets")
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"detopt {__version__}")
+        raise typer.Exit
+
+
 @app.callback(invoke_without_command=True)
 @taking(option.name for option in OPTIONS)
 def optimize(
@@ -77,6 +84,9 @@ def optimize(
         str | None,
         typer.Option(help="Of several targets, the one that students are searched and scored for. Default: the first."),
     ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and end.", is_eager=True, callback=_print_version)
+    ] = False,
     **chosen: Any,
 ) -> None:
     """Search for students of one base detector on one device, or on one of several that all of them are measured on."""

@@ -66,10 +66,10 @@ ARROWS = {
         "errors": set(),
     },
     "deploy": {
-        "": {"builders", "bundles", "detections", "engines", "measuring", "pipeline", "targets"},
+        "": {"builders", "bundles", "detections", "engines", "measuring", "pipeline", "targets", "version"},
         "cli": {
             *("builders", "bundles", "convert", "data", "detections", "engines", "error_analysis", "errors"),
-            *("evaluate", "foreign", "measuring", "packs", "pipeline", "targets"),
+            *("evaluate", "foreign", "measuring", "packs", "pipeline", "targets", "version"),
         },
         "packs": {"bundles", "engines", "errors", "files", "pipeline"},
         "convert": {"builders", "bundles", "data", "engines", "errors", "evaluate", "pipeline", "targets"},
@@ -95,6 +95,7 @@ ARROWS = {
         "files": set(),
         "locks": set(),
         "foreign": set(),
+        "version": set(),
         "detections": set(),
         "errors": set(),
     },

@@ -1,0 +1,1 @@
+"""What a student costs compared with its base: measured latency, or operations."""
