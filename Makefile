@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 RTX := $(VENV)/.installed-rtx
 DOCS := $(VENV)/.installed-docs
+BENCH := $(VENV)/.installed-bench
 
 # A worker per core, a thread per worker. The tests of a file stay together and share what they made (long ones first: see
 # tests/conftest.py).
@@ -15,7 +16,7 @@ SPREAD := --numprocesses $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadsc
 
 BOARD_PYTHONS := .venv-3.8 .venv-3.10
 
-.PHONY: demo test test-slow test-long test-rtx test-ssh test-all check format docs golden clean
+.PHONY: demo test test-slow test-long test-rtx test-ssh test-all check format docs bench bench-long golden clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -71,6 +72,16 @@ $(DOCS): $(STAMP)
 docs: $(DOCS)             ## the documentation as a site, in build/docs; a dead link is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "build/docs/index.html; with search: $(BIN)/python -m http.server --directory build/docs"
+
+$(BENCH): $(STAMP)
+	$(BIN)/python -m pip install --quiet --editable '.[bench]'
+	touch $@
+
+bench: $(BENCH)           ## what others' tools do beside this one: under 20 minutes on two idle cores, tables and JSON in runs/
+	$(BIN)/python benchmarks/bench.py short
+
+bench-long: $(BENCH)      ## the same at full size: hours
+	$(BIN)/python benchmarks/bench.py long
 
 golden: $(STAMP)          ## accept the present values of tests/golden; look at the diff before committing
 	DETOPT_UPDATE_GOLDEN=1 $(BIN)/python -m pytest tests/golden
