@@ -50,10 +50,10 @@ STUDIED, BATCH, ROUND_TO = 16, 4, 8  # batches that a network is studied on, ima
 SIDES = ("ours", "Torch-Pruning")
 
 
-def count_macs(backbone: nn.Module, size: tuple[int, int]) -> float:
-    """Multiply-accumulates of body and neck, as PyTorch itself counts them."""
+def count_macs(body: nn.Module, size: tuple[int, int]) -> float:
+    """Multiply-accumulates of the body, as PyTorch itself counts them."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        backbone(torch.zeros(1, 3, size[1], size[0]))
+        body(torch.zeros(1, 3, size[1], size[0]))
     return counter.get_total_flops() / 2
 
 
@@ -73,7 +73,7 @@ def draw_batches(dataset: Dataset, size: tuple[int, int]) -> Iterator[tuple[Tens
 def prune_ours(base: Detector, share: float, dataset: Dataset) -> Detector:
     """Channels of the body, ranked by the loss; readers make up for those they lose."""
     size, classes = base.arch.input_size, len(dataset.class_names)
-    whole = count_macs(base.backbone, size)
+    whole = count_macs(base.backbone.body, size)
     ranks = measure_saliency(base, draw_batches(dataset, size))
     moments = measure_moments(base, (images for images, _ in draw_batches(dataset, size)))
 
@@ -82,7 +82,7 @@ def prune_ours(base: Detector, share: float, dataset: Dataset) -> Detector:
         child = morph(base.state_dict(), base.arch, (action,), ranks, moments)
         return load_detector(child.arch, classes, child.weights)
 
-    ratio = find_ratio(share, lambda ratio: count_macs(cut(ratio).backbone, size) / whole if ratio > 0.02 else 1.0)
+    ratio = find_ratio(share, lambda ratio: count_macs(cut(ratio).backbone.body, size) / whole if ratio > 0.02 else 1.0)
     return cut(ratio)
 
 
@@ -91,7 +91,7 @@ def prune_theirs(base: Detector, share: float, dataset: Dataset) -> Detector:
     import torch_pruning
 
     size = base.arch.input_size
-    example, whole = torch.zeros(1, 3, size[1], size[0]), count_macs(base.backbone, size)
+    example, whole = torch.zeros(1, 3, size[1], size[0]), count_macs(base.backbone.body, size)
 
     def cut(ratio: float) -> Detector:
         detector = copy.deepcopy(base)
@@ -105,7 +105,7 @@ def prune_theirs(base: Detector, share: float, dataset: Dataset) -> Detector:
         pruner.step()
         return detector
 
-    return cut(find_ratio(share, lambda ratio: count_macs(cut(ratio).backbone, size) / whole))
+    return cut(find_ratio(share, lambda ratio: count_macs(cut(ratio).backbone.body, size) / whole))
 
 
 PRUNERS = {"ours": prune_ours, "Torch-Pruning": prune_theirs}
@@ -138,7 +138,7 @@ def measure_share(
         detectors = {"base": base}
         for name, prune in PRUNERS.items():
             student = prune(base, share, data[0])
-            macs = count_macs(student.backbone, size) / count_macs(base.backbone, size)
+            macs = count_macs(student.backbone.body, size) / count_macs(base.backbone.body, size)
             before = find_ap(student, data[1], size)
             train_alike(student, data[0], epochs, size)
             rows[name] = {"macs": macs, "untrained_ap": before, "ap": find_ap(student, data[1], size)}
@@ -157,18 +157,21 @@ def measure_share(
     return rows, samples
 
 
-def interpolate(rows: list[dict[str, Any]], key: str, at: float) -> float | None:
-    """AP that the other side has at this cost, on the line through its students; None beyond them."""
-    points = sorted((row[key], row["ap"]) for row in rows)
+def interpolate(rows: list[dict[str, Any]], base_ap: float, latency: float) -> float | None:
+    """AP that the other side has at this latency, on the line through its students and the base; None beyond them."""
+    points = sorted([(1.0, base_ap), *((row["latency"], row["ap"]) for row in rows)])
     costs, aps = zip(*points)
-    return float(np.interp(at, costs, aps)) if costs[0] <= at <= costs[-1] else None
+    return float(np.interp(latency, costs, aps)) if costs[0] <= latency <= costs[-1] else None
 
 
-def list_outcomes(rows: dict[str, dict[str, Any]]) -> Iterator[Outcome]:
+def list_outcomes(rows: dict[str, dict[str, Any]], base_ap: float) -> Iterator[Outcome]:
     for share, row in rows.items():
         ours, theirs = (row[name] for name in SIDES)
-        yield Outcome(f"AP of ours less theirs at {share} of the operations", ours["ap"] - theirs["ap"], 0.0, True)
-        at_latency = interpolate([other["Torch-Pruning"] for other in rows.values()], "latency", ours["latency"])
+        yield Outcome(
+            f"AP of ours less theirs at {share} of the body's operations", ours["ap"] - theirs["ap"], 0.0, True
+        )
+        others = [other["Torch-Pruning"] for other in rows.values()]
+        at_latency = interpolate(others, base_ap, ours["latency"])
         if at_latency is not None:
             question = f"AP of ours less theirs at the latency of our student of {share}"
             yield Outcome(question, ours["ap"] - at_latency, 0.0, True)
@@ -196,10 +199,10 @@ def main() -> None:
         rows[name], samples[name] = measure_share(
             base, share, (train_data, val_data), arguments.epochs, arguments.rounds
         )
-    more = {"base_ap": find_ap(base, val_data, base.arch.input_size), "epochs": arguments.epochs}
+    base_ap = find_ap(base, val_data, base.arch.input_size)
     finish(
-        arguments.json, __doc__.splitlines()[0], list(list_outcomes(rows)), rows=rows, samples_ms=samples,
-        torch_pruning=torch_pruning.__version__, **more,
+        arguments.json, __doc__.splitlines()[0], list(list_outcomes(rows, base_ap)), rows=rows, samples_ms=samples,
+        torch_pruning=torch_pruning.__version__, base_ap=base_ap, epochs=arguments.epochs,
     )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from deploy.pipeline.model import ModelSource
 from deploy.pipeline.nms import Selection, parse_selection
 from deploy.pipeline.preprocess import Placement, Preprocess
 from deploy.targets import EngineSpec, LinkSpec, MeasuringSpec, Target, TargetSpec, get_target
-from deploy.version import __version__
+from deploy.version import __version__ as __version__
 
 __all__ = [
     "PROTOCOLS",

@@ -6,6 +6,7 @@ loaded when it is first used, so that `import optimizer` costs nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,19 +32,25 @@ _HOMES = {
 }
 
 
-def optimize(config: RunConfig, out: str | Path) -> Front:
+def optimize(config: RunConfig, out: str | Path, on_trial: Callable[[Front], None] | None = None) -> Front:
     """Run a search in the folder `out`, or go on with it if it was begun there; returns what is in its ``front.json``.
 
-    A notebook shows what is returned as a chart and a table; `open_front` gives the same of a run that is there.
+    In a notebook its progress is drawn in one place: bars, the last lines, and the front so far. What is returned is
+    shown there as a chart and a table; `open_front` gives the same of a run that is there.
+
+    Args:
+        on_trial: is handed the front each time it is written, after a trial. An exception of it ends the run, which
+            goes on when this is called again.
 
     Raises:
         optimizer.errors.InputError: something is wrong with the request, or `out` holds another run or other things.
         optimizer.errors.RunFailed, optimizer.errors.Interrupted: call it again to go on.
     """
-    from optimizer.notebook import Front
+    from optimizer.notebook import Front, choose_progress
     from optimizer.run.run import run_or_resume
 
-    return Front(run_or_resume(config, Path(out)), Path(out))
+    folder = Path(out)
+    return Front(run_or_resume(config, folder, choose_progress(folder, on_trial)), folder)
 
 
 def __getattr__(name: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -37,13 +37,14 @@ class RunProgress:
     """The terminal's progress display: a bar for the run, a bar for the current step, a line for every finished trial.
 
     Every line also goes to the run's log. Without a terminal there are no bars, only the lines. What a training comes
-    to goes to `trackers` too.
+    to goes to `trackers` too. `on_front` is called each time the front was written.
     """
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: Console | None = None, on_front: Callable[[], None] | None = None) -> None:
         from rich.console import Console  # here, so that what only hands a progress on needs no rich
 
         self.console = console or Console()
+        self._on_front = on_front
         self.trackers = UNTRACKED
         self._series, self._prefix, self._before, self._at = "", "", 0, 0
         self._bars = _lay_out_bars(self.console)
@@ -116,6 +117,11 @@ class RunProgress:
         if not self.console.is_terminal and now - self._last_line >= LINE_EVERY_S:
             self.say(f"  {self._text}: {text}")
             self._last_line = now
+
+    def front_written(self) -> None:
+        """The files of the front and the page are those of the trials so far."""
+        if self._on_front is not None:
+            self._on_front()
 
     def trial_done(self, trial: DoneTrial | FailedTrial | ScreenedTrial, total: int | None) -> None:
         """A line for a recorded trial; one that was only screened is not counted among the `total` students."""

@@ -63,8 +63,10 @@ from optimizer.trials.team import assemble_team
 __all__ = ["resume_run", "rewrite_report", "run_or_resume", "start_run", "train_supernet"]
 
 
-def start_run(config: RunConfig, folder: Path, command: str = "") -> Path:
+def start_run(config: RunConfig, folder: Path, command: str = "", progress: RunProgress | None = None) -> Path:
     """A new run in `folder`, from data to report; returns the folder. The report quotes `command`.
+
+    `progress` shows it, in place of the terminal's display.
 
     Raises:
         InputError: something is wrong with the request; nothing has been started then.
@@ -72,7 +74,7 @@ def start_run(config: RunConfig, folder: Path, command: str = "") -> Path:
     """
     with assemble_team(_list_batches(config)) as leads:
         if leads:
-            progress = RunProgress()
+            progress = progress or RunProgress()
             config, splits, plan = check_run(config, folder)
             progress.say(plan.describe())
             if config.search.evolves and config.budget_s is not None:
@@ -84,7 +86,11 @@ def start_run(config: RunConfig, folder: Path, command: str = "") -> Path:
 
 
 def resume_run(
-    folder: Path, teacher_pool: Path | None = None, host: str = "", changes: Mapping[str, object] | None = None
+    folder: Path,
+    teacher_pool: Path | None = None,
+    host: str = "",
+    changes: Mapping[str, object] | None = None,
+    progress: RunProgress | None = None,
 ) -> Path:
     """Go on with a run that was stopped or killed; a finished one is only reported again.
 
@@ -92,6 +98,7 @@ def resume_run(
         teacher_pool: where the run's teachers are now, if they were moved.
         host: where its board is now, if that has moved.
         changes: of its configuration from here on, such as of `keep_bytes`, which no trial depends on.
+        progress: shows it, in place of the terminal's display.
     """
     with RunStore.open(folder, writable=False) as store:
         config = parse_config(store.config)
@@ -103,7 +110,7 @@ def resume_run(
                     check_trackers(config.track)
                     check_targets(config)
                 store.log_event("resumed")
-                _work(store, config, RunProgress(), teacher_pool=teacher_pool)
+                _work(store, config, progress or RunProgress(), teacher_pool=teacher_pool)
     return folder
 
 
@@ -120,15 +127,15 @@ def train_supernet(config: RunConfig, folder: Path) -> Path:
     return choice.folder
 
 
-def run_or_resume(config: RunConfig, folder: Path) -> dict[str, Any]:
+def run_or_resume(config: RunConfig, folder: Path, progress: RunProgress | None = None) -> dict[str, Any]:
     """What `optimizer.optimize` does."""
     if (folder / DATABASE).exists():
         with RunStore.open(folder, writable=False) as store:
             if not is_same_request(config, parse_config(store.config)):
                 raise InputError(f"{folder} holds a run with other settings; choose another folder")
-        resume_run(folder)
+        resume_run(folder, progress=progress)
     else:
-        start_run(config, folder)
+        start_run(config, folder, progress=progress)
     front: dict[str, Any] = json.loads((folder / "front.json").read_text())
     return front
 
@@ -279,6 +286,7 @@ class _Run:
     def report(self) -> None:
         """The page, the table, and where everything is."""
         page = report_run(self.store, self.config, self.splits.val, "finished")
+        self.progress.front_written()
         front = find_front(self.store)
         self.tracking.finish(front, page)
         self.progress.console.print(front_table(front))
@@ -321,6 +329,7 @@ class _Run:
             is_student = isinstance(trial, (DoneTrial, FailedTrial))
             if is_student and is_page_due(trial.number, time.monotonic() - page_written):
                 report_run(self.store, self.config, self.splits.val, "running")
+                self.progress.front_written()
                 page_written = time.monotonic()
 
         return record

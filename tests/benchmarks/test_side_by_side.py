@@ -11,6 +11,7 @@ import bench
 import history
 import numpy as np
 import pytest
+from pruning_vs_others import find_ratio, interpolate
 from side_by_side import Outcome, compare, list_outcomes, time_in_turns
 
 BENCHMARKS = Path(bench.__file__).parent
@@ -74,6 +75,18 @@ def test_a_script_that_fails_or_hangs_or_lacks_its_package_is_said(
     assert "no_such_package is not installed" in results["lacking"]["left_out"]
     said = "\n".join(bench.describe(results))
     assert "| q | 2.000 |  | <= 1 | **no** |" in said and "- bad: exit code 3" in said
+
+
+def test_pruning_is_compared_at_equal_latency_on_the_line_through_the_others_students() -> None:
+    theirs = [{"latency": 0.5, "ap": 0.3}, {"latency": 0.7, "ap": 0.4}]
+    assert interpolate(theirs, 0.55, 0.6) == pytest.approx(0.35) and interpolate(theirs, 0.55, 0.85) == pytest.approx(
+        0.475
+    )
+    assert interpolate(theirs, 0.55, 0.4) is None, "nobody knows what they have beyond their fastest student"
+
+
+def test_a_ratio_of_pruning_is_found_by_its_operations() -> None:
+    assert find_ratio(0.49, lambda ratio: (1 - ratio) ** 2) == pytest.approx(0.3, abs=1e-3)
 
 
 def test_history_draws_every_report_it_knows(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ARROWS = {
     "optimizer": {
         "": {"run", "config", "notebook", "recipes", "arch"},
-        "notebook": {"errors"},
+        "notebook": {"errors", "progress"},
         "__main__": {"cli"},
         "cli": {"arch", "config", "distill", "errors", "origins", "quantities", "recipes", "run", "supernet", "track"},
         "run": {

@@ -61,7 +61,7 @@ class Front(dict[str, Any]):
         """Milliseconds, the base's divided by the student's ratio to it; GMAC where nothing was timed."""
         if not self.by_latency:
             return float(student["macs"]) / 1e9
-        (base,) = self["base"]["latency_ms"].values()
+        base = next(iter(self["base"]["latency_ms"].values()))  # of several targets the one that decides
         return float(base["median"]) / float(student["latency_of_base_over_own"])
 
     def to_pandas(self) -> pandas.DataFrame:
