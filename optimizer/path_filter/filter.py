@@ -88,7 +88,7 @@ class PathFilter(nn.Module):
 
     @torch.inference_mode()
     def score(self, tokens: NDArray[np.int64], buckets: NDArray[np.int64]) -> Floats:
-        """Scores of paths, in batches, without training anything."""
+        """Scores of paths, in batches, without training anything; the same wherever a training in bf16 asks for them."""
         was_training = self.training
         self.eval()
         pairs = zip(
@@ -97,7 +97,8 @@ class PathFilter(nn.Module):
             strict=True,
         )
         device = self.places.device
-        scores = [self(token.to(device), bucket.to(device)).cpu() for token, bucket in pairs] or [torch.empty(0)]
+        with torch.autocast(device.type, enabled=False):  # bf16 cannot tell scores near 1 from each other
+            scores = [self(token.to(device), bucket.to(device)).cpu() for token, bucket in pairs] or [torch.empty(0)]
         self.train(was_training)
         return torch.cat(scores).double().numpy()
 

@@ -45,6 +45,16 @@ def test_scoring_equals_the_forward_pass_that_is_trained(space: ToyPaths, bucket
     assert path_filter.training
 
 
+def test_scores_are_the_same_within_a_training_in_bf16(buckets: Buckets) -> None:
+    """A training draws its paths in its steps; thresholds were set outside them."""
+    genes = buckets.draw_each(4, np.random.default_rng(0))
+    score = Scorer(PathFilter(buckets.space, SMALL), buckets)
+    alone = score(genes)
+    with torch.autocast("cpu", torch.bfloat16):
+        within = score(genes)
+    np.testing.assert_array_equal(within, alone)
+
+
 def test_token_and_bucket_are_concatenated_and_projected(space: ToyPaths, buckets: Buckets) -> None:
     """The forward pass projects both tables instead of every layer of every path."""
     genes = buckets.draw_each(3, np.random.default_rng(0))
