@@ -1,6 +1,6 @@
 """What do ways to train a once-for-all network for detection cost, and how good are its subnets? DetOFA's comparison.
 
-    python benchmarks/detofa_rows.py --work FOLDER [--seeds 2] [--report reports/FILE.md]
+    python benchmarks/detofa_rows.py --work FOLDER [--first-seed 0] [--seeds 2] [--report reports/FILE.md]
 
 OFA without and with progressive shrinking, CompOFA* and DetOFA, each a CenterNet on a once-for-all ResNet of half the
 width and some two thirds of the blocks, on generated shapes. A process of one thread for each seed; about 40 minutes
@@ -65,13 +65,16 @@ WAYS: Mapping[str, Mapping[str, Any]] = {
 CPU = torch.device("cpu")
 SAVED_EVERY_S = 2.0
 SPLITS = 3  # of judged paths, for each seed
+LEAST_JUDGED = 10
+JUST_WITHIN = 0.999  # of a bucket's upper end, which itself is in the next bucket
 FULL_ARCH = OfaSpace.arch
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder of networks and figures, kept to go on")
-    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--first-seed", type=int, default=0, help="of those that are run, or found done, and reported")
+    parser.add_argument("--seeds", type=int, default=2, help="how many, each in a process of its own")
     parser.add_argument("--epochs", type=int, default=70, help="of a training; with progressive shrinking three times")
     parser.add_argument("--images", type=int, default=160)
     parser.add_argument("--val", type=int, default=64)
@@ -83,6 +86,8 @@ def main() -> None:
     parser.add_argument("--report", type=Path, help="Markdown file to write, with a JSON file beside it")
     parser.add_argument("--seed", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.judged < LEAST_JUDGED:
+        parser.error(f"--judged is {options.judged}; the filter's rows need at least {LEAST_JUDGED}")
     if options.seed is not None:
         torch.set_num_threads(1)
         with patch.dict(OFA_SHAPES, {FAMILY: NARROW}), patch.object(OfaSpace, "arch", make_narrow):
@@ -90,7 +95,7 @@ def main() -> None:
         return
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     command = [sys.executable, *sys.argv]
-    children = [subprocess.Popen([*command, "--seed", str(seed)], env=environment) for seed in range(options.seeds)]
+    children = [subprocess.Popen([*command, "--seed", str(seed)], env=environment) for seed in list_seeds(options)]
     codes = [child.wait() for child in children]
     if any(codes):
         sys.exit("a process ended with an error; its last lines are above. Start again to go on")
@@ -100,6 +105,10 @@ def main() -> None:
     if options.report is not None:
         options.report.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
         options.report.write_text(text + "\n")
+
+
+def list_seeds(options: argparse.Namespace) -> range:
+    return range(options.first_seed, options.first_seed + options.seeds)
 
 
 def make_narrow(space: OfaSpace, subnet: OfaSubnet) -> ArchSpec:
@@ -203,7 +212,8 @@ def look_within(options: argparse.Namespace, pool: TeacherPool, kept: Dataset, v
     buckets, guide = Buckets.between_ends(whole), open_guide(pool.manifest)
     rng = np.random.default_rng(derive_seed(options.seed, "looks"))
     if guide is not None:
-        bred = evolve(guide.buckets, guide.score, guide.buckets.edges[1:], rng, Breeding(50, 50), guide.pruned)
+        limits = [edge * JUST_WITHIN for edge in buckets.edges[1:-1]] + [buckets.edges[-1]]
+        bred = evolve(guide.buckets, guide.score, limits, rng, Breeding(50, 50), guide.pruned)
         candidates = [found.genes[: options.looks] for found in bred]
     elif config.coupled:
         candidates = draw_coupled(space, buckets, options.looks, derive_seed(options.seed, "looks"))
@@ -275,11 +285,12 @@ def measure_rows(options: argparse.Namespace, pool: TeacherPool, kept: Dataset) 
 
 
 def gather(options: argparse.Namespace) -> dict[str, Any]:
-    seeds = range(options.seeds)
+    seeds = list_seeds(options)
     rows = {
         way: [json.loads((options.work / f"seed-{seed}" / f"{way}.json").read_text()) for seed in seeds] for way in WAYS
     }
     asked = {name: value for name, value in vars(options).items() if name not in ("work", "report", "seed")}
+    asked = {name.replace("_", "-"): value for name, value in asked.items()}
     return {
         "date": datetime.now(timezone.utc).date().isoformat(), "machine": describe_machine(1), "asked": asked,
         "rows": rows,
@@ -290,6 +301,7 @@ def list_lines(result: Mapping[str, Any], figures: str) -> Iterator[str]:
     """The report."""
     rows: Mapping[str, Sequence[Mapping[str, Any]]] = result["rows"]
     asked, machine = result["asked"], result["machine"]
+    seeds_run = range(asked["first-seed"], asked["first-seed"] + asked["seeds"])
     given = " ".join(f"--{name} {value}" for name, value in asked.items())
     yield f"# Ways to train a once-for-all network for detection ({result['date']})"
     yield ""
@@ -331,7 +343,7 @@ def list_lines(result: Mapping[str, Any], figures: str) -> Iterator[str]:
     yield ""
     yield "The paper's signs: DetOFA costs at most half of progressive shrinking, no less AP than OFA without:"
     yield ""
-    for number, (ours, plain, shrunk) in enumerate(zip(rows[FILTERED], rows[PLAIN], rows[SHRUNK], strict=True)):
+    for number, ours, plain, shrunk in zip(seeds_run, rows[FILTERED], rows[PLAIN], rows[SHRUNK], strict=True):
         gain = mean_ap(ours) - mean_ap(plain)
         yield (
             f"- seed {number}: {find_cost(ours) / find_cost(shrunk):.2f} of the cost, {gain:+.4f} AP compared with OFA "
@@ -360,7 +372,7 @@ def list_lines(result: Mapping[str, Any], figures: str) -> Iterator[str]:
     resumed = [
         f"{way}, seed {number}"
         for way, seeds in rows.items()
-        for number, seed in enumerate(seeds)
+        for number, seed in zip(seeds_run, seeds, strict=True)
         if seed["starts"] > 1
     ]
     if resumed:

@@ -88,7 +88,7 @@ class PathFilter(nn.Module):
 
     @torch.inference_mode()
     def score(self, tokens: NDArray[np.int64], buckets: NDArray[np.int64]) -> Floats:
-        """Scores of paths, in batches, without training anything; the same wherever a training in bf16 asks for them."""
+        """Scores of paths, in batches, without training anything; the same within a training in bf16."""
         was_training = self.training
         self.eval()
         pairs = zip(
