@@ -1,10 +1,11 @@
 """What do ways to train a once-for-all network for detection cost, and how good are its subnets? DetOFA's comparison.
 
-    python benchmarks/detofa_rows.py --work FOLDER [--first-seed 0] [--seeds 2] [--report reports/FILE.md]
+    python benchmarks/detofa_rows.py --data FOLDER --work FOLDER [--first-seed 0] [--seeds 2] [--report reports/FILE.md]
 
-OFA without and with progressive shrinking, CompOFA* and DetOFA, each a CenterNet on a once-for-all ResNet of half the
-width and some two thirds of the blocks, on generated shapes. A process of one thread for each seed; about 40 minutes
-each. Work that was stopped goes on when the same command is started again. Costs are seconds of CPU time.
+OFA without and with progressive shrinking, CompOFA* and DetOFA, each a CenterNet on a once-for-all ResNet of a quarter
+of the width and some two thirds of the blocks, on small copies of a folder's images. A process of one thread for each
+seed; about 15 minutes each. Work that was stopped goes on when the same command is started again. Costs are seconds of
+CPU time.
 
 Five budgets are the upper ends of five buckets of the body's operations. Of each budget as many subnets are judged by
 their loss on images that are kept out, with BatchNorm measured anew: those that the filter finds best (DetOFA), random
@@ -21,7 +22,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -31,16 +32,18 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+from detofa_report import COUPLED, FILTERED, PLAIN, SHRUNK, SPLITS, list_lines
 from export_vs_torchvision import describe_machine
 from path_filter_rows import ROWS, measure_row
+from PIL import Image
 from rich.console import Console
 
 from deploy.data import Dataset, read_dataset
+from deploy.files import replace_folder
 from optimizer.arch.bodies.ofa_resnet import OfaShape
 from optimizer.arch.families import OFA_SHAPES
 from optimizer.arch.ofa_space import OfaSpace, OfaSubnet
 from optimizer.arch.spec import ArchSpec
-from optimizer.data.shapes import write_shapes
 from optimizer.data.splits import keep_out
 from optimizer.path_filter.buckets import Buckets
 from optimizer.path_filter.evolution import Breeding, evolve
@@ -55,16 +58,14 @@ from optimizer.supernet.pool import TeacherPool, evaluate_teacher, extract_calib
 from optimizer.supernet.training import PoolImages, train_pool
 from optimizer.train.config import TrainConfig
 
-NARROW = OfaShape((1, 1, 2, 1), (2, 2, 2, 2), (128, 256, 512, 1024), 32, 16)
+NARROW = OfaShape((1, 1, 1, 1), (2, 2, 2, 2), (64, 128, 256, 512), 16, 8)
 FAMILY = "ofa_resnet50"
 NECK, HEAD = 64, 32  # channels; the usual ones would take most of the time
-PLAIN, SHRUNK, COUPLED, FILTERED = "OFA, without shrinking", "OFA, progressive shrinking", "CompOFA*", "DetOFA"
 WAYS: Mapping[str, Mapping[str, Any]] = {
     PLAIN: {}, FILTERED: {"shrinking": "filter"}, COUPLED: {"coupled": True}, SHRUNK: {"shrinking": "dwe"},
 }  # fmt: skip
 CPU = torch.device("cpu")
 SAVED_EVERY_S = 2.0
-SPLITS = 3  # of judged paths, for each seed
 LEAST_JUDGED = 10
 JUST_WITHIN = 0.999  # of a bucket's upper end, which itself is in the next bucket
 FULL_ARCH = OfaSpace.arch
@@ -75,13 +76,13 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder of networks and figures, kept to go on")
     parser.add_argument("--first-seed", type=int, default=0, help="of those that are run, or found done, and reported")
     parser.add_argument("--seeds", type=int, default=2, help="how many, each in a process of its own")
-    parser.add_argument("--epochs", type=int, default=70, help="of a training; with progressive shrinking three times")
-    parser.add_argument("--images", type=int, default=160)
-    parser.add_argument("--val", type=int, default=64)
-    parser.add_argument("--size", type=int, default=96, help="side of images and canvas")
+    parser.add_argument("--data", type=Path, required=True, help="folder of images, with validation images")
+    parser.add_argument("--epochs", type=int, default=42, help="of a training; with progressive shrinking three times")
+    parser.add_argument("--width", type=int, default=128, help="of the copies of the images, and of the canvas")
+    parser.add_argument("--height", type=int, default=96)
     parser.add_argument("--paths", type=int, default=12, help="per bucket that the filter is fitted to, each time")
-    parser.add_argument("--looks", type=int, default=8, help="subnets that are judged for each budget")
-    parser.add_argument("--common", type=int, default=3, help="random paths per bucket, evaluated in every network")
+    parser.add_argument("--looks", type=int, default=4, help="subnets that are judged for each budget")
+    parser.add_argument("--common", type=int, default=2, help="random paths per bucket, evaluated in every network")
     parser.add_argument("--judged", type=int, default=20, help="paths per bucket for the filter's rows")
     parser.add_argument("--report", type=Path, help="Markdown file to write, with a JSON file beside it")
     parser.add_argument("--seed", type=int, help=argparse.SUPPRESS)
@@ -170,19 +171,21 @@ class Meter(RunProgress):
 
 def make_config(options: argparse.Namespace, way: str, seed: int) -> OfaConfig:
     train = TrainConfig(
-        epochs=options.epochs, lr=1e-3, optimizer="adamw", schedule="cosine", warmup_steps=20, weight_decay=1e-2
-    )
+        epochs=options.epochs, lr=2e-3, optimizer="adamw", schedule="cosine", warmup_steps=20, weight_decay=1e-2,
+        precision="fp32",  # which is faster than bf16 on networks as narrow
+    )  # fmt: skip
     recipe = OfaRecipe(
         train=train, filtering=Filtering(paths=options.paths), batch_size=8, calibration_images=32, **WAYS[way]
     )
-    return recipe.make(FAMILY, ((options.size, options.size),), 100, "centernet").model_copy(update={"seed": seed})
+    return recipe.make(FAMILY, ((options.width, options.height),), 100, "centernet").model_copy(update={"seed": seed})
 
 
 def do_seed(options: argparse.Namespace, folder: Path) -> None:
     """Whatever is not done yet of one seed."""
     folder.mkdir(parents=True, exist_ok=True)
-    data, side = folder / "data", (options.size, options.size)
-    write_shapes(data, train=options.images, val=options.val, size=side, seed=options.seed)
+    data = folder / "data"
+    if not data.exists():
+        shrink_images(options.data, data, (options.width, options.height))
     train, val = read_dataset(data, "train"), read_dataset(data, "val")
     fit, kept = keep_out(train)
     images = PoolImages(data, fit, val, True, kept)
@@ -202,6 +205,32 @@ def do_seed(options: argparse.Namespace, folder: Path) -> None:
         row |= {"seconds": meter.seconds, "starts": meter.starts, "epochs": config.epochs}
         figures.write_text(json.dumps(row))
         print(f"seed {options.seed}, {way}: {json.dumps(row['budgets'])}", flush=True)
+
+
+def shrink_images(source: Path, folder: Path, size: tuple[int, int]) -> None:
+    """Copies of a data set's images on so small a canvas, so that no step waits for large ones to be decoded."""
+    with replace_folder(folder) as aside:
+        (aside / "annotations").mkdir()
+        for split in ("train", "val"):
+            (aside / split).mkdir()
+            dataset = read_dataset(source, split)
+            images: list[dict[str, Any]] = []
+            objects: list[dict[str, Any]] = []
+            for number, record in enumerate(dataset.records):
+                image = {"id": number, "file_name": f"{number:05d}.png", "width": size[0], "height": size[1]}
+                small = Image.open(record.path).convert("RGB").resize(size, Image.Resampling.BOX)
+                small.save(aside / split / str(image["file_name"]))
+                images.append(image)
+                scale = np.array([size[0] / record.width, size[1] / record.height] * 2)
+                for (left, top, right, bottom), label in zip(record.boxes_xyxy * scale, record.labels, strict=True):
+                    box = [float(left), float(top), float(right - left), float(bottom - top)]
+                    objects.append(
+                        {"id": len(objects), "image_id": number, "category_id": int(label), "bbox": box,
+                         "area": box[2] * box[3], "iscrowd": 0}
+                    )  # fmt: skip
+            names = [{"id": number, "name": name} for number, name in enumerate(dataset.class_names)]
+            content = {"images": images, "annotations": objects, "categories": names}
+            (aside / "annotations" / f"instances_{split}.json").write_text(json.dumps(content))
 
 
 def look_within(options: argparse.Namespace, pool: TeacherPool, kept: Dataset, val: Dataset) -> dict[str, Any]:
@@ -289,116 +318,12 @@ def gather(options: argparse.Namespace) -> dict[str, Any]:
     rows = {
         way: [json.loads((options.work / f"seed-{seed}" / f"{way}.json").read_text()) for seed in seeds] for way in WAYS
     }
-    asked = {name: value for name, value in vars(options).items() if name not in ("work", "report", "seed")}
+    asked = {name: value for name, value in vars(options).items() if name not in ("data", "work", "report", "seed")}
     asked = {name.replace("_", "-"): value for name, value in asked.items()}
     return {
         "date": datetime.now(timezone.utc).date().isoformat(), "machine": describe_machine(1), "asked": asked,
-        "rows": rows,
+        "images": len(read_dataset(options.data, "train").records), "rows": rows,
     }  # fmt: skip
-
-
-def list_lines(result: Mapping[str, Any], figures: str) -> Iterator[str]:
-    """The report."""
-    rows: Mapping[str, Sequence[Mapping[str, Any]]] = result["rows"]
-    asked, machine = result["asked"], result["machine"]
-    seeds_run = range(asked["first-seed"], asked["first-seed"] + asked["seeds"])
-    given = " ".join(f"--{name} {value}" for name, value in asked.items())
-    yield f"# Ways to train a once-for-all network for detection ({result['date']})"
-    yield ""
-    yield "What does each cost, and how good are the subnets? DetOFA's comparison at small scale: CenterNet on a"
-    yield f"once-for-all ResNet of half the width, {asked['images']} generated images of {asked['size']} pixels a side,"
-    yield f"{asked['epochs']} epochs (with progressive shrinking three times as many), {asked['seeds']} seeds."
-    yield ""
-    yield f"Hardware: {machine['cpu']}; one thread per seed. Costs are seconds of CPU time."
-    yield ""
-    yield f"    python benchmarks/detofa_rows.py --work FOLDER {given}"
-    yield ""
-    yield "| way | epochs | training, s | sampling, s | saved compared with progressive shrinking |"
-    yield "|---|---|---|---|---|"
-    for way, seeds in rows.items():
-        training, sampling = mean_of(seeds, "training"), mean_of(seeds, "sampling")
-        whole = [find_cost(seed) / find_cost(other) for seed, other in zip(seeds, rows[SHRUNK], strict=True)]
-        saved = f"{1 - float(np.mean(whole)):.0%} ({', '.join(f'{1 - share:.0%}' for share in whole)})"
-        yield f"| {way} | {seeds[0]['epochs']} | {training:.0f} | {sampling:.0f} | {saved} |"
-    yield ""
-    yield "The paper's, on Pascal VOC and COCO: DetOFA saves 30.4 % and 63.5 %, OFA without shrinking two thirds."
-    yield ""
-    count = len(rows[PLAIN][0]["budgets"])
-    yield "AP of the best subnet within each budget, means of the seeds:"
-    yield ""
-    yield f"| way | {' | '.join(f'budget {number + 1}' for number in range(count))} | mean | mean of each seed |"
-    yield f"|---|{'---|' * (count + 2)}"
-    for way, seeds in rows.items():
-        aps = np.array([[budget["ap"] for budget in seed["budgets"]] for seed in seeds])
-        yield f"| {way} | {join(aps.mean(axis=0))} | {aps.mean():.3f} | {list_each(aps)} |"
-    yield ""
-    yield f"AP of the same {asked['common']} random paths of each bucket in every network, means:"
-    yield ""
-    yield f"| way | {' | '.join(f'bucket {number + 1}' for number in range(count))} | mean | mean of each seed |"
-    yield f"|---|{'---|' * (count + 2)}"
-    for way, seeds in rows.items():
-        if seeds[0]["common"]:
-            aps = np.array([seed["common"] for seed in seeds]).mean(axis=2)
-            yield f"| {way} | {join(aps.mean(axis=0))} | {aps.mean():.3f} | {list_each(aps)} |"
-    yield ""
-    yield "The paper's signs: DetOFA costs at most half of progressive shrinking, no less AP than OFA without:"
-    yield ""
-    for number, ours, plain, shrunk in zip(seeds_run, rows[FILTERED], rows[PLAIN], rows[SHRUNK], strict=True):
-        gain = mean_ap(ours) - mean_ap(plain)
-        yield (
-            f"- seed {number}: {find_cost(ours) / find_cost(shrunk):.2f} of the cost, {gain:+.4f} AP compared with OFA "
-            f"without shrinking, {mean_ap(ours) - mean_ap(shrunk):+.4f} compared with progressive shrinking"
-        )
-    yield ""
-    yield f"Rows of the path filter, on {asked['judged']} paths of each bucket of the network without shrinking,"
-    yield f"a fifth of them held out, means of {SPLITS} splits of each seed. Weak is the worst quarter of a bucket:"
-    yield ""
-    yield "| filter | accuracy | precision | recall | Kendall's tau | least and most tau |"
-    yield "|---|---|---|---|---|---|"
-    for name in rows[PLAIN][0]["filter"]:
-        found = [row for seed in rows[PLAIN] for row in seed["filter"][name]]
-        means = [float(np.nanmean([row[key] for row in found])) for key in ("accuracy", "precision", "recall", "tau")]
-        taus = [row["tau"] for row in found]
-        yield f"| {name} | {' | '.join(f'{mean:.3f}' for mean in means)} | {min(taus):.3f} to {max(taus):.3f} |"
-    yield ""
-    if figures:
-        yield f"All figures: [{figures}]({figures})."
-        yield ""
-    yield "## What this does not claim"
-    yield ""
-    yield "- Anything of Pascal VOC, COCO or the whole ResNet-50: networks, images and epochs are far fewer."
-    yield "- That the search is the paper's: networks but DetOFA's are searched by random paths, not by a predictor."
-    yield "- AP on images that nobody chose by: subnets are chosen on images kept out of training, AP is on others."
-    resumed = [
-        f"{way}, seed {number}"
-        for way, seeds in rows.items()
-        for number, seed in zip(seeds_run, seeds, strict=True)
-        if seed["starts"] > 1
-    ]
-    if resumed:
-        yield f"- Exact costs of what was stopped and went on ({'; '.join(resumed)}): what was done again counts twice."
-
-
-def find_cost(row: Mapping[str, Any]) -> float:
-    """Seconds until a network is trained."""
-    return float(row["seconds"]["training"] + row["seconds"].get("sampling", 0.0))
-
-
-def mean_of(seeds: Sequence[Mapping[str, Any]], what: str) -> float:
-    return float(np.mean([seed["seconds"].get(what, 0.0) for seed in seeds]))
-
-
-def mean_ap(row: Mapping[str, Any]) -> float:
-    return float(np.mean([budget["ap"] for budget in row["budgets"]]))
-
-
-def list_each(aps: Any) -> str:
-    """The mean of each seed."""
-    return ", ".join(f"{ap:.3f}" for ap in aps.mean(axis=1))
-
-
-def join(aps: Any) -> str:
-    return " | ".join(f"{ap:.3f}" for ap in aps)
 
 
 if __name__ == "__main__":
