@@ -107,8 +107,16 @@ class SearchConfig(_Value):
         min_length=1,
         description="detnas, detofa: the most that students may cost: shares of the base's cost, or MACs of the body",
     )
-    population: int = Field(50, ge=2, description="detnas, detofa: subnets of a generation")
-    generations: int = Field(20, ge=1, description="detnas, detofa: how many, for each limit")
+    population: int | None = Field(
+        None,
+        ge=2,
+        description="detnas, detofa: subnets of a generation; None is 50, and 100 where a path filter alone ranks them",
+    )
+    generations: int | None = Field(
+        None,
+        ge=1,
+        description="detnas, detofa: how many, for each limit; None is 20, and 500 where a filter ranks alone",
+    )
     breeding: Literal["code", "slides", "ofa"] | None = Field(
         None,
         description="what generations are made of: DetNAS' code (parents of all generations, fresh subnets), its "
@@ -310,6 +318,11 @@ class RunConfig(_Value):
                 raise ValueError("buckets are the path filter's: add --shrinking filter, or leave --bucket out")
             if self.search.cost != "latency":
                 raise ValueError("a run that scores by operations measures no latency: leave --bucket or --score out")
+        if self.ranks_alone and self.ofa is not None and self.ofa.shrinking != "filter":
+            raise ValueError(
+                "there is no path filter to rank subnets alone: add --shrinking filter, or --ranker images, which "
+                "judges them by their AP"
+            )
         if self.constraints.max_latency_ms is not None and self.search.cost != "latency":
             raise ValueError("a run that scores by operations measures no latency: leave --max-latency or --score out")
         if self.constraints.max_memory_bytes is not None and self.search.cost == "macs":
@@ -342,6 +355,17 @@ class RunConfig(_Value):
     def needs_pool(self) -> bool:
         """Whether the run draws on a teacher pool."""
         return bool(self.search.trials) and (self.search.takes_pool_teachers or self.search.in_pool)
+
+    @property
+    def ranks_alone(self) -> bool:
+        """Whether subnets are bred by a path filter alone, and none is looked at before it is trained."""
+        return self.search.method == "detofa" and self.ofa is not None and self.ofa.filtering.ranker == "filter"
+
+    @property
+    def generations(self) -> tuple[int, int]:
+        """How many there are for each limit, and the subnets of each: DetNAS' numbers, or once-for-all's."""
+        usual = (500, 100) if self.ranks_alone else (20, 50)
+        return self.search.generations or usual[0], self.search.population or usual[1]
 
     @property
     def keeps_images(self) -> bool:

@@ -181,7 +181,8 @@ def paper(data: Path | None = None) -> RunConfig:
         ),
         ofa=OfaRecipe(  # DetOFA's for COCO: Adam, 10 and 60 epochs; 2000 images are once-for-all's
             train=TrainConfig(epochs=70, lr=5e-4, optimizer="adamw", weight_decay=0.0, schedule="cosine"),
-            filtering=Filtering(warm_up=10 / 70),
+            shrinking="filter",
+            filtering=Filtering(warm_up=10 / 70, ranker="filter"),
             batch_size=64,
             calibration_images=2000,
         ),

@@ -103,9 +103,17 @@ OPTIONS = (
         "of the body at 224x224, as DetNAS has it: 300M.",
         {"search.limits": read_limits},
     ),
-    Option("population", int, "detnas, detofa: subnets of a generation (default 50).", _as_given("search.population")),
     Option(
-        "generations", int, "detnas, detofa: generations for each limit (default 20).", _as_given("search.generations")
+        "population",
+        int,
+        "detnas, detofa: subnets of a generation (default 50; 100 with --ranker filter).",
+        _as_given("search.population"),
+    ),
+    Option(
+        "generations",
+        int,
+        "detnas, detofa: generations for each limit (default 20; 500 with --ranker filter).",
+        _as_given("search.generations"),
     ),
     Option(
         "supernet_epochs",
@@ -127,6 +135,14 @@ OPTIONS = (
         "operations of the body; latency: that of the detector on the target, predicted from a few untrained subnets "
         "which are measured before the super-network is trained.",
         _as_given("ofa.filtering.bucket"),
+    ),
+    Option(
+        "ranker",
+        str,
+        "detofa with --shrinking filter: what ranks the subnets that are bred. images (default): their AP on images "
+        "that are kept out; filter (the paper's way, and the preset paper's): the path filter alone, and only the best "
+        "of each limit is trained and evaluated.",
+        _as_given("ofa.filtering.ranker"),
     ),
     Option(
         "coupled",

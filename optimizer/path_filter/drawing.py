@@ -9,16 +9,25 @@ fits would. In between, a block that a path skips has a gene as well: the path m
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from optimizer.path_filter.space import Cost, Floats, Genes, Mask, PathSpace, make_canonical
 
-__all__ = ["EVERYWHERE", "Interval", "draw", "draw_freely", "mix", "reach"]
+__all__ = ["EVERYWHERE", "Interval", "Region", "draw", "draw_freely", "mix", "reach"]
 
 REACH, MIX = 4, 3  # moves towards an interval, and within it, per slot
 LEAST, ROUNDS = 32, 4  # paths of a population, and populations of which none arrives before an interval is called empty
+
+
+class Region(Protocol):
+    """Where paths are to be, by whatever a cost says of each of them."""
+
+    def measure_distance(self, costs: Floats) -> Floats:
+        """How far each path is from there (paths,); 0 exactly within it."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -37,9 +46,7 @@ class Interval:
 EVERYWHERE = Interval(-np.inf, np.inf)
 
 
-def draw(
-    space: PathSpace, cost: Cost, allowed: Mask, interval: Interval, count: int, rng: np.random.Generator
-) -> Genes:
+def draw(space: PathSpace, cost: Cost, allowed: Mask, interval: Region, count: int, rng: np.random.Generator) -> Genes:
     """Random paths in an interval (count, slots); none at all where none was found.
 
     Those that do not arrive are replaced by copies of those that do, which walk on from there.
@@ -62,7 +69,7 @@ def draw_freely(allowed: Mask, count: int, rng: np.random.Generator) -> Genes:
     return _choose(mask, rng)
 
 
-def reach(cost: Cost, allowed: Mask, interval: Interval, genes: Genes, rng: np.random.Generator) -> Genes:
+def reach(cost: Cost, allowed: Mask, interval: Region, genes: Genes, rng: np.random.Generator) -> Genes:
     """Copies of paths that have walked towards an interval until they were there; some may not have arrived.
 
     Args:
@@ -81,7 +88,7 @@ def reach(cost: Cost, allowed: Mask, interval: Interval, genes: Genes, rng: np.r
     return genes
 
 
-def mix(cost: Cost, allowed: Mask, interval: Interval, genes: Genes, rng: np.random.Generator) -> Genes:
+def mix(cost: Cost, allowed: Mask, interval: Region, genes: Genes, rng: np.random.Generator) -> Genes:
     """Copies of paths of an interval that have walked about in it; arguments as of `reach`."""
     genes, masks = genes.copy(), np.broadcast_to(allowed, (len(genes), *allowed.shape[-2:]))
     for _ in range(MIX * genes.shape[1] if len(genes) else 0):

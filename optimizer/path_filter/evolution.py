@@ -2,12 +2,13 @@
 
 Two faults of the published code are not repeated: children are bred until they fit without an end, and those of the
 last generation are never ranked. A filter's scores order the paths of one bucket; so those of a limit are bred in the
-limit's bucket, where the paper takes the best score of all buckets below.
+limit's bucket, where the paper takes the best score of all buckets below. A limit may be of something else than the
+buckets, such as latency on a target; then it is the dearest bucket that has paths within the limit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +16,19 @@ from numpy.typing import NDArray
 
 from optimizer.errors import InputError
 from optimizer.path_filter.buckets import Buckets
-from optimizer.path_filter.drawing import Interval, draw, draw_freely, reach
+from optimizer.path_filter.drawing import Interval, Region, draw, draw_freely, reach
 from optimizer.path_filter.pruned_space import PrunedSpace
-from optimizer.path_filter.space import Floats, Genes, Mask, Score, find_layer_slots, make_canonical
+from optimizer.path_filter.space import (
+    Cost,
+    Floats,
+    Genes,
+    Mask,
+    PathSpace,
+    Score,
+    find_ends,
+    find_layer_slots,
+    make_canonical,
+)
 
 __all__ = ["PAPER", "Breeding", "Found", "evolve"]
 
@@ -52,7 +63,7 @@ class Found:
 
     Attributes:
         genes: the best first (paths, slots); all different.
-        scores, costs: of each (paths,).
+        scores, costs: of each (paths,); costs are what the limit is of.
         history: the best score before the first generation and after each.
     """
 
@@ -71,20 +82,23 @@ def evolve(
     breeding: Breeding = PAPER,
     pruned: PrunedSpace | None = None,
     by_bucket: bool = True,
+    price: Cost | None = None,
 ) -> tuple[Found, ...]:
     """The best paths for each limit.
 
     Args:
         limits: the most that a path may cost.
-        pruned: operations outside it are not used; its thresholds play no part.
+        pruned: operations outside it are used only where no other path is within a limit; its thresholds play no part.
         by_bucket: breed the paths of a limit in its bucket, or in the next below that has any within the limit. False
             is the paper's way, which compares scores of all buckets, and takes operations of the whole space.
+        price: what limits are of, where that is not the buckets' cost; of paths that nothing else is known of.
 
     Raises:
         InputError: no path is within a limit.
     """
     score = _Remembered(score)
-    islands = [_Island.settle(buckets, limit, rng, breeding, pruned, by_bucket) for limit in limits]
+    price = None if price is None else _Remembered(price)
+    islands = [_Island.settle(buckets, limit, rng, breeding, pruned, by_bucket, price) for limit in limits]
     _rank_all(islands, [island.genes for island in islands], score)
     for _ in range(breeding.generations):
         _rank_all(islands, [island.breed(rng) for island in islands], score)
@@ -92,10 +106,10 @@ def evolve(
 
 
 class _Remembered:
-    """A score that is asked for each path once: the children of parents that are alike often are known."""
+    """A score or price that is asked for each path once: the children of parents that are alike often are known."""
 
-    def __init__(self, score: Score) -> None:
-        self.score = score
+    def __init__(self, measure: Callable[[Genes], Floats]) -> None:
+        self.measure = measure
         self.known: dict[bytes, float] = {}
 
     def __call__(self, genes: Genes) -> Floats:
@@ -103,7 +117,7 @@ class _Remembered:
         new = {key: row for row, key in enumerate(keys) if key not in self.known}
         if new:
             rows = np.array([*new.values()])
-            self.known.update(zip(new, map(float, self.score(genes[rows])), strict=True))
+            self.known.update(zip(new, map(float, self.measure(genes[rows])), strict=True))
         return np.array([self.known[key] for key in keys])
 
 
@@ -115,14 +129,36 @@ def _rank_all(islands: Sequence[_Island], newcomers: Sequence[Genes], score: Sco
         island.join(genes, own)
 
 
+@dataclass(frozen=True)
+class _Affordable:
+    """The costs of an interval whose prices are within a limit; measures pairs of a cost and a price (paths, 2).
+
+    Attributes:
+        scale: costs that count as far as a price of twice the limit.
+    """
+
+    interval: Interval
+    limit: float
+    scale: float
+
+    def measure_distance(self, pairs: Floats) -> Floats:
+        costs, prices = pairs.T
+        return self.interval.measure_distance(costs) + np.maximum(prices / self.limit - 1, 0) * self.scale
+
+
 class _Island:
-    """The population of one limit: once ranked, its parents, the best first."""
+    """The population of one limit: once ranked, its parents, the best first.
+
+    Attributes:
+        price: what the limit is of. cost, region: where paths are allowed to be, for `reach`.
+    """
 
     def __init__(
-        self, buckets: Buckets, limit: float, interval: Interval, allowed: Mask, genes: Genes, breeding: Breeding
-    ) -> None:
-        self.buckets, self.limit, self.interval, self.allowed = buckets, limit, interval, allowed
-        self.genes, self.breeding = genes, breeding
+        self, space: PathSpace, limit: float, price: Cost, cost: Cost, region: Region, allowed: Mask, genes: Genes,
+        breeding: Breeding,
+    ) -> None:  # fmt: skip
+        self.space, self.limit, self.price, self.cost, self.region = space, limit, price, cost, region
+        self.allowed, self.genes, self.breeding = allowed, genes, breeding
         self.scores: Floats = np.full(len(genes), -np.inf)
         self.history: list[float] = []
 
@@ -135,23 +171,17 @@ class _Island:
         breeding: Breeding,
         pruned: PrunedSpace | None,
         by_bucket: bool,
+        price: Cost | None,
     ) -> _Island:
         """With the first population, drawn at random."""
-        space, below = buckets.space, np.nextafter(limit, np.inf)
-        left = pruned or PrunedSpace.whole(buckets)
-        own = int(buckets.find_of_costs(np.array([limit]))[0])
-        for bucket in range(own, -1, -1) if by_bucket else (None,):
-            interval = Interval(-np.inf, below)
-            allowed = PrunedSpace.whole(buckets).mask(0)
-            if bucket is not None:
-                within = buckets.interval(bucket)
-                interval, allowed = Interval(within.low, min(below, within.high)), left.mask(bucket)
-            genes = draw(space, buckets.cost, allowed, interval, breeding.population, rng)
+        cost = buckets.cost if price is None else _pair(buckets.cost, price)
+        least = float((price or buckets.cost)(find_ends(buckets.space)[:1])[0])
+        for interval, allowed in _list_grounds(buckets, limit, pruned, by_bucket, price) if least <= limit else ():
+            region: Region = interval if price is None else _Affordable(interval, limit, buckets.edges[-1])
+            genes = draw(buckets.space, cost, allowed, region, breeding.population, rng)
             if len(genes):
-                return cls(buckets, limit, interval, allowed, genes, breeding)
-        raise InputError(
-            f"no path costs at most {limit:.4g}: the smallest one costs {buckets.edges[0]:.4g}; raise the limit"
-        )
+                return cls(buckets.space, limit, price or buckets.cost, cost, region, allowed, genes, breeding)
+        raise InputError(f"no path costs at most {limit:.4g}: the smallest one costs {least:.4g}; raise the limit")
 
     def breed(self, rng: np.random.Generator) -> Genes:
         """Children within the interval, half of them mutants (paths, slots)."""
@@ -162,8 +192,8 @@ class _Island:
             if not len(outside):
                 break
             children[outside] = self._mate(len(outside), rng)
-        children = reach(self.buckets.cost, self.allowed, self.interval, children, rng)
-        return make_canonical(self.buckets.space, children[self._measure(children) == 0])
+        children = reach(self.cost, self.allowed, self.region, children, rng)
+        return make_canonical(self.space, children[self._measure(children) == 0])
 
     def _mate(self, count: int, rng: np.random.Generator) -> Genes:
         """Mutants or children of two, whether they fit or not; both are allowed operations alone."""
@@ -178,12 +208,12 @@ class _Island:
     def _fill(self, genes: Genes, rng: np.random.Generator) -> Genes:
         """With random choices for the blocks a path does not run, which a child of it may."""
         flat = genes.reshape(-1, genes.shape[-1]).copy()
-        own, skipped = find_layer_slots(self.buckets.space), self.buckets.space.tokens(flat) == 0
+        own, skipped = find_layer_slots(self.space), self.space.tokens(flat) == 0
         flat[:, own] = np.where(skipped, draw_freely(self.allowed, len(flat), rng)[:, own], flat[:, own])
         return flat.reshape(genes.shape)
 
     def _measure(self, genes: Genes) -> NDArray[np.float64]:
-        return self.interval.measure_distance(self.buckets.cost(genes))
+        return self.region.measure_distance(self.cost(genes))
 
     def join(self, genes: Genes, scores: Floats) -> None:
         """Rank newcomers with the parents; the best, each once, are the parents now."""
@@ -195,6 +225,24 @@ class _Island:
         self.history.append(float(self.scores[0]))
 
     def report(self) -> Found:
-        return Found(
-            self.limit, self.genes, self.scores, self.buckets.cost(self.genes).astype(np.float64), tuple(self.history)
-        )
+        costs = self.price(self.genes).astype(np.float64)
+        return Found(self.limit, self.genes, self.scores, costs, tuple(self.history))
+
+
+def _list_grounds(
+    buckets: Buckets, limit: float, pruned: PrunedSpace | None, by_bucket: bool, price: Cost | None
+) -> Iterator[tuple[Interval, Mask]]:
+    """Costs that paths within a limit may have, and what is allowed there; what is to be tried first, first."""
+    whole, below = PrunedSpace.whole(buckets), float(np.nextafter(limit, np.inf)) if price is None else np.inf
+    if not by_bucket:
+        yield Interval(-np.inf, below), whole.mask(0)
+        return
+    own = buckets.count - 1 if price is not None else int(buckets.find_of_costs(np.array([limit]))[0])
+    for left in (whole,) if pruned is None else (pruned, whole):
+        for bucket in range(own, -1, -1):
+            within = buckets.interval(bucket)
+            yield Interval(within.low, min(below, within.high)), left.mask(bucket)
+
+
+def _pair(cost: Cost, price: Cost) -> Cost:
+    return lambda genes: np.stack([cost(genes), price(genes)], axis=1)

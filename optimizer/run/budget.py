@@ -148,20 +148,21 @@ def fit_budget(config: RunConfig, durations: Durations) -> RunConfig:
     changes["finetune.epochs"] = _fit(
         finetune.epochs, lambda epochs: epochs * durations.last <= LAST * budget_s / limits
     )
-    looks = int(GENERATIONS * budget_s / durations.look / limits)
-    changes["search.population"] = population = max(min(config.search.population, looks), 2)
-    changes["search.generations"] = max(min(config.search.generations, looks // population), 1)
+    if not config.ranks_alone:  # nothing but looks takes its time
+        looks, (generations, population) = int(GENERATIONS * budget_s / durations.look / limits), config.generations
+        changes["search.population"] = population = max(min(population, looks), 2)
+        changes["search.generations"] = max(min(generations, looks // population), 1)
     return config.changed(changes)
 
 
 def describe_fit(config: RunConfig) -> str:
     """What a budget left of a recipe, for a person."""
-    search, pool = config.search, config.pool_config()
+    (generations, population), pool = config.generations, config.pool_config()
     assert config.finetune is not None
     before = f"{pool.pretrained_on.train.epochs} of pre-training, " if pool.pretrained_on is not None else ""
     return (
         f"epochs that the budget has time for: {before}{pool.epochs} of the super-network, {config.finetune.epochs} of "
-        f"each student; generations for each limit: {search.generations} of {search.population}"
+        f"each student; generations for each limit: {generations} of {population}"
     )
 
 
@@ -171,7 +172,7 @@ def is_same_request(config: RunConfig, stored: RunConfig) -> bool:
         return True
     if config.budget_s is None or not config.search.evolves:
         return False
-    paths = [path for path in SIZED if _find(config, path) is not None and _find(stored, path) is not None]
+    paths = [path for path in SIZED if _has(config, path) and _has(stored, path)]
     return config.changed({path: _find(stored, path) for path in paths}) == stored
 
 
@@ -185,3 +186,9 @@ def _find(config: RunConfig, path: str) -> Any:
     for part in path.split("."):
         value = getattr(value, part, None)
     return value
+
+
+def _has(config: RunConfig, path: str) -> bool:
+    """Whether there is such a part, whatever it is."""
+    parent, _, name = path.rpartition(".")
+    return hasattr(_find(config, parent) if parent else config, name)

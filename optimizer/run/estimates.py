@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 
 from deploy.measuring.protocols import PROTOCOLS
 from optimizer.arch.macs import count
@@ -94,7 +95,9 @@ class Estimates:
             seen = min(CALIBRATION_IMAGES, self.counted.fit) + self.counted.kept
             look_s = LOOK_S + seen * image_s * FORWARD_SHARE
             return search.screened * look_s + count_studied(self.counted.fit) * image_s * STUDY_SHARE
-        return self._durations.look * search.population * search.generations if self._breeds else 0.0
+        if not self._breeds or self.config.ranks_alone:
+            return 0.0
+        return self._durations.look * prod(self.config.generations)
 
     @property
     def finetune_s(self) -> float:

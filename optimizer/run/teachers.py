@@ -222,9 +222,10 @@ def make_settings(
         student=config.trained_arch() if search.student is not None else None,
         limits=search.limits,
         breeding=_choose_breeding(config),
-        generations=search.generations,
+        generations=config.generations[0],
         by_macs=search.cost == "macs",
         guide=guide,
+        alone=config.ranks_alone,
         ceiling=config.constraints.find_ceiling(base_ms),
         most_params=config.constraints.most_params,
     )
@@ -233,7 +234,7 @@ def make_settings(
 def _choose_breeding(config: RunConfig) -> Breeding:
     """The variant that is asked for, in the proportions of its paper, with the population of this run."""
     usual = "ofa" if config.search.method == "detofa" else "code"
-    known, population = BREEDINGS[config.search.breeding or usual], config.search.population
+    known, population = BREEDINGS[config.search.breeding or usual], config.generations[1]
     share = population / known.population
     return replace(
         known, population=population, mutants=round(known.mutants * share), children=round(known.children * share),

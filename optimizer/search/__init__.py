@@ -39,7 +39,8 @@ class StrategySettings:
         screened, rung_epochs, probes, num_classes, rounds: as in `ParetoSearch`.
         student: the one that "distill" trains.
         ceiling, most_params: as in `ParetoSearch`.
-        limits, breeding, generations, guide: as in `Evolution`. by_macs: whether cost is operations, and not latency.
+        limits, breeding, generations, guide, alone: as in `Evolution`. by_macs: whether cost is operations, and not
+            latency.
     """
 
     space: Space
@@ -60,6 +61,7 @@ class StrategySettings:
     generations: int = 20
     by_macs: bool = False
     guide: Guide | None = None
+    alone: bool = False
     ceiling: float = inf
     most_params: float = inf
 
@@ -83,8 +85,13 @@ def _build_distill(settings: StrategySettings) -> SearchStrategy:
 def _build_evolution(of: StrategySettings) -> SearchStrategy:
     if of.pool is None:
         raise InputError("evolution searches in a super-network, and this run has none")
+    if of.alone and of.guide is None:
+        raise InputError(
+            "the super-network that was named was trained without a path filter, so none can rank its subnets: name "
+            "another (--teacher-pool), or judge subnets on images (--ranker images)"
+        )
     price = price_by_macs(of.num_classes) if of.by_macs else price_by_latency(of.probes, of.num_classes)
-    return Evolution(cast(GeneSpace, of.pool), of.limits, price, of.breeding, of.generations, of.guide)
+    return Evolution(cast(GeneSpace, of.pool), of.limits, price, of.breeding, of.generations, of.guide, of.alone)
 
 
 STRATEGIES: dict[str, Callable[[StrategySettings], SearchStrategy]] = {

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from optimizer.arch.macs import count
 from optimizer.arch.spec import ArchSpec
 from optimizer.arch.subnets import Subnet, SubnetSpace
+from optimizer.errors import InputError
 from optimizer.search.base import DoneTrial, History, Proposal, ScreenedTrial, SpaceExhausted, get_done
 from optimizer.search.predictor import Probe, fit_predictor, list_measured
 
@@ -62,6 +63,14 @@ class Guide(Protocol):
 
     def choose(self, subnets: Sequence[Any]) -> Subnet:
         """The most promising of some within a limit."""
+        ...
+
+    def breed(self, price: Price, limit: float, breeding: Breeding, generations: int) -> Subnet:
+        """The best subnet within a limit, of generations that are ranked without a look at any; always the same.
+
+        Raises:
+            InputError: no subnet is within the limit.
+        """
         ...
 
 
@@ -147,6 +156,7 @@ class Evolution:
         price: what an architecture costs, as such a share, from what has been measured so far.
         generations: the first one included.
         guide: chooses each subnet that is judged from several that were bred alike; None judges the first that fits.
+        alone: whether the guide ranks all generations, and no subnet is judged before the best of them is trained.
     """
 
     space: GeneSpace
@@ -155,27 +165,44 @@ class Evolution:
     breeding: Breeding = CODE
     generations: int = 20
     guide: Guide | None = None
+    alone: bool = False
 
     def ask(self, history: History, rng: Random) -> Proposal:
-        for limit in self.limits:
+        for limit in () if self.alone else self.limits:
             own = [trial for trial in history if trial.proposal.aim == limit and trial.proposal.screens]
             if len(own) < self.breeding.population * self.generations:
                 return self._breed(limit, own, history, self._find_price(limit, history), rng)
-        owed = self.conclude(history)
+        owed = self._find_owed(history)
         if owed is None:
             raise SpaceExhausted(f"the best subnet within each of {len(self.limits)} limits was trained")
         return owed
 
     def conclude(self, history: History) -> Proposal | None:
-        """The training of the best subnet of the next limit; None where those of all limits are trained."""
+        """The training of the best subnet of the next limit; None where all are trained, or none fits."""
+        try:
+            return self._find_owed(history)
+        except SpaceExhausted:
+            return None
+
+    def _find_owed(self, history: History) -> Proposal | None:
+        """As `conclude`; raises `SpaceExhausted` where nothing fits."""
         for limit in self.limits:
             price = self._find_price(limit, history)
             if not any(trial.proposal.aim == limit and not trial.proposal.screens for trial in history):
-                best = self._rank(history, limit, price, 1)
-                if best:
-                    subnet = best[0].proposal.subnet
+                subnet = self._find_best(limit, history, price)
+                if subnet is not None:
                     return Proposal(None, (), f"the best within {describe_limit(limit)}", subnet=subnet, aim=limit)
         return None
+
+    def _find_best(self, limit: float, history: History, price: Price) -> Subnet | None:
+        if self.alone:
+            assert self.guide is not None, "no one to rank"
+            try:
+                return self.guide.breed(price, limit, self.breeding, self.generations)
+            except InputError as error:
+                raise SpaceExhausted(f"{describe_limit(limit)}: {error}") from error
+        best = self._rank(history, limit, price, 1)
+        return best[0].proposal.subnet if best else None
 
     def _find_price(self, limit: float, history: History) -> Price:
         """What a limit is of."""

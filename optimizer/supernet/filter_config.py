@@ -24,7 +24,9 @@ class Filtering(BaseModel):
         pruning: which operations are barred, see `PruningConfig`.
         ratio, overall, draws: as there.
         fit_epochs: of the filter, at most.
-        candidates: subnets that the filter chooses one from, for each that a search looks at.
+        ranker: what ranks the subnets that a search breeds: "images" is AP on images that are kept out, of those that
+            the filter chose; "filter" is the filter alone, and only what it finds best is trained and evaluated.
+        candidates: with "images", subnets that the filter chooses one from, for each that a search looks at.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,6 +40,7 @@ class Filtering(BaseModel):
     overall: float = Field(0.1, ge=0, lt=1)
     draws: int = Field(100, ge=1)
     fit_epochs: int = Field(200, ge=1)
+    ranker: Literal["images", "filter"] = "images"
     candidates: int = Field(8, ge=1)
 
     def to_schedule(self, warm_up: int, train: int) -> Schedule:

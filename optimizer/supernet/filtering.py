@@ -5,8 +5,9 @@ What is left after the training, the filter and the pruned space, then says whic
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
 from typing import Any, cast
@@ -22,12 +23,17 @@ from optimizer.arch.ofa_space import OfaSpace, OfaSubnet
 from optimizer.data.loader import TrainLoader
 from optimizer.detectors.base import Detector, Truth
 from optimizer.errors import InputError
+from optimizer.path_filter.agreement import Agreement
 from optimizer.path_filter.algorithm import TRAINING, WARM_UP, DetOfa, KeptInFolder
 from optimizer.path_filter.buckets import Buckets
+from optimizer.path_filter.evolution import Breeding as PathBreeding
+from optimizer.path_filter.evolution import evolve
 from optimizer.path_filter.filter import PathFilter, Scorer
 from optimizer.path_filter.pruned_space import PrunedSpace
 from optimizer.path_filter.sampling import PathStream
-from optimizer.path_filter.space import Score
+from optimizer.path_filter.space import Cost, Score, find_ends
+from optimizer.search.evolution import Breeding, Price
+from optimizer.seeds import derive_seed
 from optimizer.supernet.config import SupernetConfig
 from optimizer.supernet.manifest import Manifest, phase_path
 from optimizer.supernet.path_latency import MeasuredPaths
@@ -39,6 +45,7 @@ __all__ = ["FilterGuide", "choose_paths", "hash_states", "measure_loss", "open_g
 STATES = "filter"
 MEASURED = "latencies.json"  # among the states
 PHASES = (WARM_UP, TRAINING)
+BUCKETS_OF = {"flops": "operations of the body", "latency": "latency on the target"}
 BATCH_SIZE = 4  # images that a loss is measured on together
 
 
@@ -50,6 +57,9 @@ class FilterGuide:
 
     Attributes:
         candidates: subnets to choose one from, for each that is looked at.
+        agreement: of the two filters, by when they were fitted. validated: paths that were judged each time.
+        by: what the buckets are of, in words.
+        seed: of what it breeds on its own.
     """
 
     space: OfaSpace
@@ -57,6 +67,10 @@ class FilterGuide:
     pruned: PrunedSpace
     score: Score
     candidates: int
+    agreement: Mapping[str, Agreement]
+    validated: int
+    by: str
+    seed: int = 0
 
     def sample(self, rng: Random) -> OfaSubnet:
         """A random bucket, one of its paths of allowed operations, and a random canvas."""
@@ -75,6 +89,44 @@ class FilterGuide:
         genes = self._list_genes(rivals)
         keys = list(zip(self.buckets.find(genes).tolist(), self.score(genes).tolist(), strict=True))
         return rivals[max(range(len(rivals)), key=keys.__getitem__)]
+
+    def describe(self) -> dict[str, Any]:
+        """What was judged, barred and left, as JSON."""
+        shares = {
+            when: {name: None if math.isnan(share) else share for name, share in asdict(found).items()}
+            for when, found in self.agreement.items()
+        }
+        return {
+            "agreement": shares, "paths": self.validated, "by": self.by,
+            "ends": [edge / self.buckets.edges[-1] for edge in self.buckets.edges[1:]],
+            "slots": [[slot.name, slot.kind, [*slot.choices]] for slot in self.space.slots],
+            "allowed": self.pruned.to_json()["allowed"],
+        }  # fmt: skip
+
+    def breed(self, price: Price, limit: float, breeding: Breeding, generations: int) -> OfaSubnet:
+        """The best, by the filter, of generations that nothing else judged (DetOFA 3.3).
+
+        A filter was fitted to paths on the super-network's own canvas; so a smaller one is taken only where no subnet
+        on the larger ones is within the limit.
+
+        Raises:
+            InputError: no subnet is within the limit.
+        """
+        mutants = breeding.mutants / breeding.population
+        made = PathBreeding(breeding.population, generations, breeding.parents, mutants, breeding.rate)
+        ends = find_ends(self.space)
+        for size in self.space.sizes:
+            of_paths = self._price_on(size, price)
+            if size == self.space.sizes[-1] or of_paths(ends)[0] <= limit:
+                break
+        rng = np.random.default_rng(derive_seed(self.seed, "bred", repr(limit)))
+        (found,) = evolve(self.buckets, self.score, [limit], rng, made, self.pruned, price=of_paths)
+        return self.space.subnet(found.genes[0].tolist(), size)
+
+    def _price_on(self, size: tuple[int, int], price: Price) -> Cost:
+        return lambda genes: np.array(
+            [price(self.space.arch(self.space.subnet(path, size))) for path in genes.tolist()]
+        )
 
     def _list_genes(self, subnets: Sequence[OfaSubnet]) -> NDArray[np.int64]:
         return np.array([self.space.genes(subnet) for subnet in subnets], dtype=np.int64)
@@ -141,7 +193,11 @@ def open_guide(manifest: Manifest) -> FilterGuide | None:
     made = _make(config, manifest.folder)
     outcome = made.run()
     score = Scorer(outcome.last.filter, made.buckets)
-    return FilterGuide(_get_space(config), made.buckets, outcome.pruned, score, config.filtered_by.candidates)
+    return FilterGuide(
+        _get_space(config), made.buckets, outcome.pruned, score, config.filtered_by.candidates,
+        {"after the warm-up": outcome.first.agreement, "at the end": outcome.last.agreement}, len(outcome.validated),
+        BUCKETS_OF[config.filtered_by.bucket], config.seed,
+    )  # fmt: skip
 
 
 def hash_states(folder: Path) -> Mapping[str, str]:

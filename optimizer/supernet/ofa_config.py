@@ -91,8 +91,8 @@ class OfaConfig(SupernetConfig):
         recipe = super().to_identity()
         if self.filtering is None:  # as before there was any
             del recipe["filtering"]
-        else:  # a search alone reads it
-            del recipe["filtering"]["candidates"]
+        else:  # a search alone reads them
+            del recipe["filtering"]["candidates"], recipe["filtering"]["ranker"]
         if not self.target:  # likewise
             del recipe["target"]
             recipe.get("filtering", {}).pop("bucket", None)

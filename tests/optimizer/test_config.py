@@ -59,7 +59,7 @@ def test_paper_trains_a_once_for_all_network_as_detofa_does() -> None:
     assert (train.epochs, train.lr, train.optimizer, train.weight_decay, train.schedule) == (
         70, 5e-4, "adamw", 0.0, "cosine",
     )  # fmt: skip
-    assert (recipe.batch_size, recipe.calibration_images, recipe.shrinking) == (64, 2000, "none")
+    assert (recipe.batch_size, recipe.calibration_images, recipe.shrinking) == (64, 2000, "filter")
     shrunk = recipe.model_copy(update={"shrinking": "dwe"}).phases()
     assert [phase.train.epochs for phase in shrunk] == [70, 5, 65, 5, 65]
     filtered = recipe.model_copy(update={"shrinking": "filter"})

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from optimizer.errors import InputError
 from optimizer.path_filter.evolution import PAPER
 from optimizer.path_filter.filter import FilterConfig
 from optimizer.recipes import paper
@@ -15,15 +16,15 @@ from optimizer.supernet.ofa_config import OfaConfig
 
 CONFIG = paper().changed(
     {
-        "base": "ofa_resnet50", "search.method": "detofa", "search.teacher": "none", "ofa.shrinking": "filter",
-        "detector": "centernet",
+        "base": "ofa_resnet50", "search.method": "detofa", "search.teacher": "none", "detector": "centernet",
     }
 )  # fmt: skip
 STATED: dict[str, Any] = {
     "train.epochs": 70, "train.lr": 5e-4, "train.optimizer": "adamw", "train.weight_decay": 0.0,  # which is Adam
-    "train.schedule": "cosine", "batch_size": 64, "calibration_images": 2000, "filtering.bucket": "flops",
+    "train.schedule": "cosine", "shrinking": "filter", "coupled": False, "whole_epochs": 0,
+    "batch_size": 64, "calibration_images": 2000, "filtering.bucket": "flops",
     "filtering.warm_up": 10 / 70, "filtering.paths": 100, "filtering.weak": 0.25, "filtering.pruning": "all",
-    "filtering.ratio": 0.3, "filtering.overall": 0.1, "filtering.draws": 100,
+    "filtering.ratio": 0.3, "filtering.overall": 0.1, "filtering.draws": 100, "filtering.ranker": "filter",
 }  # fmt: skip
 
 
@@ -52,9 +53,25 @@ def test_the_filter_is_the_paper_s() -> None:
     }  # fmt: skip
 
 
-def test_generations_are_made_up_as_once_for_all_s() -> None:
-    """A run has the proportions; 100 individuals and 500 generations are of the evolution by the filter alone."""
+def test_the_filter_alone_ranks_generations_that_are_made_up_as_once_for_all_s() -> None:
     assert asdict(PAPER) == {"population": 100, "generations": 500, "parents": 25, "mutants": 0.5, "rate": 0.1}
-    breeding = make_settings(CONFIG.changed({"search.population": 100}), CONFIG.pool_config()).breeding
+    settings = make_settings(CONFIG, CONFIG.pool_config())
+    breeding = settings.breeding
+    assert settings.alone and settings.generations == 500
     assert (breeding.population, breeding.mutants, breeding.children, breeding.parents) == (100, 50, 50, 25)
     assert breeding.rate == 0.1
+
+
+def test_its_baseline_is_trained_without_a_filter_and_without_shrinking() -> None:
+    change = {"ofa.shrinking": "none", "ofa.filtering.ranker": "images"}
+    plain = CONFIG.changed(change)
+    (phase,) = plain.pool_config().phases
+    assert phase.train.epochs == 70 and plain.pool_config().filtered_by is None
+    settings = make_settings(plain, plain.pool_config())
+    assert not settings.alone and (settings.generations, settings.breeding.population) == (20, 50)
+    coupled = CONFIG.changed({**change, "ofa.coupled": True}).pool_config()
+    assert isinstance(coupled, OfaConfig) and coupled.coupled
+    shrunk = CONFIG.changed({**change, "ofa.shrinking": "dwe"}).pool_config()
+    assert [phase.train.epochs for phase in shrunk.phases] == [70, 5, 65, 5, 65]
+    with pytest.raises(InputError, match="add --shrinking filter, or --ranker images"):
+        CONFIG.changed({"ofa.shrinking": "none"})

@@ -32,7 +32,7 @@ VALUES: dict[str, Any] = {
     "continuity": True, "distillers": "feature=0.5,classification", "teacher_canvas": "own", "defeat": "voc",
     "distill_decay": "cosine", "max_detections": 250, "limit": "0.7,0.5", "population": 6, "generations": 3,
     "supernet_epochs": 2, "box_head": "conv4fc1", "shrinking": "filter", "coupled": True, "pretrain": "none",
-    "bucket": "latency",
+    "bucket": "latency", "ranker": "filter",
     "max_latency": "33ms", "max_size": "20MB", "max_memory": "512MB", "min_ap": 0.3, "keep": "5GB",
     "track": "tensorboard,mlflow",
 }  # fmt: skip

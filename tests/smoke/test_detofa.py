@@ -59,10 +59,30 @@ def test_the_student_is_a_bundle_and_the_super_network_is_found_again(finished: 
     assert (run / "front.json").read_bytes() == before
 
 
+def test_a_filter_chooses_what_is_trained_and_alone_what_is_found(slim_networks: None, tmp_path: Path) -> None:
+    """The paper's chain: warm-up, filter, pruned space, training, filter again, evolution by it, a student trained."""
+    run = tmp_path / "run"
+    options = [*OPTIONS, "--limit", "0.9,0.8", "--detector", "centernet", "--shrinking", "filter", "--ranker", "filter"]
+    options += ["--population", "12", "--generations", "4", "--epochs", "15"]
+    result = CliRunner().invoke(app, [*options, "--out", str(run)])
+    assert result.exit_code == 0, result.output
+    with RunStore.open(run, writable=False) as store:
+        history = store.history()
+    base, *students = list_done(history)
+    assert not list_screened(history) and [trial.proposal.aim for trial in students] == [0.9, 0.8]
+    for trial in students:
+        assert isinstance(trial.proposal.subnet, OfaSubnet) and trial.proposal.aim is not None
+        assert trial.counts.macs <= trial.proposal.aim * base.counts.macs
+    assert "4 of 12 for each of the limits 0.9" in (run / "report.html").read_text()
+    page = (run / "report.html").read_text()
+    assert "ranked by the path filter alone" in page and "What the path filter left to train" in page
+    assert "<td>after the warm-up</td>" in page and "in bucket 5: trained" in page
+
+
 def test_what_cannot_be_is_refused_before_any_work(tmp_path: Path) -> None:
     for options, words in (
         (["--base", "r50"], "ofa_resnet50"), (["--shrinking", "all"], "dwe"),
-        (["--shrinking", "dwe", "--coupled"], "cannot shrink"),
+        (["--shrinking", "dwe", "--coupled"], "cannot shrink"), (["--ranker", "filter"], "add --shrinking filter"),
     ):  # fmt: skip
         result = CliRunner().invoke(app, [*OPTIONS, *options, "--out", str(tmp_path / "run")])
         assert result.exit_code != 0 and words in f"{result.output} {result.exception}"

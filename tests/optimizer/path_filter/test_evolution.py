@@ -61,6 +61,42 @@ def test_all_limits_are_scored_in_one_batch_every_path_once_and_the_last_childre
     assert len(np.unique(every, axis=0)) == len(every)
 
 
+def test_a_limit_may_be_of_something_else_than_the_buckets() -> None:
+    """Paths of the dearest bucket with any that the price allows compete; each is priced once."""
+    space = ToyPaths((1,))
+    buckets, priced = Buckets.between_ends(space), list[bytes]()
+    every = make_canonical(space, np.array([*product(range(3), repeat=5)], dtype=np.int64))
+
+    def price(genes: Genes) -> Floats:
+        """Of the last slot nearly alone, which hardly costs anything."""
+        return 1.0 + genes[:, -1] + 0.1 * space.cost(genes)
+
+    def remember(genes: Genes) -> Floats:
+        priced.extend(path.tobytes() for path in genes)
+        return price(genes)
+
+    prices, numbers, scores = price(every), buckets.find(every), worth(every)
+    for limit in (float(np.quantile(prices, share)) for share in (0.05, 0.3, 0.9)):
+        (best,) = evolve(buckets, worth, [limit], np.random.default_rng(0), SMALL, price=remember)
+        fitting = prices <= limit
+        dearest = numbers[fitting].max()
+        assert (buckets.find(best.genes) == dearest).all() and best.scores[0] == scores[
+            fitting & (numbers == dearest)
+        ].max()
+        assert (best.costs <= limit).all() and best.costs == pytest.approx(price(best.genes))
+    assert len(priced) < 3 * len(every) + 3
+    with pytest.raises(InputError, match=r"no path costs at most 0\.9: the smallest one costs 1\.\d+; raise the limit"):
+        evolve(buckets, worth, [0.9], np.random.default_rng(0), SMALL, price=price)
+
+
+def test_barred_operations_are_used_where_no_others_are_within_a_limit(buckets: Buckets) -> None:
+    masks = np.repeat(list_choices(buckets.space)[None], 5, axis=0)
+    masks[:, 4:, 0] = False  # of every bucket the smallest choices
+    pruned, limit = PrunedSpace.of(buckets, masks), buckets.edges[0] * 1.001
+    (best,) = evolve(buckets, worth, [limit], np.random.default_rng(0), SMALL, pruned)
+    assert (best.costs <= limit).all() and not pruned.permit(buckets, best.genes).any()
+
+
 def test_the_same_seed_breeds_the_same(buckets: Buckets) -> None:
     one, same, other = (
         evolve(buckets, worth, [buckets.edges[3]], np.random.default_rng(seed), replace(SMALL, generations=2))[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from pathlib import Path
 
 import pytest
@@ -30,8 +31,7 @@ def read(config: RunConfig) -> tuple[int, int, int, int, int]:
     paths, finetune = config.paths, config.finetune
     assert paths is not None and paths.pretraining is not None and finetune is not None
     return (
-        paths.pretraining.train.epochs, paths.train.epochs, config.search.population, config.search.generations,
-        finetune.epochs,
+        paths.pretraining.train.epochs, paths.train.epochs, *reversed(config.generations), finetune.epochs,
     )  # fmt: skip
 
 
@@ -100,7 +100,7 @@ def test_the_plan_charges_looks_and_the_last_training_of_each_limit(config: RunC
     assert fitted.finetune is not None
     plan = make_plan(fitted, 100, 0.4, kept=20, pictures=400)
     durations = find_durations(fitted, COUNTED, 0.4, pool_exists=False)
-    assert plan.screen_s == pytest.approx(durations.look * fitted.search.population * fitted.search.generations)
+    assert plan.screen_s == pytest.approx(durations.look * prod(fitted.generations))
     assert plan.trial_s == pytest.approx(plan.screen_s + durations.last * fitted.finetune.epochs + 10)
     more = make_plan(fitted.changed({"search.generations": 19}), 100, 0.4, kept=20, pictures=400)
     assert more.trial_s > plan.trial_s and more.pool_s == plan.pool_s
@@ -120,6 +120,16 @@ def test_all_phases_of_a_once_for_all_network_share_its_time(config: RunConfig, 
     assert "of the super-network" in describe_fit(fitted) and "pre-training" not in describe_fit(fitted)
 
 
+def test_what_a_filter_ranks_alone_takes_no_time_of_a_budget(config: RunConfig) -> None:
+    alone = config.changed(
+        {"base": "ofa_resnet50", "search.method": "detofa", "ofa.shrinking": "filter", "ofa.filtering.ranker": "filter",
+         "budget_s": 600.0}
+    )  # fmt: skip
+    fitted = fit_budget(alone, DURATIONS)
+    assert fitted.generations == alone.generations == (500, 100)
+    assert make_plan(fitted, 100, 0.4, kept=20).screen_s == 0
+
+
 def test_a_person_is_told_what_there_is_time_for(config: RunConfig) -> None:
     assert describe_fit(fit_budget(config.changed({"budget_s": 600.0}), DURATIONS)) == (
         "epochs that the budget has time for: 6 of pre-training, 6 of the super-network, 4 of each student; "
@@ -133,7 +143,7 @@ def test_a_run_is_sized_before_it_starts_and_refused_only_where_one_student_does
          "search.trials": 2, "search.limits": (1.2, 0.9), "budget_s": 600.0}
     )  # fmt: skip
     sized, _, plan = check_run(asked, tmp_path / "run")
-    assert is_same_request(asked, sized) and sized.search.generations * sized.search.population < 20 * 50
+    assert is_same_request(asked, sized) and prod(sized.generations) < 20 * 50
     assert plan.screen_s * 2 < 600 and "in all about" in plan.describe()
     with pytest.raises(InputError, match="too short for one student"):
         check_run(asked.changed({"budget_s": 1.0}), tmp_path / "run")

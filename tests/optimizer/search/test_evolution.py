@@ -12,6 +12,7 @@ from made_trials import make_done
 from optimizer.arch.macs import Cost
 from optimizer.arch.paths import PathSubnet, PathSubnets
 from optimizer.arch.spec import ArchSpec
+from optimizer.errors import InputError
 from optimizer.search.base import History, Proposal, ScreenedTrial, SpaceExhausted, Trial
 from optimizer.search.evolution import CODE, OFA, SLIDES, Breeding, Evolution
 
@@ -107,6 +108,36 @@ def test_where_nothing_that_is_permitted_fits_others_are_made_to_fit() -> None:
     (trial,) = evolve(Evolution(SPACE, (0.9,), price_macs, SMALL, generations=1, guide=PermitsNothing()), 1)[1:]
     assert trial.proposal.note.endswith("drawn, and made smaller")
     assert price_macs([])(SPACE.arch(trial.proposal.subnet)) <= 0.9
+
+
+class Breeds(LikesThrees):
+    """Ranks on its own: of the paths with one kind of block everywhere it knows those within a limit."""
+
+    def breed(
+        self, price: Callable[[ArchSpec], float], limit: float, breeding: Breeding, generations: int
+    ) -> PathSubnet:
+        assert (breeding, generations) == (SMALL, 7)
+        uniform = [PathSubnet((choice,) * len(SPACE.largest().choices), SPACE.sizes[0]) for choice in range(4)]
+        fitting = [subnet for subnet in uniform if price(SPACE.arch(subnet)) <= limit]
+        if not fitting:
+            raise InputError("no path is so cheap")
+        return max(fitting, key=lambda subnet: price(SPACE.arch(subnet)))
+
+
+def test_a_guide_may_rank_alone_and_the_best_of_each_limit_is_trained_at_once() -> None:
+    strategy = Evolution(SPACE, (1.1, 0.9), price_macs, SMALL, generations=7, guide=Breeds(), alone=True)
+    first = strategy.ask([make_done()], Random(0))
+    assert first == strategy.conclude([make_done()]), "also if the time is used up"
+    history = evolve(strategy, 2)
+    assert [trial.proposal.aim for trial in history[1:]] == [1.1, 0.9]
+    price = price_macs(history)
+    for trial in history[1:]:
+        assert not trial.proposal.screens and price(SPACE.arch(trial.proposal.subnet)) <= trial.proposal.aim
+    with pytest.raises(SpaceExhausted, match="within each of 2 limits was trained"):
+        strategy.ask(history, Random(0))
+    with pytest.raises(SpaceExhausted, match=r"0\.1 of the base's cost: no path is so cheap"):
+        replace(strategy, limits=(0.1,)).ask([make_done()], Random(0))
+    assert replace(strategy, limits=(0.1,)).conclude([make_done()]) is None
 
 
 def test_it_gets_better_from_generation_to_generation() -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -16,9 +18,13 @@ from slim_pools import slim_ofa
 
 from optimizer.arch.bodies.ofa_resnet import OfaShape
 from optimizer.arch.families import OFA_SHAPES
+from optimizer.arch.macs import count
 from optimizer.arch.ofa_space import OfaSpace
+from optimizer.arch.spec import ArchSpec
 from optimizer.errors import InputError
 from optimizer.progress import RunProgress
+from optimizer.report.filtered import Filtered
+from optimizer.search.evolution import Breeding
 from optimizer.search.predictor import Probe, fit_predictor
 from optimizer.supernet.filter_config import Filtering
 from optimizer.supernet.filtering import open_guide
@@ -118,6 +124,46 @@ def test_what_the_filter_permits_and_prefers_is_of_the_space(trained: TeacherPoo
     numbers, scores = guide.buckets.find(genes), guide.score(genes)
     assert best in rivals and numbers[0] == numbers.max()
     assert scores[0] == pytest.approx(scores[numbers == numbers[0]].max())
+
+
+def test_the_filter_alone_breeds_the_best_subnet_of_a_limit(trained: TeacherPool) -> None:
+    """A limit of the operations of the whole detector, where buckets are of the body's."""
+    guide = open_guide(trained.manifest)
+    assert guide is not None
+    guide = replace(guide, space=replace(guide.space, sizes=((96, 96), (64, 64))))
+    space, breeding = guide.space, Breeding(population=12, mutants=6, children=6, parents=4)
+    whole = count(space.arch(space.largest()), 4).macs
+
+    def price(arch: ArchSpec) -> float:
+        return count(arch, 4).macs / whole
+
+    rng = np.random.default_rng(0)
+    rivals = guide.buckets.draw_each(40, rng)
+    shares = np.array([price(space.arch(space.subnet(path.tolist(), space.sizes[0]))) for path in rivals])
+    limit = float(np.quantile(shares, 0.6))
+    best = guide.breed(price, limit, breeding, 6)
+    assert best == guide.breed(price, limit, breeding, 6) and best.size == space.sizes[0]
+    assert price(space.arch(best)) <= limit and guide.permits(best)
+    genes = guide._list_genes([best])
+    same = rivals[(shares <= limit) & (guide.buckets.find(rivals) == guide.buckets.find(genes)[0])]
+    assert guide.buckets.find(genes)[0] == guide.buckets.find(rivals[shares <= limit]).max()
+    assert len(same) and guide.score(genes)[0] >= np.quantile(guide.score(same), 0.75)
+    least = price(space.arch(space.subnet([0] * len(space.slots), space.sizes[0])))
+    assert guide.breed(price, least * 0.99, breeding, 1).size == space.sizes[-1], "the larger canvas is too dear"
+    with pytest.raises(InputError, match="raise the limit"):
+        guide.breed(price, least * 0.01, breeding, 1)
+
+
+def test_the_report_is_told_how_it_ranked_and_what_is_left(trained: TeacherPool) -> None:
+    guide = open_guide(trained.manifest)
+    assert guide is not None
+    told = Filtered.from_json(json.loads(json.dumps(guide.describe())))
+    assert list(told.agreement) == ["after the warm-up", "at the end"] and told.paths == 5 * 8
+    assert told.by == "operations of the body" and told.ends[-1] == 1 and [*told.ends] == sorted(told.ends)
+    assert [slot.name for slot in told.slots] == [slot.name for slot in guide.space.slots]
+    assert told.allowed == guide.pruned.allowed and all(0.5 < share < 0.8 for share in told.left)
+    for found in told.agreement.values():
+        assert found["tau"] is not None and found["precision"] == found["recall"]
 
 
 def test_buckets_may_be_of_latency_as_predicted_before_the_training(data: ShapesData, tmp_path: Path) -> None:
