@@ -17,6 +17,7 @@ from optimizer.handover.front import Export, Front
 from optimizer.report.analysis import Analysed, draw_distances, draw_losses, has_distances
 from optimizer.report.charts import draw_curves, draw_front, draw_growth, draw_judged, draw_time
 from optimizer.report.edits import describe_aim, describe_edits
+from optimizer.report.filtered import Filtered, draw_operations
 from optimizer.report.generations import draw_fitness, draw_places, list_found, list_looks
 from optimizer.report.rounds import fold_rounds, list_aims
 from optimizer.report.timeline import find_learning_share, trace_growth
@@ -51,6 +52,7 @@ class ReportData:
         pictures: of the best-scored student, where there is one.
         analysed: what `optimize analyse` found; None where nobody asked.
         seconds_by_part: of the whole run (`split_time`).
+        filtered: what a path filter did; None where the run has none.
     """
 
     title: str
@@ -65,6 +67,7 @@ class ReportData:
     pictures: Sequence[Picture] = ()
     seconds_by_part: Mapping[str, float] = field(default_factory=dict)
     analysed: Analysed | None = None
+    filtered: Filtered | None = None
 
 
 def write_report(path: Path, data: ReportData) -> None:
@@ -101,6 +104,8 @@ def write_report(path: Path, data: ReportData) -> None:
         charts["fitness"] = draw_fitness(data.trials)
     if found := list_found(data.trials):
         charts["places"] = draw_places(found)
+    if data.filtered is not None:
+        charts["operations"] = draw_operations(data.filtered)
     judged = next((trial for trial in by_number.values() if trial.work.judged), None)
     if judged is not None:
         charts["judged"] = draw_judged(judged)

@@ -11,6 +11,7 @@ from optimizer.environment import describe_environment
 from optimizer.handover.front import find_front, write_front
 from optimizer.progress import format_duration
 from optimizer.report.analysis import read_analysis
+from optimizer.report.filtered import Filtered
 from optimizer.report.page import ReportData, write_report
 from optimizer.report.timeline import split_time
 from optimizer.run.snapshots import draw_pictures
@@ -56,6 +57,7 @@ def report_run(store: RunStore, config: RunConfig, val_data: Dataset, status: st
         pictures=draw_pictures(store, get_done(trials, 0), best, val_data) if best is not None else (),
         seconds_by_part=split_time(trials, store.elapsed_seconds, own_base=config.base_run is None),
         analysed=read_analysis(store.folder),
+        filtered=Filtered.from_json(store.filtered) if store.filtered is not None else None,
     )
     with explain_disk_errors(store.folder):
         write_front(store.folder / "front.json", front)
@@ -102,12 +104,14 @@ def _describe_breeding(config: RunConfig) -> dict[str, str]:
     """Of a search that breeds subnets of a super-network."""
     search, pool, last = config.search, config.pool_config(), config.finetune
     assert last is not None
+    generations, population = config.generations
+    ranked = ", ranked by the path filter alone" if config.ranks_alone else ""
     before = pool.pretrained_on
     pretraining = f"its body pre-trained for {before.train.epochs} on {before}" if before else "from random weights"
     return {
         "super-network": f"{pool.epochs} epochs, {pretraining}",
-        "generations": f"{search.generations} of {search.population} for each of the limits "
-        f"{', '.join(map(describe_limit, search.limits))}",
+        "generations": f"{generations} of {population} for each of the limits "
+        f"{', '.join(map(describe_limit, search.limits))}{ranked}",
         "each student": f"{last.epochs} epochs, lr {last.lr:g}, weights of the super-network",
     }
 

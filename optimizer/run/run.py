@@ -244,6 +244,7 @@ class _Run:
             self.progress.say(f"search: {why_not}")
             return
         guide = open_guide(pool.manifest) if pool is not None and config.search.evolves else None
+        self.store.filtered = guide.describe() if guide is not None else None
         sets = list_sets(config, evaluation.trainer.teacher, pool, self.progress.say)
         self.progress.start_search(count_students(history()), self._count_students())
         why = search(

@@ -57,6 +57,7 @@ class RunStore:
         trained_teacher: a teacher that came from outside the run.
         asked_for: numbers of the trials that are handed over even where others beat them.
         probes: latencies of untrained students, measured before the search; None before that.
+        filtered: what the path filter of its super-network did; None where there is none.
         rounds: students that were reckoned with when the search began; None before that.
         search_ended: why the search ended; None while it goes on.
         finetuned: numbers of the trials that are trained further after the search; None before they are chosen.
@@ -72,6 +73,7 @@ class RunStore:
     elapsed_seconds = Entry(0.0, lambda value: float(read_number(value, low=0)))
     teachers: Entry[str | None] = Entry(None, read_text)
     pool = Entry("sub-networks", read_text)
+    filtered: Entry[dict[str, Any] | None] = Entry(None, read_mapping)
     rounds: Entry[int | None] = Entry(None, read_whole)
     probes: Entry[list[dict[str, Any]] | None] = Entry(None, lambda value: [read_mapping(v) for v in read_list(value)])
     trained_teacher: Entry[KeptTeacher | None] = Entry(None, KeptTeacher.from_json)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import re
 from pathlib import Path
 
+from drawn import read_traces
 from made_trials import ARCH, make_done
 
 from optimizer.arch.families import PATH_SPACES
@@ -31,14 +30,6 @@ def look(number: int, aim: float, ap: float) -> ScreenedTrial:
 
 
 LOOKS = [look(1, 0.8, 0.2), look(2, 0.8, 0.3), look(3, 0.8, 0.1), look(5, 0.6, 0.25)]
-
-
-def read_traces(chart: str) -> list[dict[str, object]]:
-    """The data of a chart, from the script that draws it."""
-    found = re.search(r"Plotly\.newPlot\(\s*\"\w+\",\s*(\[.*?\]),\s*\{\"", chart, re.DOTALL)
-    assert found is not None
-    traces: list[dict[str, object]] = json.loads(found[1])
-    return traces
 
 
 def test_fitness_is_every_look_and_the_best_so_far_of_each_limit() -> None:

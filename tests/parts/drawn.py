@@ -1,0 +1,17 @@
+"""What a chart of the report draws."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+__all__ = ["read_traces"]
+
+
+def read_traces(chart: str) -> list[dict[str, Any]]:
+    """The data of a chart, from the script that draws it."""
+    found = re.search(r"Plotly\.newPlot\(\s*\"\w+\",\s*(\[.*?\]),\s*\{\"", chart, re.DOTALL)
+    assert found is not None
+    traces: list[dict[str, Any]] = json.loads(found[1])
+    return traces
