@@ -39,6 +39,11 @@ def quick(data: Path | None = None) -> RunConfig:
     """
     size, region_proposals = ((128, 96), (100, 50)) if data is None else ((320, 320), (200, 100, 50))
     train = TrainConfig(epochs=5, lr=6e-4, optimizer="adamw", schedule="cosine", warmup_steps=40, weight_decay=1e-2)
+    pretraining = Pretraining(
+        train=train.model_copy(update={"epochs": 8, "lr": 1e-3, "schedule": "linear"}),
+        size=(64, 64) if data is None else (96, 96),
+        least_area=0.25,
+    )
     return RunConfig(
         preset="quick",
         data=data,
@@ -69,15 +74,12 @@ def quick(data: Path | None = None) -> RunConfig:
         ),
         paths=PathRecipe(
             train=train.model_copy(update={"epochs": 12}),
-            pretraining=Pretraining(
-                train=train.model_copy(update={"epochs": 8, "lr": 1e-3, "schedule": "linear"}),
-                size=(64, 64) if data is None else (96, 96),
-                least_area=0.25,
-            ),
+            pretraining=pretraining,
             calibration_images=64,
         ),
         ofa=OfaRecipe(
             train=train.model_copy(update={"epochs": 12}),
+            pretraining=pretraining.model_copy(update={"images": "none"}),
             filtering=Filtering(warm_up=0.25, paths=20),
             calibration_images=64,
         ),
@@ -117,7 +119,11 @@ def smoke(data: Path | None = None) -> RunConfig:
                 calibration_images=4,
             ),
             "ofa": OfaRecipe(
-                train=train, filtering=Filtering(paths=8, draws=10, fit_epochs=5), batch_size=2, calibration_images=4
+                train=train,
+                pretraining=Pretraining(images="none", train=train, batch_size=8, size=(32, 32)),
+                filtering=Filtering(paths=8, draws=10, fit_epochs=5),
+                batch_size=2,
+                calibration_images=4,
             ),
             "finetune": train,
             "variants": VariantsConfig(),
@@ -179,8 +185,13 @@ def paper(data: Path | None = None) -> RunConfig:
             shuffle="halves",
             calibration_images=4000,
         ),
-        ofa=OfaRecipe(  # DetOFA's for COCO: Adam, 10 and 60 epochs; 2000 images are once-for-all's
+        ofa=OfaRecipe(  # DetOFA's for COCO: Adam, 10 and 60 epochs; 2000 images and pre-training are once-for-all's
             train=TrainConfig(epochs=70, lr=5e-4, optimizer="adamw", weight_decay=0.0, schedule="cosine"),
+            pretraining=Pretraining(
+                train=TrainConfig(epochs=185, lr=0.65, optimizer="sgd", schedule="cosine", weight_decay=3e-5),
+                batch_size=512,
+                size=(224, 224),
+            ),
             shrinking="filter",
             filtering=Filtering(warm_up=10 / 70, ranker="filter"),
             batch_size=64,

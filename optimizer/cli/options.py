@@ -154,10 +154,10 @@ OPTIONS = (
     Option(
         "pretrain",
         str,
-        "detnas: what the super-network's body is pre-trained on. crops (default): the objects in the training images; "
-        "a folder that holds a folder of images for each class; or none, and the super-network is trained for twice as "
-        "many epochs unless --supernet-epochs says how many.",
-        {"paths.pretraining.images": read_pretrain},
+        "detnas, detofa: what the super-network's body is pre-trained on. crops (default of detnas): the objects in "
+        "the training images; a folder that holds a folder of images for each class; or none (default of detofa), and "
+        "detnas trains its super-network for twice as many epochs unless --supernet-epochs says how many.",
+        {"paths.pretraining.images": read_pretrain, "ofa.pretraining.images": read_pretrain},
     ),
     Option(
         "teacher",

@@ -57,6 +57,7 @@ LOOK_S = 0.5  # of a look, besides the images
 RECIPE_OF = {"detnas": "paths", "detofa": "ofa"}  # where a method's super-network has its recipe in `RunConfig`
 SIZED = (
     *("base_share", "paths.train.epochs", "paths.pretraining.train.epochs", "ofa.train.epochs"),
+    "ofa.pretraining.train.epochs",
     *("search.generations", "search.population", "finetune.epochs"),
 )
 

@@ -10,10 +10,12 @@ from torch import Tensor, nn
 
 from optimizer.arch.subnets import SubnetSpace
 from optimizer.detectors.base import Detector, RegionView, Truth
+from optimizer.morph.layers import BODY
 
 __all__ = ["Supernet"]
 
 T = TypeVar("T")
+LAST = "3"  # of a body's maps
 
 
 class Supernet(ABC):
@@ -43,6 +45,21 @@ class Supernet(ABC):
     ) -> tuple[dict[str, Tensor], list[Tensor], RegionView | None]:
         """What `Detector.losses_and_regions` of the extracted subnet would give, computed on the shared weights."""
         return self.ask(subnet, lambda detector: detector.losses_and_regions(images, truths, with_view))
+
+    @property
+    def body(self) -> nn.Module:
+        """The part of `shared` that pre-training trains: the body of all subnets."""
+        return self.shared.get_submodule(BODY)
+
+    @property
+    def classifier_width(self) -> int:
+        """Of a convolution between the body and the classifier in pre-training; 0 is none."""
+        return 0
+
+    def run_body(self, subnet: Any, images: Tensor) -> Tensor:
+        """The last map of a subnet's body, as `ask` computes it: (B, 3, H, W) to (B, C, H / 32, W / 32)."""
+        maps: dict[str, Tensor] = self.ask(subnet, lambda detector: detector.get_submodule(BODY)(images))
+        return maps[LAST]
 
     @abstractmethod
     def extract(self, subnet: Any) -> Detector:

@@ -73,6 +73,10 @@ class SupernetConfig(FrozenModel, ABC):
         """How the body is trained before the first phase; None where it is not."""
         return None
 
+    def classified(self) -> Any:
+        """What subnets are drawn from, by `sample`, while the body is pre-trained."""
+        return self.space()
+
     @property
     def filtered_by(self) -> Filtering | None:
         """How a path filter chooses what is trained, and then what is searched; None where there is none."""
@@ -94,6 +98,11 @@ class SupernetConfig(FrozenModel, ABC):
         """
         recipe = self.model_dump(mode="json", exclude={"phases": {"__all__": {"train": NO_MATTER}}})
         recipe["distill"] = self.distill.to_identity()
+        before = self.pretrained_on
+        if before is not None:
+            recipe["pretraining"] = before.to_identity(NO_MATTER)
+        else:  # as before there was any
+            recipe.pop("pretraining", None)
         return recipe
 
     def teacher_phase(self, phase: int) -> int | None:

@@ -14,6 +14,7 @@ from optimizer.distill.config import DistillConfig
 from optimizer.errors import InputError
 from optimizer.supernet.config import FrozenModel, Phase, SupernetConfig
 from optimizer.supernet.filter_config import Filtering
+from optimizer.supernet.pretrain_config import Pretraining
 from optimizer.train.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class OfaConfig(SupernetConfig):
         filtering: DetOFA's way: of two phases, both of the whole space, the first is the warm-up of a path filter, and
             the second draws what it finds good.
         target: whose latency the filter's buckets are of; empty where they are of operations.
+        pretraining: of the body, before the first phase; None begins with random weights.
     """
 
     kind: Literal["ofa"] = "ofa"
@@ -55,6 +57,7 @@ class OfaConfig(SupernetConfig):
     taught: bool = True
     filtering: Filtering | None = None
     target: str = ""
+    pretraining: Pretraining | None = None
 
     @model_validator(mode="after")
     def _filter_fits(self) -> OfaConfig:
@@ -74,6 +77,10 @@ class OfaConfig(SupernetConfig):
     @property
     def name(self) -> str:
         return self.family
+
+    @property
+    def pretrained_on(self) -> Pretraining | None:
+        return self.pretraining
 
     @property
     def filtered_by(self) -> Filtering | None:
@@ -123,6 +130,8 @@ class OfaRecipe(FrozenModel):
         shrinking: "none" draws everything from the first step on; "dwe" is DetOFA's order of depth, width and inner
             width, "dew" once-for-all's; "filter" is DetOFA's own way, without shrinking.
         filtering: of "filter" alone.
+        pretraining: of the body, before that, every choice of a subnet drawn evenly; with images "none", or without it,
+            the body begins with random weights.
         whole_epochs: of the full network alone, before any subnet is drawn; it then teaches them.
         coupled: as in `OfaConfig`.
         distill: what the full network teaches; None is once-for-all's soft cross-entropy of classes, of weight 1, and
@@ -131,6 +140,7 @@ class OfaRecipe(FrozenModel):
     """
 
     train: TrainConfig
+    pretraining: Pretraining | None = None
     shrinking: Shrinking = "none"
     filtering: Filtering = Filtering()
     whole_epochs: int = Field(0, ge=0)
@@ -181,7 +191,9 @@ class OfaRecipe(FrozenModel):
 
     def with_precision(self, precision: str) -> OfaRecipe:
         """The same, trained in another arithmetic."""
-        return self.model_copy(update={"train": self.train.model_copy(update={"precision": precision})})
+        train = self.train.model_copy(update={"precision": precision})
+        before = None if self.pretraining is None else self.pretraining.with_precision(precision)
+        return self.model_copy(update={"train": train, "pretraining": before})
 
     def make(self, base: str, sizes: tuple[tuple[int, int], ...], region_proposals: int, detector: str) -> OfaConfig:
         """The super-network of a base.
@@ -201,6 +213,7 @@ class OfaRecipe(FrozenModel):
             family=family,
             phases=self.phases(),
             coupled=self.coupled,
+            pretraining=self.pretraining if self.pretraining is not None and self.pretraining.is_any else None,
             taught=self.shrinking != "filter",
             filtering=self.filtering if self.shrinking == "filter" else None,
             sizes=sizes,

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from optimizer.arch.bodies.shufflenet import CHOICES
 from optimizer.arch.families import PATH_SPACES
+from optimizer.arch.path_bins import BinnedPaths
 from optimizer.arch.paths import PathSubnets
 from optimizer.errors import InputError
-from optimizer.supernet.config import NO_MATTER, FrozenModel, Phase, SupernetConfig
+from optimizer.supernet.config import FrozenModel, Phase, SupernetConfig
 from optimizer.supernet.pretrain_config import Pretraining
 from optimizer.train.config import TrainConfig
 
@@ -44,15 +45,9 @@ class PathConfig(SupernetConfig):
     def pretrained_on(self) -> Pretraining | None:
         return self.pretraining
 
-    def to_identity(self) -> dict[str, Any]:
-        recipe = super().to_identity()
-        if self.pretraining is None:  # as before there was any
-            del recipe["pretraining"]
-        else:
-            recipe["pretraining"] = self.pretraining.model_dump(mode="json", exclude={"train": NO_MATTER})
-            if self.pretraining.folder is not None:  # wherever that is
-                recipe["pretraining"]["images"] = "folder"
-        return recipe
+    def classified(self) -> PathSubnets | BinnedPaths:
+        by_cost = self.pretraining is not None and self.pretraining.by_cost
+        return BinnedPaths.of(self.space()) if by_cost else self.space()
 
     def space(self, phase: int = -1) -> PathSubnets:
         return PathSubnets(self.family, self.sizes, self.region_proposals, self.detector, self.choices, self.shuffle)
@@ -80,16 +75,13 @@ class PathRecipe(FrozenModel):
 
     @property
     def is_pretrained(self) -> bool:
-        return self.pretraining is not None and self.pretraining.images != "none"
+        return self.pretraining is not None and self.pretraining.is_any
 
     def with_precision(self, precision: str) -> PathRecipe:
         """The same, trained in another arithmetic."""
-        change = {"precision": precision}
-        changes: dict[str, object] = {"train": self.train.model_copy(update=change)}
-        if self.pretraining is not None:
-            train = self.pretraining.train.model_copy(update=change)
-            changes["pretraining"] = self.pretraining.model_copy(update={"train": train})
-        return self.model_copy(update=changes)
+        train = self.train.model_copy(update={"precision": precision})
+        before = None if self.pretraining is None else self.pretraining.with_precision(precision)
+        return self.model_copy(update={"train": train, "pretraining": before})
 
     def make(self, base: str, sizes: tuple[tuple[int, int], ...], region_proposals: int, detector: str) -> PathConfig:
         """The super-network of a base.

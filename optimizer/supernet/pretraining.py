@@ -1,23 +1,21 @@
-"""Pre-training, as a sentence: paths of a super-network classify pictures; the body stays, the classifier goes.
+"""Pre-training, as a sentence: subnets of a super-network classify pictures; the body stays, the classifier goes.
 
-DetNAS' first step (FACTS 3.4). In every step one path is drawn, and only that is trained.
+DetNAS' first step (FACTS 3.4), and what once-for-all networks for detection start from (DetOFA). In every step one
+subnet is drawn, and only that is trained.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 from random import Random
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SerializeAsAny, field_validator
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, linear
 
 from deploy.data import Dataset
-from optimizer.arch.families import PATH_SPACES
-from optimizer.arch.path_bins import BinnedPaths
-from optimizer.arch.paths import PathSubnets
 from optimizer.data.batches import SampleLoader
 from optimizer.data.class_folder import ClassFolder
 from optimizer.data.crops import ObjectCrops
@@ -25,10 +23,11 @@ from optimizer.data.pictures import Pictures, PictureView, count_unreadable
 from optimizer.detectors.base import Truth
 from optimizer.progress import RunProgress
 from optimizer.seeds import derive_seed
+from optimizer.supernet.base import Supernet
+from optimizer.supernet.catalogue import config_from_json
+from optimizer.supernet.config import SupernetConfig
 from optimizer.supernet.manifest import pretrained_path
-from optimizer.supernet.path_config import PathConfig
 from optimizer.supernet.pretrain_config import Pretraining
-from optimizer.supernet.single_path import SinglePathSupernet
 from optimizer.supernet.weights import save_weights
 from optimizer.track.base import SEARCH
 from optimizer.train.distributed import current_world
@@ -55,16 +54,21 @@ class PretrainJob(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["pretraining"] = "pretraining"
-    config: PathConfig
+    config: SerializeAsAny[SupernetConfig]
     folder: Path
     data: Path
     workers: int | None = None
     keep_out: bool = False
 
+    @field_validator("config", mode="before")
+    @classmethod
+    def _read_config(cls, value: Any) -> SupernetConfig:
+        return value if isinstance(value, SupernetConfig) else config_from_json(value)
+
     @property
     def pretraining(self) -> Pretraining:
-        assert self.config.pretraining is not None
-        return self.config.pretraining
+        assert self.config.pretrained_on is not None
+        return self.config.pretrained_on
 
 
 def pretrain_body(job: PretrainJob, dataset: Dataset, device: torch.device, progress: RunProgress | None) -> None:
@@ -104,7 +108,7 @@ def train_classifier(
     seed = derive_seed(config.seed, "pretraining")
     supernet = config.build(len(dataset.class_names))
     classifier = BodyClassifier(supernet, len(pictures.class_names), seed)
-    step = ClassifyStep(supernet, choose_paths(recipe, config.space()), seed, recipe.label_smoothing)
+    step = ClassifyStep(supernet, config.classified(), seed, recipe.label_smoothing)
     loader = SampleLoader(
         pictures, batch_size=recipe.batch_size, seed=derive_seed(seed, "pictures"), workers=job.workers,
         share=(world.rank, world.size),
@@ -170,9 +174,10 @@ def check_pictures(recipe: Pretraining, dataset: Dataset | None) -> str:
     return f"{len(names)} of {tried} images tried for pre-training cannot be read and are skipped: {listed}"
 
 
-def choose_paths(recipe: Pretraining, space: PathSubnets) -> PathSubnets | BinnedPaths:
-    """What paths are drawn from."""
-    return BinnedPaths.of(space) if recipe.by_cost else space
+class Drawn(Protocol):
+    """What subnets are drawn from."""
+
+    def sample(self, rng: Random) -> Any: ...
 
 
 class BodyClassifier(nn.Module):
@@ -182,31 +187,30 @@ class BodyClassifier(nn.Module):
         seed: the first weights of the classifier depend on that alone.
     """
 
-    def __init__(self, supernet: SinglePathSupernet, num_classes: int, seed: int) -> None:
+    def __init__(self, supernet: Supernet, num_classes: int, seed: int) -> None:
         super().__init__()
-        space = supernet.space
-        width, hidden = (
-            space.body(space.largest()).maps(space.sizes[0])[-1].width,
-            PATH_SPACES[space.family].classifier_width,
-        )
+        space, hidden = supernet.space, supernet.classifier_width
+        width = space.arch(space.largest()).body_maps[-1].width
         self.body = supernet.body
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            convolution = nn.Conv2d(width, hidden, 1, bias=False)
-            nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
-            self.last = nn.Sequential(convolution, nn.BatchNorm2d(hidden), nn.ReLU())
-            self.classifier = nn.Linear(hidden, num_classes)
+            self.last = nn.Sequential()
+            if hidden:
+                convolution = nn.Conv2d(width, hidden, 1, bias=False)
+                nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
+                self.last = nn.Sequential(convolution, nn.BatchNorm2d(hidden), nn.ReLU())
+            self.classifier = nn.Linear(hidden or width, num_classes)
             nn.init.normal_(self.classifier.weight, std=0.01)
             nn.init.zeros_(self.classifier.bias)
 
     def classify(self, features: Tensor) -> Tensor:
-        """(B, classes) logits of the body's last map (B, C, h, w)."""
-        logits: Tensor = self.classifier(self.last(features).mean((2, 3)))
-        return logits
+        """(B, classes) logits of a body's last map (B, C, h, w); a narrower body has the first C columns of weights."""
+        pooled = self.last(features).mean((2, 3))
+        return linear(pooled, self.classifier.weight[:, : pooled.shape[1]], self.classifier.bias)
 
 
 class ClassifyStep(nn.Module):
-    """One path per step, which the number of the step alone decides: the same in every process, and after a restart.
+    """One subnet per step, which the number of the step alone decides: the same in every process, and after a restart.
 
     Attributes:
         right: moving average of the share of images whose class got the highest score.
@@ -215,9 +219,7 @@ class ClassifyStep(nn.Module):
     drawn: Tensor
     right: Tensor
 
-    def __init__(
-        self, supernet: SinglePathSupernet, paths: PathSubnets | BinnedPaths, seed: int, label_smoothing: float
-    ) -> None:
+    def __init__(self, supernet: Supernet, paths: Drawn, seed: int, label_smoothing: float) -> None:
         super().__init__()
         self.supernet, self.paths, self.seed, self.label_smoothing = supernet, paths, seed, label_smoothing
         self.register_buffer("drawn", torch.zeros((), dtype=torch.int64))

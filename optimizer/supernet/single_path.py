@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from optimizer.arch.families import PATH_SPACES
 from optimizer.arch.paths import PathSubnet, PathSubnets
 from optimizer.detectors import build_detector
 from optimizer.detectors.base import Detector
@@ -64,15 +65,8 @@ class SinglePathSupernet(Supernet):
         return question(self.shared)
 
     @property
-    def body(self) -> nn.Module:
-        """The shared body, with all blocks of every place."""
-        return self.shared.get_submodule("backbone.body")
-
-    def run_body(self, subnet: PathSubnet, images: Tensor) -> Tensor:
-        """The last map of a path's body, as `ask` computes it: (B, 3, H, W) to (B, C, H / 32, W / 32)."""
-        self._choose(subnet)
-        maps: dict[str, Tensor] = self.body(images)
-        return maps["3"]
+    def classifier_width(self) -> int:
+        return PATH_SPACES[self.space.family].classifier_width
 
     def extract(self, subnet: PathSubnet) -> Detector:
         weights: dict[str, Any] = dict(self.shared.state_dict())

@@ -24,6 +24,8 @@ STATED: dict[str, Any] = {
     "train.schedule": "cosine", "shrinking": "filter", "coupled": False, "whole_epochs": 0,
     "batch_size": 64, "calibration_images": 2000, "filtering.bucket": "flops",
     "filtering.warm_up": 10 / 70, "filtering.paths": 100, "filtering.weak": 0.25, "filtering.pruning": "all",
+    "pretraining.images": "crops", "pretraining.train.epochs": 185, "pretraining.train.lr": 0.65,
+    "pretraining.train.optimizer": "sgd", "pretraining.train.weight_decay": 3e-5, "pretraining.size": (224, 224),
     "filtering.ratio": 0.3, "filtering.overall": 0.1, "filtering.draws": 100, "filtering.ranker": "filter",
 }  # fmt: skip
 

@@ -31,7 +31,7 @@ VALUES: dict[str, Any] = {
     "max_ap_drop": 0.05, "seed": 3, "freeze_stages": 1, "freeze_norm": True, "importance": "taylor", "compensate": True,
     "continuity": True, "distillers": "feature=0.5,classification", "teacher_canvas": "own", "defeat": "voc",
     "distill_decay": "cosine", "max_detections": 250, "limit": "0.7,0.5", "population": 6, "generations": 3,
-    "supernet_epochs": 2, "box_head": "conv4fc1", "shrinking": "filter", "coupled": True, "pretrain": "none",
+    "supernet_epochs": 2, "box_head": "conv4fc1", "shrinking": "filter", "coupled": True, "pretrain": "./pictures",
     "bucket": "latency", "ranker": "filter",
     "max_latency": "33ms", "max_size": "20MB", "max_memory": "512MB", "min_ap": 0.3, "keep": "5GB",
     "track": "tensorboard,mlflow",
@@ -128,8 +128,8 @@ def test_help_teaches_every_option() -> None:
 def test_what_is_pre_trained_on_is_known_by_name_or_a_folder() -> None:
     for text, images in (("crops", "crops"), ("none", "none"), ("./crops", Path("crops").resolve())):
         changed = CONFIG.changed(read_options({"pretrain": text}))
-        assert changed.paths is not None and changed.paths.pretraining is not None
-        assert changed.paths.pretraining.images == images
+        for recipe in (changed.paths, changed.ofa):
+            assert recipe is not None and recipe.pretraining is not None and recipe.pretraining.images == images
 
 
 @pytest.mark.parametrize("name", typing.get_args(Published))

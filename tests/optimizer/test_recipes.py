@@ -44,7 +44,7 @@ def test_it_takes_as_many_steps(config: RunConfig) -> None:
 
 def test_generations_are_the_published_codes(config: RunConfig) -> None:
     breeding = make_settings(config, config.pool_config()).breeding
-    assert (config.search.generations, breeding.population, breeding.parents) == (20, 50, 10)
+    assert (config.generations[0], breeding.population, breeding.parents) == (20, 50, 10)
     assert (breeding.mutants, breeding.children, breeding.rate, breeding.of_all) == (20, 20, 0.1, True)
 
 
