@@ -91,8 +91,13 @@ def _fingerprint(splits: Splits) -> str:
 def say_images(splits: Splits, progress: RunProgress) -> None:
     """Tell the person what there is, what is doubtful, and what training will skip or clip."""
     progress.say(describe_splits(splits.train, splits.val))
-    if splits.kept.records:
-        kept, images = len(splits.kept.records), len(splits.train.records)
+    kept, images = len(splits.kept.records), len(splits.train.records)
+    if kept == images:
+        progress.say(
+            f"warning: none of {images} training images can be kept out without losing a class or every object, so "
+            "models are judged by images that they are trained on"
+        )
+    elif kept:
         progress.say(f"{kept} of the {images} training images are kept out, to judge by, until the last training")
     for warning in warn_of_shared(splits.train, splits.val):
         progress.say(f"warning: {warning}")

@@ -24,6 +24,7 @@ DETNAS = [
     "--score",
     "macs",
 ]
+DETOFA = [*DETNAS, "--base", "ofa_resnet50", "--method", "detofa"]
 
 
 @pytest.fixture
@@ -110,6 +111,9 @@ def refuse(capsys: pytest.CaptureFixture[str]) -> Refuse:
         ([*DETNAS, "--limit", "5000"], ["of at least a million"]),
         ([*DETNAS, "--limit", "300M,230M"], ["the least is 237.2M MACs in the body"]),
         ([*DETNAS, "--limit", "0.2"], ["smaller canvases too (--sizes)"]),
+        ([*DETOFA, "--limit", "0.001"], ["the least is 0.", "smaller canvases too (--sizes)"]),
+        ([*DETOFA, "--pretrain", "no/such/folder"], ["no/such/folder", "--pretrain", "each class"]),
+        ([*DETOFA, "--ranker", "luck"], ["images", "filter"]),
         ([*DETNAS, "--teacher", "dynamic"], ["no teacher pool"]),
         (["--base", "r18", "--method", "distill"], ["optimize distill --student r18"]),
         (["--base", "r18", "--distillers", "feature"], ["--distillers", "no teacher", "--teacher base"]),

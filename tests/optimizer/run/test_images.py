@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from optimizer.data.shapes import write_shapes
 from optimizer.errors import InputError
+from optimizer.progress import RunProgress
 from optimizer.recipes import smoke
-from optimizer.run.images import describe_data, read_data, read_splits
+from optimizer.run.images import describe_data, read_data, read_splits, say_images
 from optimizer.store import DataSummary, RunStore
 
 
@@ -63,3 +66,14 @@ def test_a_run_from_before_there_were_fingerprints_goes_on(tmp_path: Path) -> No
         store.write_entry("data", json.dumps([*found[:3]]))
         assert store.data == DataSummary(*found[:3])
         read_data(store, config)
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(1, "warning: none of 1 training images can be kept out"), (40, "13 of the 40")]
+)
+def test_what_is_kept_out_is_said_and_that_nothing_can_be(tmp_path: Path, count: int, words: str) -> None:
+    """A path filter and a search then judge by images that were trained on, which nobody would guess."""
+    folder = write_shapes(tmp_path / "shapes", train=count, val=1, size=(64, 64), seed=0)
+    said = io.StringIO()
+    say_images(read_splits(folder, keeps=True), RunProgress(Console(file=said, width=200)))
+    assert words in said.getvalue()
