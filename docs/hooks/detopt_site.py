@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import posixpath
 import re
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,21 @@ from python_pages import make_python_page
 ROOT = Path(__file__).resolve().parents[2]
 OUTSIDE = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "deploy/README.md", "optimizer/README.md")
 FOLDERS = ("benchmarks/*.md", "benchmarks/reports/*.md", "benchmarks/reports/*.png", "benchmarks/reports/*.svg")
+
+
+def make_history_page() -> str:
+    """Charts of the reports' figures over time, by `benchmarks/history.py`."""
+    spec = spec_from_file_location("history", ROOT / "benchmarks" / "history.py")
+    assert spec is not None and spec.loader is not None
+    history = sys.modules.setdefault("history", module_from_spec(spec))
+    spec.loader.exec_module(history)
+    body = history.make_body(history.list_points([history.REPORTS]))
+    intro = "A point per report; the dashed line is what was wanted."
+    return f'# History of the reports\n\n{intro}\n\n<div class="history">\n{body}\n</div>\n'
+
+
 MADE = {
+    "benchmarks/history.md": make_history_page,
     "commands/optimize.md": make_optimize_page,
     "commands/deploy.md": make_deploy_page,
     "python/optimizer.md": lambda: make_python_page("optimizer"),

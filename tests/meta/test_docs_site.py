@@ -104,5 +104,7 @@ def test_the_site_is_built_without_a_warning_and_fetches_nothing(tmp_path: Path)
         assert not re.search(r'(?:src|<link[^>]*href)="(?:https?:)?//', text), path
     front = (tmp_path / "site" / "concepts" / "front.html").read_text()
     assert '<svg class="drawing"' in front and "drawings/front.svg" not in front, "a part of the page"
+    history = (tmp_path / "site" / "benchmarks" / "history.html").read_text()
+    assert history.count("<figure>") > 10 and "ours over torchvision" in history
     names = (tmp_path / "site" / "python" / "deploy.html").read_text()
     assert 'id="deploy.pipeline.detector.Detector.detect_batch"' in names
