@@ -18,6 +18,7 @@ from optimizer.errors import InputError
 from optimizer.origins import ORIGINS
 from optimizer.search import STRATEGIES
 from optimizer.search.constraints import Constraints
+from optimizer.search.costs import COSTS, CostKind
 from optimizer.search.evolution import LEAST_MACS, MOST_SHARE
 from optimizer.search.objective import OBJECTIVES
 from optimizer.supernet.config import SupernetConfig
@@ -72,7 +73,7 @@ class SearchConfig(_Value):
         None, gt=0, description="exponent that softens the gain in cost; None is 0.4, and 0.1 for x101"
     )
     beta: float = Field(0.8, gt=0, lt=1, description="weight of average precision")
-    cost: Literal["latency", "macs"] = "latency"
+    cost: str = "latency"
     teacher: Literal["base", "dynamic", "fixed", "none"] | Path = Field(
         "none",
         description="base: the trained base; dynamic: of the teacher pool, searched with the student; fixed: the "
@@ -128,6 +129,11 @@ class SearchConfig(_Value):
     space: Space
 
     @property
+    def cost_kind(self) -> CostKind:
+        """What is known of the cost that students are scored by."""
+        return COSTS[self.cost]
+
+    @property
     def aims(self) -> bool:
         """Whether the method aims at a whole front: students of chosen latencies, screened, then trained in rungs."""
         return self.method == "pareto"
@@ -173,6 +179,11 @@ class SearchConfig(_Value):
         if min(value) < 1:
             raise ValueError(f"each training has at least one epoch, not {', '.join(map(str, value))}")
         return value
+
+    @field_validator("cost")
+    @classmethod
+    def _known_cost(cls, value: str) -> str:
+        return _member(value, COSTS, "cost (--score)")
 
     @field_validator("objective")
     @classmethod
@@ -316,19 +327,21 @@ class RunConfig(_Value):
         if self.search.method == "detofa" and self.ofa is not None and self.ofa.filtering.bucket == "latency":
             if self.ofa.shrinking != "filter":
                 raise ValueError("buckets are the path filter's: add --shrinking filter, or leave --bucket out")
-            if self.search.cost != "latency":
-                raise ValueError("a run that scores by operations measures no latency: leave --bucket or --score out")
+            if not self.search.cost_kind.is_latency:
+                raise ValueError("buckets of latency are for runs that score by it: leave --bucket or --score out")
         if self.ranks_alone and self.ofa is not None and self.ofa.shrinking != "filter":
             raise ValueError(
                 "there is no path filter to rank subnets alone: add --shrinking filter, or --ranker images, which "
                 "judges them by their AP"
             )
-        if self.constraints.max_latency_ms is not None and self.search.cost != "latency":
-            raise ValueError("a run that scores by operations measures no latency: leave --max-latency or --score out")
-        if self.constraints.max_memory_bytes is not None and self.search.cost == "macs":
-            raise ValueError("a run that scores by operations runs no model: leave --max-memory or --score out")
-        if self.further_targets and self.search.cost != "latency":
-            raise ValueError("a run that scores by operations measures on no target: name one, or leave --score out")
+        if not self.search.cost_kind.is_measured:
+            for option, asked in (("--max-latency", "max_latency_ms"), ("--max-memory", "max_memory_bytes")):
+                if getattr(self.constraints, asked) is not None:
+                    raise ValueError(f"a run that scores by operations runs no model: leave {option} or --score out")
+            if self.further_targets:
+                raise ValueError(
+                    "a run that scores by operations measures on no target: name one, or leave --score out"
+                )
         return self
 
     def _check_student(self) -> None:
@@ -350,6 +363,12 @@ class RunConfig(_Value):
     def targets(self) -> tuple[str, ...]:
         """All that latencies are measured on, the one that decides first."""
         return (self.target, *self.further_targets)
+
+    @property
+    def asked_of_target(self) -> dict[str, str]:
+        """What the target that decides has to tell besides latencies, and the option that needs it."""
+        wanted = dict.fromkeys(self.search.cost_kind.also, f"--score {self.search.cost}")
+        return {**wanted, **({"memory": "--max-memory"} if self.constraints.max_memory_bytes is not None else {})}
 
     @property
     def needs_pool(self) -> bool:

@@ -11,7 +11,12 @@ __all__ = ["EXTRAS", "MODES", "PROTOCOLS", "MeasuringProtocol", "get_protocol"]
 
 MODES: dict[str, float] = {"sustained": 0.0, "burst": 0.2}  # seconds of rest before every run
 PEAK_RUNS = 4
-EXTRAS: dict[str, Mapping[str, Any]] = {"memory": {"peak_runs": PEAK_RUNS}}  # what can be asked for besides
+EXTRAS: dict[
+    str, Mapping[str, Any]
+] = {  # what can be asked for besides, whatever the protocol, and the rules that it is read by
+    "memory": {"peak_runs": PEAK_RUNS},
+    "energy": {"energy_s": 3.0, "idle_s": 1.0},
+}
 BURST_RUNS = 35  # a window of "burst" holds no more, because each of them waits for its rest
 
 

@@ -27,7 +27,7 @@ def describe_surroundings(record: LatencyRecord) -> list[str]:
     ]
     if record.device.power_mode is not None:
         lines.append(f"power mode {record.device.power_mode}")
-    if get_protocol(record.protocol).energy_s:
+    if record.energy is not None or get_protocol(record.protocol).energy_s:
         lines.append(f"energy per frame {_describe_energy(record)}")
     if record.memory_mib is not None:
         where = "the GPU" if record.gpu_ms is not None else "the process that ran it"

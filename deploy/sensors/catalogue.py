@@ -7,10 +7,11 @@ from pathlib import Path
 
 from deploy.sensors.base import Sensor
 from deploy.sensors.nvml import NvmlSensor
+from deploy.sensors.rapl import RaplSensor, find_counters
 from deploy.sensors.sysfs import SysfsSensor
 from deploy.sensors.tegra import TegrastatsSensor
 
-__all__ = ["count_gpu_processes", "open_sensors"]
+__all__ = ["count_gpu_processes", "list_counters", "open_sensors"]
 
 SYSFS = Path("/sys")
 
@@ -23,10 +24,17 @@ def open_sensors(gpu: bool, interval_s: float) -> list[Sensor]:
         sensors.append(nvml)
     sysfs = SysfsSensor(SYSFS)
     sensors.append(sysfs)
+    if not gpu:  # where models run on a GPU, what the CPU draws is not their energy
+        sensors.append(RaplSensor(SYSFS))
     found = sysfs.read()
     if shutil.which("tegrastats") and None in (found.power_mw, found.gpu_mhz, found.temperature_c):
         sensors.append(TegrastatsSensor(interval_s))
     return sensors
+
+
+def list_counters() -> list[Path]:
+    """Files of the CPUs' energy, whether or not this user may read them."""
+    return find_counters(SYSFS)
 
 
 def count_gpu_processes() -> int | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from deploy.sensors.base import Reading
 
-__all__ = ["SysfsSensor"]
+__all__ = ["SysfsSensor", "read_number", "read_text"]
 
 ZONES = ("tj-thermal", "x86_pkg_temp", "cpu-thermal", "CPU-therm", "cpu_thermal", "soc-thermal")
 CHIPS = ("coretemp", "k10temp", "zenpower", "cpu_thermal")
@@ -37,7 +37,7 @@ class SysfsSensor:
 
     def read(self) -> Reading:
         """What the files say now; a counter that went up since the last reading is a reason for throttling."""
-        temperatures = [value / 1000 for value in map(_read_number, self._temperatures) if value is not None]
+        temperatures = [value / 1000 for value in map(read_number, self._temperatures) if value is not None]
         plausible = [value for value in temperatures if PLAUSIBLE_C[0] < value < PLAUSIBLE_C[1]]
         return Reading(
             temperature_c=max(plausible, default=None),
@@ -53,12 +53,12 @@ class SysfsSensor:
     def _read_power(self) -> float | None:
         if self._rail is None:
             return None
-        millivolts, milliamperes = map(_read_number, self._rail)
+        millivolts, milliamperes = map(read_number, self._rail)
         return None if millivolts is None or milliamperes is None else millivolts * milliamperes / 1000
 
     def _read_throttle(self) -> tuple[str, ...] | None:
         counts = {
-            path: count for path, count in ((path, _read_number(path)) for path in self._counters) if count is not None
+            path: count for path, count in ((path, read_number(path)) for path in self._counters) if count is not None
         }
         if not counts:
             return None
@@ -69,17 +69,17 @@ class SysfsSensor:
 
 def _find_temperatures(root: Path) -> list[Path]:
     """Of the parts that compute, where they are named; else of all thermal zones."""
-    zones = {path: _read_text(path.parent / "type") for path in sorted(root.glob("class/thermal/thermal_zone*/temp"))}
+    zones = {path: read_text(path.parent / "type") for path in sorted(root.glob("class/thermal/thermal_zone*/temp"))}
     known = [path for path, kind in zones.items() if kind in ZONES]
     for chip in sorted(root.glob("class/hwmon/hwmon*/name")):
-        if _read_text(chip) in CHIPS:
+        if read_text(chip) in CHIPS:
             known += sorted(chip.parent.glob("temp*_input"))
     return known or list(zones)
 
 
 def _find_rail(root: Path) -> tuple[Path, Path] | None:
     """Files of millivolts and milliamperes of the rail that feeds the whole module."""
-    labels = {_read_text(path): path for path in sorted(root.glob("class/hwmon/hwmon*/in*_label"))}
+    labels = {read_text(path): path for path in sorted(root.glob("class/hwmon/hwmon*/in*_label"))}
     for name in INPUT_RAILS:
         if name in labels:
             number = labels[name].name[len("in") : -len("_label")]
@@ -89,18 +89,20 @@ def _find_rail(root: Path) -> tuple[Path, Path] | None:
 
 
 def _find_highest(paths: list[Path], per_mhz: float) -> float | None:
-    values = [value for value in map(_read_number, paths) if value is not None]
+    values = [value for value in map(read_number, paths) if value is not None]
     return max(values) / per_mhz if values else None
 
 
-def _read_number(path: Path) -> float | None:
+def read_number(path: Path) -> float | None:
+    """What a file holds; None where it cannot be read or is no number."""
     try:
         return float(path.read_text())
     except (OSError, ValueError):
         return None
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """What a file holds; nothing where it cannot be read."""
     try:
         return path.read_text(errors="replace").strip()
     except OSError:

@@ -18,7 +18,8 @@ from deploy.measuring.canary import write_canary
 from deploy.measuring.device import read_fingerprint
 from deploy.measuring.memory import explain_unreadable
 from deploy.measuring.timing import make_noise
-from deploy.sensors import describe_reading, read_now
+from deploy.sensors import Reading, describe_reading, read_now
+from deploy.sensors.catalogue import list_counters
 from deploy.sensors.machine import read_governor
 from deploy.sensors.nvml import find_nvml
 from deploy.sensors.tegra import read_power_mode
@@ -70,7 +71,7 @@ def examine_machine(engine: str, threads: int | None, folder: Path) -> list[Cond
     conditions += [_find_cuda(kind.uses_gpu), _run_canary(engine, threads), _find_disk(folder), _find_governor()]
     reading = read_now(kind.uses_gpu)
     conditions.append(Condition("works", "sensors", describe_reading(reading).replace("sensors: ", "", 1)))
-    conditions.append(_find_memory(kind.uses_gpu))
+    conditions += [_find_memory(kind.uses_gpu), _find_energy(reading, kind.uses_gpu)]
     if kind.uses_gpu and reading.gpu_mhz is None:
         conditions += _find_nvml()
     return [*conditions, *_find_power_mode()]
@@ -164,6 +165,19 @@ def _find_memory(uses_gpu: bool) -> Condition:
     if reason:
         return Condition("note", "memory", reason, "needed by --max-memory alone")
     return Condition("works", "memory", f"peak of {'the GPU' if uses_gpu else 'a process'} is readable")
+
+
+def _find_energy(reading: Reading, uses_gpu: bool) -> Condition:
+    """Whether it can be told what an image costs."""
+    for found, value in (("a counter", reading.energy_mj), ("power", reading.power_mw)):
+        if value is not None:
+            return Condition("works", "energy", f"{found} of {'the GPU or board' if uses_gpu else 'the CPU or board'}")
+    counters = [] if uses_gpu else list_counters()
+    if counters:
+        return Condition(
+            "note", "energy", f"{counters[0]} cannot be read by this user", f"sudo chmod a+r {counters[0]}"
+        )
+    return Condition("note", "energy", "no counter and no power can be read", "needed by --score energy alone")
 
 
 def _find_governor() -> Condition:

@@ -79,7 +79,7 @@ class MeasuringSpec:
         mode: "sustained" or "burst" (`deploy.measuring.protocols`).
         lock_clocks: "never", "auto" (where it can be done) or "require" (`deploy.measuring.clocks`); it needs root
             there.
-        also: what is read besides, whatever the protocol: "memory" (`deploy.measuring.protocols.EXTRAS`).
+        also: what is read besides, whatever the protocol: "memory", "energy" (`deploy.measuring.protocols.EXTRAS`).
     """
 
     mode: str = "sustained"

@@ -285,7 +285,12 @@ OPTIONS = (
         },
     ),
     Option("trial_epochs", int, "Epochs each student is trained.", _as_given("trial_train.epochs")),
-    Option("score", str, "Cost that is scored: latency (default) or macs.", _as_given("search.cost")),
+    Option(
+        "score",
+        str,
+        "Cost that is scored: latency (default), energy (of an image, where the target tells it) or macs.",
+        _as_given("search.cost"),
+    ),
     Option("objective", str, "harmonic (default), geometric, product, arithmetic.", _as_given("search.objective")),
     Option("batch_size", int, "Images per training step.", _as_given("batch_size", "pool.batch_size")),
     Option(

@@ -36,7 +36,14 @@ class LatencyCost:
         base = answers["0"]
         if isinstance(base, MeasurementFailure):
             raise MeasurementError(f"no latency for the base: {base.reason}")
-        return {int(name): _score(base, answer) for name, answer in answers.items()}
+        return {
+            int(name): answer if isinstance(answer, MeasurementFailure) else self.score(base, answer)
+            for name, answer in answers.items()
+        }
+
+    def score(self, base: LatencyRecord, answer: LatencyRecord) -> RelativeCost | MeasurementFailure:
+        """What a model costs compared with the base, both of one lease."""
+        return RelativeCost(1.0 if answer is base else compare(base, answer).ratio, answer.to_json())
 
 
 def measure_student(meter: CostMeter, student: Candidate, base: Candidate) -> RelativeCost:
@@ -46,9 +53,3 @@ def measure_student(meter: CostMeter, student: Candidate, base: Candidate) -> Re
     if isinstance(found, MeasurementFailure):
         raise MeasurementError(f"no latency for the student: {found.reason}")
     return found
-
-
-def _score(base: LatencyRecord, answer: LatencyRecord | MeasurementFailure) -> RelativeCost | MeasurementFailure:
-    if isinstance(answer, MeasurementFailure):
-        return answer
-    return RelativeCost(1.0 if answer is base else compare(base, answer).ratio, answer.to_json())

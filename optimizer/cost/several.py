@@ -1,4 +1,4 @@
-"""Cost on several targets: one decides, and what a student costs on the others is kept beside it."""
+"""Cost on several targets: one decides, and what a student's latency is on the others is kept beside it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Answers = dict[int, RelativeCost | MeasurementFailure]
 
 @dataclass(frozen=True)
 class LatencyOnSeveral:
-    """Latency on `primary`, and on further targets: each in a lease of its own, those on different machines at once.
+    """Cost on `primary`, and latency on further targets: each in a lease of its own, on different machines at once.
 
     What does not give a latency on one of them has none. A further target is asked for candidates that are wanted
     everywhere, and not at all where there is none.

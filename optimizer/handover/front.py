@@ -18,9 +18,11 @@ from optimizer.handover.state import HandOverState
 from optimizer.handover.variants import KEPT, PLAIN, Variant, VariantResult, name_export, summarise_tried
 from optimizer.search.base import DoneTrial, list_done
 from optimizer.search.constraints import UNCONSTRAINED, Breach, Constraints, Figures
+from optimizer.search.costs import COSTS, CostKind
 from optimizer.search.latency import FurtherCost, LatencyFigures
 from optimizer.search.pareto import pareto_front
 from optimizer.store.run_store import RunStore
+from optimizer.store.values import read_mapping
 
 __all__ = ["Export", "Front", "find_front", "make_front", "read_constraints", "write_front"]
 
@@ -34,7 +36,7 @@ class Export:
     Attributes:
         ap, ap50, counts, score: of this very export.
         ratio: cost of the base's plain export divided by this one's; of the final lease where there was one.
-        latency: None in runs that score by operations.
+        latency: with memory and energy where they were measured; None in runs that score by operations.
         elsewhere: what the plain export of the trial costs on further targets, by name.
         model_bytes: size of its ONNX file; None where that is not known.
         bundle: its path relative to the run's folder; None where none is written. refused: why none will be.
@@ -85,6 +87,11 @@ class Export:
         return None if self.latency is None else self.latency.memory_mib
 
     @property
+    def energy_mj(self) -> float | None:
+        """Energy of an image on the target; None where it was not metered."""
+        return None if self.latency is None else self.latency.energy_mj
+
+    @property
     def change(self) -> float:
         """Cost compared with the base: -0.2 is 20 % less."""
         return 1 / self.ratio - 1
@@ -126,6 +133,7 @@ class Export:
             "bundle_refused": self.refused,
             **({} if self.is_plain and (self.on_front or self.of_base) else {"on_front": self.on_front}),
             **({} if self.model_bytes is None else {"model_bytes": self.model_bytes}),
+            **({} if self.energy_mj is None else {"energy_mj": self.energy_mj}),
             **({} if self.memory_mib is None else {"memory_mib": self.memory_mib}),
             **({} if self.breach is None else {"infeasible": self.breach.text}),
         }
@@ -142,6 +150,7 @@ class Front:
         beaten: plain exports of students that are handed over all the same, because they were asked for.
         tried: every other export that was tried, of students and base.
         wanted: what is needed of a student.
+        kind: what students are scored by.
     """
 
     plain: Mapping[int, Export]
@@ -150,6 +159,7 @@ class Front:
     tried: tuple[VariantResult, ...]
     beaten: tuple[Export, ...] = ()
     wanted: Constraints = UNCONSTRAINED
+    kind: CostKind = COSTS["latency"]
 
     @property
     def base(self) -> Export | None:
@@ -163,6 +173,7 @@ class Front:
 
     @property
     def by_latency(self) -> bool:
+        """Whether latencies are known."""
         return self.base is not None and self.base.latency is not None
 
     @property
@@ -198,19 +209,23 @@ class Front:
         """Those that latencies are known on beside the one that decides."""
         return tuple(sorted(self.base.elsewhere)) if self.base is not None else ()
 
-    def find_ms(self, export: Export, target: str | None = None) -> float:
-        """The base's latency divided by the export's ratio to it, on a further target where one is named.
+    def find_cost(self, export: Export, target: str | None = None) -> float:
+        """The base's cost in the unit of its kind, divided by the export's ratio to it; counted ones are its own.
 
-        Leases of different minutes are not comparable in milliseconds; ratios to the base inside a lease are.
+        On a further target where one is named, in milliseconds. Leases of different minutes are not comparable in
+        milliseconds or millijoules; ratios to the base inside a lease are.
         """
-        assert self.base is not None and self.base.latency is not None
+        if not self.kind.is_measured:
+            return export.counts.macs / 1e9
+        assert self.base is not None
         if target is not None:
             return self.base.elsewhere[target].figures.median_ms / export.elsewhere[target].ratio
-        return self.base.latency.median_ms / export.ratio
+        return _read_cost(self.base, self.kind) / export.ratio
 
     def to_json(self) -> dict[str, Any]:
         """`front.json`."""
         return {
+            "cost": self.kind.name,
             "base": self.base.to_json() if self.base is not None else None,
             "base_variants": [export.to_json() for export in self.others if export.of_base],
             "students": [export.to_json() for export in (*self.best, *self.beaten) if not export.of_base],
@@ -238,7 +253,17 @@ def find_front(store: RunStore, *, before_training: bool = False) -> Front:
             raise InputError(f"the run is damaged: its export {item.name} is kept without its figures")
     _require_same_targets(done, state)
     wanted = read_constraints(store)
-    return make_front(done, state, store.asked_for, wanted.of_architecture if before_training else wanted)
+    return make_front(
+        done, state, store.asked_for, wanted.of_architecture if before_training else wanted, _read_kind(store)
+    )
+
+
+def _read_kind(store: RunStore) -> CostKind:
+    """What a run scores by."""
+    name = read_mapping(store.config.get("search", {})).get("cost", "latency")
+    if name not in COSTS:
+        raise InputError(f"the run is damaged: {name!r:.80} is nothing that students are scored by")
+    return COSTS[name]
 
 
 def _require_same_targets(done: Sequence[DoneTrial], state: HandOverState) -> None:
@@ -261,6 +286,7 @@ def make_front(
     state: HandOverState,
     asked_for: Sequence[int] = (),
     wanted: Constraints = UNCONSTRAINED,
+    kind: CostKind = COSTS["latency"],
 ) -> Front:
     """The front of these trials; after the final lease, of those that were measured in it.
 
@@ -270,6 +296,13 @@ def make_front(
     """
     plain = {trial.number: _make_plain(trial, state) for trial in done}
     base_ms = plain[0].latency.median_ms if 0 in plain and plain[0].latency is not None else None
+    if base_ms is None and 0 in plain:
+        kind = COSTS["macs"]
+    if not kind.is_latency:  # ratios are of another cost, and each latency its own
+        base_ms = None
+    for export in plain.values() if kind.name == "energy" else ():
+        if not _read_cost(export, kind) > 0:
+            raise InputError(f"the run is damaged: {export.name} was measured without its {kind.noun}")
     plain = {number: _judge(export, wanted, base_ms) for number, export in plain.items()}
     tried = tuple(state.tried.values())
     others = [_judge(_make_other(plain[item.trial], item), wanted, base_ms) for item in tried if item.outcome == KEPT]
@@ -286,7 +319,15 @@ def make_front(
         tried=tried,
         beaten=tuple(plain[number] for number in asked_for if number in plain and plain[number].name not in on_front),
         wanted=wanted,
+        kind=kind,
     )
+
+
+def _read_cost(export: Export, kind: CostKind) -> float:
+    """What was measured of an export, in the unit of this kind; 0 where that was not."""
+    if export.latency is None:
+        return 0.0
+    return export.latency.median_ms if kind.is_latency else export.latency.energy_mj or 0.0
 
 
 def write_front(path: Path, front: Front) -> None:
@@ -332,7 +373,11 @@ def _make_other(plain: Export, item: VariantResult) -> Export:
 
 
 def _judge(export: Export, wanted: Constraints, base_ms: float | None) -> Export:
-    """With how it breaks what is wanted; milliseconds are the base's divided by the ratio, as in `Front.find_ms`."""
-    latency_ms = None if base_ms is None else base_ms / export.ratio
+    """With how it breaks what is wanted.
+
+    Milliseconds are the base's divided by the ratio where one is given, as in `Front.find_cost`, else its own.
+    """
+    own_ms = export.latency.median_ms if export.latency is not None else None
+    latency_ms = own_ms if base_ms is None else base_ms / export.ratio
     figures = Figures(export.ap, latency_ms, export.model_bytes, export.memory_mib)
     return replace(export, breach=wanted.find_breach(figures))

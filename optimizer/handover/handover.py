@@ -145,7 +145,7 @@ class _HandOver:
         self, item: VariantResult, plain: RelativeCost, answer: RelativeCost | MeasurementFailure
     ) -> VariantResult:
         assert plain.latency is not None
-        judged = decide(item, plain.latency, answer)
+        judged = decide(item, plain.latency, answer, self.config.search.cost_kind)
         if judged.ratio is None or item.ap is None:
             return judged
         base_ap = get_done(self.store.history(), 0).ap

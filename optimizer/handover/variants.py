@@ -14,6 +14,7 @@ from optimizer.arch.spec import ArchSpec
 from optimizer.config import RunConfig
 from optimizer.cost.base import RelativeCost
 from optimizer.errors import InputError
+from optimizer.search.costs import COSTS, CostKind
 from optimizer.store.values import read_number, read_text, read_whole
 
 __all__ = [
@@ -29,7 +30,8 @@ __all__ = [
 ]
 
 MADE, KEPT, NOT_FASTER, TOO_INACCURATE = "made", "kept", "not faster", "too inaccurate"
-NOT_WRITTEN = "not written or measured"
+NOT_WRITTEN, NOT_LESS = "not written or measured", "not more frugal"
+ENERGY_GAP = 0.03  # two energies closer than this are not called different
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class VariantResult:
 
     Attributes:
         outcome: "made" (its model is there and waits for the lease), "kept", or why it is not: "not faster",
-            "too inaccurate", "not written or measured".
+            "not more frugal", "too inaccurate", "not written or measured".
         reason: the same with figures, where it is not kept.
         ap, ap50: of that very model, executed by the engine.
         model: SHA-256 of its ONNX file. model_bytes: its size; None in runs that began before it was kept.
@@ -151,10 +153,10 @@ def list_variants(config: RunConfig, spec: TargetSpec, arch: ArchSpec) -> tuple[
     """What is tried besides the plain export of an architecture, in order: FP32 at each count first.
 
     Counts are those below the architecture's own: more are never faster. None where operations are what is scored,
-    because a variant is kept by its latency.
+    because a variant is kept by what it costs on the target.
     """
     precisions = choose_precisions(config, spec)
-    if config.search.cost != "latency":
+    if not config.search.cost_kind.is_measured:
         return ()
     wanted = config.variants.region_proposals
     counts: list[int | None] = [None]
@@ -166,22 +168,37 @@ def list_variants(config: RunConfig, spec: TargetSpec, arch: ArchSpec) -> tuple[
 
 
 def decide(
-    tried: VariantResult, plain: Mapping[str, Any], measured: RelativeCost | MeasurementFailure
+    tried: VariantResult,
+    plain: Mapping[str, Any],
+    measured: RelativeCost | MeasurementFailure,
+    kind: CostKind = COSTS["latency"],
 ) -> VariantResult:
-    """A variant after the final lease: kept if it is measurably faster than `plain`, its plain export's record."""
+    """A variant after the final lease: kept if it measurably costs less than `plain`, its plain export's record."""
     if isinstance(measured, MeasurementFailure):
         return replace(tried, outcome=NOT_WRITTEN, reason=f"no latency: {measured.reason}")
     assert measured.latency is not None
-    found = compare(LatencyRecord.from_json(plain), LatencyRecord.from_json(measured.latency))
-    faster = found.different and found.ratio > 1
-    reason = "{:.2f} times as fast as the plain export (95 %: {:.2f} to {:.2f})".format(found.ratio, *found.ci95)
+    records = LatencyRecord.from_json(plain), LatencyRecord.from_json(measured.latency)
+    worth_it, reason = (_compare_latencies if kind.is_latency else _compare_energies)(*records)
     return replace(
         tried,
-        outcome=KEPT if faster else NOT_FASTER,
-        reason="" if faster else reason,
+        outcome=KEPT if worth_it else NOT_FASTER if kind.is_latency else NOT_LESS,
+        reason="" if worth_it else reason,
         ratio=measured.ratio,
         latency=measured.latency,
     )
+
+
+def _compare_latencies(plain: LatencyRecord, other: LatencyRecord) -> tuple[bool, str]:
+    """Whether the other one is faster, and the figures."""
+    found = compare(plain, other)
+    text = "{:.2f} times as fast as the plain export (95 %: {:.2f} to {:.2f})".format(found.ratio, *found.ci95)
+    return found.different and found.ratio > 1, text
+
+
+def _compare_energies(plain: LatencyRecord, other: LatencyRecord) -> tuple[bool, str]:
+    assert plain.energy is not None and other.energy is not None, "a cost by energy has them"
+    before, after = plain.energy.gross_mj, other.energy.gross_mj
+    return after * (1 + ENERGY_GAP) < before, f"{after:.4g} mJ an image, the plain export {before:.4g} mJ"
 
 
 def summarise_tried(tried: Iterable[VariantResult]) -> str:
@@ -189,6 +206,6 @@ def summarise_tried(tried: Iterable[VariantResult]) -> str:
     counts = Counter(item.outcome for item in tried)
     if not counts:
         return ""
-    shown = (KEPT, NOT_FASTER, TOO_INACCURATE, NOT_WRITTEN, MADE)
+    shown = (KEPT, NOT_FASTER, NOT_LESS, TOO_INACCURATE, NOT_WRITTEN, MADE)
     parts = [f"{counts[name]} {'to be measured' if name == MADE else name}" for name in shown if counts[name]]
     return f"{sum(counts.values())} other exports tried: {', '.join(parts)}"

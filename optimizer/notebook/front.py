@@ -58,11 +58,17 @@ class Front(dict[str, Any]):
         return self["base"] is not None and bool(self["base"]["latency_ms"])
 
     def find_cost(self, student: Student) -> float:
-        """Milliseconds, the base's divided by the student's ratio to it; GMAC where nothing was timed."""
+        """In `unit`: the base's divided by the student's ratio to it, or operations where nothing was measured."""
         if not self.by_latency:
             return float(student["macs"]) / 1e9
-        base = next(iter(self["base"]["latency_ms"].values()))  # of several targets the one that decides
-        return float(base["median"]) / float(student["latency_of_base_over_own"])
+        base = self["base"]
+        whole = base["energy_mj"] if self.unit == "mJ" else next(iter(base["latency_ms"].values()))["median"]
+        return float(whole) / float(student["latency_of_base_over_own"])
+
+    @property
+    def unit(self) -> str:
+        """Of a student's cost: ms, mJ or GMAC."""
+        return "GMAC" if not self.by_latency else "mJ" if self.get("cost") == "energy" else "ms"
 
     def to_pandas(self) -> pandas.DataFrame:
         """A row for the base and for each student; needs pandas."""
@@ -86,7 +92,7 @@ class Front(dict[str, Any]):
             return EDGE + (1 - ap / highest_ap) * (HEIGHT - EDGE - BOTTOM)
 
         floor, middle = HEIGHT - BOTTOM, (LEFT + WIDTH - EDGE) / 2
-        unit = "ms" if self.by_latency else "GMAC"
+        unit = self.unit
         parts = [f'<path d="M{LEFT},{EDGE}V{floor}H{WIDTH - EDGE}" fill="none" stroke="currentColor" opacity="0.4"/>']
         for step in range(5):
             cost, ap = highest_cost * step / 4, highest_ap * step / 4
@@ -121,7 +127,7 @@ class Front(dict[str, Any]):
         return self.find_cost(student), float(student["ap"])
 
     def _list_rows(self) -> list[dict[str, Any]]:
-        cost = "ms" if self.by_latency else "gmac"
+        cost = self.unit if self.by_latency else "gmac"
         return [
             {
                 "name": student["name"],

@@ -11,6 +11,7 @@ from optimizer.handover.front import Export, Front
 from optimizer.report.edits import describe_edits
 from optimizer.report.timeline import Moment
 from optimizer.search.base import DoneTrial, Trial, list_done
+from optimizer.search.costs import COSTS, CostKind
 
 __all__ = ["draw_curves", "draw_front", "draw_growth", "draw_judged", "draw_time", "render"]
 
@@ -30,17 +31,17 @@ PART_COLOURS = {
 def draw_front(front: Front, aims: Sequence[float] = (), target: str | None = None) -> str:
     """AP against cost: base, all done trials, kept other exports, the front as a line. Hover tells each one's figures.
 
-    Cost is milliseconds where latencies are known (the base's, divided by each one's ratio to it), else GMAC.
+    Cost is what students are scored by: what was measured of the base, divided by each one's ratio to it, or GMAC.
 
     Args:
         aims: costs to mark with a thin line, as shares of the base's; needs a base.
         target: a further one whose latencies are meant; of plain exports alone, for others are made for the first.
     """
-    by_latency = front.by_latency
+    kind = front.kind if target is None else COSTS["latency"]
     others = front.others if target is None else ()
 
     def cost(export: Export) -> float:
-        return front.find_ms(export, target) if by_latency else export.counts.macs / 1e9
+        return front.find_cost(export, target)
 
     figure = go.Figure()
     if aims:
@@ -70,7 +71,7 @@ def draw_front(front: Front, aims: Sequence[float] = (), target: str | None = No
             y=[export.ap for export in members],
             mode="markers",
             marker={"color": colour, "size": size, "symbol": symbol, "line": {"color": "white", "width": 1}},
-            text=[_describe(export, cost(export), by_latency, target) for export in members],
+            text=[_describe(export, cost(export), kind, target) for export in members],
             hovertemplate="%{text}<extra></extra>",
             name=name,
         )
@@ -84,12 +85,13 @@ def draw_front(front: Front, aims: Sequence[float] = (), target: str | None = No
                 "size": 10,
                 "symbol": "square-open",
             },
-            text=[f"<b>{e.name}</b><br>AP {e.ap:.3f}<br>{cost(e):.2f} ms" for e in others],
+            text=[f"<b>{e.name}</b><br>AP {e.ap:.3f}<br>{cost(e):.2f} {kind.unit}" for e in others],
             hovertemplate="%{text}<extra></extra>",
             name="other exports",
         )
     where = "the target" if front.base is None or not front.further_targets else name_target(front, target)
-    figure.update_xaxes(title=f"latency on {where}, ms (the base's, by ratio to it)" if by_latency else "GMAC")
+    title = f"{kind.noun} on {where}, {kind.unit} (the base's, by ratio to it)" if kind.is_measured else kind.unit
+    figure.update_xaxes(title=title)
     figure.update_yaxes(title="AP (COCO, validation)")
     return render(figure, "front" if target is None else f"front-{front.further_targets.index(target)}")
 
@@ -105,7 +107,7 @@ def _leave_out_beaten(line: Sequence[tuple[float, float]]) -> list[tuple[float, 
     return [point for place, point in enumerate(line) if all(point[1] >= cheaper[1] for cheaper in line[:place])]
 
 
-def draw_growth(moments: Sequence[Moment], by_latency: bool) -> str:
+def draw_growth(moments: Sequence[Moment], kind: CostKind) -> str:
     """Hypervolume over the time that trials took, as steps. Hover tells which trial raised it."""
     total = moments[-1].seconds
     unit, name = (3600, "hours") if total > 3 * 3600 else (60, "minutes")
@@ -123,7 +125,7 @@ def draw_growth(moments: Sequence[Moment], by_latency: bool) -> str:
         y=[moment.volume for moment in raised],
         mode="markers",
         marker={"color": ACCENT, "size": 9, "line": {"color": "white", "width": 1}},
-        text=[_describe_moment(moment, by_latency) for moment in raised],
+        text=[_describe_moment(moment, kind) for moment in raised],
         hovertemplate="%{text}<extra></extra>",
     )
     figure.update_layout(showlegend=False)
@@ -181,18 +183,18 @@ def draw_judged(trial: DoneTrial) -> str:
     return render(figure, "judged")
 
 
-def _describe_moment(moment: Moment, by_latency: bool) -> str:
+def _describe_moment(moment: Moment, kind: CostKind) -> str:
     trial = moment.trial
     assert isinstance(trial, DoneTrial), "what is only screened is on no front"
     lines = [
         f"<b>trial {trial.number}</b>: {describe_edits(trial.proposal)}",
-        f"AP {trial.ap:.3f} at {1 / trial.cost_ratio:.2f} of the base's {'latency' if by_latency else 'MACs'}",
+        f"AP {trial.ap:.3f} at {1 / trial.cost_ratio:.2f} of the base's {kind.noun}",
         f"hypervolume {moment.volume:.4f} after {moment.seconds / 60:.1f} minutes",
     ]
     return "<br>".join(lines)
 
 
-def _describe(export: Export, cost: float, by_latency: bool, target: str | None) -> str:
+def _describe(export: Export, cost: float, kind: CostKind, target: str | None) -> str:
     trial = export.trial
     ratio = trial.cost_ratio if target is None else export.elsewhere[target].ratio
     name = "base" if export.of_base else f"trial {trial.number}"
@@ -203,7 +205,7 @@ def _describe(export: Export, cost: float, by_latency: bool, target: str | None)
         *([f"taught by {trial.proposal.teacher}"] if trial.proposal.teacher is not None else []),
         *([f"distillers: {trial.proposal.taught}"] if trial.proposal.taught is not None else []),
         f"AP {export.ap:.3f}, AP50 {export.ap50:.3f}",
-        f"{cost:.2f} {'ms' if by_latency else 'GMAC'}, {ratio:.2f} times as fast as the base",
+        f"{cost:.2f} {kind.unit}, {ratio:.2f} {kind.better} as the base",
         f"{export.counts.macs / 1e9:.2f} GMAC, {export.counts.params / 1e6:.2f} M parameters",
         f"score {export.score:.3f}",
         *([f"infeasible: {export.breach.text}"] if export.breach is not None else []),

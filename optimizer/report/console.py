@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from rich.table import Table
 from rich.text import Text
 
@@ -20,15 +18,16 @@ def front_table(front: Front) -> Table:
     table = Table(title="Pareto set", title_justify="left", box=None, pad_edge=False, header_style="bold")
     table.add_column("student")
     further = front.further_targets
-    for name in ("AP", "AP50", "ms (95 %)" if front.by_latency else "GMAC", "vs base", "params", "score"):
+    own = () if front.kind.is_latency or not front.kind.is_measured else (front.kind.unit,)
+    for name in ("AP", "AP50", "ms (95 %)" if front.by_latency else "GMAC", *own, "vs base", "params", "score"):
         table.add_column(name, justify="right")
     for target in further:
         table.add_column(Text(f"ms on {make_printable(target, NAME_LIMIT)}"), justify="right")
     for export in sorted(front.plain.values(), key=_by_ap):
         if export.on_front or export.of_base or export in front.beaten:
-            _add_row(table, export, further)
+            _add_row(table, export, front)
     for export in sorted(front.others, key=_by_ap):
-        _add_row(table, export, further)
+        _add_row(table, export, front)
     return table
 
 
@@ -36,16 +35,17 @@ def _by_ap(export: Export) -> float:
     return -export.ap
 
 
-def _add_row(table: Table, export: Export, further: Sequence[str]) -> None:
+def _add_row(table: Table, export: Export, front: Front) -> None:
     beaten = not export.on_front and export.is_plain
     table.add_row(
         export.name + (" (infeasible)" if export.breach is not None else " (beaten)" if beaten else ""),
         f"{export.ap:.3f}",
         f"{export.ap50:.3f}",
         str(export.latency or f"{export.counts.macs / 1e9:.2f}"),
+        *([f"{export.energy_mj:.1f}"] if front.kind.name == "energy" and export.energy_mj is not None else []),
         f"{export.change:+.0%}",
         f"{export.counts.params / 1e6:.1f} M",
         f"{export.score:.3f}",
-        *(str(export.elsewhere[target].figures) if export.is_plain else "-" for target in further),
+        *(str(export.elsewhere[target].figures) if export.is_plain else "-" for target in front.further_targets),
         style="bold" if export.on_front and not export.of_base else "",
     )

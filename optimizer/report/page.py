@@ -93,7 +93,7 @@ def write_report(path: Path, data: ReportData) -> None:
     charts = {"front": draw_front(front, aims), "curves": draw_curves(drawn)}
     fronts = {target: draw_front(front, target=target) for target in front.further_targets}
     if len(by_number) > 1:
-        charts["growth"] = draw_growth(trace_growth(data.trials), front.by_latency)
+        charts["growth"] = draw_growth(trace_growth(data.trials), front.kind)
     if data.seconds_by_part:
         charts["time"] = draw_time(data.seconds_by_part)
     if data.analysed is not None:

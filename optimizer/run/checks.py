@@ -97,11 +97,11 @@ def choose_origin(config: RunConfig, weights: Path) -> RunConfig:
 def check_limits(config: RunConfig, num_classes: int) -> None:
     """Refuse, before a super-network is trained, limits that are known to be below all of its subnets.
 
-    What a latency will be is not known before it is measured, so a share of that is not looked at.
+    What is measured is not known before, so a share of that is not looked at.
     """
     space, base = cast(GeneSpace, config.pool_config().space()), count(config.base_arch(), num_classes).macs
     for limit in config.search.limits:
-        if not is_of_body(limit) and config.search.cost == "latency":
+        if not is_of_body(limit) and config.search.cost_kind.is_measured:
             continue
         price = count_body if is_of_body(limit) else lambda arch: count(arch, num_classes).macs / base
         least = find_least(space, price)[1]
@@ -113,13 +113,13 @@ def check_limits(config: RunConfig, num_classes: int) -> None:
 
 
 def check_targets(config: RunConfig) -> tuple[Target, ...]:
-    """The run's targets; `InputError` where latency could not be measured, before hours are spent on what would be."""
+    """The run's targets; `InputError` where cost could not be measured, before hours are spent on what would be."""
     targets = open_targets(config)
     choose_precisions(config, targets[0].spec)
-    if config.search.cost == "latency":
+    if config.search.cost_kind.is_measured:
         for name, target in zip(config.targets, targets, strict=True):
             conditions = target.check()
             require_working(name, conditions)
-            if name == config.target and config.constraints.max_memory_bytes is not None:
-                require_reading(name, conditions, "memory", "--max-memory")
+            for reading, option in config.asked_of_target.items() if name == config.target else ():
+                require_reading(name, conditions, reading, option)
     return targets

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 
-from deploy.measuring.protocols import PROTOCOLS
+from deploy.measuring.protocols import PROTOCOLS, get_protocol
 from optimizer.arch.macs import count
 from optimizer.arch.spec import ArchSpec
 from optimizer.config import RunConfig
@@ -119,8 +119,8 @@ class Estimates:
     @property
     def measure_s(self) -> float:
         """A student and the base, on one target after the other, at worst."""
-        protocol = PROTOCOLS[self.config.search_protocol]
-        return self._leases * 2 * (protocol.warm_up_cap_s / 2 + protocol.cap_s)
+        protocol = get_protocol(self.config.search_protocol, also=tuple(self.config.asked_of_target))
+        return self._leases * 2 * (protocol.warm_up_cap_s / 2 + protocol.cap_s + protocol.energy_s)
 
     @property
     def final_s(self) -> float:
@@ -173,7 +173,7 @@ class Estimates:
 
     @property
     def _leases(self) -> int:
-        return len(self.config.targets) if self.config.search.cost == "latency" else 0
+        return len(self.config.targets) if self.config.search.cost_kind.is_measured else 0
 
     @property
     def _one_final_s(self) -> float:

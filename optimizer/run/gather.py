@@ -141,7 +141,7 @@ def _describe_base_training(config: RunConfig) -> str:
 
 def _describe_variants(config: RunConfig) -> str:
     wanted = config.variants
-    if config.search.cost != "latency":
+    if not config.search.cost_kind.is_measured:
         return "none: operations are what is scored"
     precisions = "the target's" if wanted.precisions is None else ", ".join(wanted.precisions) or "fp32"
     counts = config.search.space.region_proposals if wanted.region_proposals is None else wanted.region_proposals

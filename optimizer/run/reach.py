@@ -48,6 +48,8 @@ def explain_unreachable(config: RunConfig, base: DoneTrial, probes: tuple[Probe,
     most_ms = config.constraints.max_latency_ms
     if most_ms is None or base.figures is None or not config.search.aims or not config.search.trials:
         return None
+    if not config.search.cost_kind.is_latency:
+        return None
     predictor = fit_predictor(base.arch, probes, num_classes)
     least = predictor.predict(shrink_fully(base.arch, config.search.space, predictor.predict))
     if least * (1 - DOUBT) <= config.constraints.find_ceiling(base.figures.median_ms):

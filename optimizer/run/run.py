@@ -300,9 +300,9 @@ class _Run:
 
     @property
     def _base_ms(self) -> float | None:
-        """The base's latency, as the search saw it; None where operations are what is scored."""
+        """The base's latency, as the search saw it; None where something else is what is scored."""
         figures = get_done(self.store.history(), 0).figures
-        return figures.median_ms if figures is not None else None
+        return figures.median_ms if figures is not None and self.config.search.cost_kind.is_latency else None
 
     def _count_students(self) -> int | None:
         """How many students are to be tried; None where only the time decides."""

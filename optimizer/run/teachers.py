@@ -198,7 +198,7 @@ def make_settings(
     Args:
         rounds: students there is likely to be time for; None where nobody knows.
         guide: the path filter of the pool, if it has one.
-        base_ms: the base's latency, where one was measured.
+        base_ms: the base's latency, where that is what students are scored by.
     """
     search = config.search
     teachers = None
@@ -223,7 +223,7 @@ def make_settings(
         limits=search.limits,
         breeding=_choose_breeding(config),
         generations=config.generations[0],
-        by_macs=search.cost == "macs",
+        by_macs=not search.cost_kind.is_measured,
         guide=guide,
         alone=config.ranks_alone,
         ceiling=config.constraints.find_ceiling(base_ms),

@@ -199,6 +199,8 @@ def _list_results(trial: DoneTrial) -> dict[str, float]:
         "cost_vs_base": 1 / trial.cost_ratio,
         "latency_ms": figures.median_ms if figures else None,
         "latency_p90_ms": figures.p90_ms if figures else None,
+        "energy_mj": figures.energy_mj if figures else None,
+        "memory_mib": figures.memory_mib if figures else None,
         "macs": trial.counts.macs,
         "params": trial.counts.params,
         "model_bytes": trial.files.model_bytes,
@@ -219,9 +221,8 @@ def _summarise(front: Front, past: History) -> dict[str, float]:
 
 
 def _write_table(front: Front) -> str:
-    unit = "ms" if front.by_latency else "GMAC"
-    rows = [f"| student | AP | AP50 | {unit} | of the base's cost |", "|---|---|---|---|---|"]
+    rows = [f"| student | AP | AP50 | {front.kind.unit} | of the base's cost |", "|---|---|---|---|---|"]
     for export in front.best:
-        cost = front.find_ms(export) if front.by_latency else export.counts.macs / 1e9
+        cost = front.find_cost(export)
         rows.append(f"| {export.name} | {export.ap:.3f} | {export.ap50:.3f} | {cost:.2f} | {1 / export.ratio:.2f} |")
     return "\n".join(rows)

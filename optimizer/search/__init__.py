@@ -40,7 +40,7 @@ class StrategySettings:
         student: the one that "distill" trains.
         ceiling, most_params: as in `ParetoSearch`.
         limits, breeding, generations, guide, alone: as in `Evolution`. by_macs: whether cost is operations, and not
-            latency.
+            measured.
     """
 
     space: Space

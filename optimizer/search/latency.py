@@ -21,6 +21,7 @@ class LatencyFigures:
         ci95_ms: 95 % interval of the median.
         flags: warnings, each a phrase.
         memory_mib: peak memory of the model there; None where that was not measured.
+        energy_mj: gross energy of an image there; likewise.
     """
 
     target: str
@@ -30,6 +31,7 @@ class LatencyFigures:
     p99_ms: float
     flags: tuple[str, ...] = ()
     memory_mib: float | None = None
+    energy_mj: float | None = None
 
     @staticmethod
     def from_record(record: Mapping[str, Any]) -> LatencyFigures:
@@ -38,17 +40,19 @@ class LatencyFigures:
             low, high = record["ci95_ms"]
             figures = (record["median_ms"], low, high, record["p90_ms"], record["p99_ms"])
             texts = (record["target"], *record["flags"])
-            memory_mib = record.get("memory_mib")
+            memory_mib, energy = record.get("memory_mib"), record.get("energy")
+            energy_mj = None if energy is None else energy["gross_mj"]
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise InputError(f"not a latency record: {error!r:.160}") from error
         if not all(isinstance(ms, (int, float)) and 0 <= ms < math.inf for ms in figures):
             raise InputError(f"not a latency record: its milliseconds are {figures!r:.160}")
-        if memory_mib is not None and not (isinstance(memory_mib, (int, float)) and 0 < memory_mib < math.inf):
-            raise InputError(f"not a latency record: its memory is {memory_mib!r:.160}")
+        for what, figure in (("memory", memory_mib), ("energy", energy_mj)):
+            if figure is not None and not (isinstance(figure, (int, float)) and -math.inf < figure < math.inf):
+                raise InputError(f"not a latency record: its {what} is {figure!r:.160}")
         if not all(isinstance(text, str) for text in texts):
             raise InputError(f"not a latency record: its target and flags are {texts!r:.160}")
         median, low, high, p90, p99 = figures
-        return LatencyFigures(texts[0], median, (low, high), p90, p99, texts[1:], memory_mib)
+        return LatencyFigures(texts[0], median, (low, high), p90, p99, texts[1:], memory_mib, energy_mj)
 
     def __str__(self) -> str:
         return "{:.1f} ({:.1f}-{:.1f})".format(self.median_ms, *self.ci95_ms)

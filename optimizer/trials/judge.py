@@ -11,6 +11,7 @@ from deploy.evaluate import AveragePrecision, evaluate_artefact
 from deploy.targets import Target
 from optimizer.config import RunConfig
 from optimizer.cost.base import Candidate, CostMeter, RelativeCost
+from optimizer.cost.energy import EnergyCost
 from optimizer.cost.latency import LatencyCost
 from optimizer.cost.macs import MacsCost
 from optimizer.cost.several import LatencyOnSeveral
@@ -25,17 +26,22 @@ MEASURING_IMAGES = 64
 def build_meter(
     config: RunConfig, targets: Sequence[Target], images: Dataset, level: str, report: Callable[[str], None]
 ) -> CostMeter:
-    """What students are scored by: latency on the first of the targets at a level of rigour, or operations."""
-    if config.search.cost == "macs":
+    """What students are scored by: latency or energy on the first of the targets at a level of rigour, or operations.
+
+    Of further targets it is latency.
+    """
+    if not config.search.cost_kind.is_measured:
         return MacsCost()
     paths = tuple(record.path for record in images.records[:MEASURING_IMAGES])
-    primary, *further = (LatencyCost(target, paths, level, report) for target in targets)
+    first = LatencyCost if config.search.cost_kind.is_latency else EnergyCost
+    primary = first(targets[0], paths, level, report)
+    further = [LatencyCost(target, paths, level, report) for target in targets[1:]]
     return LatencyOnSeveral(primary, tuple(further)) if further else primary
 
 
 def choose_engine(config: RunConfig, target: Target) -> Target:
     """Where precision is found: on the target; a search by operations asks nothing of it."""
-    return target if config.search.cost == "latency" else get_target("cpu")
+    return target if config.search.cost_kind.is_measured else get_target("cpu")
 
 
 @dataclass(frozen=True)

@@ -39,9 +39,9 @@ def open_targets(config: RunConfig) -> tuple[Target, ...]:
 
 def _ask_more(target: Target, config: RunConfig) -> Target:
     """The target, which measures besides latencies what the run needs to know."""
-    if config.constraints.max_memory_bytes is None:
+    if not config.asked_of_target:
         return target
-    also = tuple(dict.fromkeys((*target.spec.measuring.also, "memory")))
+    also = tuple(dict.fromkeys((*target.spec.measuring.also, *config.asked_of_target)))
     spec = replace(target.spec, measuring=replace(target.spec.measuring, also=also))
     return LINKS[spec.link.kind](spec)
 

@@ -14,6 +14,7 @@ from optimizer.detectors import DETECTORS
 from optimizer.distill.catalogue import DISTILLERS
 from optimizer.recipes import RECIPES
 from optimizer.search import STRATEGIES
+from optimizer.search.costs import COSTS
 from optimizer.search.objective import OBJECTIVES
 from optimizer.track.catalogue import TRACKERS
 
@@ -33,6 +34,7 @@ def test_the_table_of_choices_equals_the_catalogues() -> None:
     assert listed("method") == set(STRATEGIES)
     assert listed("action") == set(ACTIONS)
     assert listed("distiller") == set(DISTILLERS)
+    assert listed("score") == set(COSTS)
     assert listed("objective") == set(OBJECTIVES)
     assert listed("preset") == set(RECIPES)
     assert listed("tracker") == set(TRACKERS)

@@ -23,7 +23,7 @@ from deploy.measuring.intervals import FEWEST_VALUES
 from deploy.measuring.job import Job, do_job
 from deploy.measuring.lease import lease_device
 from deploy.measuring.measure import _merge
-from deploy.measuring.protocols import MODES
+from deploy.measuring.protocols import EXTRAS, MODES
 from deploy.measuring.request import MeasuringRequest, Setup
 from deploy.measuring.surroundings import describe_surroundings
 from deploy.measuring.timing import make_noise
@@ -268,6 +268,19 @@ def test_a_gpu_is_watched_and_its_energy_metered(
         assert LatencyRecord.from_json(record.to_json()) == record
         lines = "; ".join(describe_surroundings(record))
         assert "GPU clock 1410 to 1410 MHz" in lines and "mJ gross" in lines
+
+
+def test_energy_is_metered_by_any_protocol_where_it_is_asked_for(
+    fake_nvml: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OrtEngine, "uses_gpu", True)
+    monkeypatch.setitem(EXTRAS, "energy", {"energy_s": 0.5, "idle_s": 0.3})
+    asked = job({"a": ModelSource(tiny_model)})
+    setup = replace(asked.request.setup, also=("energy",))
+    record = do_job(replace(asked, request=replace(asked.request, setup=setup)))["a"]
+    assert isinstance(record, LatencyRecord) and record.energy is not None
+    assert record.energy.gross_mj == pytest.approx(5000 * record.energy.seconds / record.energy.frames, rel=0.3)
+    assert "mJ gross" in describe_surroundings(record)[-1]
 
 
 def test_a_gpu_that_slows_itself_down_gives_no_latency(

@@ -58,7 +58,7 @@ def test_each_model_has_its_own_and_the_record_keeps_it(tiny_model: Path, heavy_
 def test_it_is_read_where_it_is_asked_for_and_for_a_front() -> None:
     assert not PROTOCOLS["quick"].peak_runs and not PROTOCOLS["screen"].peak_runs
     assert get_protocol("screen", also=("memory",)).peak_runs == get_protocol("final").peak_runs > 0
-    with pytest.raises(InputError, match="unknown extra 'taste'; there are: memory"):
+    with pytest.raises(InputError, match="unknown extra 'taste'; there are: memory, energy"):
         get_protocol("quick", also=("taste",))
 
 

@@ -80,7 +80,7 @@ def test_it_measures_what_was_pushed(agent: Agent, tiny_bundle: Bundle) -> None:
         ({"protocol": "sh"}, "protocol is one of"),
         ({"setup": {**SETUP, "engine": "os"}}, "engine is one of"),
         ({"setup": {**SETUP, "threads": "2"}}, "threads is a number"),
-        ({"setup": {**SETUP, "also": "memory"}}, "also is a list of some of memory"),
+        ({"setup": {**SETUP, "also": "memory"}}, "also is a list of some of memory, energy"),
         ({"images": ["../../etc/passwd"]}, "not a SHA-256"),
         ({"images": ["0" * 64]}, "was not pushed"),
         ({"subjects": {}}, "1 to 256 models"),

@@ -182,7 +182,7 @@ def test_a_file_has_no_tables_and_no_names_of_parts(tmp_path: Path, text: str) -
         ('name = "x"\nnms = 1', "nms is a text"),
         ('name = "x"\nroi_align = 1', "roi_align is a text"),
         ('name = "x"\nmode = "fast"', "mode is one of sustained, burst, not 'fast'"),
-        ('name = "x"\nalso = ["taste"]', r"also is a list of some of memory, not \['taste'\]"),
+        ('name = "x"\nalso = ["taste"]', r"also is a list of some of memory, energy, not \['taste'\]"),
         ('name = "x"\nlock_clocks = true', "lock_clocks is one of auto, never, require, not True"),
         ('name = "x"\nlink = "usb"', "the link 'usb'; this release has: local, ssh"),
         ('name = "x"\nlink = "ssh"', "no host is named: give --host"),

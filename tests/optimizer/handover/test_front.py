@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from optimizer.recipes import quick
 from optimizer.report.console import front_table
 from optimizer.search.base import DoneTrial, TrialFiles
 from optimizer.search.constraints import Constraints
+from optimizer.search.costs import COSTS
 from optimizer.search.latency import FurtherCost
 from optimizer.store import RunStore
 
@@ -145,7 +148,7 @@ def test_the_file_and_the_table_have_every_target() -> None:
     console = Console(width=120, record=True)
     console.print(front_table(front))
     text = console.export_text()
-    assert "ms on board" in text and "66.7 (1.0-99.0)" in text and front.find_ms(front.plain[1], "board") == 200 / 3
+    assert "ms on board" in text and "66.7 (1.0-99.0)" in text and front.find_cost(front.plain[1], "board") == 200 / 3
 
 
 def test_the_final_leases_count_on_every_target() -> None:
@@ -183,3 +186,24 @@ def test_constraints_that_make_no_sense_are_damage(tmp_path: Path) -> None:
         pytest.raises(InputError, match="its constraints cannot be read"),
     ):
         find_front(store)
+
+
+def by_energy(number: int, ap: float, mj: float, ms: float) -> DoneTrial:
+    trial = make(number, ap, 200 / mj)
+    assert trial.latency is not None
+    return replace(trial, latency={**trial.latency, "median_ms": ms, "energy": {"gross_mj": mj}})
+
+
+def test_a_front_by_energy_has_each_ones_own_latency() -> None:
+    trials = [by_energy(0, 0.6, 200, 80), by_energy(1, 0.5, 100, 70), by_energy(2, 0.4, 120, 20)]
+    front = make_front(trials, NOT_BEGUN, wanted=Constraints(max_latency_ms=75), kind=COSTS["energy"])
+    assert front.numbers == (1,), "the third costs more energy, however fast it is, and the base is too slow"
+    assert front.find_cost(front.plain[2]) == pytest.approx(120) and front.infeasible == ()
+    value = front.to_json()
+    assert value["cost"] == "energy" and value["students"][0]["energy_mj"] == 100
+    assert value["base"]["infeasible"] == "80 ms, above 75 ms"
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(front_table(front))
+    assert re.search(r"student-001 .* 100\.0 +-50%", console.export_text())
+    with pytest.raises(InputError, match="student-003 was measured without its energy"):
+        make_front([*trials, make(3, 0.3, 4.0)], NOT_BEGUN, kind=COSTS["energy"])

@@ -14,6 +14,7 @@ from deploy import (
     Preprocess,
     TargetSpec,
 )  # fmt: skip
+from deploy.sensors import Energy
 from optimizer.arch.families import base_arch
 from optimizer.config import parse_config
 from optimizer.cost.base import RelativeCost
@@ -29,6 +30,7 @@ from optimizer.handover.variants import (
     summarise_tried,
 )  # fmt: skip
 from optimizer.recipes import paper, quick, smoke
+from optimizer.search.costs import COSTS
 
 SIZE = (128, 96)
 IMAGENET = Preprocess.imagenet(*SIZE)
@@ -96,6 +98,16 @@ def test_only_what_is_measurably_faster_is_kept(ms: float, outcome: str) -> None
     judged = decide(tried, make_record(10.0).to_json(), RelativeCost(2.0, record.to_json()))
     assert judged.outcome == outcome and judged.ratio == 2.0 and VariantResult.from_json(judged.to_json()) == judged
     assert (f"{10 / ms:.2f} times as fast" in judged.reason) == (outcome != "kept")
+
+
+@pytest.mark.parametrize(("mj", "outcome"), [(80.0, "kept"), (99.0, "not more frugal"), (140.0, "not more frugal")])
+def test_in_a_run_by_energy_what_takes_less_of_it_is_kept(mj: float, outcome: str) -> None:
+    plain, other = (replace(make_record(10.0), energy=Energy(value, None, None, 9, 3.0)) for value in (100.0, mj))
+    tried = VariantResult(1, Variant("int8"), "made", ap=0.5)
+    judged = decide(tried, plain.to_json(), RelativeCost(1.2, other.to_json()), COSTS["energy"])
+    assert judged.outcome == outcome
+    assert judged.reason == ("" if outcome == "kept" else f"{mj:g} mJ an image, the plain export 100 mJ")
+    assert f"1 {outcome}" in summarise_tried([judged])
 
 
 def test_one_that_cannot_be_measured_is_said_and_not_kept() -> None:

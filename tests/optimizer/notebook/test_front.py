@@ -53,6 +53,21 @@ def test_names_are_text_and_costs_are_operations_where_nothing_was_timed(tmp_pat
     assert "<b>" not in shown and "&lt;b&gt;one" in shown and "GMAC" in shown and "12,345,678" in shown
 
 
+def test_costs_are_millijoules_where_energy_is_scored_and_of_the_first_target_where_there_are_several(
+    tmp_path: Path,
+) -> None:
+    students = [entry("one", 0.3, 3.0)]
+    base = {
+        **entry("base", 0.4, 1.0),
+        "energy_mj": 300.0,
+        "latency_ms": {"cpu": {"median": 90.0}, "b": {"median": 5.0}},
+    }
+    by_energy = Front({"cost": "energy", "base": base, "students": students}, tmp_path)
+    assert by_energy.find_cost(by_energy["students"][0]) == 100.0 and "mJ" in by_energy._repr_html_()
+    by_latency = Front({"cost": "latency", "base": base, "students": students}, tmp_path)
+    assert by_latency.find_cost(by_latency["students"][0]) == 30.0
+
+
 def test_a_front_of_nothing_is_shown_too(tmp_path: Path) -> None:
     assert Front({"base": None, "students": []}, tmp_path)._repr_html_() == "<p>no student yet</p>"
 

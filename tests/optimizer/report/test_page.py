@@ -26,6 +26,7 @@ from optimizer.handover.variants import Variant, VariantResult
 from optimizer.report.console import front_table
 from optimizer.report.page import Picture, ReportData, trace_lineage, write_report
 from optimizer.search.base import FailedTrial, PendingTrial, Proposal, ScreenedTrial, Trial, Work, list_done
+from optimizer.search.costs import COSTS
 from optimizer.search.latency import FurtherCost
 
 RECORD = {
@@ -190,6 +191,19 @@ def test_a_run_that_counts_operations_says_that_nothing_was_measured(tmp_path: P
         and "its latency" not in text
         and "latency, ms" not in text
     )
+
+
+def test_a_run_by_energy_shows_it_beside_the_latency(tmp_path: Path) -> None:
+    trials = [
+        replace(trial, latency={**RECORD, "energy": {"gross_mj": 300.0 / trial.cost_ratio}}) for trial in (BASE, PRUNED)
+    ]
+    front = make_front(trials, NOT_BEGUN, kind=COSTS["energy"])
+    content = page(tmp_path, make_data([*trials, FAILED], front=front))
+    text = str(Text(content))
+    assert "Accuracy against energy" in text and "its energy compared with the base" in text
+    assert "latency, ms 95 % p99 mJ vs base" in text and "250.0 -17 %" in text and "ms times as frugal" in text
+    table = content.split("The Pareto set")[1].split("</table>")[0]
+    assert {len(re.findall("<t[dh]", row)) for row in table.split("<tr")[1:] if "colspan" not in row} == {13}
 
 
 def test_it_needs_nothing_but_itself(tmp_path: Path) -> None:

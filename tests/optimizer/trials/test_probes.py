@@ -71,7 +71,10 @@ def test_a_filter_with_buckets_of_latency_has_subnets_measured_whatever_the_budg
     assert [probe.arch for probe in probes] == [space.arch(subnet) for subnet in choose_subnets(space)]
     assert probes[1].share == min(probe.share for probe in probes), "the smallest"
     assert "of latency on cpu, predicted from 5 untrained subnets" in capsys.readouterr().out
-    for change, words in (({"search.cost": "macs"}, "measures no latency"), ({"ofa.shrinking": "dwe"}, "add --shrink")):
+    for change, words in (
+        ({"search.cost": "macs"}, "buckets of latency are for"),
+        ({"ofa.shrinking": "dwe"}, "add --shrink"),
+    ):
         with pytest.raises(InputError, match=words):
             config.changed(change)
 
