@@ -18,7 +18,6 @@ from statistics import fmean
 from typing import Any
 
 from distillers_compared import ROWS, choose_archs
-from plotly.offline import get_plotlyjs
 from safetensors.torch import load_file
 
 from deploy import Preprocess
@@ -32,6 +31,7 @@ from optimizer.distill.config import DistillConfig
 from optimizer.distill.distances import measure_distances
 from optimizer.distill.step import DistillStep
 from optimizer.report.analysis import Analysed, draw_distances, draw_losses
+from optimizer.report.library import write_library
 from optimizer.run.gradient_pictures import draw_gradients, place_records
 from optimizer.train.predict import predict
 from optimizer.trials.jobs import choose_device
@@ -138,8 +138,9 @@ def write_index(place: Path, analysed: Analysed) -> None:
     )
     page = (
         f'<!doctype html><meta charset="utf-8"><title>Distillers, analysed</title><style>{STYLE}</style>'
-        f"<script>{get_plotlyjs()}</script><h1>Which mistakes cost what</h1>{draw_losses(analysed)}"
+        f'<h1>Which mistakes cost what</h1><p id="undrawn">The charts are being drawn.</p>{draw_losses(analysed)}'
         f"<h1>How near to the teacher</h1>{draw_distances(analysed)}<h1>Where the teacher pulls</h1>{pictures}"
+        f"{write_library()}"
     )
     write_file(place / "index.html", page.encode())
 

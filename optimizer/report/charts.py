@@ -1,4 +1,4 @@
-"""The charts of the report page, as HTML fragments. plotly.js itself is embedded once by the page."""
+"""The charts of the report page, as HTML fragments: a place and its data. `optimizer.report.library` draws them."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ def _describe(export: Export, cost: float, kind: CostKind, target: str | None) -
 
 
 def render(figure: go.Figure, name: str, height: int = HEIGHT_PX) -> str:
-    """A figure in this page's clothes, as HTML with an element of this name."""
+    """A figure in this page's clothes: an element of this name, and what is to be drawn there."""
     figure.update_layout(
         height=height,
         margin={"l": 60, "r": 16, "t": 16, "b": 48},
@@ -226,6 +226,8 @@ def render(figure: go.Figure, name: str, height: int = HEIGHT_PX) -> str:
     )
     figure.update_xaxes(gridcolor=GRID, zeroline=False, linecolor=MUTED)
     figure.update_yaxes(gridcolor=GRID, zeroline=False, linecolor=MUTED)
-    return figure.to_html(
-        full_html=False, include_plotlyjs=False, div_id=name, config={"displayModeBar": False, "responsive": True}
+    data = str(figure.to_json()).replace("<", "\\u003c")  # no name ends the script
+    return (
+        f'<div id="{name}" style="height: {height}px"></div>'
+        f'<script type="application/json" class="chart" data-of="{name}">{data}</script>'
     )

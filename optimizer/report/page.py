@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import jinja2
-from plotly.offline import get_plotlyjs
 
 from deploy.content_policy import write_policy
 from deploy.files import write_file
@@ -19,6 +17,7 @@ from optimizer.report.charts import draw_curves, draw_front, draw_growth, draw_j
 from optimizer.report.edits import describe_aim, describe_edits
 from optimizer.report.filtered import Filtered, draw_operations
 from optimizer.report.generations import draw_fitness, draw_places, list_found, list_looks
+from optimizer.report.library import list_library_scripts, write_library
 from optimizer.report.rounds import fold_rounds, list_aims
 from optimizer.report.timeline import find_learning_share, trace_growth
 from optimizer.search.base import DoneTrial, Trial, list_done
@@ -111,7 +110,7 @@ def write_report(path: Path, data: ReportData) -> None:
         charts["judged"] = draw_judged(judged)
     text = environment.get_template("report.html.j2").render(
         data=data,
-        plotly_js=get_plotlyjs(),
+        library=write_library(),
         front=front,
         charts=charts,
         fronts=fronts,
@@ -128,7 +127,7 @@ def write_report(path: Path, data: ReportData) -> None:
         done=[trial for trial in by_number.values() if trial.number > 0 and not trial.proposal.finetune],
         joined=[trial for trial in by_number.values() if trial.proposal.finetune and trial.proposal.actions],
         lineages={number: trace_lineage(by_number[number], by_number) for number in shown},
-        policy=write_policy([get_plotlyjs(), *_list_scripts("".join([*charts.values(), *fronts.values()]))]),
+        policy=write_policy(list_library_scripts()),
         shared_flags=find_shared_flags([row.latency for row in [*base, *students] if row.latency is not None]),
         flags_elsewhere=_gather_flags([*base, *students]),
     )
@@ -161,10 +160,6 @@ def trace_lineage(trial: DoneTrial, by_number: Mapping[int, DoneTrial]) -> list[
     while chain[0].proposal.parent is not None and chain[0].proposal.parent in by_number:
         chain.insert(0, by_number[chain[0].proposal.parent])
     return chain
-
-
-def _list_scripts(fragment: str) -> list[str]:
-    return re.findall(r"<script[^>]*>(.*?)</script>", fragment, re.DOTALL)
 
 
 def _data_uri(content: bytes) -> str:

@@ -10,4 +10,9 @@ import growth
 def test_a_run_by_formula_is_stopped_resumed_and_looked_at(tmp_path: Path) -> None:
     row = growth.measure("joint", 4, tmp_path / "run")
     assert row["trials"] == 4 and row["trained"] == 5 and row["kept"] == 5
-    assert row["resume_s"] > 0 and row["page_bytes"] > 1e6 and row["kept_bytes_of_r50"] > growth.R50_BYTES
+    assert (
+        row["resume_s"]["wall"] > 0
+        and row["last_s"]["cpu"] > 0
+        and row["page_bytes"] > 1e6
+        and row["kept_bytes_of_r50"] > growth.R50_BYTES
+    )

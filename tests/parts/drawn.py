@@ -10,8 +10,8 @@ __all__ = ["read_traces"]
 
 
 def read_traces(chart: str) -> list[dict[str, Any]]:
-    """The data of a chart, from the script that draws it."""
-    found = re.search(r"Plotly\.newPlot\(\s*\"\w+\",\s*(\[.*?\]),\s*\{\"", chart, re.DOTALL)
+    """The data of a chart, as the page has it."""
+    found = re.search(r'class="chart" data-of="[^"]+">(.*)</script>', chart)
     assert found is not None
-    traces: list[dict[str, Any]] = json.loads(found[1])
+    traces: list[dict[str, Any]] = json.loads(found[1])["data"]
     return traces

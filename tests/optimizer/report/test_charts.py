@@ -27,13 +27,10 @@ PRUNED = make_done(
 
 def read(fragment: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The traces and the layout of a chart."""
-    start = re.search(r'Plotly\.newPlot\(\s*"[^"]*",\s*', fragment)
-    assert start is not None
-    traces, end = json.JSONDecoder().raw_decode(fragment, start.end())
-    following = re.compile(r"\s*,\s*").match(fragment, end)
-    assert following is not None
-    layout, _ = json.JSONDecoder().raw_decode(fragment, following.end())
-    return traces, layout
+    data = re.search(r'<script type="application/json" class="chart" data-of="[^"]+">(.*)</script>$', fragment)
+    assert data is not None
+    figure = json.loads(data[1])
+    return figure["data"], figure["layout"]
 
 
 def test_the_growth_is_one_step_line_and_names_who_raised_it() -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import io
+import json
 import re
+import shutil
+import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -15,6 +19,7 @@ from typing import Any
 import pytest
 from made_trials import make_done
 from PIL import Image
+from plotly.offline import get_plotlyjs
 from rich.console import Console
 
 from optimizer.arch import PruneChannels, Resize, base_arch
@@ -230,11 +235,38 @@ def test_a_browser_runs_only_the_scripts_that_we_wrote(tmp_path: Path) -> None:
     assert policy is not None
     rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
     assert rules["default-src"] == "'none'" and "unsafe" not in rules["script-src"] and "http" not in policy
-    scripts = re.findall(r"<script[^>]*>(.*?)</script>", content, re.DOTALL)
-    allowed = [f"'sha256-{base64.b64encode(hashlib.sha256(item.encode()).digest()).decode()}'" for item in scripts]
-    assert len(scripts) == 5 and set(rules["script-src"].split()) == set(allowed)
+    scripts = re.findall(r"<script( [^>]*)?>(.*?)</script>", content, re.DOTALL)
+    [(_, packed)] = [item for item in scripts if 'id="library"' in item[0]]
+    run = [text for attributes, text in scripts if "type=" not in attributes]
+    run.append(gzip.decompress(base64.b64decode(packed)).decode())
+    allowed = [f"'sha256-{base64.b64encode(hashlib.sha256(item.encode()).digest()).decode()}'" for item in run]
+    assert len(run) == 2 and set(rules["script-src"].split()) == set(allowed), "the page's own, and what it unpacks"
+    assert run[1] == get_plotlyjs() and len(content) < 3e6
+    charts = [text for attributes, text in scripts if 'class="chart"' in attributes]
+    assert len(charts) == 4 and all("<" not in text and json.loads(text)["data"] for text in charts)
     assert content.index("Content-Security-Policy") < content.index("<script")
     assert "\r" not in content, "a browser would hash another text than we did"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("inflates", [True, False])
+def test_a_real_browser_draws_every_chart_or_says_what_it_lacks(tmp_path: Path, inflates: bool) -> None:
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no Chromium: apt-get install chromium")
+    content = page(tmp_path, make_data([BASE, PRUNED], finished=True))
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=60000", "--dump-dom"]
+    flags += [f"--user-data-dir={tmp_path / 'browser'}"]
+    place = tmp_path / "report.html"
+    if not inflates:
+        policy = re.compile(r'<meta http-equiv="Content-Security-Policy"[^>]*>')
+        place.write_text(policy.sub("<script>delete window.DecompressionStream</script>", content))
+    shown = subprocess.run(
+        [browser, *flags, place.as_uri()], check=True, capture_output=True, text=True, timeout=300
+    ).stdout
+    drawn = len(re.findall(r'<div id="[^"]+"[^>]*class="[^"]*js-plotly-plot', shown))
+    assert drawn == (content.count('class="chart"') if inflates else 0)
+    assert ("The charts need a browser that" in shown) is not inflates
 
 
 @pytest.mark.parametrize("place", ["javascript:alert(1)", "../../elsewhere", "/etc", "bundles/../..", "bundles/a\n", 3])

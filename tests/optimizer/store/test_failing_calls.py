@@ -52,7 +52,7 @@ def test_a_trial(tmp_path: Path, call: str, code: int) -> None:
 
 
 def test_a_report(tmp_path: Path, call: str, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("optimizer.report.page.get_plotlyjs", lambda: "")
+    monkeypatch.setattr("optimizer.report.page.write_library", lambda: "")
     monkeypatch.setattr("optimizer.run.gather.describe_environment", dict)
     images = read_dataset(write_shapes(tmp_path / "shapes", train=2, val=1, size=(64, 64), seed=0), "val")
     (tmp_path / "cases").mkdir()

@@ -70,7 +70,7 @@ def test_a_trial(disk: Path, tmp_path: Path) -> None:
 
 
 def test_a_report(disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("optimizer.report.page.get_plotlyjs", lambda: "")
+    monkeypatch.setattr("optimizer.report.page.write_library", lambda: "")
     images = read_dataset(write_shapes(tmp_path / "shapes", train=2, val=1, size=(64, 64), seed=0), "val")
     with start(disk / "run") as store:
         store.record(make_done())
