@@ -246,6 +246,9 @@ class RunConfig(_Value):
         base_share: of the budget, the most that the base's training may use with "auto".
         search_protocol, final_protocol: how latency is measured for a trial and for the front
             (`deploy.measuring.measure`).
+        workers_on: the Ray cluster that trainings are done on ("ray", or "ray://HOST:PORT"); None does them here.
+        at_once: trainings at once there; None is what there is room for. trial_gpus: of a GPU for each; None is one
+            where there are some.
         track: trackers that the run is recorded with, beside its own folder.
     """
 
@@ -286,7 +289,17 @@ class RunConfig(_Value):
     keep_bytes: int | None = Field(KEEP_BYTES, gt=0)
     search_protocol: str = "screen"
     final_protocol: str = "final"
+    workers_on: str | None = None
+    at_once: int | None = Field(None, ge=1)
+    trial_gpus: float | None = Field(None, ge=0, le=1)
     track: tuple[str, ...] = ()
+
+    @field_validator("workers_on")
+    @classmethod
+    def _known_cluster(cls, value: str | None) -> str | None:
+        if value is not None and value != "ray" and not value.startswith("ray://"):
+            raise ValueError(f"workers are on ray, or on ray://HOST:PORT, not on {value!r} (--workers-on)")
+        return value
 
     @field_validator("track")
     @classmethod
@@ -334,6 +347,10 @@ class RunConfig(_Value):
                 "there is no path filter to rank subnets alone: add --shrinking filter, or --ranker images, which "
                 "judges them by their AP"
             )
+        if self.workers_on is not None and (self.search.evolves or self.search.student is not None):
+            raise ValueError(f"method {self.search.method} has one training after the other: leave --workers-on out")
+        if self.workers_on is None and (self.at_once, self.trial_gpus) != (None, None):
+            raise ValueError("--at-once and --gpus-per-trial are of workers: add --workers-on ray")
         if not self.search.cost_kind.is_measured:
             for option, asked in (("--max-latency", "max_latency_ms"), ("--max-memory", "max_memory_bytes")):
                 if getattr(self.constraints, asked) is not None:

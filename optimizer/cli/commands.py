@@ -175,9 +175,14 @@ def resume(
     teacher_pool: Annotated[Path | None, typer.Option(help="Where its teachers are now, if they were moved.")] = None,
     host: Annotated[str, typer.Option(help="Where its board is now, if that has moved: user@board.")] = "",
     keep: Annotated[str, typer.Option(help="Another --keep from here on: 50GB, or all.")] = "",
+    workers_on: Annotated[str, typer.Option(help="Another --workers-on from here on; none: here.")] = "",
 ) -> None:
     """Go on with a run; nothing found so far is lost."""
     changes: dict[str, object] = {"keep_bytes": read_keep(keep)} if keep else {}
+    if workers_on == "none":
+        changes |= {"workers_on": None, "at_once": None, "trial_gpus": None}
+    elif workers_on:
+        changes["workers_on"] = workers_on
 
     from optimizer.run.run import resume_run
 

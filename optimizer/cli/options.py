@@ -388,6 +388,25 @@ OPTIONS = (
         "nothing needs any more (optimize prune --help says which stay).",
         {"keep_bytes": read_keep},
     ),
+    Option(
+        "workers_on",
+        str,
+        "Where trainings are done, several at once: ray (the cluster of this machine, started where there is none) or "
+        "ray://HOST:PORT. Students are measured on the target, as without. Needs detopt[ray]. Default: here.",
+        {"workers_on": lambda text: None if text == "none" else text},
+    ),
+    Option(
+        "at_once",
+        int,
+        "Trainings at once on workers. Default: one for each GPU of the cluster; without GPUs, one for each machine.",
+        _as_given("at_once"),
+    ),
+    Option(
+        "gpus_per_trial",
+        float,
+        "Share of a GPU that each training on workers gets, 0 to 1 (default 1 where the cluster has GPUs).",
+        _as_given("trial_gpus"),
+    ),
     Option("seed", int, "Same seed, same trials.", _as_given("seed")),
     Option(
         "track",

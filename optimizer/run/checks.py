@@ -25,11 +25,13 @@ from optimizer.run.trained_teacher import check_teacher
 from optimizer.search.evolution import GeneSpace, count_body, describe_limit, find_least, is_of_body
 from optimizer.supernet.pretraining import check_pictures
 from optimizer.track.catalogue import check_trackers
+from optimizer.train.distributed import current_world
 from optimizer.trials.export import check_export
 from optimizer.trials.jobs import choose_device
 from optimizer.trials.targets import open_targets
+from optimizer.workers.pool import check_machines, open_ray
 
-__all__ = ["check_run", "check_targets"]
+__all__ = ["check_run", "check_targets", "check_workers"]
 
 
 def check_run(config: RunConfig, folder: Path) -> tuple[RunConfig, Splits | None, Plan]:
@@ -39,6 +41,7 @@ def check_run(config: RunConfig, folder: Path) -> tuple[RunConfig, Splits | None
         InputError: something is wrong with the request.
     """
     check_trackers(config.track)
+    check_workers(config, folder)
     targets = check_targets(config)
     if config.weights_from is not None and config.base_run is None and not isinstance(config.weights, Path):
         raise InputError(
@@ -92,6 +95,16 @@ def choose_origin(config: RunConfig, weights: Path) -> RunConfig:
     """The run with the name of whose detector a file of weights is, unless that was said or it is our own."""
     found = config.weights_from or recognise(weights)
     return config if found == config.weights_from else config.changed({"weights_from": found})
+
+
+def check_workers(config: RunConfig, folder: Path) -> None:
+    """Refuse workers that cannot work for a run: before it begins, and before it goes on."""
+    if config.workers_on is None:
+        return
+    if current_world().size > 1:
+        raise InputError("torchrun shares out each training, and --workers-on shares out trainings: choose one")
+    seen = folder if folder.is_dir() else folder.parent
+    check_machines(open_ray(config.workers_on), [path.resolve() for path in (seen, config.data) if path is not None])
 
 
 def check_limits(config: RunConfig, num_classes: int) -> None:

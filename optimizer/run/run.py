@@ -6,8 +6,8 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from optimizer.progress import RunProgress
 from optimizer.report.console import front_table
 from optimizer.run.base_run import adopt_base
 from optimizer.run.budget import describe_fit, is_same_request
-from optimizer.run.checks import check_run, check_targets
+from optimizer.run.checks import check_run, check_targets, check_workers
 from optimizer.run.finetune import finetune_best, is_all_trained, trains_at_end_only
 from optimizer.run.gather import is_page_due, report_run
 from optimizer.run.images import read_data, read_splits, say_images
@@ -35,7 +35,7 @@ from optimizer.run.teachers import choose_pool, choose_pool_images, make_setting
 from optimizer.run.teaching_sets import list_sets
 from optimizer.run.tracking import Tracking, tracked
 from optimizer.run.trained_teacher import adopt_teacher, choose_teacher
-from optimizer.search import build_strategy, draw_numbers, search, try_proposal
+from optimizer.search import build_strategy, draw_numbers, search, search_at_once, try_proposal
 from optimizer.search.base import (
     DoneTrial,
     FailedTrial,
@@ -59,6 +59,7 @@ from optimizer.trials.evaluation import Evaluation, build_evaluation
 from optimizer.trials.judge import build_meter
 from optimizer.trials.targets import open_targets
 from optimizer.trials.team import assemble_team
+from optimizer.workers.crew import Crew, assembled_crew
 
 __all__ = ["resume_run", "rewrite_report", "run_or_resume", "start_run", "train_supernet"]
 
@@ -108,6 +109,7 @@ def resume_run(
             with RunStore.open(folder) as store:
                 if store.status != "finished":
                     check_trackers(config.track)
+                    check_workers(config, folder)
                     check_targets(config)
                 store.log_event("resumed")
                 _work(store, config, progress or RunProgress(), teacher_pool=teacher_pool)
@@ -166,13 +168,17 @@ def _work(
             run = _Run(store, config, splits, progress, clock, plan, tracking)
             with progress.shown():
                 evaluation = run.build_evaluation()
-                run.train_base(evaluation)
-                pool = run.open_teachers(evaluation, teacher_pool)
-                if pool is not None:
-                    evaluation = evaluation.with_pool(pool)
-                evaluation = evaluation.with_teacher(choose_teacher(store, config, splits.train.class_names))
-                run.search_students(evaluation, pool)
-                run.finetune_best(evaluation)
+                with assembled_crew(store, config, evaluation) as crew:
+                    evaluation = replace(evaluation, crew=crew)
+                    run.train_base(evaluation)
+                    pool = run.open_teachers(evaluation, teacher_pool)
+                    if pool is not None:
+                        evaluation = evaluation.with_pool(pool)
+                    evaluation = evaluation.with_teacher(choose_teacher(store, config, splits.train.class_names))
+                    if crew is not None:
+                        crew.evaluation = evaluation
+                    run.search_students(evaluation, pool, crew)
+                    run.finetune_best(evaluation)
                 run.hand_over(evaluation)
             run.report()
 
@@ -224,7 +230,7 @@ class _Run:
         self.clock()
         return pool
 
-    def search_students(self, evaluation: Evaluation, pool: TeacherPool | None) -> None:
+    def search_students(self, evaluation: Evaluation, pool: TeacherPool | None, crew: Crew | None) -> None:
         """Try students until the trials are done or time is up."""
         if self.store.search_ended is not None:
             return
@@ -234,7 +240,7 @@ class _Run:
             self.store.asked_for = [1]
         probes = measure_probes(self.store, config, evaluation, self.progress)
         if self.store.rounds is None:  # once: a run that goes on aims at what it aimed at before
-            self.store.rounds = self.plan.count_rounds(self.clock())
+            self.store.rounds = self.plan.count_rounds(self.clock()) * (crew.size if crew is not None else 1)
         num_classes, members = len(self.splits.train.class_names), pool.config if pool is not None else None
         why_not = explain_unreachable(config, get_done(history(), 0), probes, num_classes)
         if why_not is None and trains_at_end_only(config, self.store.rounds):
@@ -247,13 +253,14 @@ class _Run:
         self.store.filtered = guide.describe() if guide is not None else None
         sets = list_sets(config, evaluation.trainer.teacher, pool, self.progress.say)
         self.progress.start_search(count_students(history()), self._count_students())
-        why = search(
-            build_strategy(
-                config.search.method,
-                make_settings(config, members, num_classes, probes, self.store.rounds, guide, self._base_ms),
-            ),
-            history,
-            evaluation,
+        settings = make_settings(config, members, num_classes, probes, self.store.rounds, guide, self._base_ms)
+        strategy = build_strategy(config.search.method, settings)
+        loop = (
+            partial(search, strategy, history, evaluation)
+            if crew is None
+            else (partial(search_at_once, strategy, history, crew))
+        )
+        why = loop(
             self._recorder(evaluation),
             seed=config.seed,
             trials=self._count_students(),
@@ -261,6 +268,8 @@ class _Run:
             keep_going=lambda: not is_searched or self.plan.has_time_for_trial(self.clock(), history()),
         )
         self.store.search_ended = why
+        if crew is not None and (waits := crew.describe_waits()):
+            self.progress.say(waits)
         if is_searched:
             self.progress.say(f"search ended: {why}")
 

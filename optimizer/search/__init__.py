@@ -11,6 +11,7 @@ from optimizer.arch.space import Space
 from optimizer.arch.spec import ArchSpec
 from optimizer.arch.subnets import SubnetSpace
 from optimizer.errors import InputError
+from optimizer.search.at_once import search_at_once
 from optimizer.search.base import SearchStrategy
 from optimizer.search.elastic_search import ElasticSearch
 from optimizer.search.evolution import CODE, Breeding, Evolution, GeneSpace, Guide, price_by_latency, price_by_macs
@@ -23,7 +24,15 @@ from optimizer.search.predictor import Probe
 from optimizer.search.random_search import RandomSearch
 from optimizer.search.teachers import Teachers
 
-__all__ = ["STRATEGIES", "StrategySettings", "build_strategy", "draw_numbers", "search", "try_proposal"]
+__all__ = [
+    "STRATEGIES",
+    "StrategySettings",
+    "build_strategy",
+    "draw_numbers",
+    "search",
+    "search_at_once",
+    "try_proposal",
+]
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,10 @@ ARROWS = {
                 "progress",
                 "report",
             ),
-            *("search", "store", "supernet", "track", "train", "trials"),
+            *("search", "store", "supernet", "track", "train", "trials", "workers"),
+        },
+        "workers": {
+            *("config", "cost", "data", "errors", "progress", "search", "store", "supernet", "trials"),
         },
         "handover": {"arch", "config", "cost", "errors", "progress", "search", "store", "trials"},
         "trials": {
@@ -116,7 +119,8 @@ USES_DEPLOY = {
         "supernet",
         "train",
         "trials",
-    )
+    ),
+    "workers",
 }
 NO_TORCH = ("optimizer/arch", "optimizer/origins", "optimizer/search", "optimizer/store", "optimizer/report")
 

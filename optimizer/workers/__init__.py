@@ -1,0 +1,1 @@
+"""Many machines for one search: trainings where Ray has room, everything else where the run is."""

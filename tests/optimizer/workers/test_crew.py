@@ -1,0 +1,50 @@
+"""Whole runs by workers: the same trials as without where there is one, and all of them where there are several."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from optimizer.errors import InputError
+from optimizer.recipes import smoke
+
+SCRIPT = Path(__file__).resolve().parents[2] / "parts" / "crewed_runs.py"
+LIMIT_S = 900
+
+
+def run(folder: Path, kind: str, workers: int) -> dict[str, Any]:
+    folder.mkdir()
+    command = [sys.executable, str(SCRIPT), str(folder), kind, str(workers)]
+    subprocess.run(command, check=True, timeout=LIMIT_S, stdout=subprocess.DEVNULL)
+    found: dict[str, Any] = json.loads((folder / "look.json").read_text())
+    return found
+
+
+@pytest.mark.timeout(3 * LIMIT_S)
+@pytest.mark.parametrize("kind", ["joint", "pareto"])
+def test_one_worker_makes_the_run_that_there_is_without_any_and_two_make_a_whole_one(tmp_path: Path, kind: str) -> None:
+    alone, one, two = (run(tmp_path / str(workers), kind, workers) for workers in (0, 1, 2))
+    assert one == alone
+    assert [row[:2] for row in two["trials"]] == [row[:2] for row in alone["trials"]], "numbers, and all are done"
+    assert len(two["front"]) >= 1 and len(two["bundles"]) >= 1
+    for folder in (tmp_path / str(workers) / "run" for workers in (1, 2)):
+        assert not list((folder / "scratch").glob("arrived-*"))
+        assert "students waited to be measured" in (folder / "log.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"workers_on": "slurm"}, r"workers are on ray, or on ray://HOST:PORT, not on 'slurm'"),
+        ({"at_once": 2}, "--at-once and --gpus-per-trial are of workers"),
+        ({"workers_on": "ray", "trial_gpus": 2.0}, "less than or equal to 1"),
+    ],
+)
+def test_what_cannot_be_is_refused(changes: dict[str, object], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        smoke().changed(changes)
