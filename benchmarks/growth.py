@@ -161,17 +161,18 @@ def make_config(method: str, trials: int) -> RunConfig:
 def formulas(trials: int) -> Iterator[list[Formula]]:
     """Runs that are started inside evaluate by formula; yields what evaluates, one for each of them."""
     made: list[Formula] = []
-    real = runs.build_evaluation
+    real, real_probes = runs.build_evaluation, runs.measure_probes
 
     def build(config: RunConfig, store: RunStore, *rest: object) -> Formula:
         made.append(Formula(store, config, trials))
         return made[-1]
 
     runs.build_evaluation = build  # type: ignore[assignment]
+    runs.measure_probes = lambda *rest: ()
     try:
         yield made
     finally:
-        runs.build_evaluation = real
+        runs.build_evaluation, runs.measure_probes = real, real_probes
 
 
 def measure(method: str, trials: int, folder: Path) -> dict[str, Any]:
@@ -231,6 +232,8 @@ def main() -> None:
     for method in arguments.methods.split(","):
         with tempfile.TemporaryDirectory() as folder:
             rows.append(measure(method, arguments.trials, Path(folder) / "run"))
+        if arguments.json:  # after each, because one takes a while
+            arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
     print("seconds of a processor (and of the clock); a trial's: mean of the first 20, of the last 20, of all")
     print("method   trials trained  ms/trial: first, last, all   resume s   page s   page MB  kept  GB as R50")
     for row in rows:
@@ -240,8 +243,6 @@ def main() -> None:
             f"{_show(row['page_s'], 1, 2)}  {row['page_bytes'] / 1e6:.2f} {row['kept']:>5} "
             f"{row['kept_bytes_of_r50'] / 1e9:>6.2f}"
         )
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
 
 
 if __name__ == "__main__":

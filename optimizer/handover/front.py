@@ -20,7 +20,7 @@ from optimizer.search.base import DoneTrial, list_done
 from optimizer.search.constraints import UNCONSTRAINED, Breach, Constraints, Figures
 from optimizer.search.costs import COSTS, CostKind
 from optimizer.search.latency import FurtherCost, LatencyFigures
-from optimizer.search.pareto import pareto_front
+from optimizer.search.pareto import hypervolume, hypervolume_of_many, pareto_front
 from optimizer.store.run_store import RunStore
 from optimizer.store.values import read_mapping
 
@@ -208,6 +208,16 @@ class Front:
     def further_targets(self) -> tuple[str, ...]:
         """Those that latencies are known on beside the one that decides."""
         return tuple(sorted(self.base.elsewhere)) if self.base is not None else ()
+
+    @property
+    def hypervolume(self) -> float:
+        """What the front beats of all APs, and of all costs below the base's on each target.
+
+        Raises:
+            InputError: there are several targets, and moocore is not installed.
+        """
+        points = [(export.ap, *export.costs) for export in self.best]
+        return hypervolume_of_many(points) if self.further_targets else hypervolume([(ap, cost) for ap, cost in points])
 
     def find_cost(self, export: Export, target: str | None = None) -> float:
         """The base's cost in the unit of its kind, divided by the export's ratio to it; counted ones are its own.

@@ -11,6 +11,7 @@ import jinja2
 
 from deploy.content_policy import write_policy
 from deploy.files import write_file
+from optimizer.errors import InputError
 from optimizer.handover.front import Export, Front
 from optimizer.report.analysis import Analysed, draw_distances, draw_losses, has_distances
 from optimizer.report.charts import draw_curves, draw_front, draw_growth, draw_judged, draw_time
@@ -114,6 +115,7 @@ def write_report(path: Path, data: ReportData) -> None:
         front=front,
         charts=charts,
         fronts=fronts,
+        volume=_describe_volume(front) if fronts else "",
         learning_share=find_learning_share(data.seconds_by_part) if data.seconds_by_part else None,
         aims=aims,
         entries=fold_rounds(data.trials),
@@ -139,6 +141,15 @@ def find_shared_flags(latencies: Sequence[LatencyFigures]) -> list[str]:
     if len(latencies) < 2:
         return []
     return [flag for flag in latencies[0].flags if all(flag in other.flags for other in latencies)]
+
+
+def _describe_volume(front: Front) -> str:
+    """Hypervolume over all targets, in words."""
+    axes = f"AP and the costs on all {1 + len(front.further_targets)} targets"
+    try:
+        return f"Hypervolume of the front over {axes}, as shares of the base's: {front.hypervolume:.4f}"
+    except InputError as error:
+        return f"Hypervolume over {axes} was not found: {error}"
 
 
 def _gather_flags(exports: Sequence[Export]) -> list[str]:

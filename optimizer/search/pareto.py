@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from itertools import accumulate
 from math import inf
 
-__all__ = ["hypervolume", "pareto_front"]
+from optimizer.errors import InputError
+
+__all__ = ["hypervolume", "hypervolume_of_many", "pareto_front"]
 
 
 def pareto_front(
@@ -66,3 +68,17 @@ def hypervolume(front: Sequence[tuple[float, float]], latency: float = 1.0) -> f
         best = max(best, ap)
         area += best * (following - cost)
     return area
+
+
+def hypervolume_of_many(points: Sequence[tuple[float, ...]]) -> float:
+    """The same of points with one AP and several costs, all of them below 1 to count: by the library moocore.
+
+    Raises:
+        InputError: moocore is not installed.
+    """
+    try:
+        import moocore
+    except ImportError as error:
+        raise InputError(f"it takes moocore ({error}): python3 -m pip install 'detopt[targets]'") from error
+    least = [(-ap, *costs) for ap, *costs in points]  # it wants less of everything
+    return float(moocore.hypervolume(least, ref=[0.0, *[1.0] * (len(points[0]) - 1)])) if points else 0.0

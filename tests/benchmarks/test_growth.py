@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import growth
+import pytest
 
 
-def test_a_run_by_formula_is_stopped_resumed_and_looked_at(tmp_path: Path) -> None:
-    row = growth.measure("joint", 4, tmp_path / "run")
-    assert row["trials"] == 4 and row["trained"] == 5 and row["kept"] == 5
+@pytest.mark.parametrize(("method", "trained"), [("joint", 5), ("pareto", 1)])
+def test_a_run_by_formula_is_stopped_resumed_and_looked_at(tmp_path: Path, method: str, trained: int) -> None:
+    row = growth.measure(method, 4, tmp_path / "run")
+    assert row["trials"] == 4 and row["trained"] == row["kept"] == trained
     assert (
         row["resume_s"]["wall"] > 0
         and row["last_s"]["cpu"] > 0

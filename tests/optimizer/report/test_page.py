@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
+import importlib.util
 import io
 import json
 import re
@@ -185,6 +186,9 @@ def test_every_target_has_a_chart_and_columns(tmp_path: Path) -> None:
     widths = {len(re.findall("<t[dh]", row)) for row in rows if "colspan" not in row}
     assert widths == {11}
     assert 'colspan="7"' in content, "of a failed trial"
+    volume = "0.0228" if importlib.util.find_spec("moocore") else "was not found: it takes moocore"
+    assert f"Hypervolume {'of the front ' if volume[0] == '0' else ''}over AP and the costs on all 2 targets" in text
+    assert volume in text
 
 
 def test_a_run_that_counts_operations_says_that_nothing_was_measured(tmp_path: Path) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optimizer.search.pareto import pareto_front
+from optimizer.errors import InputError
+from optimizer.search.pareto import hypervolume, hypervolume_of_many, pareto_front
 
 POINTS = st.lists(st.tuples(st.integers(0, 6), st.integers(1, 6)), min_size=1, max_size=12)
 
@@ -62,3 +66,20 @@ def test_a_difference_that_may_be_noise_evicts_nobody_of_equal_gain() -> None:
 
 def test_an_empty_field_has_an_empty_front() -> None:
     assert pareto_front([], []) == []
+
+
+def test_volumes_of_several_costs_agree_with_the_area_and_with_boxes() -> None:
+    pytest.importorskip("moocore", reason="moocore is not installed: pip install 'detopt[targets]'")
+    plane = [(0.4, 0.5), (0.5, 0.8), (0.3, 0.9), (0.6, 1.2)]
+    assert hypervolume_of_many(plane) == pytest.approx(hypervolume(plane))
+    corners = [(0.4, 0.5, 0.5), (0.5, 0.8, 0.9), (0.9, 0.1, 1.5)]
+    boxes = 0.4 * 0.5 * 0.5 + 0.5 * 0.2 * 0.1 - 0.4 * 0.2 * 0.1  # the third costs more than the base on one target
+    assert hypervolume_of_many(corners) == pytest.approx(boxes)
+    assert hypervolume_of_many([(ap, cost, 0.0) for ap, cost in plane]) == pytest.approx(hypervolume(plane))
+    assert hypervolume_of_many([]) == 0.0
+
+
+def test_without_the_library_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "moocore", None)
+    with pytest.raises(InputError, match=r"it takes moocore .*detopt\[targets\]"):
+        hypervolume_of_many([(0.4, 0.5, 0.5)])
