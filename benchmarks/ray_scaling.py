@@ -60,7 +60,13 @@ def main() -> None:
     arguments = parser.parse_args()
     import ray
 
-    ray.init(num_cpus=max(arguments.workers), include_dashboard=False, log_to_driver=False)
+    ray.init(
+        "local",
+        num_cpus=max(arguments.workers),
+        include_dashboard=False,
+        log_to_driver=False,
+        object_store_memory=200 << 20,
+    )
     rows = []
     print("workers  trials  seconds  of ideal  waited to be measured: mean, longest")
     for workers in arguments.workers:

@@ -349,8 +349,6 @@ class RunConfig(_Value):
             )
         if self.workers_on is not None and (self.search.evolves or self.search.student is not None):
             raise ValueError(f"method {self.search.method} has one training after the other: leave --workers-on out")
-        if self.workers_on is None and (self.at_once, self.trial_gpus) != (None, None):
-            raise ValueError("--at-once and --gpus-per-trial are of workers: add --workers-on ray")
         if not self.search.cost_kind.is_measured:
             for option, asked in (("--max-latency", "max_latency_ms"), ("--max-memory", "max_memory_bytes")):
                 if getattr(self.constraints, asked) is not None:

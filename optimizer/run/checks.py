@@ -100,6 +100,8 @@ def choose_origin(config: RunConfig, weights: Path) -> RunConfig:
 def check_workers(config: RunConfig, folder: Path) -> None:
     """Refuse workers that cannot work for a run: before it begins, and before it goes on."""
     if config.workers_on is None:
+        if (config.at_once, config.trial_gpus) != (None, None):
+            raise InputError("--at-once and --gpus-per-trial are of workers: add --workers-on ray")
         return
     if current_world().size > 1:
         raise InputError("torchrun shares out each training, and --workers-on shares out trainings: choose one")

@@ -12,6 +12,7 @@ import pytest
 
 from optimizer.errors import InputError
 from optimizer.recipes import smoke
+from optimizer.run.checks import check_workers
 
 SCRIPT = Path(__file__).resolve().parents[2] / "parts" / "crewed_runs.py"
 LIMIT_S = 900
@@ -48,10 +49,14 @@ def test_one_worker_makes_the_run_that_there_is_without_any_and_two_make_a_whole
     ("changes", "words"),
     [
         ({"workers_on": "slurm"}, r"workers are on ray, or on ray://HOST:PORT, not on 'slurm'"),
-        ({"at_once": 2}, "--at-once and --gpus-per-trial are of workers"),
         ({"workers_on": "ray", "trial_gpus": 2.0}, "less than or equal to 1"),
     ],
 )
 def test_what_cannot_be_is_refused(changes: dict[str, object], words: str) -> None:
     with pytest.raises(InputError, match=words):
         smoke().changed(changes)
+
+
+def test_shares_of_workers_are_refused_where_there_are_none(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--at-once and --gpus-per-trial are of workers: add --workers-on ray"):
+        check_workers(smoke().changed({"at_once": 2}), tmp_path)

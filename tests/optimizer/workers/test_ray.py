@@ -49,11 +49,11 @@ def start_cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Any]
 
 def add_node(cluster: Any, cpus: int) -> None:
     """Ray waits half a minute for a node, which may be too short where something else runs."""
-    for tries in range(4):
+    for tries in range(10):
         try:
             cluster.add_node(num_cpus=cpus, include_dashboard=False, object_store_memory=80 << 20)
         except Exception:  # Ray raises no other
-            if tries == 3:
+            if tries == 9:
                 raise
         else:
             return
