@@ -12,7 +12,8 @@ for the best path within each limit of the body's operations: by AP in the super
 from scratch (DetNAS-S), and by the share of crops that the pre-trained body gives their class (ClsNASNet). AP and crops
 are of images that are kept out of those trainings. Then these paths, the plain one (all blocks 3x3) and random ones are
 trained for as many epochs each, from the pre-trained super-network's weights, and have the AP on validation images;
-DetNAS-S is from random weights too, in twice the epochs.
+DetNAS-S is from random weights too, in twice the epochs; and from the same weights as the others in as many, which
+tells what of that the epochs do.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from unittest.mock import patch
 
 import torch
 from detnas_judges import ClassJudge, Judge, PoolJudge, read_crops, time_judging
-from detnas_table import CLASSES, PRETRAINED, SCRATCH, list_lines
+from detnas_table import CLASSES, LONGER, PRETRAINED, SCRATCH, SCRATCH_TOO, list_lines
 from detofa_rows import Meter, narrow
 from export_vs_torchvision import describe_machine
 
@@ -312,7 +313,8 @@ class Rows:
         for name, limit, path in searched:
             yield self.train_path(name, path) | {"limit": limit}
         for limit, path in found[SCRATCH].items():
-            yield self.train_path(f"{SCRATCH}, from scratch", path, pretrained=False) | {"limit": limit}
+            yield self.train_path(SCRATCH_TOO, path, longer=True, pretrained=False) | {"limit": limit}
+            yield self.train_path(LONGER, path, longer=True) | {"limit": limit}
         known = {plain, *(path for _, _, path in searched)}
         for number, path in enumerate(self.draw_paths(known)):
             if number >= max(self.options.random, self.options.correlated - len(known)):
@@ -329,8 +331,11 @@ class Rows:
                 drawn.add(encode(path))
                 yield encode(path)
 
-    def train_path(self, row: str, choices: str, repeat: int = 0, pretrained: bool = True) -> dict[str, Any]:
-        place = self.folder / f"path-{choices}-{repeat}{'' if pretrained else '-scratch'}.json"
+    def train_path(
+        self, row: str, choices: str, repeat: int = 0, *, longer: bool = False, pretrained: bool = True
+    ) -> dict[str, Any]:
+        way = ("-longer" if longer else "") if pretrained else "-scratch"
+        place = self.folder / f"path-{choices}-{repeat}{way}.json"
         path = self.read_path(choices)
         if not place.exists():
             started = process_time()
@@ -339,7 +344,7 @@ class Rows:
             if pretrained:
                 load_weights(supernet.body, pretrained_path(self.folder / PRETRAINED))
             detector = supernet.extract(path)
-            recipe = config.phases[0].train.model_copy(update={"epochs": epochs if pretrained else 2 * epochs})
+            recipe = config.phases[0].train.model_copy(update={"epochs": 2 * epochs if longer else epochs})
             job = StudentJob(
                 arch=detector.arch, recipe=recipe, seed=derive_seed(self.seed, "path", repeat),
                 batches=Batches(data=self.data, size=config.batch_size, augment="light", workers=0),

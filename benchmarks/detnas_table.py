@@ -12,12 +12,13 @@ import numpy as np
 from optimizer.path_filter.agreement import compute_kendall_tau
 
 PRETRAINED, SCRATCH, CLASSES = "DetNAS-P", "DetNAS-S", "ClsNASNet"  # what paths are judged by, as the paper says it
-SCRATCH_TOO = f"{SCRATCH}, from scratch"
+SCRATCH_TOO, LONGER = f"{SCRATCH}, from scratch", f"{SCRATCH}, twice the epochs"
 PAPER = {  # AP of FPN and RetinaNet on VOC and COCO; of random paths with their spread
     "plain": ("80.6", "34.8", "79.4", "32.1"),
     CLASSES: ("78.5", "35.1", "76.5", "31.2"),
     "random": ("80.9 ± 0.2", "35.9 ± 0.3", "79.0 ± 0.7", "32.5 ± 0.4"),
     SCRATCH: ("", "", "", ""),
+    LONGER: ("", "", "", ""),
     SCRATCH_TOO: ("81.1", "35.9", "79.9", "32.8"),
     PRETRAINED: ("81.5", "36.4", "80.1", "33.3"),
 }
@@ -26,6 +27,7 @@ WORDS = {
     CLASSES: "ClsNASNet: searched by the share of crops given their class",
     "random": "random paths, mean ± standard deviation",
     SCRATCH: "DetNAS-S: searched in the super-network from scratch, trained as the others",
+    LONGER: "DetNAS-S, trained from the same weights in twice the epochs",
     SCRATCH_TOO: "DetNAS-S, trained from scratch as well, in twice the epochs",
     PRETRAINED: "DetNAS-P: searched in the pre-trained super-network",
 }
@@ -192,7 +194,7 @@ def list_pairs(seed: Seed, name: str, blind: bool) -> list[tuple[float, float]]:
     """What each path was judged to be, and its mean AP after the training that all have."""
     pairs = []
     for path, fitness in zip(seed["paths"], seed["fitness"][name], strict=True):
-        rows = [row for row in seed["rows"] if row["path"] == path and row["row"] != SCRATCH_TOO]
+        rows = [row for row in seed["rows"] if row["path"] == path and row["row"] not in (SCRATCH_TOO, LONGER)]
         if not blind or any(row["row"] in CHOSEN_BLINDLY for row in rows):
             pairs.append((fitness, fmean(row["ap"] for row in rows)))
     return pairs

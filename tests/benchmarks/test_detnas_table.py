@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from detnas_table import CLASSES, PRETRAINED, SCRATCH, SCRATCH_TOO, list_lines, list_pairs
+from detnas_table import CLASSES, LONGER, PRETRAINED, SCRATCH, SCRATCH_TOO, list_lines, list_pairs
 
 PLAIN, FOUND, OTHER = "0" * 20, "1" * 20, "2" * 20
 
@@ -19,7 +19,7 @@ def make_seed(seed: int) -> dict[str, object]:
     rows = [
         make_row("plain", PLAIN, 0.10), make_row("plain", PLAIN, 0.14), make_row(PRETRAINED, FOUND, 0.4),
         make_row(SCRATCH, OTHER, 0.3), make_row(CLASSES, FOUND, 0.4), make_row(SCRATCH_TOO, OTHER, 0.9),
-        make_row("random", OTHER, 0.3),
+        make_row("random", OTHER, 0.3), make_row(LONGER, OTHER, 0.8),
     ]  # fmt: skip
     asked = {
         "data": "generated shapes", "space": "shufflenetv2_20", "size": "96x72", "images": 300, "val": 128,
@@ -56,7 +56,7 @@ def test_what_contradicts_the_paper_is_below_zero(text: str) -> None:
     assert f"| {PRETRAINED} | {SCRATCH_TOO} | -50.0 | -50.0 | -50.0 |" in text
 
 
-def test_training_from_scratch_is_not_correlated_with_what_all_paths_have() -> None:
+def test_longer_training_is_not_correlated_with_what_all_paths_have() -> None:
     seed = make_seed(1)
     assert list_pairs(seed, PRETRAINED, blind=False) == [(0.1, pytest.approx(0.12)), (0.3, 0.4), (0.2, 0.3)]
     assert [pair[0] for pair in list_pairs(seed, PRETRAINED, blind=True)] == [0.1, 0.2]  # searched ones are left out
