@@ -169,7 +169,8 @@ def _work(
             with progress.shown():
                 evaluation = run.build_evaluation()
                 with assembled_crew(store, config, evaluation) as crew:
-                    evaluation = replace(evaluation, crew=crew)
+                    if crew is not None:
+                        evaluation = replace(evaluation, crew=crew)
                     run.train_base(evaluation)
                     pool = run.open_teachers(evaluation, teacher_pool)
                     if pool is not None:
@@ -230,7 +231,7 @@ class _Run:
         self.clock()
         return pool
 
-    def search_students(self, evaluation: Evaluation, pool: TeacherPool | None, crew: Crew | None) -> None:
+    def search_students(self, evaluation: Evaluation, pool: TeacherPool | None, crew: Crew | None = None) -> None:
         """Try students until the trials are done or time is up."""
         if self.store.search_ended is not None:
             return
@@ -255,11 +256,10 @@ class _Run:
         self.progress.start_search(count_students(history()), self._count_students())
         settings = make_settings(config, members, num_classes, probes, self.store.rounds, guide, self._base_ms)
         strategy = build_strategy(config.search.method, settings)
-        loop = (
-            partial(search, strategy, history, evaluation)
-            if crew is None
-            else (partial(search_at_once, strategy, history, crew))
-        )
+        if crew is None:
+            loop = partial(search, strategy, history, evaluation)
+        else:
+            loop = partial(search_at_once, strategy, history, crew)
         why = loop(
             self._recorder(evaluation),
             seed=config.seed,
