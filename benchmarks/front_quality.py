@@ -57,7 +57,7 @@ ROWS: dict[str, dict[str, object]] = {
     "pruning": {**CLIMB, "search.space.actions": PRUNING},
     "widths": {**CLIMB, "search.method": "widths", "search.trials": len(RATIOS), "search.finetuned": 0},
     "nsga2": {**CLIMB, "search.method": "nsga2", "search.inherit": False, "search.finetuned": 0},
-    "further": {},
+    "further": {**CLIMB, "base_epochs": "fixed"},  # on all training images
     "no-screening": {"search.screened": 0},
     "no-taylor": {"search.importance": "bn_scale"},
     "no-continuity": {"search.continuity": False},
