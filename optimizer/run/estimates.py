@@ -16,7 +16,7 @@ from optimizer.trials.study import count_studied
 
 __all__ = ["BUNDLE_S", "CLASSES", "OVERHEAD_S", "Estimates", "find_teacher_share"]
 
-LAST_SHARE = 0.35  # of a budget, for the last training of a front
+LAST_SHARE = 0.35  # of a budget, for the last training
 EXPORTS_SHARE = 0.15  # of a budget, at most, for other exports
 STUDY_SHARE = 2.0  # studying a parent, of training it on as many images
 LEAST_BASE_EPOCHS = 5  # of a base that is trained until it stops gaining
@@ -110,11 +110,13 @@ class Estimates:
 
     @property
     def last_s(self) -> float | None:
-        """The last training of a front, which fills its share of a budget; None where there is no such."""
-        search = self.config.search
-        if not search.aims or not search.finetuned or self.config.budget_s is None:
+        """The last training, where a budget decides its length: its share of the budget, which the last training of a
+        whole front fills, and another takes by its recipe's epochs at most."""
+        search, budget_s = self.config.search, self.config.budget_s
+        if not search.finetuned or search.evolves or budget_s is None:
             return None
-        return LAST_SHARE * self.config.budget_s
+        share_s = LAST_SHARE * budget_s
+        return share_s if search.aims else min(self.finetune_s, share_s)
 
     @property
     def measure_s(self) -> float:

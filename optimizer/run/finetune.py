@@ -52,7 +52,7 @@ def finetune_best(
 
     Args:
         find_left_s: asked for the seconds that the trainings may take in all; None leaves their length to the recipe.
-            A method that aims at a whole front fills them.
+            A method that aims at a whole front fills them; another has its recipe's epochs at most.
         ask_faster: gives a child of the fastest student to look at, so many steps faster; None where there is none.
     """
     if not config.search.finetuned or config.search.evolves:  # whose students had that training already
@@ -67,7 +67,7 @@ def finetune_best(
         tried = _find_last_training(history, number)
         if tried is None:
             epochs = store.finetune_epochs  # of a run that an earlier build began
-            if epochs is None and config.search.aims:
+            if epochs is None:
                 epochs = _choose_epochs(store, config, evaluation.trainer.splits, number, find_left_s())
             try_proposal(len(history), _make_proposal(history, number, epochs), evaluation, record)
         elif isinstance(tried, PendingTrial):
@@ -113,7 +113,8 @@ def _find_growth(splits: Splits) -> float:
 def _choose_epochs(store: RunStore, config: RunConfig, splits: Splits, number: int, left_s: float | None) -> int | None:
     """Of this student's last training, so that those that wait get as many, and all end in time.
 
-    Asked anew before each of them, since how long the others took shows by then. None leaves it to the recipe.
+    Asked anew before each of them, since how long the others took shows by then. None leaves it to the recipe, whose
+    epochs are the most where the method does not aim at a whole front.
     """
     if left_s is None:
         return None
@@ -127,7 +128,10 @@ def _choose_epochs(store: RunStore, config: RunConfig, splits: Splits, number: i
             else:
                 waiting.append(Contender.of_student(get_done(history, other), config.trial_train.epochs))
     assert number in [of.number for of in waiting]
-    return share_epochs(waiting, left_s, _find_growth(splits))
+    fitting = share_epochs(waiting, left_s, _find_growth(splits))
+    if config.search.aims or config.finetune is None or fitting < config.finetune.epochs:
+        return fitting
+    return None
 
 
 def _look_further(

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 
 from torch import Tensor, nn
 
@@ -44,7 +45,7 @@ class ResidualBody(nn.Module, ABC):
         for index, depth in enumerate(self._depths):
             stage = self.get_submodule(f"layer{index + 1}")
             assert isinstance(stage, nn.Sequential)
-            for block in stage[:depth]:
+            for block in islice(stage, depth):
                 x = block(x)
             maps[str(index)] = x
         return maps

@@ -155,6 +155,16 @@ def test_the_recipe_decides_where_time_does_not(store: RunStore) -> None:
     assert len(trained) == 3 and {trial.proposal.epochs for trial in trained} == {None}
 
 
+@pytest.mark.parametrize(("left_s", "epochs"), [(35.0, 3), (1000.0, None), (1.0, 1), (None, None)])
+def test_a_method_that_aims_at_no_front_has_at_most_its_recipes_epochs(
+    store: RunStore, left_s: float | None, epochs: int | None
+) -> None:
+    config = CONFIG.changed({"search.method": "joint", "search.finetuned": 1})
+    finetune_best(store, config, make_evaluation(store, lambda p: 0.4), store.record, lambda: left_s)
+    last = store.history()[-1].proposal
+    assert last.finetune and last.epochs == epochs
+
+
 @pytest.mark.parametrize("deadly", range(2, 11))
 def test_a_kill_anywhere_changes_nothing(store: RunStore, tmp_path: Path, deadly: int) -> None:
     with pytest.raises(Killed):

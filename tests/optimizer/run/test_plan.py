@@ -148,10 +148,15 @@ def test_a_search_for_a_whole_front_keeps_a_share_of_its_budget_for_the_last_tra
     )
     assert plan.find_last_training_s(2000) == 0
     assert make_plan(config.changed({"budget_s": None}), IMAGES, STEP_S).find_last_training_s(0) is None
-    joint = config.changed({"search.method": "joint"})
-    assert make_plan(joint, IMAGES, STEP_S).find_last_training_s(0) is None, (
-        "the papers' method trains as its recipe says"
-    )
+
+
+def test_other_methods_have_their_recipes_last_training_or_what_a_budget_leaves_of_it(config: RunConfig) -> None:
+    joint = config.changed({"search.method": "joint", "search.finetuned": 2, "finetune.epochs": 6})
+    enough, short = (make_plan(joint.changed({"budget_s": budget_s}), IMAGES, STEP_S) for budget_s in (1e6, 200.0))
+    whole = make_plan(joint.changed({"budget_s": None}), IMAGES, STEP_S)
+    assert whole.last_s is None and enough.handover_s == whole.handover_s
+    assert short.last_s == pytest.approx(70) and short.handover_s < whole.handover_s
+    assert short.has_time_for_trial(200 - 1.2 * short.trial_s - (short.handover_s - 70), []), "a student comes first"
 
 
 def test_a_search_that_only_time_ends_says_so(config: RunConfig) -> None:
@@ -168,7 +173,7 @@ def test_other_exports_are_made_to_fit_a_budget(config: RunConfig) -> None:
     assert many.handover_s == pytest.approx(none.handover_s + 150)
     short = config.changed({"budget_s": none.base_s + none.pool_s + none.handover_s + none.trial_s + 1})
     make_plan(short, IMAGES, STEP_S, variants=50).check()
-    bundles_s = none.handover_s
+    bundles_s = none.handover_s - (none.last_s or 0.0)
     assert many.has_time_for_export(1000 - bundles_s - 1.2 * many.export_s)
     assert not many.has_time_for_export(1000 - bundles_s - 1.0 * many.export_s)
     assert make_plan(config.changed({"budget_s": None}), IMAGES, STEP_S, variants=50).has_time_for_export(1e9)
