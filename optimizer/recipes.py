@@ -35,7 +35,9 @@ def quick(data: Path | None = None) -> RunConfig:
     """The default: minutes on a CPU for the generated shapes, more for images of your own. AdamW, cosine.
 
     A search for a whole front; on the generated shapes with plain exports only. No teachers, as a pool that is worth
-    learning from would take longer than all the rest.
+    learning from would take longer than all the rest. That steps are sized by latency, in bands of it, comes from
+    benchmarks/simulated_search.py; the rate of the last training, and when there is no other, from
+    benchmarks/front_quality.py.
     """
     size, region_proposals = ((128, 96), (100, 50)) if data is None else ((320, 320), (200, 100, 50))
     train = TrainConfig(epochs=5, lr=6e-4, optimizer="adamw", schedule="cosine", warmup_steps=40, weight_decay=1e-2)

@@ -31,24 +31,7 @@ __all__ = [
 
 # shares of a budget; the rest is for what is measured, exported and written
 BASE, PRETRAINING, SUPERNET, GENERATIONS, LAST = 0.15, 0.1, 0.25, 0.15, 0.2
-STEPS = (
-    1,
-    2,
-    3,
-    4,
-    6,
-    8,
-    12,
-    16,
-    24,
-    32,
-    48,
-    64,
-    96,
-    128,
-    192,
-    256,
-)  # epochs: the same ones in spite of a clock's noise
+STEPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)  # epochs: the same in spite of a clock's noise
 WIDE_SHARE = 1.8  # a step of a super-network, in steps of the base
 CLASSIFIER_SHARE = 0.6  # a step of a body alone on as many pixels, in steps of the base
 FORWARD_SHARE = 0.25  # an image through a subnet, in a training step's time for an image; most pass its body alone
