@@ -288,7 +288,8 @@ OPTIONS = (
     Option(
         "score",
         str,
-        "Cost that is scored: latency (default), energy (of an image, where the target tells it) or macs.",
+        "Cost that is scored: latency (default), energy (of an image, where the target tells it) or macs. With "
+        "latency+energy it is latency, and the front is over AP, latency and energy.",
         _as_given("search.cost"),
     ),
     Option("objective", str, "harmonic (default), geometric, product, arithmetic.", _as_given("search.objective")),

@@ -37,7 +37,7 @@ class Export:
         ap, ap50, counts, score: of this very export.
         ratio: cost of the base's plain export divided by this one's; of the final lease where there was one.
         latency: with memory and energy where they were measured; None in runs that score by operations.
-        elsewhere: what the plain export of the trial costs on further targets, by name.
+        elsewhere: what the plain export of the trial costs besides, by name; of others their own energy.
         model_bytes: size of its ONNX file; None where that is not known.
         bundle: its path relative to the run's folder; None where none is written. refused: why none will be.
         on_front: whether no other export of the run beats it.
@@ -98,13 +98,14 @@ class Export:
 
     @property
     def costs(self) -> tuple[float, ...]:
-        """On each target, the one that decides first, as shares of the base's."""
+        """What decides first, then further ones, on other targets or of other kinds; as shares of the base's."""
         return (1 / self.ratio, *(1 / cost.ratio for _, cost in sorted(self.elsewhere.items())))
 
     def to_json(self) -> dict[str, Any]:
         """An entry of `front.json`."""
         proposal = self.trial.proposal
-        elsewhere = self.elsewhere if self.is_plain else {}
+        elsewhere = {name: cost.to_front() for name, cost in self.elsewhere.items() if cost.cost_kind.is_latency}
+        ratios = {cost.kind: cost.ratio for cost in self.elsewhere.values() if not cost.cost_kind.is_latency}
         return {
             "name": self.name,
             "trial": self.trial.number,
@@ -120,9 +121,10 @@ class Export:
             "params": self.counts.params,
             "latency_ms": {
                 **({self.latency.target: self.latency.to_json()} if self.latency else {}),
-                **{t: {**cost.figures.to_json(), "base_over_own": cost.ratio} for t, cost in elsewhere.items()},
+                **(elsewhere if self.is_plain else {}),
             },
             "latency_of_base_over_own": self.ratio,
+            **{f"{kind}_of_base_over_own": ratio for kind, ratio in ratios.items()},
             "score": self.score,
             "epochs_total": self.trial.work.epochs_total,
             "parent": proposal.parent,
@@ -206,15 +208,20 @@ class Front:
 
     @property
     def further_targets(self) -> tuple[str, ...]:
-        """Those that latencies are known on beside the one that decides."""
+        """Names of the further costs: targets beside the one that decides, and energy."""
         return tuple(sorted(self.base.elsewhere)) if self.base is not None else ()
+
+    def find_target(self, name: str) -> str:
+        """Where a further cost of this name is measured."""
+        assert self.base is not None and self.base.latency is not None
+        return name if self.base.elsewhere[name].cost_kind.is_latency else self.base.latency.target
 
     @property
     def hypervolume(self) -> float:
-        """What the front beats of all APs, and of all costs below the base's on each target.
+        """What the front beats of all APs, and of all costs below the base's.
 
         Raises:
-            InputError: there are several targets, and moocore is not installed.
+            InputError: there are several costs, and moocore is not installed.
         """
         points = [(export.ap, *export.costs) for export in self.best]
         return hypervolume_of_many(points) if self.further_targets else hypervolume([(ap, cost) for ap, cost in points])
@@ -222,14 +229,14 @@ class Front:
     def find_cost(self, export: Export, target: str | None = None) -> float:
         """The base's cost in the unit of its kind, divided by the export's ratio to it; counted ones are its own.
 
-        On a further target where one is named, in milliseconds. Leases of different minutes are not comparable in
+        Of a further cost where one is named, in its own unit. Leases of different minutes are not comparable in
         milliseconds or millijoules; ratios to the base inside a lease are.
         """
         if not self.kind.is_measured:
             return export.counts.macs / 1e9
         assert self.base is not None
         if target is not None:
-            return self.base.elsewhere[target].figures.median_ms / export.elsewhere[target].ratio
+            return self.base.elsewhere[target].own / export.elsewhere[target].ratio
         return _read_cost(self.base, self.kind) / export.ratio
 
     def to_json(self) -> dict[str, Any]:
@@ -262,10 +269,9 @@ def find_front(store: RunStore, *, before_training: bool = False) -> Front:
         if item.outcome == KEPT and (None in item.figures or not item.ratio or item.latency is None):
             raise InputError(f"the run is damaged: its export {item.name} is kept without its figures")
     _require_same_targets(done, state)
-    wanted = read_constraints(store)
-    return make_front(
-        done, state, store.asked_for, wanted.of_architecture if before_training else wanted, _read_kind(store)
-    )
+    asked = read_constraints(store)
+    wanted = asked.of_architecture if before_training else asked
+    return make_front(done, state, store.asked_for, wanted, _read_kind(store))
 
 
 def _read_kind(store: RunStore) -> CostKind:
@@ -379,6 +385,7 @@ def _make_other(plain: Export, item: VariantResult) -> Export:
         bundle=item.bundle,
         refused=None,
         model_bytes=item.model_bytes,
+        elsewhere={**plain.elsewhere, **item.elsewhere},
     )
 
 

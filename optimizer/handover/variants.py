@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from deploy import LatencyRecord, MeasurementFailure, TargetSpec, compare
@@ -15,6 +15,8 @@ from optimizer.config import RunConfig
 from optimizer.cost.base import RelativeCost
 from optimizer.errors import InputError
 from optimizer.search.costs import COSTS, CostKind
+from optimizer.search.latency import FurtherCost
+from optimizer.store.schema import read_elsewhere
 from optimizer.store.values import read_number, read_text, read_whole
 
 __all__ = [
@@ -70,6 +72,7 @@ class VariantResult:
         ap, ap50: of that very model, executed by the engine.
         model: SHA-256 of its ONNX file. model_bytes: its size; None in runs that began before it was kept.
         ratio, latency, score: as of a trial, in the final lease; the base of the ratio is the base's plain export.
+        elsewhere: further costs that were found in that lease, by name.
         bundle: its folder, relative to the run's.
     """
 
@@ -87,6 +90,7 @@ class VariantResult:
     score: float | None = None
     bundle: str | None = None
     model_bytes: int | None = None
+    elsewhere: Mapping[str, FurtherCost] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -98,7 +102,9 @@ class VariantResult:
         return (self.ap, self.ap50, self.ratio, self.macs, self.flops_mmdet)
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        values = asdict(replace(self, elsewhere={}))
+        further = {name: cost.to_json() for name, cost in self.elsewhere.items()}
+        return {**values, "elsewhere": further} if further else {n: v for n, v in values.items() if n != "elsewhere"}
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> VariantResult:
@@ -107,7 +113,12 @@ class VariantResult:
         count = value["variant"].get("region_proposals")
         variant = Variant(precision, None if count is None else read_whole(count, 1))
         found = VariantResult(
-            **{**value, "variant": variant, "bundle": None if place is None else parse_bundle_place(place)}
+            **{
+                **value,
+                "variant": variant,
+                "bundle": None if place is None else parse_bundle_place(place),
+                "elsewhere": read_elsewhere(value.get("elsewhere", {})),
+            }
         )
         read_whole(found.trial)
         for text in (found.outcome, found.reason, *([] if found.model is None else [found.model])):
@@ -185,6 +196,7 @@ def decide(
         reason="" if worth_it else reason,
         ratio=measured.ratio,
         latency=measured.latency,
+        elsewhere=measured.elsewhere,
     )
 
 

@@ -11,7 +11,7 @@ from optimizer.handover.front import Export, Front
 from optimizer.report.edits import describe_edits
 from optimizer.report.timeline import Moment
 from optimizer.search.base import DoneTrial, Trial, list_done
-from optimizer.search.costs import COSTS, CostKind
+from optimizer.search.costs import CostKind
 
 __all__ = ["draw_curves", "draw_front", "draw_growth", "draw_judged", "draw_time", "render"]
 
@@ -35,10 +35,13 @@ def draw_front(front: Front, aims: Sequence[float] = (), target: str | None = No
 
     Args:
         aims: costs to mark with a thin line, as shares of the base's; needs a base.
-        target: a further one whose latencies are meant; of plain exports alone, for others are made for the first.
+        target: a further cost that is meant, by its name; on a further target of plain exports alone, for others are
+            made for the first.
     """
-    kind = front.kind if target is None else COSTS["latency"]
-    others = front.others if target is None else ()
+    assert target is None or front.base is not None
+    kind = front.kind if target is None or front.base is None else front.base.elsewhere[target].cost_kind
+    has_others = target is None or not kind.is_latency
+    others = front.others if has_others else ()
 
     def cost(export: Export) -> float:
         return front.find_cost(export, target)
@@ -50,7 +53,7 @@ def draw_front(front: Front, aims: Sequence[float] = (), target: str | None = No
             figure.add_vline(
                 aim * cost(front.base), line={"color": MUTED, "width": 1, "dash": "dot"}, layer="below", opacity=0.5
             )
-    line = _leave_out_beaten(sorted((cost(e), e.ap) for e in front.best if target is None or e.is_plain))
+    line = _leave_out_beaten(sorted((cost(e), e.ap) for e in front.best if has_others or e.is_plain))
     figure.add_scatter(
         x=[point[0] for point in line],
         y=[point[1] for point in line],
@@ -99,7 +102,7 @@ def draw_front(front: Front, aims: Sequence[float] = (), target: str | None = No
 def name_target(front: Front, target: str | None = None) -> str:
     """A further target, or the one that decides; plotly would take what is between < and > for markup."""
     assert front.base is not None and front.base.latency is not None
-    return html.escape(target if target is not None else front.base.latency.target)
+    return html.escape(front.base.latency.target if target is None else front.find_target(target))
 
 
 def _leave_out_beaten(line: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -21,8 +21,10 @@ def front_table(front: Front) -> Table:
     own = () if front.kind.is_latency or not front.kind.is_measured else (front.kind.unit,)
     for name in ("AP", "AP50", "ms (95 %)" if front.by_latency else "GMAC", *own, "vs base", "params", "score"):
         table.add_column(name, justify="right")
-    for target in further:
-        table.add_column(Text(f"ms on {make_printable(target, NAME_LIMIT)}"), justify="right")
+    for name in further:
+        assert front.base is not None
+        unit = front.base.elsewhere[name].cost_kind.unit
+        table.add_column(Text(f"{unit} on {make_printable(front.find_target(name), NAME_LIMIT)}"), justify="right")
     for export in sorted(front.plain.values(), key=_by_ap):
         if export.on_front or export.of_base or export in front.beaten:
             _add_row(table, export, front)
@@ -46,6 +48,12 @@ def _add_row(table: Table, export: Export, front: Front) -> None:
         f"{export.change:+.0%}",
         f"{export.counts.params / 1e6:.1f} M",
         f"{export.score:.3f}",
-        *(str(export.elsewhere[target].figures) if export.is_plain else "-" for target in front.further_targets),
+        *(_describe(export, name) for name in front.further_targets),
         style="bold" if export.on_front and not export.of_base else "",
     )
+
+
+def _describe(export: Export, name: str) -> str:
+    """A further cost; other exports than the plain one are measured on the first target alone."""
+    cost = export.elsewhere[name]
+    return str(cost) if export.is_plain or not cost.cost_kind.is_latency else "-"

@@ -145,7 +145,7 @@ def find_shared_flags(latencies: Sequence[LatencyFigures]) -> list[str]:
 
 def _describe_volume(front: Front) -> str:
     """Hypervolume over all targets, in words."""
-    axes = f"AP and the costs on all {1 + len(front.further_targets)} targets"
+    axes = f"AP and all {1 + len(front.further_targets)} costs"
     try:
         return f"Hypervolume of the front over {axes}, as shares of the base's: {front.hypervolume:.4f}"
     except InputError as error:
@@ -157,7 +157,7 @@ def _gather_flags(exports: Sequence[Export]) -> list[str]:
     found: dict[tuple[str, str], list[str]] = {}
     for export in exports:
         for target, cost in export.elsewhere.items():
-            for flag in cost.figures.flags:
+            for flag in cost.figures.flags if cost.cost_kind.is_latency else ():
                 found.setdefault((target, flag), []).append(export.name)
     return [
         f"{target}, {'all' if len(names) == len(exports) > 1 else ', '.join(names)}: {flag}"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from optimizer.errors import InputError
+from optimizer.search.costs import COSTS, CostKind
 
 __all__ = ["FurtherCost", "LatencyFigures"]
 
@@ -64,20 +65,40 @@ class LatencyFigures:
 
 @dataclass(frozen=True)
 class FurtherCost:
-    """What a student costs on a target beside the one that it is searched for.
+    """What a student costs beside what it is searched for: its latency on another target, or its energy.
 
     Attributes:
-        ratio: latency of the base there divided by the student's, in one lease.
-        latency: the student's latency record as JSON.
+        ratio: cost of the base there divided by the student's, in one lease.
+        latency: the student's latency record as JSON, which has its energy too.
+        kind: a key of `COSTS`.
     """
 
     ratio: float
     latency: Mapping[str, Any]
+    kind: str = "latency"
 
     @property
     def figures(self) -> LatencyFigures:
         """Of the latency, for readers."""
         return LatencyFigures.from_record(self.latency)
 
+    @property
+    def cost_kind(self) -> CostKind:
+        return COSTS[self.kind]
+
+    @property
+    def own(self) -> float:
+        """The student's own cost, in the unit of its kind."""
+        figures = self.figures
+        return figures.median_ms if self.cost_kind.is_latency else figures.energy_mj or 0.0
+
+    def __str__(self) -> str:
+        return str(self.figures) if self.cost_kind.is_latency else f"{self.own:.1f}"
+
+    def to_front(self) -> dict[str, Any]:
+        """As `front.json` has a latency on a further target."""
+        return {**self.figures.to_json(), "base_over_own": self.ratio}
+
     def to_json(self) -> dict[str, Any]:
-        return {"ratio": self.ratio, "latency": self.latency}
+        kind = {} if self.kind == "latency" else {"kind": self.kind}
+        return {"ratio": self.ratio, "latency": self.latency, **kind}

@@ -148,12 +148,15 @@ def trial_from_row(row: sqlite3.Row) -> Trial:
 
 
 def read_elsewhere(value: Any) -> dict[str, FurtherCost]:
-    """What JSON says of further targets, by name; raises as `trial_from_row`."""
+    """What JSON says of further costs, by name; raises as `trial_from_row`."""
     found = {}
     for name, cost in read_mapping(value).items():
         latency = read_mapping(read_mapping(cost)["latency"])
         LatencyFigures.from_record(latency)
-        found[name] = FurtherCost(read_number(cost["ratio"], LEAST_RATIO), latency)
+        made = FurtherCost(read_number(cost["ratio"], LEAST_RATIO), latency, cost.get("kind", "latency"))
+        if made.kind not in ("latency", "energy") or (made.kind == "energy" and not made.own > 0):
+            raise ValueError(f"a further cost is {made.kind!r:.40} of {made.figures}")
+        found[name] = made
     return found
 
 

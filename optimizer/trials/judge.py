@@ -11,7 +11,7 @@ from deploy.evaluate import AveragePrecision, evaluate_artefact
 from deploy.targets import Target
 from optimizer.config import RunConfig
 from optimizer.cost.base import Candidate, CostMeter, RelativeCost
-from optimizer.cost.energy import EnergyCost
+from optimizer.cost.energy import EnergyCost, LatencyAndEnergy
 from optimizer.cost.latency import LatencyCost
 from optimizer.cost.macs import MacsCost
 from optimizer.cost.several import LatencyOnSeveral
@@ -28,13 +28,14 @@ def build_meter(
 ) -> CostMeter:
     """What students are scored by: latency or energy on the first of the targets at a level of rigour, or operations.
 
-    Of further targets it is latency.
+    Where energy is a further cost it is that of the first target; of further targets it is latency.
     """
     if not config.search.cost_kind.is_measured:
         return MacsCost()
     paths = tuple(record.path for record in images.records[:MEASURING_IMAGES])
-    first = LatencyCost if config.search.cost_kind.is_latency else EnergyCost
-    primary = first(targets[0], paths, level, report)
+    kind = config.search.cost_kind
+    by_latency = LatencyAndEnergy if kind.has_energy_axis else LatencyCost
+    primary = (by_latency if kind.is_latency else EnergyCost)(targets[0], paths, level, report)
     further = [LatencyCost(target, paths, level, report) for target in targets[1:]]
     return LatencyOnSeveral(primary, tuple(further)) if further else primary
 

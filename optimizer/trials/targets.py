@@ -7,6 +7,7 @@ from dataclasses import replace
 from deploy import get_target
 from deploy.targets import LINKS, Target, read_target
 from optimizer.config import RunConfig
+from optimizer.cost.energy import name_energy
 from optimizer.errors import InputError
 
 __all__ = ["open_targets"]
@@ -31,7 +32,9 @@ def open_targets(config: RunConfig) -> tuple[Target, ...]:
             )
         hosts[boards[0] if boards else 0] = config.host
     targets = tuple(get_target(name, hosts[place]) for place, name in enumerate(names))
-    _require_different([target.spec.name for target in targets])
+    _require_different(found := [target.spec.name for target in targets])
+    if config.search.cost_kind.has_energy_axis and (axis := name_energy(found[0])) in found:
+        raise InputError(f"a target is called {axis!r}, as the energy of {found[0]!r} is: give it another name")
     for target in targets[1:]:
         _require_same_graph(targets[0], target)
     return (_ask_more(targets[0], config), *targets[1:])

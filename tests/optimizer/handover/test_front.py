@@ -17,6 +17,7 @@ from optimizer.cost.base import RelativeCost
 from optimizer.errors import InputError
 from optimizer.handover.front import Front, find_front, make_front
 from optimizer.handover.state import HandOverState
+from optimizer.handover.variants import KEPT, Variant, VariantResult
 from optimizer.recipes import quick
 from optimizer.report.console import front_table
 from optimizer.search.base import DoneTrial, TrialFiles
@@ -192,6 +193,51 @@ def by_energy(number: int, ap: float, mj: float, ms: float) -> DoneTrial:
     trial = make(number, ap, 200 / mj)
     assert trial.latency is not None
     return replace(trial, latency={**trial.latency, "median_ms": ms, "energy": {"gross_mj": mj}})
+
+
+def add_energy(trial: DoneTrial, ratio: float) -> DoneTrial:
+    """The trial, whose energy was metered in the same lease; the base's is 300 mJ."""
+    assert trial.latency is not None
+    record = {**trial.latency, "energy": {"gross_mj": 300 / ratio}}
+    return replace(trial, latency=record, elsewhere={"energy on cpu": FurtherCost(ratio, record, "energy")})
+
+
+METERED = [add_energy(trial, ratio) for trial, ratio in zip(TRIALS, (1.0, 1.5, 2.5, 2.0))]
+
+
+def test_energy_beside_latency_is_a_third_axis_of_the_front() -> None:
+    slow = add_energy(make(4, 0.5, 1.9), 4.0)
+    assert make_front([*TRIALS, make(4, 0.5, 1.9)], NOT_BEGUN).numbers == (3, 2, 1, 0)
+    front = make_front([*METERED, slow], NOT_BEGUN, kind=COSTS["latency+energy"])
+    assert front.numbers == (3, 2, 4, 1, 0), "slower and no more precise than another, and the most frugal"
+    wasteful = add_energy(make(4, 0.5, 1.9), 2.4)
+    assert make_front([*METERED, wasteful], NOT_BEGUN, kind=COSTS["latency+energy"]).numbers == (3, 2, 1, 0)
+    assert front.find_cost(front.plain[4], "energy on cpu") == 75 and front.find_target("energy on cpu") == "cpu"
+    found = next(student for student in front.to_json()["students"] if student["name"] == "student-004")
+    assert (found["energy_of_base_over_own"], found["energy_mj"]) == (4.0, 75) and list(found["latency_ms"]) == ["cpu"]
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(front_table(front))
+    text = console.export_text()
+    assert "mJ on cpu" in text and re.search(r"student-004 .* 75\.0", text)
+
+
+def test_the_volume_of_a_front_over_energy_too_is_that_of_three_dimensions() -> None:
+    pytest.importorskip("moocore", reason="moocore is not installed: pip install 'detopt[targets]'")
+    trials = [add_energy(make(0, 0.6, 1.0), 1.0), add_energy(make(1, 0.5, 2.0), 4.0)]
+    front = make_front(trials, NOT_BEGUN, kind=COSTS["latency+energy"])
+    assert front.hypervolume == pytest.approx(0.5 * (1 - 1 / 2) * (1 - 1 / 4))
+
+
+def test_another_export_has_its_own_energy() -> None:
+    [plain] = [trial for trial in METERED if trial.number == 1]
+    assert plain.latency is not None
+    record = {**plain.latency, "energy": {"gross_mj": 50.0}}
+    further = {"energy on cpu": FurtherCost(6.0, record, "energy")}
+    tried = VariantResult(1, Variant("int8"), KEPT, "", 0.5, 0.6, 1, 2, "m", 3.0, record, 1.0, elsewhere=further)
+    state = HandOverState.from_json(json.loads(json.dumps(HandOverState(tried={tried.name: tried}).to_json())))
+    assert state.tried[tried.name].elsewhere == further
+    (other,) = make_front(METERED, state, kind=COSTS["latency+energy"]).others
+    assert other.costs == (1 / 3, 1 / 6) and other.to_json()["energy_of_base_over_own"] == 6.0
 
 
 def test_a_front_by_energy_has_each_ones_own_latency() -> None:

@@ -17,6 +17,7 @@ from optimizer.report.charts import draw_front, draw_growth, draw_time
 from optimizer.report.timeline import PARTS, trace_growth
 from optimizer.search.base import Proposal, Work
 from optimizer.search.costs import COSTS
+from optimizer.search.latency import FurtherCost
 
 RECORD = {"target": "cpu", "median_ms": 20.0, "ci95_ms": [19.9, 20.1], "p90_ms": 21.0, "p99_ms": 22.0, "flags": []}
 BASE = make_done(latency=RECORD, work=Work(5, 120.0))
@@ -54,6 +55,17 @@ def test_a_run_by_energy_is_drawn_in_millijoules_of_the_base() -> None:
     assert "150.00 mJ, 2.00 times as frugal as the base" in text
     (_, raisers), _ = read(draw_growth(trace_growth(trials), front.kind))
     assert "at 0.50 of the base's energy" in raisers["text"][0]
+
+
+def test_energy_beside_latency_is_drawn_by_itself_with_other_exports() -> None:
+    record = {**RECORD, "energy": {"gross_mj": 300.0}}
+    costs = {"energy on cpu": FurtherCost(1.5, record, "energy")}
+    base, pruned = (replace(trial, latency=record, elsewhere=costs) for trial in (BASE, PRUNED))
+    front = make_front([base, pruned], HandOverState(), kind=COSTS["latency+energy"])
+    traces, layout = read(draw_front(front, target="energy on cpu"))
+    assert layout["xaxis"]["title"]["text"] == "energy on cpu, mJ (the base's, by ratio to it)"
+    [text] = next(trace["text"] for trace in traces if trace["name"] == "on the front")
+    assert "200.00 mJ, 1.50 times as frugal as the base" in text
 
 
 def test_the_bar_of_the_time_has_a_share_for_every_part() -> None:

@@ -187,8 +187,23 @@ def test_every_target_has_a_chart_and_columns(tmp_path: Path) -> None:
     assert widths == {11}
     assert 'colspan="7"' in content, "of a failed trial"
     volume = "0.0228" if importlib.util.find_spec("moocore") else "was not found: it takes moocore"
-    assert f"Hypervolume {'of the front ' if volume[0] == '0' else ''}over AP and the costs on all 2 targets" in text
+    assert f"Hypervolume {'of the front ' if volume[0] == '0' else ''}over AP and all 2 costs" in text
     assert volume in text
+
+
+def test_energy_beside_latency_has_a_chart_and_a_column(tmp_path: Path) -> None:
+    trials = []
+    for trial, ratio in ((BASE, 1.0), (PRUNED, 1.5)):
+        record = {**RECORD, "energy": {"gross_mj": 300.0 / ratio}, "flags": ["it was hot"]}
+        costs = {"energy on cpu": FurtherCost(ratio, record, "energy")}
+        trials.append(replace(trial, latency=record, elsewhere=costs))
+    front = make_front(trials, NOT_BEGUN, kind=COSTS["latency+energy"])
+    content = page(tmp_path, make_data([*trials, FAILED], front=front))
+    text = str(Text(content))
+    assert "AP AP50 cpu, ms 95 % p99 vs base energy on cpu, mJ vs base GMAC" in text and "200.0 -33 %" in text
+    assert "times as fast energy on cpu, mJ times as frugal score" in text and "energy on cpu, mJ" in content
+    assert "On energy" not in text, "warnings of that lease are said once"
+    assert "front-0" in [values.get("id") for tag, values in Text(content).tags if tag == "div"]
 
 
 def test_a_run_that_counts_operations_says_that_nothing_was_measured(tmp_path: Path) -> None:

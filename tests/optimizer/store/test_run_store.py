@@ -11,6 +11,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from made_trials import make_done
@@ -36,7 +37,7 @@ from optimizer.search.latency import FurtherCost
 from optimizer.store import DataSummary, KeptTeacher, RunStore
 from optimizer.store.lock import take_lock
 from optimizer.store.run_store import _explain
-from optimizer.store.schema import SCHEMA_VERSION, trial_from_row
+from optimizer.store.schema import SCHEMA_VERSION, read_elsewhere, trial_from_row
 
 ASSETS = Path(__file__).parent
 FULL = DoneTrial(
@@ -75,6 +76,9 @@ TUNED = make_done(5, Proposal(3, (), "fine-tuned", teacher=TEACHER, finetune=Tru
 WHOLE = make_done(1, Proposal(None, (), "r18, taught by the base", arch=base_arch("r18", (96, 96), "retinanet")))
 LATENCY = {"target": "board", "median_ms": 20.5, "ci95_ms": [20.0, 21.0], "p90_ms": 22.0, "p99_ms": 23.0, "flags": []}
 ELSEWHERE = make_done(1, elsewhere={"board": FurtherCost(1.5, LATENCY), "two": FurtherCost(0.9, LATENCY)})
+METERED = make_done(
+    1, elsewhere={"energy on board": FurtherCost(1.5, {**LATENCY, "energy": {"gross_mj": 9.5}}, "energy")}
+)
 WRITER = """
 import sys
 from pathlib import Path
@@ -106,10 +110,10 @@ def test_trials_come_back_as_they_were(run: Path) -> None:
 
 @pytest.mark.parametrize(
     "trial",
-    [TAUGHT, MEMBER, TUNED, RAW, SCREENED, WHOLE, ELSEWHERE],
+    [TAUGHT, MEMBER, TUNED, RAW, SCREENED, WHOLE, ELSEWHERE, METERED],
     ids=[
         *("taught", "from the pool", "fine-tuned", "a graph that selects nothing", "screened", "a whole architecture"),
-        "measured on several targets",
+        *("measured on several targets", "metered"),
     ],
 )
 def test_every_kind_of_trial_comes_back_as_it_was(run: Path, trial: DoneTrial | ScreenedTrial) -> None:
@@ -436,3 +440,11 @@ def test_a_reader_sees_what_the_run_records_meanwhile(tmp_path: Path) -> None:
         assert reader.history() == [make_done()]
         store.record(make_done(ap=0.2))
         assert reader.history() == [make_done(ap=0.2)]
+
+
+@pytest.mark.parametrize("damage", [{"kind": "money"}, {"kind": "energy", "latency": LATENCY}])
+def test_a_further_cost_that_is_none_is_damage(damage: dict[str, Any]) -> None:
+    whole = METERED.elsewhere["energy on board"].to_json()
+    assert read_elsewhere({"energy on board": whole}) == METERED.elsewhere
+    with pytest.raises(ValueError, match="a further cost is"):
+        read_elsewhere({"energy on board": {**whole, **damage}})
