@@ -82,7 +82,7 @@ def quick(data: Path | None = None) -> RunConfig:
         ofa=OfaRecipe(
             train=train.model_copy(update={"epochs": 12}),
             pretraining=pretraining.model_copy(update={"images": "none"}),
-            filtering=Filtering(warm_up=0.25, paths=20),
+            filtering=Filtering(warm_up=0.25, paths=20, classification_paths=100),
             calibration_images=64,
         ),
         distill=QUICK_DISTILL,
@@ -123,7 +123,7 @@ def smoke(data: Path | None = None) -> RunConfig:
             "ofa": OfaRecipe(
                 train=train,
                 pretraining=Pretraining(images="none", train=train, batch_size=8, size=(32, 32)),
-                filtering=Filtering(paths=8, draws=10, fit_epochs=5),
+                filtering=Filtering(paths=8, draws=10, fit_epochs=5, classification_paths=40),
                 batch_size=2,
                 calibration_images=4,
             ),
@@ -195,7 +195,7 @@ def paper(data: Path | None = None) -> RunConfig:
                 size=(224, 224),
             ),
             shrinking="filter",
-            filtering=Filtering(warm_up=10 / 70, ranker="filter"),
+            filtering=Filtering(warm_up=10 / 70, ranker="filter", classification_paths=10_000),
             batch_size=64,
             calibration_images=2000,
         ),

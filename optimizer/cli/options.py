@@ -145,6 +145,13 @@ OPTIONS = (
         _as_given("ofa.filtering.ranker"),
     ),
     Option(
+        "classification_paths",
+        int,
+        "detofa with --shrinking filter and --pretrain: subnets judged by how well they classify, that the path filter "
+        "learns before any detects: a multiple of 5 from 40 on (smoke 40, quick 100, paper 10000), or 0 for none.",
+        _as_given("ofa.filtering.classification_paths"),
+    ),
+    Option(
         "coupled",
         bool,
         "detofa: whether depth and width of a stage go together (CompOFA), which leaves fewer subnets.",

@@ -4,31 +4,44 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Literal
 
 from torch import Tensor
 from torchvision.datasets import ImageFolder
 
 from deploy.data import read_image
-from optimizer.data.pictures import PictureView
+from optimizer.data.pictures import View
 from optimizer.detectors.base import Truth
 from optimizer.errors import InputError
 
-__all__ = ["ClassFolder", "fingerprint_folder"]
+__all__ = ["ClassFolder", "Part", "fingerprint_folder"]
+
+Part = Literal["all", "fit", "judged"]
 
 SPLITS = {"train", "training", "val", "valid", "validation", "test"}
+JUDGED = 20  # of so many images of a class one is kept out to judge by
 SHAPE = "--pretrain takes a folder that holds a folder of images for each class"
 
 
 class ClassFolder:
     """The images of a folder of classes; only their names are held.
 
+    Args:
+        part: "judged" is a twentieth of each class, and one where that is none, of two or more; "fit" is the rest.
+
     Raises:
-        InputError: the folder holds no images, or those of one class; or splits, one of which is to be named.
+        InputError: the folder holds no images, or those of one class; or splits, one of which is to be named; or every
+            class has a single image, and some are to be judged.
     """
 
-    def __init__(self, folder: Path, view: PictureView) -> None:
-        self._samples, self.class_names = _list_samples(folder)
-        self._view = view
+    def __init__(self, folder: Path, view: View, part: Part = "all") -> None:
+        samples, self.class_names = _list_samples(folder)
+        self._samples, self._view = samples, view
+        if part != "all":
+            judged = _choose_judged([label for _, label in samples])
+            self._samples = [sample for index, sample in enumerate(samples) if (index in judged) == (part == "judged")]
+        if not self._samples:
+            raise InputError(f"every class in {folder} has a single image, so none can be kept out to judge by")
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -43,6 +56,17 @@ class ClassFolder:
     def read(self, index: int, canvas: int, seed: int) -> tuple[Tensor, Truth]:
         path, label = self._samples[index]
         return self._view.show(read_image(Path(path)), label, seed)
+
+
+def _choose_judged(labels: list[int]) -> set[int]:
+    """Numbers of the images that are judged, evenly spread over each class."""
+    judged: set[int] = set()
+    for label in set(labels):
+        rows = [index for index, found in enumerate(labels) if found == label]
+        if len(rows) > 1:
+            count = max(1, len(rows) // JUDGED)
+            judged.update(rows[:: len(rows) // count][:count])
+    return judged
 
 
 def fingerprint_folder(folder: Path) -> str:

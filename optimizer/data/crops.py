@@ -7,7 +7,7 @@ from torch import Tensor
 
 from deploy.data import Dataset, Record
 from optimizer.data.canvas import read_record
-from optimizer.data.pictures import PictureView
+from optimizer.data.pictures import View
 from optimizer.detectors.base import Truth
 from optimizer.errors import InputError
 from optimizer.seeds import derive_seed
@@ -29,7 +29,7 @@ class ObjectCrops:
         InputError: there are crops of one class alone, or none.
     """
 
-    def __init__(self, dataset: Dataset, view: PictureView) -> None:
+    def __init__(self, dataset: Dataset, view: View) -> None:
         self._records, self._view = dataset.records, view
         self.class_names = (*dataset.class_names, BACKGROUND)
         self._samples = np.array(_list_samples(dataset), np.int32).reshape(-1, 2)

@@ -17,7 +17,7 @@ from optimizer.data.canvas import normalise_canvas
 from optimizer.detectors.base import Truth
 from optimizer.errors import InputError
 
-__all__ = ["PictureView", "Pictures", "count_unreadable"]
+__all__ = ["PictureView", "Pictures", "View", "WholeView", "count_unreadable"]
 
 TRIED = 64  # pictures that are read before a training, to see whether they can be
 
@@ -26,6 +26,27 @@ class Pictures(Source, Protocol):
     """A source whose samples have one class each: the only label of their `Truth`."""
 
     class_names: tuple[str, ...]
+
+
+class View(Protocol):
+    """How a picture becomes the network's input."""
+
+    def show(self, pixels: np.ndarray, label: int, seed: int) -> tuple[Tensor, Truth]:
+        """(3, H, W) float32 of pixels (H, W, 3) uint8 RGB, and their label; decided by the arguments."""
+        ...
+
+
+@dataclass(frozen=True)
+class WholeView:
+    """The whole of each picture, stretched to one canvas (width, height), to judge a classifier by."""
+
+    size: tuple[int, int]
+
+    def show(self, pixels: np.ndarray, label: int, seed: int) -> tuple[Tensor, Truth]:
+        """As `View`; the seed changes nothing."""
+        width, height = self.size
+        image = v2.functional.resize(_to_tensor(pixels), [height, width], antialias=True)
+        return _finish(image, self.size, label)
 
 
 @dataclass(frozen=True)
@@ -45,13 +66,12 @@ class PictureView:
     jitter: float = 0.4
 
     def show(self, pixels: np.ndarray, label: int, seed: int) -> tuple[Tensor, Truth]:
-        """(3, H, W) float32 of pixels (H, W, 3) uint8 RGB, and their label; decided by the arguments."""
-        image = torch.from_numpy(np.array(pixels.transpose(2, 0, 1), order="C"))
+        """As `View`."""
+        image = _to_tensor(pixels)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)  # torchvision draws from the global generator
             image = self._transform(image)
-        box = torch.tensor([[0.0, 0.0, *self.size]])
-        return normalise_canvas(image, Preprocess.imagenet(*self.size)), Truth(box, torch.tensor([label]))
+        return _finish(image, self.size, label)
 
     @cached_property
     def _transform(self) -> v2.Transform:
@@ -63,6 +83,15 @@ class PictureView:
                 v2.ColorJitter(self.jitter, self.jitter, self.jitter),
             ]
         )
+
+
+def _to_tensor(pixels: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.array(pixels.transpose(2, 0, 1), order="C"))
+
+
+def _finish(image: Tensor, size: tuple[int, int], label: int) -> tuple[Tensor, Truth]:
+    box = torch.tensor([[0.0, 0.0, *size]])
+    return normalise_canvas(image, Preprocess.imagenet(*size)), Truth(box, torch.tensor([label]))
 
 
 def count_unreadable(pictures: Pictures) -> tuple[list[str], int]:

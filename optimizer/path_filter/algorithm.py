@@ -38,6 +38,7 @@ Train = Callable[[str, int, PathStream], None]
 Validate = Callable[[NDArray[np.int64]], float]  # of the genes of one path (slots,)
 
 SETTING, DONE = "setting.json", b"done\n"
+CLASSIFIED = 25  # paths that are judged by classification between two writes; each takes a moment
 WARM_UP, TRAINING = "warm-up", "training"
 
 
@@ -89,12 +90,14 @@ class Outcome:
     Attributes:
         first: pruned the space. last: is the one to ask in evolution.
         validated: the paths the last filter was trained on.
+        classified: the filter that the first one started from; None where that was not pre-trained.
     """
 
     pruned: PrunedSpace
     first: FittedFilter
     last: FittedFilter
     validated: Validated
+    classified: FittedFilter | None = None
 
 
 @dataclass(frozen=True)
@@ -102,12 +105,14 @@ class DetOfa:
     """A training, and all that it asks of its surroundings.
 
     Attributes:
-        start: the filter to fine-tune: pre-trained on paths of another task, or new.
+        start: the new filter that everything begins with.
         train: trains the super-network further, under a name for so many epochs, with the path that a `PathStream` has
             for each of its steps. Called again with the same name, it goes on where it was killed, and does nothing if
             it was done.
         validate: the loss of a path on validation images, by the super-network as it is.
         tell: called with the name of each step that is begun.
+        classify: what a path that was trained to classify does wrong, by the super-network as it is before the warm-up;
+            for a schedule that pre-trains the filter.
     """
 
     buckets: Buckets
@@ -118,6 +123,7 @@ class DetOfa:
     keeper: Keeper
     seed: int = 0
     tell: Callable[[str], None] = lambda step: None
+    classify: Validate | None = None
 
     def run(self) -> Outcome:
         """Do all that is not done yet.
@@ -127,13 +133,15 @@ class DetOfa:
                 paths to train a filter. RunFailed: no path reaches a threshold, or a filter's loss is not finite.
         """
         self._claim()
-        self._train(WARM_UP, self.schedule.warm_up)
         whole = PrunedSpace.whole(self.buckets)
-        first = self._fit("first-filter", self.start, self._validate_paths("first-paths", whole))
+        classified = self._pretrain(whole)
+        start = self.start if classified is None else classified.filter
+        self._train(WARM_UP, self.schedule.warm_up)
+        first = self._fit("first-filter", start, self._validate_paths("first-paths", whole))
         pruned = self._prune(Scorer(first.filter, self.buckets))
         self._train(TRAINING, self.schedule.train)
         validated = self._validate_paths("last-paths", pruned)
-        return Outcome(pruned, first, self._fit("last-filter", first.filter, validated), validated)
+        return Outcome(pruned, first, self._fit("last-filter", first.filter, validated), validated, classified)
 
     def stream(self, name: str) -> PathStream:
         """The paths of a training, by its name, whose earlier steps are done; the same in every process."""
@@ -163,6 +171,15 @@ class DetOfa:
                 "go on with its options, or begin elsewhere"
             )
 
+    def _pretrain(self, whole: PrunedSpace) -> FittedFilter | None:
+        """The filter fitted to paths that classify; None where none are asked for."""
+        each = self.schedule.classified // self.buckets.count
+        if not each:
+            return None
+        assert self.classify is not None, "nobody says how well a path classifies"
+        paths = self._judge_paths("classified-paths", whole, each, self.classify, CLASSIFIED)
+        return self._fit("classified-filter", self.start, paths)
+
     def _train(self, name: str, epochs: int) -> None:
         if self.keeper.read(name) is None:
             self.tell(name)
@@ -170,14 +187,14 @@ class DetOfa:
             self.keeper.write(name, DONE)
 
     def _validate_paths(self, name: str, pruned: PrunedSpace) -> Validated:
-        """So many paths of each bucket, of allowed operations, whatever they score; each is kept once it is judged."""
+        return self._judge_paths(name, pruned, self.schedule.paths, self.validate)
+
+    def _judge_paths(self, name: str, pruned: PrunedSpace, each: int, judge: Validate, every: int = 1) -> Validated:
+        """So many paths of each bucket, of allowed operations, whatever they score; kept by the `every`."""
         state = self._read(f"{name}.json")
         if state is None:
             rng = self._make_rng(name)
-            drawn = [
-                self.buckets.draw(bucket, self.schedule.paths, rng, pruned.mask(bucket))
-                for bucket in range(self.buckets.count)
-            ]
+            drawn = [self.buckets.draw(bucket, each, rng, pruned.mask(bucket)) for bucket in range(self.buckets.count)]
             state = {"genes": np.concatenate(drawn).tolist(), "losses": []}
         with _naming(f"{name}.json"):
             losses: list[float | None] = list(state["losses"])
@@ -188,9 +205,10 @@ class DetOfa:
         if len(losses) < len(genes):
             self.tell(name)
         for path in genes[len(losses) :]:
-            loss = float(self.validate(path))
+            loss = float(judge(path))
             losses.append(loss if math.isfinite(loss) else None)
-            self._write(f"{name}.json", {"genes": state["genes"], "losses": losses})
+            if len(losses) % every == 0 or len(losses) == len(genes):
+                self._write(f"{name}.json", {"genes": state["genes"], "losses": losses})
         return Validated(genes, np.array([np.nan if loss is None else loss for loss in losses]))
 
     def _fit(self, name: str, start: PathFilter, paths: Validated) -> FittedFilter:

@@ -16,11 +16,13 @@ PROGRESSIVE_SHRINKING = (70, 5, 65, 5, 65)  # epochs of its stages on Pascal VOC
 
 @dataclass(frozen=True)
 class Schedule:
-    """The numbers of a training; the defaults are the paper's on Pascal VOC.
+    """The numbers of a training; the defaults are the paper's on Pascal VOC, less the filter's pre-training.
 
     Attributes:
         warm_up: epochs on paths of the whole space. train: epochs on those of the pruned one.
         paths: validated of each bucket, once after the warm-up and once at the end.
+        classified: paths of all buckets together, judged by classification, that the filter is pre-trained on; 0 begins
+            with a new filter.
         weak: share of each bucket's paths that is not trained, by their scores.
     """
 
@@ -30,6 +32,7 @@ class Schedule:
     weak: float = 0.25
     pruning: PruningConfig = field(default_factory=PruningConfig)
     fit: FitConfig = field(default_factory=FitConfig)
+    classified: int = 0
 
     @property
     def epochs(self) -> int:
@@ -44,7 +47,13 @@ class Schedule:
         return 1 - (self.epochs * epoch + sampling) / (others * epoch)
 
     def to_json(self) -> Mapping[str, Any]:
-        return asdict(self)
+        content = asdict(self)
+        if not self.classified:  # as before there were any
+            del content["classified"]
+        return content
 
 
-PAPER: Mapping[str, Schedule] = {"voc": Schedule(), "coco": Schedule(warm_up=10, train=60)}
+PAPER: Mapping[str, Schedule] = {
+    "voc": Schedule(classified=10_000),
+    "coco": Schedule(warm_up=10, train=60, classified=10_000),
+}

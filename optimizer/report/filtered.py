@@ -35,6 +35,7 @@ class Filtered:
         agreement: by when the filter was fitted, each of `MEASURES` on paths held out; None where it is not defined.
         paths: judged each time; a fifth of them is held out.
         by: what the buckets are of, in words. ends: the dearest of each bucket, as shares of the largest subnet.
+        classified: judged by how well they classify before that, to pre-train the filter; 0 where it was not.
         slots: every choice. allowed: of each bucket and slot, which values are left.
     """
 
@@ -44,6 +45,7 @@ class Filtered:
     ends: tuple[float, ...]
     slots: tuple[Choices, ...]
     allowed: tuple[tuple[tuple[bool, ...], ...], ...]
+    classified: int = 0
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Filtered:
@@ -60,6 +62,7 @@ class Filtered:
                 tuple(read_number(end, 0, 1) for end in read_list(value["ends"])),
                 tuple(_read_choices(slot) for slot in read_list(value["slots"])),
                 tuple(tuple(tuple(map(bool, row)) for row in bucket) for bucket in read_list(value["allowed"])),
+                read_whole(value.get("classified", 0)),  # earlier runs say nothing of it
             )
         except (InputError, *DAMAGE) as error:
             raise InputError(f"what the run keeps of its path filter is damaged: {error!r:.80}") from error

@@ -83,6 +83,13 @@ class SupernetConfig(FrozenModel, ABC):
         return None
 
     @property
+    def classification_paths(self) -> int:
+        """How many paths, judged as classifiers, a path filter learns first; 0 where there are none."""
+        if self.filtered_by is None or self.pretrained_on is None:
+            return 0
+        return self.filtered_by.classification_paths
+
+    @property
     def measured_on(self) -> str:
         """The target whose latencies the training asks for; empty where it asks for none."""
         return ""

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 if TYPE_CHECKING:
     from optimizer.path_filter.schedule import Schedule
 
 __all__ = ["Filtering"]
 
+BUCKETS, LEAST = 5, 8  # paths of a bucket, so that two are held out
+
 
 class Filtering(BaseModel):
-    """What the filter is fitted to, and what it bars; the defaults are the paper's.
+    """What the filter is fitted to, and what it bars; the defaults are the paper's, less the pre-training.
 
     Attributes:
         bucket: what the five buckets are of: "flops" is multiply-accumulates of the body; "latency" that of the whole
@@ -24,6 +26,9 @@ class Filtering(BaseModel):
         pruning: which operations are barred, see `PruningConfig`.
         ratio, overall, draws: as there.
         fit_epochs: of the filter, at most.
+        classification_paths: of all buckets together, judged by how well they classify after the body's pre-training,
+            that the filter is fitted to first; 0, or a body that is not pre-trained, begins with a new filter. Paper:
+            10,000.
         ranker: what ranks the subnets that a search breeds: "images" is AP on images that are kept out, of those that
             the filter chose; "filter" is the filter alone, and only what it finds best is trained and evaluated.
         candidates: with "images", subnets that the filter chooses one from, for each that a search looks at.
@@ -33,7 +38,7 @@ class Filtering(BaseModel):
 
     bucket: Literal["flops", "latency"] = "flops"
     warm_up: float = Field(5 / 70, gt=0, lt=1)
-    paths: int = Field(100, ge=8)
+    paths: int = Field(100, ge=LEAST)
     weak: float = Field(0.25, ge=0, lt=1)
     pruning: Literal["flops", "per bucket", "all", "none"] = "all"
     ratio: float = Field(0.3, ge=0, lt=1)
@@ -42,14 +47,29 @@ class Filtering(BaseModel):
     fit_epochs: int = Field(200, ge=1)
     ranker: Literal["images", "filter"] = "images"
     candidates: int = Field(8, ge=1)
+    classification_paths: int = Field(0, ge=0)
 
-    def to_schedule(self, warm_up: int, train: int) -> Schedule:
-        """With so many epochs of the super-network."""
+    @field_validator("classification_paths")
+    @classmethod
+    def _enough_to_hold_out(cls, value: int) -> int:
+        if value and (value < BUCKETS * LEAST or value % BUCKETS):
+            raise ValueError(
+                f"{value} classification paths do not fill five buckets: a multiple of {BUCKETS} from "
+                f"{BUCKETS * LEAST} on, or 0 for none"
+            )
+        return value
+
+    def to_schedule(self, warm_up: int, train: int, *, classifies: bool = False) -> Schedule:
+        """With so many epochs of the super-network.
+
+        Args:
+            classifies: whether there are paths that were trained to classify.
+        """
         from optimizer.path_filter.pruning import PruningConfig
         from optimizer.path_filter.ranking import FitConfig
         from optimizer.path_filter.schedule import Schedule
 
         return Schedule(
             warm_up, train, self.paths, self.weak, PruningConfig(self.pruning, self.ratio, self.overall, self.draws),
-            FitConfig(epochs=self.fit_epochs),
+            FitConfig(epochs=self.fit_epochs), self.classification_paths if classifies else 0,
         )  # fmt: skip

@@ -24,7 +24,7 @@ from optimizer.data.loader import TrainLoader
 from optimizer.detectors.base import Detector, Truth
 from optimizer.errors import InputError
 from optimizer.path_filter.agreement import Agreement
-from optimizer.path_filter.algorithm import TRAINING, WARM_UP, DetOfa, KeptInFolder
+from optimizer.path_filter.algorithm import TRAINING, WARM_UP, DetOfa, FittedFilter, KeptInFolder, Outcome
 from optimizer.path_filter.buckets import Buckets
 from optimizer.path_filter.evolution import Breeding as PathBreeding
 from optimizer.path_filter.evolution import evolve
@@ -34,17 +34,21 @@ from optimizer.path_filter.sampling import PathStream
 from optimizer.path_filter.space import Cost, Score, find_ends
 from optimizer.search.evolution import Breeding, Price
 from optimizer.seeds import derive_seed
+from optimizer.supernet.classified import ClassificationJudge, check_judged
 from optimizer.supernet.config import SupernetConfig
 from optimizer.supernet.manifest import Manifest, phase_path
 from optimizer.supernet.path_latency import MeasuredPaths
 from optimizer.supernet.pool import extract_calibrated
 from optimizer.supernet.weights import load_weights
 
-__all__ = ["FilterGuide", "choose_paths", "hash_states", "measure_loss", "open_guide", "train_filtered"]
+__all__ = [
+    "FilterGuide", "choose_paths", "hash_states", "measure_loss", "open_guide", "require_kept", "train_filtered",
+]  # fmt: skip
 
 STATES = "filter"
 MEASURED = "latencies.json"  # among the states
 PHASES = (WARM_UP, TRAINING)
+WHEN = {"classified": "before the warm-up, on classification", "first": "after the warm-up", "last": "at the end"}
 BUCKETS_OF = {"flops": "operations of the body", "latency": "latency on the target"}
 BATCH_SIZE = 4  # images that a loss is measured on together
 
@@ -59,6 +63,7 @@ class FilterGuide:
         candidates: subnets to choose one from, for each that is looked at.
         agreement: of the two filters, by when they were fitted. validated: paths that were judged each time.
         by: what the buckets are of, in words.
+        classified: paths judged by classification that the filter was pre-trained on; 0 where it was not.
         seed: of what it breeds on its own.
     """
 
@@ -70,6 +75,7 @@ class FilterGuide:
     agreement: Mapping[str, Agreement]
     validated: int
     by: str
+    classified: int = 0
     seed: int = 0
 
     def sample(self, rng: Random) -> OfaSubnet:
@@ -97,7 +103,7 @@ class FilterGuide:
             for when, found in self.agreement.items()
         }
         return {
-            "agreement": shares, "paths": self.validated, "by": self.by,
+            "agreement": shares, "paths": self.validated, "by": self.by, "classified": self.classified,
             "ends": [edge / self.buckets.edges[-1] for edge in self.buckets.edges[1:]],
             "slots": [[slot.name, slot.kind, [*slot.choices]] for slot in self.space.slots],
             "allowed": self.pruned.to_json()["allowed"],
@@ -135,7 +141,7 @@ class FilterGuide:
 def train_filtered(
     config: SupernetConfig,
     folder: Path,
-    kept: Dataset | None,
+    kept: Dataset,
     train_phase: Callable[[int], None],
     device: torch.device,
     calibration: Dataset,
@@ -150,13 +156,8 @@ def train_filtered(
         measured: latencies for a filter whose buckets are of latency; what an earlier process left goes before these.
 
     Raises:
-        InputError: no image is kept out, there are no latencies, or as of `DetOfa.run`.
+        InputError: there are no latencies, or as of `DetOfa.run`.
     """
-    if kept is None or not kept.records:
-        raise InputError(
-            "a path filter is fitted to losses on images that are kept out of training, and these are too few to keep "
-            "any: give more training images (--data), or train without a filter (--shrinking none)"
-        )
     if config.measured_on and not (path := folder / STATES / MEASURED).exists():
         if measured is None:
             raise InputError(
@@ -164,10 +165,31 @@ def train_filtered(
             )
         measured.write(path)
     judge = _Judge(config, folder, kept, device, calibration)
-    made = _make(config, folder, lambda name, epochs, paths: train_phase(PHASES.index(name)), judge.measure, say)
-    outcome = made.run()
-    for name, found in (("first", outcome.first), ("last", outcome.last)):
-        say(f"{name} path filter: Kendall's tau {found.agreement.tau:.2f} on paths held out")
+    classifying = ClassificationJudge(config, folder, calibration, kept, device)
+    made = _make(
+        config, folder, lambda name, epochs, paths: train_phase(PHASES.index(name)), judge.measure, say,
+        classifying.measure,
+    )  # fmt: skip
+    if not config.classification_paths:
+        why = "its body was not pre-trained (--pretrain none)" if config.pretrained_on is None else "none are asked for"
+        say(f"path filter: not pre-trained on classification paths, as {why}")
+    for when, found in _list_fits(made.run()).items():
+        say(f"path filter {when}: Kendall's tau {found.agreement.tau:.2f} on paths held out")
+
+
+def require_kept(config: SupernetConfig, kept: Dataset | None) -> Dataset:
+    """The images that paths are judged on, before anything is trained.
+
+    Raises:
+        InputError: no image is kept out, or there is nothing on them to judge by.
+    """
+    if kept is None or not kept.records:
+        raise InputError(
+            "a path filter is fitted to losses on images that are kept out of training, and these are too few to keep "
+            "any: give more training images (--data), or train without a filter (--shrinking none)"
+        )
+    check_judged(config, kept)
+    return kept
 
 
 def choose_paths(config: SupernetConfig, folder: Path, phase: int) -> Callable[[int], OfaSubnet]:
@@ -193,10 +215,10 @@ def open_guide(manifest: Manifest) -> FilterGuide | None:
     made = _make(config, manifest.folder)
     outcome = made.run()
     score = Scorer(outcome.last.filter, made.buckets)
+    agreement = {when: found.agreement for when, found in _list_fits(outcome).items()}
     return FilterGuide(
-        _get_space(config), made.buckets, outcome.pruned, score, config.filtered_by.candidates,
-        {"after the warm-up": outcome.first.agreement, "at the end": outcome.last.agreement}, len(outcome.validated),
-        BUCKETS_OF[config.filtered_by.bucket], config.seed,
+        _get_space(config), made.buckets, outcome.pruned, score, config.filtered_by.candidates, agreement,
+        len(outcome.validated), BUCKETS_OF[config.filtered_by.bucket], config.classification_paths, config.seed,
     )  # fmt: skip
 
 
@@ -220,6 +242,12 @@ def measure_loss(detector: Detector, dataset: Dataset, device: torch.device) -> 
             )
             losses.append(float(sum(named.values())))
     return float(np.mean(losses))
+
+
+def _list_fits(outcome: Outcome) -> dict[str, FittedFilter]:
+    """The filters of a training by when they were fitted, in order."""
+    fits = {"classified": outcome.classified, "first": outcome.first, "last": outcome.last}
+    return {WHEN[name]: found for name, found in fits.items() if found is not None}
 
 
 class _Judge:
@@ -248,6 +276,7 @@ def _make(
     train: Callable[[str, int, PathStream], None] | None = None,
     validate: Callable[[NDArray[np.int64]], float] | None = None,
     say: Callable[[str], None] = lambda text: None,
+    classify: Callable[[NDArray[np.int64]], float] | None = None,
 ) -> DetOfa:
     """The algorithm over a pool's folder; without `train` one that only reads what is there."""
     filtering = config.filtered_by
@@ -260,9 +289,10 @@ def _make(
     measured = MeasuredPaths.read(folder / STATES / MEASURED) if config.measured_on else None
     buckets = Buckets.between_ends(space, measured.predict_each(space) if measured is not None else None)
     warm_up, rest = (phase.train.epochs for phase in config.phases)
+    schedule = filtering.to_schedule(warm_up, rest, classifies=config.pretrained_on is not None)
     return DetOfa(
-        buckets, PathFilter(buckets.space, seed=config.seed), filtering.to_schedule(warm_up, rest), train or refuse,
-        validate or refuse, KeptInFolder(folder / STATES), config.seed, lambda step: say(f"path filter: {step}"),
+        buckets, PathFilter(buckets.space, seed=config.seed), schedule, train or refuse, validate or refuse,
+        KeptInFolder(folder / STATES), config.seed, lambda step: say(f"path filter: {step}"), classify or refuse,
     )  # fmt: skip
 
 

@@ -22,7 +22,10 @@ from optimizer.store.values import DAMAGE, read_list, read_mapping, read_number,
 from optimizer.supernet.catalogue import config_from_json
 from optimizer.supernet.config import SupernetConfig
 
-__all__ = ["Manifest", "find_manifest", "is_trained", "key_pool", "phase_path", "pretrained_path", "read_manifest"]
+__all__ = [
+    "Manifest", "classifier_path", "find_manifest", "is_trained", "key_pool", "phase_path", "pretrained_path",
+    "read_manifest",
+]  # fmt: skip
 
 SCHEMA = 1
 LIMIT = 16 << 20  # bytes of a manifest
@@ -125,6 +128,11 @@ def phase_path(folder: Path, phase: int) -> Path:
 def pretrained_path(folder: Path) -> Path:
     """Where the body lies as the training before the first phase left it."""
     return folder / "pretrained.safetensors"
+
+
+def classifier_path(folder: Path) -> Path:
+    """Where what was behind the body in that training lies, if a path filter asks for it."""
+    return folder / "classifier.safetensors"
 
 
 def key_pool(config: SupernetConfig, dataset: Dataset) -> str:

@@ -100,6 +100,8 @@ class OfaConfig(SupernetConfig):
             del recipe["filtering"]
         else:  # a search alone reads them
             del recipe["filtering"]["candidates"], recipe["filtering"]["ranker"]
+            if not self.classification_paths:  # as before there were any
+                del recipe["filtering"]["classification_paths"]
         if not self.target:  # likewise
             del recipe["target"]
             recipe.get("filtering", {}).pop("bucket", None)

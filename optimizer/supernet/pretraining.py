@@ -17,16 +17,16 @@ from torch.nn.functional import cross_entropy, linear
 
 from deploy.data import Dataset
 from optimizer.data.batches import SampleLoader
-from optimizer.data.class_folder import ClassFolder
+from optimizer.data.class_folder import ClassFolder, Part
 from optimizer.data.crops import ObjectCrops
-from optimizer.data.pictures import Pictures, PictureView, count_unreadable
+from optimizer.data.pictures import Pictures, PictureView, View, WholeView, count_unreadable
 from optimizer.detectors.base import Truth
 from optimizer.progress import RunProgress
 from optimizer.seeds import derive_seed
 from optimizer.supernet.base import Supernet
 from optimizer.supernet.catalogue import config_from_json
 from optimizer.supernet.config import SupernetConfig
-from optimizer.supernet.manifest import pretrained_path
+from optimizer.supernet.manifest import classifier_path, pretrained_path
 from optimizer.supernet.pretrain_config import Pretraining
 from optimizer.supernet.weights import save_weights
 from optimizer.track.base import SEARCH
@@ -35,7 +35,7 @@ from optimizer.train.loop import Progress, train
 
 __all__ = [
     "BodyClassifier", "ClassifyStep", "PretrainJob", "check_pictures", "checkpoint_path", "count_pictures",
-    "pretrain_body", "train_classifier",
+    "open_pictures", "pretrain_body", "train_classifier",
 ]  # fmt: skip
 
 REMEMBERED = 50  # steps that the share of right answers is an average of
@@ -83,6 +83,8 @@ def pretrain_body(job: PretrainJob, dataset: Dataset, device: torch.device, prog
     """
     classifier = train_classifier(job, dataset, device, progress)
     if current_world().is_first:
+        if job.config.classification_paths:
+            save_weights(classifier.head, classifier_path(job.folder))
         save_weights(classifier.body, pretrained_path(job.folder))
         checkpoint_path(job).unlink(missing_ok=True)
 
@@ -104,7 +106,7 @@ def train_classifier(
         InputError, RunFailed: as `pretrain_body`.
     """
     config, recipe, world = job.config, job.pretraining, current_world()
-    pictures = open_pictures(recipe, dataset)
+    pictures = open_pictures(recipe, dataset, "fit" if config.classification_paths else "all")
     seed = derive_seed(config.seed, "pretraining")
     supernet = config.build(len(dataset.class_names))
     classifier = BodyClassifier(supernet, len(pictures.class_names), seed)
@@ -133,15 +135,20 @@ def train_classifier(
     return classifier
 
 
-def open_pictures(recipe: Pretraining, dataset: Dataset | None) -> Pictures:
+def open_pictures(recipe: Pretraining, dataset: Dataset | None, part: Part = "all") -> Pictures:
     """What a body is pre-trained on; crops are from the images of `dataset`.
+
+    Args:
+        part: of a folder of classes: whether some of its images are left out ("fit"), or are all ("judged").
 
     Raises:
         InputError: a folder of classes is not one, or there are images of fewer than two classes.
     """
-    view = PictureView(recipe.size, recipe.least_area, recipe.jitter)
+    view: View = PictureView(recipe.size, recipe.least_area, recipe.jitter)
+    if part == "judged":
+        view = WholeView(recipe.size)
     if recipe.folder is not None:
-        return ClassFolder(recipe.folder, view)
+        return ClassFolder(recipe.folder, view, part)
     assert dataset is not None, "crops of no images"
     return ObjectCrops(dataset, view)
 
@@ -202,6 +209,11 @@ class BodyClassifier(nn.Module):
             self.classifier = nn.Linear(hidden or width, num_classes)
             nn.init.normal_(self.classifier.weight, std=0.01)
             nn.init.zeros_(self.classifier.bias)
+
+    @property
+    def head(self) -> nn.Module:
+        """All but the body."""
+        return nn.ModuleDict({"last": self.last, "classifier": self.classifier})
 
     def classify(self, features: Tensor) -> Tensor:
         """(B, classes) logits of a body's last map (B, C, h, w); a narrower body has the first C columns of weights."""

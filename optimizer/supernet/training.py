@@ -22,7 +22,7 @@ from optimizer.store.lock import wait_for_lock
 from optimizer.supernet.base import Supernet
 from optimizer.supernet.catalogue import config_from_json
 from optimizer.supernet.config import SupernetConfig
-from optimizer.supernet.filtering import choose_paths, hash_states, train_filtered
+from optimizer.supernet.filtering import choose_paths, hash_states, require_kept, train_filtered
 from optimizer.supernet.manifest import Manifest, is_trained, phase_path, pretrained_path
 from optimizer.supernet.path_latency import MeasuredPaths
 from optimizer.supernet.pool import TeacherPool, evaluate_teacher, extract_calibrated, open_pool
@@ -102,6 +102,7 @@ def train_pool(
         make_folder(folder)
     with wait_for_lock(folder, progress.say), explain_disk_errors(folder):
         if not is_trained(folder):  # another process may have trained it meanwhile
+            kept = require_kept(config, images.kept) if config.filtered_by is not None else None
             manifest = Manifest.of_training(folder, config, images.train)
             manifest.write()
             if config.pretrained_on and not (pretrained_path(folder).exists() or phase_path(folder, 0).exists()):
@@ -121,8 +122,8 @@ def train_pool(
                     tell(job)
                     train_phase(job, images.train, device, progress)
 
-            if config.filtered_by is not None:
-                train_filtered(config, folder, images.kept, train_one, device, images.train, progress.say, measured)
+            if kept is not None:
+                train_filtered(config, folder, kept, train_one, device, images.train, progress.say, measured)
             else:
                 for phase in range(len(config.phases)):
                     train_one(phase)

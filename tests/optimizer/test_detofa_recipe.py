@@ -27,6 +27,7 @@ STATED: dict[str, Any] = {
     "pretraining.images": "crops", "pretraining.train.epochs": 185, "pretraining.train.lr": 0.65,
     "pretraining.train.optimizer": "sgd", "pretraining.train.weight_decay": 3e-5, "pretraining.size": (224, 224),
     "filtering.ratio": 0.3, "filtering.overall": 0.1, "filtering.draws": 100, "filtering.ranker": "filter",
+    "filtering.classification_paths": 10_000,
 }  # fmt: skip
 
 
@@ -44,7 +45,10 @@ def test_its_phases_draw_the_whole_space_and_no_one_teaches() -> None:
     assert [phase.train.epochs for phase in pool.phases] == [10, 60]
     for phase in pool.phases:
         assert (phase.depths, phase.widths, phase.expands) == ((0, 1, 2), (0.65, 0.8, 1.0), (0.2, 0.25, 0.35))
-    fit = asdict(pool.filtering.to_schedule(10, 60).fit)
+    assert pool.classification_paths == 10_000 and pool.pretrained_on is not None
+    schedule = pool.filtering.to_schedule(10, 60, classifies=True)
+    fit, bare = asdict(schedule.fit), pool.filtering.to_schedule(10, 60)
+    assert (schedule.classified, bare.classified) == (10_000, 0)
     assert (fit["rate"], fit["held_out"], fit["bounded"]) == (1e-3, 0.2, True)
 
 

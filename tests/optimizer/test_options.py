@@ -32,7 +32,7 @@ VALUES: dict[str, Any] = {
     "continuity": True, "distillers": "feature=0.5,classification", "teacher_canvas": "own", "defeat": "voc",
     "distill_decay": "cosine", "max_detections": 250, "limit": "0.7,0.5", "population": 6, "generations": 3,
     "supernet_epochs": 2, "box_head": "conv4fc1", "shrinking": "filter", "coupled": True, "pretrain": "./pictures",
-    "bucket": "latency", "ranker": "filter",
+    "bucket": "latency", "ranker": "filter", "classification_paths": 80,
     "max_latency": "33ms", "max_size": "20MB", "max_memory": "512MB", "min_ap": 0.3, "keep": "5GB",
     "workers_on": "ray", "at_once": 4, "gpus_per_trial": 0.5,
     "track": "tensorboard,mlflow",

@@ -76,6 +76,7 @@ def test_a_filter_chooses_what_is_trained_and_alone_what_is_found(slim_networks:
     assert "4 of 12 for each of the limits 0.9" in (run / "report.html").read_text()
     page = (run / "report.html").read_text()
     assert "ranked by the path filter alone" in page and "What the path filter left to train" in page
+    assert "The filter was not pre-trained" in page and "as its body was not pre-trained" in result.output
     assert "<td>after the warm-up</td>" in page and "in bucket 5: trained" in page
 
 

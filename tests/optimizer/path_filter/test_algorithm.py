@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -14,13 +15,15 @@ from numpy.typing import NDArray
 from toy_paths import ToyPaths, make_up_losses
 
 from optimizer.errors import InputError
+from optimizer.path_filter.agreement import measure_agreement
 from optimizer.path_filter.algorithm import DetOfa, Keeper, KeptInFolder, Outcome
 from optimizer.path_filter.buckets import Buckets
-from optimizer.path_filter.filter import FilterConfig, PathFilter
+from optimizer.path_filter.filter import FilterConfig, PathFilter, Scorer
 from optimizer.path_filter.pruning import PruningConfig
-from optimizer.path_filter.ranking import FitConfig
+from optimizer.path_filter.ranking import FitConfig, Validated, fit
 from optimizer.path_filter.sampling import PathStream
 from optimizer.path_filter.schedule import PAPER, PROGRESSIVE_SHRINKING, Schedule
+from optimizer.seeds import derive_seed
 
 SPACE = ToyPaths((1,))
 BUCKETS = Buckets.between_ends(SPACE, count=2)
@@ -41,6 +44,7 @@ class MadeUpNetwork:
     deadly: set[str] = field(default_factory=set)
     saved: dict[str, tuple[int, float]] = field(default_factory=dict)
     validated: int = 0
+    classified: int = 0
 
     def train(self, name: str, epochs: int, paths: PathStream) -> None:
         before = self.saved.get("warm-up", (0, 0.0))[1] if name == "training" else 0.0
@@ -57,6 +61,12 @@ class MadeUpNetwork:
         self.validated += 1
         _, weight = self.saved.get("training", self.saved["warm-up"])
         return float(make_up_losses(SPACE, genes[None], noise=0.3, seed=int(1000 * weight) % 2**31)[0])
+
+    def classify(self, genes: NDArray[np.int64]) -> float:
+        """Nearly what detecting would find, before any of that is trained."""
+        assert not self.saved
+        self.classified += 1
+        return float(make_up_losses(SPACE, genes[None], noise=0.1, seed=int(genes @ np.arange(5)))[0])
 
 
 @dataclass
@@ -80,7 +90,7 @@ class Dying:
 
 def begin(network: MadeUpNetwork, keeper: Keeper, schedule: Schedule = SCHEDULE, seed: int = 0) -> DetOfa:
     start = PathFilter(SPACE, FilterConfig(width=8, heads=2, layers=1, buckets=2))
-    return DetOfa(BUCKETS, start, schedule, network.train, network.validate, keeper, seed)
+    return DetOfa(BUCKETS, start, schedule, network.train, network.validate, keeper, seed, classify=network.classify)
 
 
 def list_figures(outcome: Outcome) -> list[object]:
@@ -117,6 +127,51 @@ def test_a_run_that_is_killed_at_every_write_and_in_its_trainings_comes_to_the_s
     writes = 1 + 2 + 2 * 14 + 2 * 2 + 2
     assert deaths == 2 * writes + 2  # and two in the second epoch of a training
     assert network.validated == 2 * 28  # none is judged anew once it was kept
+
+
+def test_a_pre_training_that_is_killed_at_every_write_comes_to_the_same(tmp_path: Path) -> None:
+    """Paths that classify are kept by the 25, so what is lost are at most so many."""
+    schedule = replace(SCHEDULE, classified=60)
+    whole = begin(MadeUpNetwork(), KeptInFolder(tmp_path / "whole"), schedule).run()
+    network, keeper = MadeUpNetwork(), Dying(KeptInFolder(tmp_path / "killed"))
+    deaths, outcome = 0, None
+    while outcome is None:
+        try:
+            outcome = begin(network, keeper, schedule).run()
+        except Killed:
+            deaths += 1
+    assert whole.classified is not None and outcome.classified is not None
+    assert list_figures(outcome) == list_figures(whole)
+    assert repr(outcome.classified.agreement) == repr(whole.classified.agreement)
+    assert deaths == 2 * (1 + 3 + 2 + 2 + 2 * 14 + 2 * 2 + 2) and 60 < network.classified <= 60 + 25 + 25 + 10
+    names = (f"classified-{name}" for name in ("paths.json", "filter.json", "filter.safetensors"))
+    assert all((tmp_path / "killed" / n).read_bytes() == (tmp_path / "whole" / n).read_bytes() for n in names)
+    with pytest.raises(InputError, match="has another schedule; go on with its options"):
+        begin(MadeUpNetwork(), KeptInFolder(tmp_path / "whole")).run()
+
+
+def test_detection_starts_from_the_filter_that_was_fitted_to_classification(
+    unkilled: tuple[Outcome, Path], tmp_path: Path
+) -> None:
+    """It ranks what detects before it has seen any, where a new filter cannot; and the rest of the run begins there."""
+    learnt = FitConfig(rate=3e-3, batch=16, epochs=60, held_out=0.3)
+    schedule, steps = replace(SCHEDULE, classified=400, fit=learnt), list[str]()
+    algorithm = begin(MadeUpNetwork(), KeptInFolder(tmp_path), schedule)
+    outcome = replace(algorithm, tell=steps.append).run()
+    assert steps[:4] == ["classified-paths", "classified-filter", "warm-up", "first-paths"]
+    assert outcome.classified is not None
+    first = json.loads((tmp_path / "first-paths.json").read_text())
+    paths = Validated(np.array(first["genes"]), np.array(first["losses"]))
+    begun = fit(outcome.classified.filter, paths, BUCKETS, replace(learnt, epochs=0), derive_seed(0, "first-filter"))
+    assert outcome.first.losses[0] == begun.losses[0]
+    fresh = BUCKETS.draw_each(100, np.random.default_rng(3))
+    losses, numbers = make_up_losses(SPACE, fresh, noise=0.3), BUCKETS.find(fresh)
+    pretrained, new = (
+        measure_agreement(Scorer(each, BUCKETS)(fresh), losses, numbers).tau
+        for each in (outcome.classified.filter, algorithm.start)
+    )
+    assert pretrained > 0.6 > 0.3 > new
+    assert unkilled[0].classified is None
 
 
 def test_nothing_is_done_twice(unkilled: tuple[Outcome, Path]) -> None:
@@ -194,6 +249,7 @@ def test_damaged_states_are_refused_in_one_line(unkilled: tuple[Outcome, Path], 
 def test_the_paper_s_numbers_and_what_they_save() -> None:
     voc, coco = PAPER["voc"], PAPER["coco"]
     assert (voc.warm_up, voc.train, coco.warm_up, coco.train) == (5, 65, 10, 60) and voc.paths == coco.paths == 100
+    assert voc.classified == coco.classified == 10_000 and "classified" not in Schedule().to_json()
     assert voc.pruning == PruningConfig("all", ratio=0.3, overall=0.1, draws=100) and voc.weak == 0.25
     assert sum(PROGRESSIVE_SHRINKING) == 3 * voc.epochs == 3 * coco.epochs == 210
     # days of a GPU, as table 3 prints them: without shrinking, sampling, ours, with shrinking

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from drawn import read_traces
+from made_trials import make_done
 
 from optimizer.errors import InputError
+from optimizer.handover.front import make_front
+from optimizer.handover.state import HandOverState
 from optimizer.report.filtered import Filtered, draw_operations
+from optimizer.report.page import ReportData, write_report
 
 SHARES = {"accuracy": 0.8, "precision": 0.6, "recall": None, "tau": -0.1}
 KEPT: dict[str, Any] = {
@@ -42,6 +47,41 @@ def test_buckets_are_one_above_the_other_and_say_what_is_left() -> None:
     assert "up to 60%\\u003cbr\\u003e71% left" in draw_operations(filtered)
     (depths, *_) = read_traces(draw_operations(filtered))
     assert depths["x"] == [0] * 6 and depths["y"] == [0, 1, 2, 4, 5, 6]
+
+
+def test_whether_the_filter_was_pre_trained_is_known() -> None:
+    """Earlier runs kept nothing of it, and theirs were not."""
+    assert Filtered.from_json(KEPT).classified == 0
+    assert Filtered.from_json({**KEPT, "classified": 40}).classified == 40
+    with pytest.raises(InputError, match="damaged"):
+        Filtered.from_json({**KEPT, "classified": -1})
+
+
+@pytest.mark.parametrize("classified", [0, 40])
+def test_the_page_says_whether_the_filter_was_pre_trained_and_how_well_it_then_ranked(
+    classified: int, tmp_path: Path
+) -> None:
+    agreement = {"before the warm-up, on classification": {**SHARES, "tau": 0.61}} if classified else {}
+    kept = {**KEPT, "classified": classified, "agreement": {**agreement, **KEPT["agreement"]}}
+    base = make_done(
+        latency={
+            "target": "cpu",
+            "median_ms": 20.5,
+            "ci95_ms": [20.1, 20.9],
+            "p90_ms": 22.0,
+            "p99_ms": 24.0,
+            "flags": [],
+        }
+    )
+    data = ReportData(
+        "ofa", "running", False, {}, {}, [base], 1, "1 min", make_front([base], HandOverState()),
+        filtered=Filtered.from_json(kept),
+    )  # fmt: skip
+    write_report(tmp_path / "report.html", data)
+    page = (tmp_path / "report.html").read_text()
+    row = "<td>before the warm-up, on classification</td><td>0.80</td><td>0.60</td><td>-</td><td>0.61</td>"
+    assert (row in page) is ("it learnt from 40 of them" in page) is bool(classified)
+    assert ("The filter was not pre-trained" in page) is not bool(classified)
 
 
 @pytest.mark.parametrize(

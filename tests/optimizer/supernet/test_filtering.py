@@ -12,6 +12,7 @@ from random import Random
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 from shapes_data import ShapesData, make_shapes
 from slim_pools import slim_ofa
@@ -26,12 +27,14 @@ from optimizer.progress import RunProgress
 from optimizer.report.filtered import Filtered
 from optimizer.search.evolution import Breeding
 from optimizer.search.predictor import Probe, fit_predictor
+from optimizer.supernet.classified import ClassificationJudge
 from optimizer.supernet.filter_config import Filtering
-from optimizer.supernet.filtering import open_guide
+from optimizer.supernet.filtering import hash_states, open_guide
 from optimizer.supernet.manifest import key_pool
 from optimizer.supernet.ofa_config import OfaConfig, OfaRecipe
 from optimizer.supernet.path_latency import MeasuredPaths, choose_subnets
 from optimizer.supernet.pool import TeacherPool, open_pool
+from optimizer.supernet.pretrain_config import Pretraining
 from optimizer.supernet.training import PoolImages, train_pool
 from optimizer.train.config import TrainConfig
 
@@ -109,6 +112,59 @@ def test_a_training_killed_in_several_phases_comes_to_the_same_network_and_filte
         assert torch.equal(again.supernet.shared.state_dict()[name], tensor), name
     assert again.manifest.states == trained.manifest.states
     assert {"last-filter.safetensors", "pruned.json", "thresholds.json"} <= again.manifest.states.keys()
+
+
+def test_the_filter_is_pre_trained_on_paths_that_classify_and_a_death_meanwhile_costs_little(
+    data: ShapesData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed as it begins, after the 30th path, and as it is fitted; those of the first 25 are not judged again."""
+    before = Pretraining(train=TRAIN.model_copy(update={"epochs": 1}), batch_size=8, size=(32, 32))
+    filtering = RECIPE.filtering.model_copy(update={"classification_paths": 40})
+    recipe = RECIPE.model_copy(update={"pretraining": before, "filtering": filtering})
+    config = recipe.make("small", ((64, 64),), 20, "faster_rcnn")
+    images, judged, measure = (
+        PoolImages(data.folder, data.train, data.val, kept=data.val),
+        [0],
+        ClassificationJudge.measure,
+    )
+
+    def count(judge: ClassificationJudge, genes: NDArray[np.int64]) -> float:
+        judged[0] += 1
+        if judged[0] == 30:
+            raise Killed
+        return measure(judge, genes)
+
+    monkeypatch.setattr(ClassificationJudge, "measure", count)
+    for death in (Dying("path filter: classified-paths"), Dying(), Dying("path filter: classified-filter")):
+        with pytest.raises(Killed):
+            train_pool(tmp_path / "pool", config, images, CPU, death)
+    progress = Dying()
+    pool = train_pool(tmp_path / "pool", config, images, CPU, progress)
+    assert judged[0] == 30 + 15
+    assert any(
+        line.startswith("path filter before the warm-up, on classification: Kendall's") for line in progress.said
+    )
+    assert not any("not pre-trained" in line for line in progress.said)
+    guide = open_guide(open_pool(pool.folder, data.train).manifest)
+    assert guide is not None
+    told = Filtered.from_json(json.loads(json.dumps(guide.describe())))
+    assert told.classified == 40
+    assert [*told.agreement] == ["before the warm-up, on classification", "after the warm-up", "at the end"]
+    with pytest.raises(Killed):
+        train_pool(tmp_path / "whole", config, images, CPU, Dying("path filter: warm-up"))
+    unkilled = hash_states(tmp_path / "whole")
+    assert {"classified-paths.json", "classified-filter.safetensors"} <= unkilled.keys()
+    assert {name: pool.manifest.states[name] for name in unkilled} == unkilled
+
+
+def test_a_filter_that_is_not_pre_trained_says_so_in_one_line(data: ShapesData, tmp_path: Path) -> None:
+    progress = Dying("path filter: first-paths")
+    with pytest.raises(Killed):
+        train_in(tmp_path / "pool", data, progress)
+    said = [line for line in progress.said if "not pre-trained" in line]
+    assert said == [
+        "path filter: not pre-trained on classification paths, as its body was not pre-trained (--pretrain none)"
+    ]
 
 
 def test_what_the_filter_permits_and_prefers_is_of_the_space(trained: TeacherPool) -> None:
