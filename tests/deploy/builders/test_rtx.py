@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 
 from deploy import Bundle
 from deploy.builders.calibration import calibrate
-from deploy.builders.compatibility import check_model, fits_release
+from deploy.builders.compatibility import VERSIONS, check_model, fits_release
 from deploy.builders.precision import Calibration, convert_model
 from deploy.builders.releases import RTX
 from deploy.builders.trunk import find_trunk
@@ -78,6 +78,24 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def centernet_int8(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole CenterNet R18 in INT8 as it is written for TensorRT: Q/DQ pairs, the heads' last layers in FP16."""
+    from deploy.export import export_onnx
+    from optimizer.arch.families import base_arch
+    from optimizer.detectors import build_detector
+
+    path = tmp_path_factory.mktemp("centernet") / "int8.onnx"
+    arch = base_arch("r18", (256, 192), "centernet")
+    export_onnx(build_detector(arch, num_classes=3, seed=0), arch.input_size, path)
+    source = onnx.load(path)
+    canvas = np.random.default_rng(0).standard_normal((1, 3, 192, 256), np.float32)
+    ranges = calibrate(source, find_trunk(source), [canvas], 1)
+    converted, _ = convert_model(source, "int8", Calibration(ranges, [canvas], 1), lambda model: 1.0, 1.0, engine="trt")
+    onnx.save(converted, path)
+    return path
 
 
 def build(
@@ -154,6 +172,32 @@ def test_a_whole_network_of_the_papers_is_built(library: Any, tmp_path: Path, ba
     model = tmp_path / "model.onnx"
     export_onnx(build_detector(arch, 80, seed=0), arch.input_size, model, nms="matrix", roi_align="grid")
     assert build(model, AMPERE_TO_BLACKWELL, tmp_path)["engine_bytes"] > model.stat().st_size / 2
+
+
+@pytest.mark.slow
+def test_no_release_refuses_a_whole_centernet_in_int8(centernet_int8: Path, deploy: Command) -> None:
+    """Its transposed convolutions are of integers too, which ONNX Runtime has none of."""
+    model = onnx.load(centernet_int8)
+    makers = {name: node.op_type for node in model.graph.node for name in node.output}
+    upsampling = [node for node in model.graph.node if node.op_type == "ConvTranspose"]
+    assert [makers[name] for node in upsampling for name in node.input[:2]] == ["DequantizeLinear"] * 6
+    for release in (*VERSIONS, RTX.version):
+        findings = [finding for finding in check_model(model, release) if finding.severity != "note"]
+        assert fits_release(findings) and {finding.node for finding in findings} <= {""}, release
+    code, out, err = deploy("check", centernet_int8, "--trust")
+    verdicts = {line.split()[0]: line.split()[-1] for line in out.splitlines() if line.strip().startswith(VERSIONS)}
+    assert (code, err) == (0, "") and verdicts == dict.fromkeys(VERSIONS, "yes")
+
+
+@pytest.mark.rtx
+@pytest.mark.slow
+@pytest.mark.parametrize("capabilities", [(TURING,), AMPERE_TO_BLACKWELL])
+def test_a_whole_centernet_is_built_in_int8(
+    library: Any, centernet_int8: Path, tmp_path: Path, capabilities: tuple[str, ...]
+) -> None:
+    record = build(centernet_int8, capabilities, tmp_path)
+    assert (record["precision"], record["labels"]) == ("int8", [])
+    assert record["weighted_layers_by_precision"] == {"int8": 20 + 3 + 3, "fp16": 3}  # body, neck, and each head's two
 
 
 @pytest.mark.rtx
