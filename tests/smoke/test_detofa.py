@@ -80,6 +80,25 @@ def test_a_filter_chooses_what_is_trained_and_alone_what_is_found(slim_networks:
     assert "<td>after the warm-up</td>" in page and "in bucket 5: trained" in page
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("detector", ["faster_rcnn", "retinanet"])
+def test_detectors_with_anchors_end_with_bundles_too(slim_networks: None, detector: str, tmp_path: Path) -> None:
+    """A feature pyramid on a once-for-all body: the best subnet of a limit is trained and exported."""
+    options = ["--detector", detector, "--limit", str(LIMIT), "--population", "2", "--generations", "1"]
+    options += ["--epochs", "20", "--finetune-epochs", "10"]
+    run = tmp_path / "run"
+    result = CliRunner().invoke(app, [*OPTIONS, *options, "--out", str(run)])
+    assert result.exit_code == 0, result.output
+    with RunStore.open(run, writable=False) as store:
+        base, student = list_done(store.history())
+    assert base.arch.head.kind == student.arch.head.kind == detector
+    assert student.counts.macs <= LIMIT * base.counts.macs
+    front = json.loads((run / "front.json").read_text())
+    assert len(front["students"]) == (student.ap > 0), "what is cheaper than the base and detects anything"
+    for entry in (front["base"], *front["students"]):
+        assert open_bundle(run / entry["bundle"]).manifest.arch_id == entry["arch_id"]
+
+
 def test_what_cannot_be_is_refused_before_any_work(tmp_path: Path) -> None:
     for options, words in (
         (["--base", "r50"], "ofa_resnet50"), (["--shrinking", "all"], "dwe"),

@@ -16,6 +16,31 @@ from optimizer.store import RunStore
 pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
 
 
+@pytest.mark.parametrize("detector", ["centernet", "faster_rcnn", "retinanet"])
+def test_subnets_of_a_once_for_all_network_end_as_bundles(detector: str, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "optimizer", "--base", "ofa_resnet50", "--method", "detofa", "--teacher", "none"]
+    command += [
+        "--detector",
+        detector,
+        "--preset",
+        "smoke",
+        "--limit",
+        "0.8",
+        "--population",
+        "4",
+        "--generations",
+        "2",
+    ]
+    result = subprocess.run([*command, "--out", str(run)], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    with RunStore.open(run, writable=False) as store:
+        assert store.status == "finished" and len(list_done(store.history())) == 2
+    front = json.loads((run / "front.json").read_text())
+    for entry in (front["base"], *front["students"]):
+        assert open_bundle(run / entry["bundle"]).manifest.arch_id == entry["arch_id"]
+
+
 @pytest.mark.parametrize("detector", ["faster_rcnn", "retinanet"])
 @pytest.mark.parametrize("base", ["r18", "r50", "r101", "x101"])
 def test_a_search_from_every_base_ends_with_bundles(base: str, detector: str, tmp_path: Path) -> None:
