@@ -3,12 +3,12 @@
     pip install 'detopt[bench]' [nvidia-modelopt 'torchprofile<0.0.5']
     python benchmarks/pruning_vs_others.py --run RUN --data DATA [--shares 0.7,0.5,0.35] [--epochs 2]
 
-The body of a run's trained base is cut to the same multiply-accumulates by each, widths in multiples of eight; neck
-and heads stay. Ours is what `pareto` does, in one shot: channels ranked by the loss, and layers that make up for what
-they no longer read. Torch-Pruning's is `GroupNormPruner` with its default importance, the L2 norm of groups. FastNAS,
-which is left out where it is not installed, looks at widths one by one, by AP on training images, and searches among
-them; it needs a body whose modules it can trace. Then all are trained alike. AP is PyTorch's on the validation images;
-latencies are of the exports, in turns in one process.
+The body of a run's trained base is cut to the same multiply-accumulates by each, widths in multiples of eight
+(FastNAS: of 32); neck and heads stay. Ours is what `pareto` does, in one shot: channels ranked by the loss, and layers
+that make up for what they no longer read. Torch-Pruning's is `GroupNormPruner` with its default importance, the L2 norm
+of groups. FastNAS, which is left out where it is not installed, looks at widths one by one, by AP on training images,
+and searches among them; it needs a body whose modules it can trace. Then all are trained alike. AP is PyTorch's on the
+validation images; latencies are of the exports, in turns in one process.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from optimizer.train.predict import predict
 from optimizer.train.steps import DetectionStep
 
 STUDIED, BATCH, ROUND_TO = 16, 4, 8  # batches that a network is studied on, images in one, channels
-SCORED = 24  # images by whose AP FastNAS compares widths
+SCORED, COARSE = 24, 32  # images by whose AP FastNAS compares widths, and what these are multiples of: its own default
 
 
 def count_macs(body: nn.Module, size: tuple[int, int]) -> float:
@@ -127,7 +127,7 @@ def prune_by_fastnas(base: Detector, share: float, dataset: Dataset) -> Detector
         detector.backbone = backbone
         return find_ap(detector, scored, size)
 
-    layers = {"*": {"channel_divisor": ROUND_TO}, "fpn.*": None}
+    layers = {"*": {"channel_divisor": COARSE}, "fpn.*": None}
     with tempfile.TemporaryDirectory() as folder:
         detector.backbone, _ = modelopt.prune(
             detector.backbone,
