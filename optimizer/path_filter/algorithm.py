@@ -38,6 +38,7 @@ Train = Callable[[str, int, PathStream], None]
 Validate = Callable[[NDArray[np.int64]], float]  # of the genes of one path (slots,)
 
 SETTING, DONE = "setting.json", b"done\n"
+MANY = 1000  # paths, of which every tenth part is told when it is judged
 CLASSIFIED = 25  # paths that are judged by classification between two writes; each takes a moment
 WARM_UP, TRAINING = "warm-up", "training"
 
@@ -110,7 +111,7 @@ class DetOfa:
             for each of its steps. Called again with the same name, it goes on where it was killed, and does nothing if
             it was done.
         validate: the loss of a path on validation images, by the super-network as it is.
-        tell: called with the name of each step that is begun.
+        tell: called with the name of each step that is begun, and how far a long one is.
         classify: what a path that was trained to classify does wrong, by the super-network as it is before the warm-up;
             for a schedule that pre-trains the filter.
     """
@@ -209,6 +210,8 @@ class DetOfa:
             losses.append(loss if math.isfinite(loss) else None)
             if len(losses) % every == 0 or len(losses) == len(genes):
                 self._write(f"{name}.json", {"genes": state["genes"], "losses": losses})
+            if len(genes) >= MANY and len(losses) % (len(genes) // 10) == 0:
+                self.tell(f"{name}, {len(losses)} of {len(genes)}")
         return Validated(genes, np.array([np.nan if loss is None else loss for loss in losses]))
 
     def _fit(self, name: str, start: PathFilter, paths: Validated) -> FittedFilter:

@@ -23,6 +23,7 @@ from optimizer.run.reach import check_size
 from optimizer.run.teachers import choose_pool, choose_pool_images, default_pools
 from optimizer.run.trained_teacher import check_teacher
 from optimizer.search.evolution import GeneSpace, count_body, describe_limit, find_least, is_of_body
+from optimizer.supernet.classified import check_judged
 from optimizer.supernet.pretraining import check_pictures
 from optimizer.track.catalogue import check_trackers
 from optimizer.train.distributed import current_world
@@ -64,6 +65,7 @@ def check_run(config: RunConfig, folder: Path) -> tuple[RunConfig, Splits | None
         pool_exists = choice.trained
         if not pool_exists and choice.config.pretrained_on is not None:
             check_pictures(choice.config.pretrained_on, images)
+            check_judged(choice.config, splits.kept if splits else None)
         if config.search.evolves and config.budget_s is not None:
             counted = count_images(config, splits, pool_exists=pool_exists)
             step_s = find_step_s(config, choose_device())

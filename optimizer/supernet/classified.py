@@ -42,13 +42,16 @@ BATCH_SIZE = 32
 Batch = tuple[Tensor, Tensor]  # pictures (B, 3, H, W), their classes (B,)
 
 
-def check_judged(config: SupernetConfig, kept: Dataset) -> None:
+def check_judged(config: SupernetConfig, kept: Dataset | None) -> None:
     """See to it that there are pictures to judge by, where any path is to be judged.
+
+    Args:
+        kept: images that are kept out; None where they are yet to be generated.
 
     Raises:
         InputError: there are none, or of one class alone.
     """
-    if config.classification_paths:
+    if config.classification_paths and not (kept is None and _get_recipe(config).folder is None):
         _open_judged(_get_recipe(config), kept)
 
 
@@ -121,7 +124,7 @@ def _list_classes(truths: list[Truth]) -> Tensor:
     return torch.cat([truth.labels for truth in truths])
 
 
-def _open_judged(recipe: Pretraining, kept: Dataset) -> Pictures:
+def _open_judged(recipe: Pretraining, kept: Dataset | None) -> Pictures:
     try:
         return open_pictures(recipe, kept, "judged")
     except InputError as error:

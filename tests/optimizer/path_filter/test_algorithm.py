@@ -150,6 +150,15 @@ def test_a_pre_training_that_is_killed_at_every_write_comes_to_the_same(tmp_path
         begin(MadeUpNetwork(), KeptInFolder(tmp_path / "whole")).run()
 
 
+def test_a_long_judging_says_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("optimizer.path_filter.algorithm.MANY", 40)
+    steps = list[str]()
+    algorithm = begin(MadeUpNetwork(), KeptInFolder(tmp_path), replace(SCHEDULE, classified=40))
+    replace(algorithm, tell=steps.append).run()
+    assert steps[:11] == ["classified-paths", *(f"classified-paths, {count} of 40" for count in range(4, 41, 4))]
+    assert steps[11:13] == ["classified-filter", "warm-up"], "few paths are judged in silence"
+
+
 def test_detection_starts_from_the_filter_that_was_fitted_to_classification(
     unkilled: tuple[Outcome, Path], tmp_path: Path
 ) -> None:

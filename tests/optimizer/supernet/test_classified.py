@@ -150,12 +150,19 @@ def test_a_whole_view_is_the_same_whatever_the_seed_and_keeps_the_edges() -> Non
     assert PictureView((12, 8)).show(pixels, 2, 0)[1].labels.tolist() == [2]
 
 
-def test_nothing_to_judge_by_is_refused(data: ShapesData) -> None:
+def test_nothing_to_judge_by_is_refused(data: ShapesData, tmp_path: Path) -> None:
     check_judged(make(), data.val)
     bare = replace(data.val, records=tuple(replace_boxes(record) for record in data.val.records))
     with pytest.raises(InputError, match=r"no two classes to judge .*--classification-paths 0"):
         check_judged(make(), bare)
     check_judged(make(filtering=filtered(0)), bare)
+    check_judged(make(), None)  # images that are yet to be generated
+    for name in ("ant", "bee"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / name / "0.png")
+    singles = RECIPE.pretraining.model_copy(update={"images": tmp_path})  # type: ignore[union-attr]
+    with pytest.raises(InputError, match=r"no two classes to judge .*--pretrain FOLDER"):
+        check_judged(make(pretraining=singles), None)
     for count in (39, 5, 42, -5):
         with pytest.raises(ValueError, match=r"multiple of 5|greater than or equal"):
             filtered(count)
