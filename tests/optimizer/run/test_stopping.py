@@ -37,10 +37,14 @@ def test_a_log_that_is_a_link_is_not_written(tmp_path: Path) -> None:
 
 @pytest.fixture
 def heeded() -> Iterator[None]:
-    """A terminal that goes away ends this process, also where the tests themselves run under `nohup`."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    """A closed terminal and Ctrl-C reach this process, also where the tests run under `nohup` or in the background."""
+    before = {
+        number: signal.signal(number, handler)
+        for number, handler in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler))
+    }
     yield
-    signal.signal(signal.SIGHUP, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
