@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from optimizer.arch.families import FAMILIES, base_arch
-from optimizer.arch.space import Space, legal_actions
+from optimizer.arch.families import base_arch
+from optimizer.arch.space import legal_actions
 from optimizer.arch.spec import ArchSpec
 from optimizer.distill.config import DistillConfig
 from optimizer.errors import InputError
 from optimizer.origins import ORIGINS
-from optimizer.search import STRATEGIES
+from optimizer.search.config import SearchConfig, check_known
 from optimizer.search.constraints import Constraints
-from optimizer.search.costs import COSTS, CostKind
-from optimizer.search.evolution import LEAST_MACS, MOST_SHARE
-from optimizer.search.objective import OBJECTIVES
 from optimizer.supernet.config import SupernetConfig
 from optimizer.supernet.elastic_config import ElasticRecipe
 from optimizer.supernet.ofa_config import OfaRecipe
@@ -54,141 +49,6 @@ class ShapesConfig(_Value):
     train: int = Field(ge=1)
     val: int = Field(ge=1)
     size: tuple[int, int]
-
-
-class SearchConfig(_Value):
-    """How students are found and ranked."""
-
-    method: str = "joint"
-    trials: int = Field(8, ge=0, description="students to try, the base not counted; 0 trains the base alone")
-    fixed_trials: int = Field(0, ge=0, description="first trials in which the student's architecture stays (paper: 5)")
-    top_k: int = Field(5, ge=1)
-    max_actions: int = Field(1, ge=1, description="most actions between a student and its parent (paper: 1)")
-    screened: int = Field(8, ge=0, description="pareto: students judged without training for each that is trained")
-    rung_epochs: tuple[int, ...] = Field(
-        (1, 2, 4), min_length=1, description="pareto: epochs of a student's first training, of its second and so on"
-    )
-    objective: str = "harmonic"
-    alpha: float | None = Field(
-        None, gt=0, description="exponent that softens the gain in cost; None is 0.4, and 0.1 for x101"
-    )
-    beta: float = Field(0.8, gt=0, lt=1, description="weight of average precision")
-    cost: str = "latency"
-    teacher: Literal["base", "dynamic", "fixed", "none"] | Path = Field(
-        "none",
-        description="base: the trained base; dynamic: of the teacher pool, searched with the student; fixed: the "
-        "pool's largest; none: no distillation; a path: the best detector of that run, or a checkpoint of the base's "
-        "architecture",
-    )
-    importance: Literal["bn_scale", "taylor"] | None = Field(
-        None,
-        description="what channels and blocks are ranked by: BatchNorm scales and norms of weights, or what the loss "
-        "says of them; None is taylor for pareto, else bn_scale",
-    )
-    compensate: bool | None = Field(
-        None,
-        description="whether layers make up for channels they no longer read; None is for pareto only",
-    )
-    continuity: bool | None = Field(
-        None,
-        description="whether a child goes on with its parent's moments, average and adapters, at a rate that stays "
-        "until the last training; None is for method pareto alone",
-    )
-    elastic: float = Field(
-        0.0,
-        ge=0,
-        lt=1,
-        description="pareto: share of the base's training steps that train a random child in its place, made of slices "
-        "of its weights; children then work before they are trained, and are ranked by those weights alone",
-    )
-    inherit: bool = Field(True, description="whether a child starts from its parent's weights; an ablation if not")
-    finetuned: int = Field(0, ge=0, description="students, the best by score, to train further at the end")
-    limits: tuple[float, ...] = Field(
-        (0.8, 0.6),
-        min_length=1,
-        description="detnas, detofa: the most that students may cost: shares of the base's cost, or MACs of the body",
-    )
-    population: int | None = Field(
-        None,
-        ge=2,
-        description="detnas, detofa: subnets of a generation; None is 50, and 100 where a path filter alone ranks them",
-    )
-    generations: int | None = Field(
-        None,
-        ge=1,
-        description="detnas, detofa: how many, for each limit; None is 20, and 500 where a filter ranks alone",
-    )
-    breeding: Literal["code", "slides", "ofa"] | None = Field(
-        None,
-        description="what generations are made of: DetNAS' code (parents of all generations, fresh subnets), its "
-        "slides (parents of the one before alone), or once-for-all's; None is ofa for detofa, else code",
-    )
-    student: str | None = Field(
-        None, description="distill: family of the one student that is trained; its teacher is the base"
-    )
-    space: Space
-
-    @property
-    def cost_kind(self) -> CostKind:
-        """What is known of the cost that students are scored by."""
-        return COSTS[self.cost]
-
-    @property
-    def aims(self) -> bool:
-        """Whether the method aims at a whole front: students of chosen latencies, screened, then trained in rungs."""
-        return self.method == "pareto"
-
-    @property
-    def evolves(self) -> bool:
-        """Whether subnets of a super-network are bred under limits of cost, and the best of each limit is trained."""
-        return self.method in ("detnas", "detofa")
-
-    @property
-    def in_pool(self) -> bool:
-        """Whether students are subnets of a super-network."""
-        return self.method == "etp" or self.evolves
-
-    @property
-    def takes_pool_teachers(self) -> bool:
-        """Whether students are taught by subnets of a teacher pool."""
-        return self.teacher in ("dynamic", "fixed")
-
-    @field_validator("method")
-    @classmethod
-    def _known_method(cls, value: str) -> str:
-        return _member(value, STRATEGIES, "method")
-
-    @field_validator("student")
-    @classmethod
-    def _known_student(cls, value: str | None) -> str | None:
-        return None if value is None else _member(value, FAMILIES, "student")
-
-    @field_validator("limits")
-    @classmethod
-    def _positive_limits(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if not all(0 < limit < MOST_SHARE or LEAST_MACS <= limit < inf for limit in value):
-            raise ValueError(
-                "limits are shares of the base's cost, above 0, or MACs of the body of at least a million, not "
-                f"{', '.join(f'{limit:g}' for limit in value)}"
-            )
-        return value
-
-    @field_validator("rung_epochs")
-    @classmethod
-    def _positive_epochs(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if min(value) < 1:
-            raise ValueError(f"each training has at least one epoch, not {', '.join(map(str, value))}")
-        return value
-
-    @field_validator("cost")
-    @classmethod
-    def _known_cost(cls, value: str) -> str:
-        return _member(value, COSTS, "cost (--score)")
-
-    @field_validator("objective")
-    @classmethod
-    def _known_objective(cls, value: str) -> str:
-        return _member(value, OBJECTIVES, "objective")
 
 
 class VariantsConfig(_Value):
@@ -304,23 +164,35 @@ class RunConfig(_Value):
     @field_validator("track")
     @classmethod
     def _known_trackers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(_member(name, TRACKERS, "tracker") for name in value))
+        return tuple(dict.fromkeys(check_known(name, TRACKERS, "tracker") for name in value))
 
     @field_validator("weights_from")
     @classmethod
     def _known_origin(cls, value: str | None) -> str | None:
-        return None if value is None else _member(value, ORIGINS, "origin of weights (--from)")
+        return None if value is None else check_known(value, ORIGINS, "origin of weights (--from)")
 
     @model_validator(mode="after")
     def _parts_fit(self) -> RunConfig:
         base = self.base_arch()
         self._check_student()
+        self._check_pool()
+        self._check_actions(base)
+        self._check_trainings()
+        self._check_filter()
+        self._check_measuring()
+        return self
+
+    def _check_pool(self) -> None:
+        """A super-network is made where one is needed, and not asked to teach where it is what is searched."""
         if self.search.evolves and self.search.takes_pool_teachers:
             raise ValueError(
                 f"method {self.search.method} has no teacher pool: --teacher is base, none, a run or a file"
             )
         if self.needs_pool and self._supernet_recipe() is None:
             raise ValueError(f"method {self.search.method} with teachers needs a teacher pool, and no recipe says how")
+
+    def _check_actions(self, base: ArchSpec) -> None:
+        """There is something to search: actions, of which one at least is legal on the base, or teachers."""
         space, method = self.search.space, self.search.method
         if self.search.trials and not space.actions and not self.search.in_pool:
             if self.search.teacher == "none":
@@ -329,35 +201,45 @@ class RunConfig(_Value):
                 raise ValueError(f"{method} search draws actions, and this run has none")
         if self.search.trials and space.actions and not legal_actions(base, space):
             raise ValueError(f"none of the actions {', '.join(space.actions)} is legal on the base {self.base}")
+
+    def _check_trainings(self) -> None:
         if (self.search.finetuned or self.search.evolves) and self.finetune is None:
             raise ValueError("students are to be trained on after the search, but no recipe says how (finetune)")
         if (self.freeze.stages or self.freeze.norm) and self.weights is None and self.base_run is None:
             raise ValueError("random weights are not worth freezing: start from some (--weights, --base-run)")
         if self.search.elastic and (self.search.in_pool or self.search.student is not None):
             raise ValueError(
-                f"method {method} makes no children of its base, so none can be trained with it: no --elastic"
+                f"method {self.search.method} makes no children of its base, so none can be trained with it: "
+                "no --elastic"
             )
-        if self.search.method == "detofa" and self.ofa is not None and self.ofa.filtering.bucket == "latency":
-            if self.ofa.shrinking != "filter":
+
+    def _check_filter(self) -> None:
+        """What is asked of a path filter is asked of a run that has one."""
+        if self.search.method != "detofa" or self.ofa is None:
+            return
+        is_filtered = self.ofa.shrinking == "filter"
+        if self.ofa.filtering.bucket == "latency":
+            if not is_filtered:
                 raise ValueError("buckets are the path filter's: add --shrinking filter, or leave --bucket out")
             if not self.search.cost_kind.is_latency:
                 raise ValueError("buckets of latency are for runs that score by it: leave --bucket or --score out")
-        if self.ranks_alone and self.ofa is not None and self.ofa.shrinking != "filter":
+        if self.ranks_alone and not is_filtered:
             raise ValueError(
                 "there is no path filter to rank subnets alone: add --shrinking filter, or --ranker images, which "
                 "judges them by their AP"
             )
+
+    def _check_measuring(self) -> None:
+        """Workers and measurements are asked for only where they are used."""
         if self.workers_on is not None and (self.search.evolves or self.search.student is not None):
             raise ValueError(f"method {self.search.method} has one training after the other: leave --workers-on out")
-        if not self.search.cost_kind.is_measured:
-            for option, asked in (("--max-latency", "max_latency_ms"), ("--max-memory", "max_memory_bytes")):
-                if getattr(self.constraints, asked) is not None:
-                    raise ValueError(f"a run that scores by operations runs no model: leave {option} or --score out")
-            if self.further_targets:
-                raise ValueError(
-                    "a run that scores by operations measures on no target: name one, or leave --score out"
-                )
-        return self
+        if self.search.cost_kind.is_measured:
+            return
+        for option, asked in (("--max-latency", "max_latency_ms"), ("--max-memory", "max_memory_bytes")):
+            if getattr(self.constraints, asked) is not None:
+                raise ValueError(f"a run that scores by operations runs no model: leave {option} or --score out")
+        if self.further_targets:
+            raise ValueError("a run that scores by operations measures on no target: name one, or leave --score out")
 
     def _check_student(self) -> None:
         """One student is named exactly where it is distilled, and its teacher is there already."""
@@ -488,9 +370,3 @@ def parse_config(values: dict[str, object]) -> RunConfig:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise InputError(f"{place + ': ' if place else ''}{first['msg'].removeprefix('Value error, ')}") from error
-
-
-def _member(value: str, catalogue: Mapping[str, object], what: str) -> str:
-    if value not in catalogue:
-        raise ValueError(f"unknown {what} {value!r}; there are: {', '.join(sorted(catalogue))}")
-    return value
