@@ -2,65 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from optimizer.arch.families import FAMILIES
 from optimizer.arch.heads import BOX_HEADS, HEADS
+from optimizer.cli.option import Option, as_given
 from optimizer.cli.option_values import (
     read_counts,
-    read_defeat,
-    read_distillers,
     read_epochs,
     read_keep,
-    read_limits,
     read_names,
-    read_phase,
-    read_pretrain,
     read_proposals,
-    read_teacher,
     read_weights,
     unless_none,
 )
+from optimizer.cli.subnet_options import SUBNET_OPTIONS
+from optimizer.cli.teacher_options import TEACHER_OPTIONS
 from optimizer.config import MOST_EPOCHS
-from optimizer.distill.config import DEFEAT_RECIPES
 from optimizer.origins import ORIGINS
 from optimizer.quantities import parse_bytes, parse_duration, parse_milliseconds, parse_size
 from optimizer.recipes import scaled_sizes
 from optimizer.track.catalogue import TRACKERS
 
-__all__ = ["OPTIONS", "Option", "read_options"]
-
-
-@dataclass(frozen=True)
-class Option:
-    """One option.
-
-    Attributes:
-        name: of the parameter; `--name` with hyphens is what a person writes.
-        kind: what typer reads: text, a number, a path, whether a switch is on, or a list of what is given repeatedly.
-        help: for people.
-        changes: what is made of the value for each part of `RunConfig`, by its dotted name.
-        switch: how its flags are written, where that is not by its name.
-    """
-
-    name: str
-    kind: type
-    help: str
-    changes: Mapping[str, Callable[[Any], object]]
-    switch: str = ""
-
-    @property
-    def flag(self) -> str:
-        return "--" + self.name.replace("_", "-")
-
-
-def _as_given(*names: str) -> dict[str, Callable[[Any], object]]:
-    """The value as it is, for each of these parts."""
-    return dict.fromkeys(names, lambda value: value)
-
+__all__ = ["OPTIONS", "read_options"]
 
 # Those further down win where two change the same part.
 OPTIONS = (
@@ -69,7 +35,7 @@ OPTIONS = (
         str,
         f"Detector to start from: {', '.join(FAMILIES)}; or a space and the block in each of its places: "
         "'shufflenetv2_20:2120 2112 33130031 3132'.",
-        _as_given("base"),
+        as_given("base"),
     ),
     Option(
         "target",
@@ -79,14 +45,14 @@ OPTIONS = (
         "The first is the one that students are searched and scored for. Default: cpu.",
         {"target": lambda names: names[0], "further_targets": lambda names: tuple(names[1:])},
     ),
-    Option("host", str, "Board of a target reached over ssh: user@board.", _as_given("host")),
-    Option("detector", str, f"Kind of detector: {', '.join(HEADS)}. Default: faster_rcnn.", _as_given("detector")),
+    Option("host", str, "Board of a target reached over ssh: user@board.", as_given("host")),
+    Option("detector", str, f"Kind of detector: {', '.join(HEADS)}. Default: faster_rcnn.", as_given("detector")),
     Option(
         "box_head",
         str,
         f"Layers on the regions of a faster_rcnn: {', '.join(BOX_HEADS)}. fc2 (default): two fully connected layers; "
         "conv4fc1: four 3x3 convolutions with BatchNorms and one fully connected layer, as DetNAS has.",
-        _as_given("box_head"),
+        as_given("box_head"),
     ),
     Option(
         "method",
@@ -94,150 +60,35 @@ OPTIONS = (
         "joint: students and teachers together. etp: in the teacher pool. pipeline: search, then prune, then distil. "
         "random: the baseline. pareto: students for every latency. detnas: the blocks of a ShuffleNetV2, by evolution. "
         "detofa: depths and widths of a once-for-all ResNet-50, likewise.",
-        _as_given("search.method"),
+        as_given("search.method"),
     ),
-    Option(
-        "limit",
-        str,
-        "detnas, detofa: the most that students may cost, as shares of the base's latency (or MACs): 0.8,0.6; or MACs "
-        "of the body at 224x224, as DetNAS has it: 300M.",
-        {"search.limits": read_limits},
-    ),
-    Option(
-        "population",
-        int,
-        "detnas, detofa: subnets of a generation (default 50; 100 with --ranker filter).",
-        _as_given("search.population"),
-    ),
-    Option(
-        "generations",
-        int,
-        "detnas, detofa: generations for each limit (default 20; 500 with --ranker filter).",
-        _as_given("search.generations"),
-    ),
-    Option(
-        "supernet_epochs",
-        int,
-        "detnas, detofa: epochs that the super-network is trained; with --shrinking dwe or dew, three times as many.",
-        _as_given("paths.train.epochs", "ofa.train.epochs"),
-    ),
-    Option(
-        "shrinking",
-        str,
-        "detofa: none draws every subnet from the first step on; dwe shrinks depth, width and inner width in turn, dew "
-        "in once-for-all's order; filter is DetOFA's path filter, which chooses the subnets that are trained.",
-        _as_given("ofa.shrinking"),
-    ),
-    Option(
-        "bucket",
-        str,
-        "detofa with --shrinking filter: what the filter's five buckets are of. flops (default, the paper's): "
-        "operations of the body; latency: that of the detector on the target, predicted from a few untrained subnets "
-        "which are measured before the super-network is trained.",
-        _as_given("ofa.filtering.bucket"),
-    ),
-    Option(
-        "ranker",
-        str,
-        "detofa with --shrinking filter: what ranks the subnets that are bred. images (default): their AP on images "
-        "that are kept out; filter (the paper's way, and the preset paper's): the path filter alone, and only the best "
-        "of each limit is trained and evaluated.",
-        _as_given("ofa.filtering.ranker"),
-    ),
-    Option(
-        "classification_paths",
-        int,
-        "detofa with --shrinking filter and --pretrain: subnets judged by how well they classify, that the path filter "
-        "learns before any detects: a multiple of 5 from 40 on (smoke 40, quick 100, paper 10000), or 0 for none.",
-        _as_given("ofa.filtering.classification_paths"),
-    ),
-    Option(
-        "coupled",
-        bool,
-        "detofa: whether depth and width of a stage go together (CompOFA), which leaves fewer subnets.",
-        _as_given("ofa.coupled"),
-        switch="--coupled/--uncoupled",
-    ),
-    Option(
-        "pretrain",
-        str,
-        "detnas, detofa: what the super-network's body is pre-trained on. crops (default of detnas): the objects in "
-        "the training images; a folder that holds a folder of images for each class; or none (default of detofa), and "
-        "detnas trains its super-network for twice as many epochs unless --supernet-epochs says how many.",
-        {"paths.pretraining.images": read_pretrain, "ofa.pretraining.images": read_pretrain},
-    ),
-    Option(
-        "teacher",
-        str,
-        "Who teaches students. base: the trained base; dynamic: a member of a teacher pool, searched with the student; "
-        "fixed: the pool's largest; none; or the folder of a run (its best detector), one detector of a run "
-        "(RUN/student-004), or a checkpoint of the base's architecture.",
-        {"search.teacher": read_teacher},
-    ),
-    Option(
-        "distillers",
-        str,
-        "What a teacher teaches: names, each with a weight if that is not 1, such as feature,classification=0.5. "
-        "auto: the search tries sets of them, and none. docs/search.md lists them. Default: "
-        "feature,classification,localization.",
-        {"distill.weights": read_distillers},
-    ),
-    Option(
-        "defeat",
-        str,
-        f"DeFeat's own weights, as its authors have them for a data set: {', '.join(DEFEAT_RECIPES)}. Default: coco.",
-        {"distill.defeat": read_defeat},
-    ),
-    Option(
-        "distill_decay",
-        str,
-        "How the weights of all distillers change during a training: constant (default), linear or cosine (to 0), "
-        "up_down (to twice as much in its first quarter, then to 0).",
-        _as_given("distill.decay"),
-    ),
-    Option(
-        "teacher_canvas",
-        str,
-        "What a teacher is shown: the student's canvas (student), or one of its own size (own).",
-        _as_given("distill.teacher_canvas"),
-    ),
-    Option(
-        "teacher_pool",
-        Path,
-        "Folder of teacher pools, or one pool. Default: teachers/, next to the run's folder.",
-        {"teacher_pool": Path.resolve},
-    ),
-    Option(
-        "teacher_epochs",
-        str,
-        "Epochs of the super-network, then of the two shrinking phases: 8,3,5.",
-        {f"pool.train.{phase}.epochs": read_phase(phase) for phase in range(3)},
-    ),
+    *SUBNET_OPTIONS,
+    *TEACHER_OPTIONS,
     Option(
         "inherit",
         bool,
         "Whether children start from their parent's weights.",
-        _as_given("search.inherit"),
+        as_given("search.inherit"),
         switch="--inherit/--no-inherit",
     ),
     Option(
         "importance",
         str,
         "What channels and layers are ranked by: bn_scale or taylor. Default: taylor for pareto, else bn_scale.",
-        _as_given("search.importance"),
+        as_given("search.importance"),
     ),
     Option(
         "compensate",
         bool,
         "Whether layers make up for channels they no longer read. Default: for pareto only.",
-        _as_given("search.compensate"),
+        as_given("search.compensate"),
         switch="--compensate/--no-compensate",
     ),
     Option(
         "continuity",
         bool,
         "Whether children go on with their parent's optimiser moments, average and adapters. Default: method pareto.",
-        _as_given("search.continuity"),
+        as_given("search.continuity"),
         switch="--continuity/--no-continuity",
     ),
     Option(
@@ -245,7 +96,7 @@ OPTIONS = (
         float,
         "Of the base's training steps, the share that trains a random narrower network in its place, made of slices of "
         "its weights, so that students work before they are trained. Default: 0.",
-        _as_given("search.elastic"),
+        as_given("search.elastic"),
     ),
     Option(
         "actions",
@@ -253,9 +104,9 @@ OPTIONS = (
         "Kinds of action to search over, comma-separated; with 'none' students are only trained further.",
         {"search.space.actions": unless_none(read_names)},
     ),
-    Option("finetuned", int, "Students to train further after the search.", _as_given("search.finetuned")),
-    Option("finetune_epochs", int, "Fine-tuning epochs.", _as_given("finetune.epochs")),
-    Option("trials", int, "Students to try (quick: 12, on the generated images 4).", _as_given("search.trials")),
+    Option("finetuned", int, "Students to train further after the search.", as_given("search.finetuned")),
+    Option("finetune_epochs", int, "Fine-tuning epochs.", as_given("finetune.epochs")),
+    Option("trials", int, "Students to try (quick: 12, on the generated images 4).", as_given("search.trials")),
     Option("budget", str, "Wall-clock limit of the whole run: 20m, 2h, 1h30m.", {"budget_s": parse_duration}),
     Option(
         "size",
@@ -279,7 +130,7 @@ OPTIONS = (
         "max_detections",
         int,
         "Most objects that an exported model puts out for an image (default 100), for images with many.",
-        _as_given("max_detections"),
+        as_given("max_detections"),
     ),
     Option(
         "epochs",
@@ -291,21 +142,21 @@ OPTIONS = (
             "base_train.epochs": lambda text: read_epochs(str(text)),
         },
     ),
-    Option("trial_epochs", int, "Epochs each student is trained.", _as_given("trial_train.epochs")),
+    Option("trial_epochs", int, "Epochs each student is trained.", as_given("trial_train.epochs")),
     Option(
         "score",
         str,
         "Cost that is scored: latency (default), energy (of an image, where the target tells it) or macs. With "
         "latency+energy it is latency, and the front is over AP, latency and energy.",
-        _as_given("search.cost"),
+        as_given("search.cost"),
     ),
-    Option("objective", str, "harmonic (default), geometric, product, arithmetic.", _as_given("search.objective")),
-    Option("batch_size", int, "Images per training step.", _as_given("batch_size", "pool.batch_size")),
+    Option("objective", str, "harmonic (default), geometric, product, arithmetic.", as_given("search.objective")),
+    Option("batch_size", int, "Images per training step.", as_given("batch_size", "pool.batch_size")),
     Option(
         "workers",
         int,
         "Processes that load images; 0 loads in the trainer. Default: up to 8 where there is a GPU, else 0.",
-        _as_given("workers"),
+        as_given("workers"),
     ),
     Option(
         "weights",
@@ -320,7 +171,7 @@ OPTIONS = (
         str,
         f"Whose detector a file of --weights is: {', '.join(ORIGINS)}. Default: detectron2's and mmdetection's are "
         "known by their names. The base takes the form that such weights are for.",
-        _as_given("weights_from"),
+        as_given("weights_from"),
         switch="--from",
     ),
     Option(
@@ -328,13 +179,13 @@ OPTIONS = (
         int,
         "Stages of the backbone, and its stem with them, that are not trained: 0 (default) to 4. torchvision's own "
         "fine-tuning freezes 1.",
-        _as_given("freeze.stages"),
+        as_given("freeze.stages"),
     ),
     Option(
         "freeze_norm",
         bool,
         "Whether BatchNorms keep the scales and statistics of the weights the base starts from, for few images.",
-        _as_given("freeze.norm"),
+        as_given("freeze.norm"),
         switch="--freeze-norm/--train-norm",
     ),
     Option("base_run", Path, "A run whose trained base is taken over.", {"base_run": Path.resolve}),
@@ -342,7 +193,7 @@ OPTIONS = (
         "precision",
         str,
         "Training arithmetic: auto, fp32, bf16 or fp16.",
-        _as_given("base_train.precision", "trial_train.precision", "finetune.precision"),
+        as_given("base_train.precision", "trial_train.precision", "finetune.precision"),
     ),
     Option(
         "precisions",
@@ -362,7 +213,7 @@ OPTIONS = (
         "max_ap_drop",
         float,
         "Most AP such an export may lose compared with the plain one (default 0.01).",
-        _as_given("variants.max_ap_drop"),
+        as_given("variants.max_ap_drop"),
     ),
     Option(
         "max_latency",
@@ -387,7 +238,7 @@ OPTIONS = (
         "min_ap",
         float,
         "Least average precision of a student on the validation images, 0 to 1.",
-        _as_given("constraints.min_ap"),
+        as_given("constraints.min_ap"),
     ),
     Option(
         "keep",
@@ -407,15 +258,15 @@ OPTIONS = (
         "at_once",
         int,
         "Trainings at once on workers. Default: one for each GPU of the cluster; without GPUs, one for each machine.",
-        _as_given("at_once"),
+        as_given("at_once"),
     ),
     Option(
         "gpus_per_trial",
         float,
         "Share of a GPU that each training on workers gets, 0 to 1 (default 1 where the cluster has GPUs).",
-        _as_given("trial_gpus"),
+        as_given("trial_gpus"),
     ),
-    Option("seed", int, "Same seed, same trials.", _as_given("seed")),
+    Option("seed", int, "Same seed, same trials.", as_given("seed")),
     Option(
         "track",
         str,

@@ -8,7 +8,8 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from optimizer.cli.options import OPTIONS, Option
+from optimizer.cli.option import Option
+from optimizer.cli.options import OPTIONS
 
 __all__ = ["taking"]
 

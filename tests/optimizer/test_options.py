@@ -13,7 +13,8 @@ from pydantic import BaseModel
 from typer.testing import CliRunner
 
 from optimizer.cli import app
-from optimizer.cli.options import OPTIONS, Option, read_options
+from optimizer.cli.option import Option
+from optimizer.cli.options import OPTIONS, read_options
 from optimizer.config import Published, RunConfig
 from optimizer.errors import InputError
 from optimizer.recipes import quick
