@@ -45,7 +45,7 @@ from simulated_training import (
 from optimizer.arch import ArchSpec, IllegalAction, Space, base_arch, count, uniform_importance
 from optimizer.arch.pool import ElasticSpace
 from optimizer.arch.subnets import SubnetSpace
-from optimizer.search import StrategySettings, build_strategy, search
+from optimizer.search import Search, StrategySettings, build_strategy, search
 from optimizer.search.base import (
     DoneTrial,
     Proposal,
@@ -327,10 +327,11 @@ class Setting:
         if isinstance(strategy, ParetoSearch):
             strategy = replace(strategy, probes=simulation.probe(choose_probes(self.base, self.space)))
             strategy = change(strategy) if change is not None else strategy
-        search(
-            strategy, lambda: tuple(simulation.history), simulation, simulation.record, seed=seed,
-            trials=self.trials if self.under.time is None else ENDLESS, keep_going=simulation.has_time,
+        trials = self.trials if self.under.time is None else ENDLESS
+        of = Search(
+            strategy, lambda: tuple(simulation.history), simulation.record, seed, trials, simulation.has_time
         )  # fmt: skip
+        search(of, simulation)
         simulation.train_last()
         return simulation
 

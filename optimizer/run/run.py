@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ from optimizer.run.teachers import choose_pool, choose_pool_images, make_setting
 from optimizer.run.teaching_sets import list_sets
 from optimizer.run.tracking import Tracking, tracked
 from optimizer.run.trained_teacher import adopt_teacher, choose_teacher
-from optimizer.search import build_strategy, draw_numbers, search, search_at_once, try_proposal
+from optimizer.search import Search, build_strategy, draw_numbers, search, search_at_once, try_proposal
 from optimizer.search.base import (
     DoneTrial,
     FailedTrial,
@@ -256,17 +256,16 @@ class _Run:
         self.progress.start_search(count_students(history()), self._count_students())
         settings = make_settings(config, members, num_classes, probes, self.store.rounds, guide, self._base_ms)
         strategy = build_strategy(config.search.method, settings)
-        if crew is None:
-            loop = partial(search, strategy, history, evaluation)
-        else:
-            loop = partial(search_at_once, strategy, history, crew)
-        why = loop(
+        of = Search(
+            strategy,
+            history,
             self._recorder(evaluation),
             seed=config.seed,
             trials=self._count_students(),
             complete=lambda proposal, past, rng: name_set(proposal, sets, past, rng),
             keep_going=lambda: not is_searched or self.plan.has_time_for_trial(self.clock(), history()),
         )
+        why = search(of, evaluation) if crew is None else search_at_once(of, crew)
         self.store.search_ended = why
         if crew is not None and (waits := crew.describe_waits()):
             self.progress.say(waits)

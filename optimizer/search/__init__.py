@@ -16,7 +16,7 @@ from optimizer.search.base import SearchStrategy
 from optimizer.search.elastic_search import ElasticSearch
 from optimizer.search.evolution import CODE, Breeding, Evolution, GeneSpace, Guide, price_by_latency, price_by_macs
 from optimizer.search.hill_climb import HillClimb
-from optimizer.search.loop import draw_numbers, search, try_proposal
+from optimizer.search.loop import Search, draw_numbers, search, try_proposal
 from optimizer.search.one_student import OneStudent
 from optimizer.search.pareto_search import ParetoSearch
 from optimizer.search.pipeline import Pipeline
@@ -26,6 +26,7 @@ from optimizer.search.teachers import Teachers
 
 __all__ = [
     "STRATEGIES",
+    "Search",
     "StrategySettings",
     "build_strategy",
     "draw_numbers",

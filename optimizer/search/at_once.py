@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
-from optimizer.errors import RunFailed
-from optimizer.search.base import (
-    FailedTrial,
-    History,
-    PendingTrial,
-    Proposal,
-    SearchStrategy,
-    SpaceExhausted,
-    Trial,
-    count_students,
-)
-from optimizer.search.loop import MAX_FAILURES_IN_A_ROW, Complete, draw_numbers
+from optimizer.search.base import FailedTrial, PendingTrial, Proposal, SpaceExhausted, Trial
+from optimizer.search.loop import Search, give_up_after
 
 __all__ = ["Workers", "search_at_once"]
 
@@ -40,17 +30,7 @@ class Workers(Protocol):
         ...
 
 
-def search_at_once(
-    strategy: SearchStrategy,
-    history: Callable[[], History],
-    workers: Workers,
-    record: Callable[[Trial], None],
-    *,
-    seed: int,
-    trials: int | None,
-    keep_going: Callable[[], bool],
-    complete: Complete = lambda proposal, history, rng: proposal,
-) -> str:
+def search_at_once(of: Search, workers: Workers) -> str:
     """As `optimizer.search.loop.search`, with as many proposals at once as the workers take.
 
     A strategy sees what is in hand as if it had failed: tried, of unknown worth, and nobody's parent. Where students
@@ -60,7 +40,7 @@ def search_at_once(
     Raises:
         RunFailed: five trials that ended one after the other could not be evaluated.
     """
-    waiting = [trial for trial in history() if isinstance(trial, PendingTrial)]  # of a run that was killed
+    waiting = [trial for trial in of.history() if isinstance(trial, PendingTrial)]  # of a run that was killed
     in_hand: set[int] = set()
     failures, why, has_to_wait = 0, None, False
     while True:
@@ -68,7 +48,7 @@ def search_at_once(
             if waiting:
                 trial = waiting.pop(0)
             else:
-                found = _ask(strategy, history(), in_hand, seed, trials, keep_going, complete)
+                found = _ask(of, in_hand)
                 if found is None:
                     has_to_wait = True
                     break
@@ -76,7 +56,7 @@ def search_at_once(
                     why = found
                     break
                 trial = found
-                record(trial)
+                of.record(trial)
             workers.start(trial.number, trial.proposal)
             in_hand.add(trial.number)
         if not in_hand:
@@ -85,32 +65,25 @@ def search_at_once(
         for ended in workers.collect():
             in_hand.discard(ended.number)
             has_to_wait = False
-            record(ended)
+            of.record(ended)
             failures = failures + 1 if isinstance(ended, FailedTrial) else 0
-            if isinstance(ended, FailedTrial) and failures >= MAX_FAILURES_IN_A_ROW:
-                raise RunFailed(f"{MAX_FAILURES_IN_A_ROW} trials in a row failed; the last one: {ended.error}")
+            if isinstance(ended, FailedTrial):
+                give_up_after(failures, ended)
 
 
-def _ask(
-    strategy: SearchStrategy,
-    past: History,
-    in_hand: set[int],
-    seed: int,
-    trials: int | None,
-    keep_going: Callable[[], bool],
-    complete: Complete,
-) -> PendingTrial | str | None:
+def _ask(of: Search, in_hand: set[int]) -> PendingTrial | str | None:
     """What to evaluate next; why there is nothing more; or None, where what is in hand has to end first."""
+    past = of.history()
     seen = [FailedTrial(t.number, t.proposal, IN_HAND) if isinstance(t, PendingTrial) else t for t in past]
-    students = count_students(seen)
-    if trials is not None and students >= trials:
-        return f"all {trials} trials are done"
-    if not keep_going():
-        return f"the time is used up after {students} {'students' if trials is None else f'of {trials} trials'}"
-    number, rng = len(past), draw_numbers(seed, len(past))
+    all_done = of.find_all_done(seen)
+    if all_done is not None:
+        return all_done
+    if not of.keep_going():
+        return of.tell_time_is_up(seen)
+    number = len(past)
     try:
-        proposal = complete(strategy.ask(seen, rng), seen, rng)
+        proposal = of.propose(number, seen)
     except SpaceExhausted as error:
-        return None if in_hand else f"{error} (after {students} {'students' if trials is None else 'trials'})"
+        return None if in_hand else of.tell_exhausted(error, seen)
     looks = [trial for trial in past if isinstance(trial, PendingTrial) and trial.proposal.screens]
     return None if looks and not proposal.screens else PendingTrial(number, proposal)

@@ -23,7 +23,7 @@ from optimizer.arch.actions import uniform_importance
 from optimizer.arch.families import base_arch
 from optimizer.arch.macs import count
 from optimizer.recipes import smoke
-from optimizer.search import StrategySettings, build_strategy, search_at_once
+from optimizer.search import Search, StrategySettings, build_strategy, search_at_once
 from optimizer.search.base import DoneTrial, History, PendingTrial, Proposal, TrialFiles, Work, get_done
 from optimizer.store import RunStore
 from optimizer.store.run_store import DATABASE
@@ -106,10 +106,8 @@ def start_or_resume(folder: Path, trials: int, pool: Pool, at_once: int, judge: 
             store.record(base)
             crew.waits.clear()
         settings = StrategySettings(space=config.search.space, trials=trials, num_classes=CLASSES)
-        why = search_at_once(
-            build_strategy("random", settings), store.history, crew, store.record, seed=1, trials=trials,
-            keep_going=lambda: True,
-        )  # fmt: skip
+        strategy = build_strategy("random", settings)
+        why = search_at_once(Search(strategy, store.history, store.record, 1, trials, lambda: True), crew)
         assert why == f"all {trials} trials are done", why
         return crew.waits
 

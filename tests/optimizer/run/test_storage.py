@@ -24,7 +24,7 @@ from optimizer.handover.front import find_front
 from optimizer.recipes import smoke
 from optimizer.run.lost import redo_lost
 from optimizer.run.storage import drop_needless, keep_within, list_needed, prune_run, survey
-from optimizer.search import StrategySettings, build_strategy, search
+from optimizer.search import Search, StrategySettings, build_strategy, search
 from optimizer.search.base import DoneTrial, FailedTrial, PendingTrial, Proposal, ScreenedTrial, TrialFiles, get_done
 from optimizer.search.constraints import Constraints
 from optimizer.search.teachers import Teachers
@@ -244,10 +244,8 @@ def search_with(folder: Path, method: str, trials: int, drops: bool) -> tuple[li
             if drops and isinstance(trial, DoneTrial):
                 drop_needless(store, survey(store, config))
 
-        search(
-            build_strategy(method, settings), store.history, lambda n, p: evaluate(store, n, p), record,  # type: ignore[arg-type]
-            seed=3, trials=trials, keep_going=lambda: True,
-        )  # fmt: skip
+        of = Search(build_strategy(method, settings), store.history, record, 3, trials, keep_going=lambda: True)
+        search(of, lambda n, p: evaluate(store, n, p))
         return [trial.proposal for trial in store.history()], len(list_dropped(store))
 
 

@@ -12,7 +12,7 @@ from optimizer.arch.actions import uniform_importance
 from optimizer.arch.macs import count
 from optimizer.errors import RunFailed
 from optimizer.recipes import smoke
-from optimizer.search import StrategySettings, build_strategy, search_at_once
+from optimizer.search import Search, StrategySettings, build_strategy, search_at_once
 from optimizer.search.base import DoneTrial, FailedTrial, PendingTrial, Proposal, ScreenedTrial, Trial, get_done
 
 CLASSES = 3
@@ -64,10 +64,8 @@ class Run:
 
     def search(self, method: str = "joint", trials: int = 12, keep_going: bool = True) -> str:
         settings = StrategySettings(space=smoke().search.space, trials=trials, screened=3, num_classes=CLASSES)
-        return search_at_once(
-            build_strategy(method, settings), self.history, self, self.record, seed=1, trials=trials,
-            keep_going=lambda: keep_going,
-        )  # fmt: skip
+        strategy = build_strategy(method, settings)
+        return search_at_once(Search(strategy, self.history, self.record, 1, trials, lambda: keep_going), self)
 
 
 @pytest.mark.parametrize("method", ["joint", "random", "pareto"])

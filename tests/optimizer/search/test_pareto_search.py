@@ -22,7 +22,7 @@ from optimizer.search.base import (
     list_done,
     list_screened,
 )
-from optimizer.search.loop import search
+from optimizer.search.loop import Search, search
 from optimizer.search.members import list_members, select_last
 from optimizer.search.pareto import hypervolume
 from optimizer.search.pareto_search import ParetoSearch, Turn
@@ -153,10 +153,7 @@ def test_killed_anywhere_and_resumed_it_proposes_the_same(stop: int) -> None:
         return trial
 
     def go() -> None:
-        search(
-            STRATEGY, lambda: tuple(history), try_proposal, record, seed=1, trials=99,
-            keep_going=lambda: len(history) < 16,
-        )  # fmt: skip
+        search(Search(STRATEGY, lambda: tuple(history), record, 1, 99, lambda: len(history) < 16), try_proposal)
 
     with pytest.raises(KeyboardInterrupt):
         go()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 
 import pytest
@@ -9,18 +10,20 @@ from made_trials import make_done
 
 from optimizer.arch import PruneLayer
 from optimizer.errors import RunFailed
-from optimizer.search import search
+from optimizer.search import Search, search
 from optimizer.search.base import (
     DoneTrial,
     History,
     PendingTrial,
     Proposal,
     ScreenedTrial,
+    SearchStrategy,
     SpaceExhausted,
     Trial,
     TrialFailed,
     count_students,
 )
+from optimizer.search.loop import Evaluate
 
 
 class Chain:
@@ -61,25 +64,36 @@ def fail(number: int, proposal: Proposal) -> DoneTrial:
     raise TrialFailed(f"trial {number} is unlucky")
 
 
+def go(
+    strategy: SearchStrategy,
+    records: Records,
+    evaluate: Evaluate,
+    trials: int,
+    seed: int = 1,
+    keep_going: Callable[[], bool] = lambda: True,
+) -> str:
+    return search(Search(strategy, records, records.record, seed, trials, keep_going), evaluate)
+
+
 def test_every_trial_is_recorded_before_and_after() -> None:
     records = Records()
-    why = search(Chain(), records, succeed, records.record, seed=1, trials=2, keep_going=lambda: True)
+    why = go(Chain(), records, succeed, trials=2)
     assert records.log == [(1, "pending"), (1, "done"), (2, "pending"), (2, "done")]
     assert why == "all 2 trials are done"
 
 
 def test_a_search_that_is_over_does_nothing() -> None:
     records = Records()
-    search(Chain(), records, succeed, records.record, seed=1, trials=2, keep_going=lambda: True)
+    go(Chain(), records, succeed, trials=2)
     records.log.clear()
-    search(Chain(), records, succeed, records.record, seed=1, trials=2, keep_going=lambda: True)
+    go(Chain(), records, succeed, trials=2)
     assert records.log == []
 
 
 def test_a_killed_search_repeats_the_pending_proposal_and_asks_the_rest_as_ever() -> None:
     whole, records = Records(), Records()
     undisturbed, first, second = Chain(), Chain(), Chain()
-    search(undisturbed, whole, succeed, whole.record, seed=1, trials=5, keep_going=lambda: True)
+    go(undisturbed, whole, succeed, trials=5)
 
     def killed_at_three(number: int, proposal: Proposal) -> DoneTrial:
         if number == 3:
@@ -87,29 +101,28 @@ def test_a_killed_search_repeats_the_pending_proposal_and_asks_the_rest_as_ever(
         return succeed(number, proposal)
 
     with pytest.raises(KeyboardInterrupt):
-        search(first, records, killed_at_three, records.record, seed=1, trials=5, keep_going=lambda: True)
+        go(first, records, killed_at_three, trials=5)
     assert records.trials[3].status == "pending"
-    search(second, records, succeed, records.record, seed=1, trials=5, keep_going=lambda: True)
+    go(second, records, succeed, trials=5)
     assert records() == whole()
     assert first.asked + second.asked == undisturbed.asked, "no proposal is drawn twice"
 
 
 def test_a_trial_that_is_pending_among_finished_ones_is_done_again_under_its_number() -> None:
     records = Records()
-    search(Chain(), records, succeed, records.record, seed=1, trials=3, keep_going=lambda: True)
+    go(Chain(), records, succeed, trials=3)
     whole = records()
     for number in (1, 3):
         records.record(PendingTrial(number, whole[number].proposal))
     records.log.clear()
-    search(Chain(end=0), records, succeed, records.record, seed=1, trials=3, keep_going=lambda: True)
+    go(Chain(end=0), records, succeed, trials=3)
     assert records() == whole
     assert records.log == [(1, "pending"), (1, "done"), (3, "pending"), (3, "done")]
 
 
 def test_a_failed_trial_is_recorded_with_its_reason_and_the_search_goes_on() -> None:
     records = Records()
-    search(Chain(), records, lambda n, p: fail(n, p) if n == 2 else succeed(n, p), records.record, seed=1, trials=3,
-           keep_going=lambda: True)  # fmt: skip
+    go(Chain(), records, lambda n, p: fail(n, p) if n == 2 else succeed(n, p), trials=3)
     assert [trial.status for trial in records()] == ["done", "done", "failed", "done"]
     assert records.trials[2].error == "trial 2 is unlucky"
 
@@ -128,7 +141,7 @@ def test_students_that_are_only_screened_do_not_count_even_if_that_fails() -> No
         return ScreenedTrial(number, proposal, done.arch, 0.3, 0.5, done.counts, 1.0)
 
     records = Records()
-    why = search(Screening(), records, look, records.record, seed=1, trials=2, keep_going=lambda: True)
+    why = go(Screening(), records, look, trials=2)
     assert why == "all 2 trials are done"
     assert [trial.status for trial in records()[1:]] == ["failed", "screened", "done"] * 2
 
@@ -136,16 +149,16 @@ def test_students_that_are_only_screened_do_not_count_even_if_that_fails() -> No
 def test_five_failures_in_a_row_end_it() -> None:
     records = Records()
     with pytest.raises(RunFailed, match="5 trials in a row failed; the last one: trial 5 is unlucky"):
-        search(Chain(), records, fail, records.record, seed=1, trials=50, keep_going=lambda: True)
+        go(Chain(), records, fail, trials=50)
     assert len(records.trials) == 6
 
 
 def test_time_up_and_an_empty_space_are_reasons_to_stop() -> None:
     records = Records()
     times = iter([True, True, False])
-    why = search(Chain(), records, succeed, records.record, seed=1, trials=9, keep_going=lambda: next(times))
+    why = go(Chain(), records, succeed, trials=9, keep_going=lambda: next(times))
     assert why == "the time is used up after 2 of 9 trials"
-    why = search(Chain(end=3), records, succeed, records.record, seed=1, trials=9, keep_going=lambda: True)
+    why = go(Chain(end=3), records, succeed, trials=9)
     assert why == "nothing is left (after 3 of 9 trials)"
 
 
@@ -153,7 +166,7 @@ def test_the_seed_decides_the_random_numbers_of_each_trial() -> None:
     asked = []
     for seed in (1, 1, 2):
         chain, records = Chain(), Records()
-        search(chain, records, succeed, records.record, seed=seed, trials=3, keep_going=lambda: True)
+        go(chain, records, succeed, trials=3, seed=seed)
         asked.append(chain.asked)
     assert asked[0] == asked[1] and asked[0] != asked[2]
     assert len({value for _, value in asked[0]}) == 3
@@ -173,7 +186,7 @@ def look(number: int, proposal: Proposal) -> DoneTrial | ScreenedTrial:
 
 def test_students_that_are_only_screened_do_not_count() -> None:
     records = Records()
-    why = search(Screening(), records, look, records.record, seed=1, trials=2, keep_going=lambda: True)
+    why = go(Screening(), records, look, trials=2)
     assert why == "all 2 trials are done"
     assert [trial.status for trial in records()] == [
         "done",
@@ -189,7 +202,7 @@ def test_students_that_are_only_screened_do_not_count() -> None:
 
 def test_a_search_killed_while_it_screens_ends_with_the_same_trials() -> None:
     whole, records = Records(), Records()
-    search(Screening(), whole, look, whole.record, seed=1, trials=2, keep_going=lambda: True)
+    go(Screening(), whole, look, trials=2)
 
     def killed_at_five(number: int, proposal: Proposal) -> DoneTrial | ScreenedTrial:
         if number == 5:
@@ -197,7 +210,7 @@ def test_a_search_killed_while_it_screens_ends_with_the_same_trials() -> None:
         return look(number, proposal)
 
     with pytest.raises(KeyboardInterrupt):
-        search(Screening(), records, killed_at_five, records.record, seed=1, trials=2, keep_going=lambda: True)
+        go(Screening(), records, killed_at_five, trials=2)
     assert records.trials[5].status == "pending" and count_students(records()) == 1
-    search(Screening(), records, look, records.record, seed=1, trials=2, keep_going=lambda: True)
+    go(Screening(), records, look, trials=2)
     assert records() == whole()

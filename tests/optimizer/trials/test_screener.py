@@ -19,7 +19,7 @@ from optimizer.arch import ArchSpec
 from optimizer.arch.actions import PruneBoxHead, PruneChannels, PruneFPN, PruneLayer, Resize
 from optimizer.data.splits import Splits
 from optimizer.detectors import build_detector, load_detector
-from optimizer.search import search
+from optimizer.search import Search, search
 from optimizer.search.base import History, Proposal, ScreenedTrial, SpaceExhausted, TrialFailed, get_done, list_screened
 from optimizer.store import RunStore
 from optimizer.supernet.calibrate import recalibrate
@@ -149,8 +149,7 @@ def test_a_run_killed_while_it_screens_ends_with_the_same_trials(screening: Smal
                     return trial
 
                 try:
-                    why = search(Screens(), store.history, evaluate, store.record, seed=3, trials=1,
-                                 keep_going=lambda: True)  # fmt: skip
+                    why = search(Search(Screens(), store.history, store.record, 3, 1, lambda: True), evaluate)
                     assert why == "three are screened (after 0 of 1 trials)"
                     break
                 except KeyboardInterrupt:
