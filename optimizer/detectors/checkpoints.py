@@ -48,12 +48,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if not path.is_file():
         raise InputError(f"there is no weights file {path}")
     if path.suffix == ".pkl":
-        target = path.with_suffix(".pth").name
         raise InputError(
             f"{path} is a pickle, which may run any program when it is read, and is not opened: where you trust its "
-            'source, in a container with nothing to lose, python -c "import pickle, torch; weights = '
-            f"pickle.load(open('{path.name}', 'rb'), encoding='latin1')['model']; "
-            f"torch.save({{name: torch.as_tensor(value) for name, value in weights.items()}}, '{target}')\""
+            "source, open it with the project it is from, and save its tensors as safetensors (docs/search.md, From "
+            "detectron2 and mmdetection)"
         )
     if path.suffix != ".safetensors" and zipfile.is_zipfile(path) and not is_stored_archive(path):
         raise InputError(f"{path} is not a file of weights (it is damaged, or compressed, as torch.save leaves none)")
