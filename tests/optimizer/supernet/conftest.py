@@ -1,18 +1,23 @@
-"""Pools whose members have a slim neck and head, so that a training step takes milliseconds."""
+"""Pools whose members have a slim neck and head, so that a training step takes milliseconds; one that is trained."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from shapes_data import ShapesData, make_shapes
 from slim_pools import slim_arch
+from small_pool import CONFIG, train_in
 from torch import Tensor
 
 from optimizer.arch.pool import ElasticSpace, ElasticSubnet
 from optimizer.detectors import Detector, Truth, build_detector
 from optimizer.supernet.elastic import ElasticSupernet
+from optimizer.supernet.pool import TeacherPool, find_pool
 
 NUM_CLASSES = 3
 CANVAS = (80, 64)
@@ -103,3 +108,27 @@ def truths() -> list[Truth]:
         Truth(torch.tensor([[8.0, 8, 40, 40], [30, 10, 70, 60]]), torch.tensor([0, 2])),
         Truth(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)),
     ]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> ShapesData:
+    """Six images, and two to judge by."""
+    return make_shapes(tmp_path_factory.mktemp("data") / "shapes", train=6, val=2)
+
+
+@pytest.fixture(scope="module")
+def pools(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for pools."""
+    return tmp_path_factory.mktemp("teachers")
+
+
+@pytest.fixture(scope="module")
+def trained(pools: Path, data: ShapesData) -> TeacherPool:
+    """A pool that was trained without a disturbance."""
+    return train_in(find_pool(pools, CONFIG, data.train)[0], data)
+
+
+@pytest.fixture
+def copied(trained: TeacherPool, tmp_path: Path) -> Path:
+    """A pool that a test may damage."""
+    return Path(shutil.copytree(trained.folder, tmp_path / "pool"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,16 +10,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from rich.console import Console
 from safetensors.torch import load_file
 from shapes_data import ShapesData, make_shapes
 from slim_pools import slim_path
+from watched import Watched
 
 from optimizer.arch.families import PATH_SPACES, PathSpace
 from optimizer.arch.paths import PathSubnets
 from optimizer.detectors import Truth
 from optimizer.errors import InputError, RunFailed
-from optimizer.progress import RunProgress
 from optimizer.supernet.config import Phase
 from optimizer.supernet.manifest import key_pool, pretrained_path
 from optimizer.supernet.path_config import PathConfig, PathRecipe
@@ -57,30 +55,6 @@ def tiny_space() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> ShapesData:
     return make_shapes(tmp_path_factory.mktemp("data") / "shapes", train=4, val=1)
-
-
-class Watched(RunProgress):
-    """Notes what it is told, and can be told to interrupt a step (number of the training, steps done)."""
-
-    def __init__(self, stop: tuple[int, int] | None = None) -> None:
-        super().__init__(Console(file=io.StringIO()))
-        self.stop = stop
-        self.titles: list[str] = []
-        self.steps: list[tuple[int, int]] = []
-        self.lines: list[str] = []
-
-    def say(self, text: str) -> None:
-        self.lines.append(text)
-
-    def start_step(self, text: str, total: int) -> None:
-        self.titles.append(text)
-        super().start_step(text, total)
-
-    def advance_step(self, completed: int, note: str = "") -> None:
-        self.steps.append((len(self.titles) - 1, completed))
-        if self.steps[-1] == self.stop:
-            raise KeyboardInterrupt
-        super().advance_step(completed, note)
 
 
 def train_in(folder: Path, data: ShapesData, progress: Watched | None = None) -> tuple[TeacherPool, Watched]:
