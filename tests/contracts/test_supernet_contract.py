@@ -7,7 +7,6 @@ for no kind.
 from __future__ import annotations
 
 import copy
-import io
 import json
 from collections import defaultdict
 from collections.abc import Iterator
@@ -18,23 +17,15 @@ from typing import Any
 import pytest
 import torch
 from made_trials import make_done
-from rich.console import Console
-from single_path import Path as PathSubnet
-from single_path import SinglePathConfig
-from slim_pools import slim_arch, slim_ofa, slim_path
+from tiny_supernets import CANVAS, CLASSES, TINY, enrol
 from torch import Tensor, nn
+from watched import Watched
 
 from deploy.data import Dataset, read_dataset
 from optimizer.arch import count
-from optimizer.arch.bodies.ofa_resnet import OfaShape
-from optimizer.arch.families import OFA_SHAPES, PATH_SPACES, PathSpace
-from optimizer.arch.ofa_space import OfaSpace
-from optimizer.arch.paths import PathSubnets
-from optimizer.arch.pool import ElasticSpace
-from optimizer.arch.subnets import SUBNETS, Subnet, SubnetSpace, subnet_from_json
+from optimizer.arch.subnets import Subnet, SubnetSpace, subnet_from_json
 from optimizer.data.shapes import write_shapes
 from optimizer.detectors import Truth, build_detector
-from optimizer.distill.config import DistillConfig
 from optimizer.distill.step import DistillStep
 from optimizer.errors import InputError
 from optimizer.progress import RunProgress
@@ -43,64 +34,23 @@ from optimizer.search.teachers import Teachers
 from optimizer.supernet.base import Supernet
 from optimizer.supernet.calibrate import recalibrate
 from optimizer.supernet.catalogue import SUPERNETS, config_from_json
-from optimizer.supernet.config import Phase, SupernetConfig
-from optimizer.supernet.elastic_config import ElasticConfig, ElasticPhase
-from optimizer.supernet.ofa_config import OfaConfig, OfaPhase
-from optimizer.supernet.path_config import PathConfig
+from optimizer.supernet.config import SupernetConfig
 from optimizer.supernet.pool import TeacherPool, find_pool, list_pools
 from optimizer.supernet.training import PoolImages, PoolJob, train_pool
-from optimizer.train.config import TrainConfig
 
 CPU = torch.device("cpu")
-CLASSES = 4
-CANVAS = (80, 64)
-TRAIN = TrainConfig(epochs=1, lr=1e-3, precision="fp32", checkpoint_every_s=0.0)
-SHARED: dict[str, Any] = {
-    "sizes": (CANVAS, (64, 64)),
-    "region_proposals": 20,
-    "batch_size": 2,
-    "calibration_images": 4,
-    "distill": DistillConfig(feature_regions=8, teacher_canvas="student"),
-}
-TINY: dict[str, SupernetConfig] = {
-    "elastic": ElasticConfig(
-        family="r18",
-        phases=(
-            ElasticPhase(depths=((2,), (1,), (2,), (1,)), widths=(0.25,), train=TRAIN),
-            ElasticPhase(depths=((1, 2), (1,), (1, 2), (1,)), widths=(0.125, 0.25), train=TRAIN),
-        ),
-        **SHARED,
-    ),
-    "ofa": OfaConfig(
-        family="tiny",
-        phases=(
-            OfaPhase(depths=(1,), widths=(1.0,), expands=(1.0,), train=TRAIN),
-            OfaPhase(depths=(0, 1), widths=(0.5, 1.0), expands=(0.5, 1.0), train=TRAIN),
-        ),
-        **SHARED,
-    ),
-    "path": PathConfig(family="tiny", choices=(0, 3), phases=(Phase(train=TRAIN),), **SHARED),
-    "single_path": SinglePathConfig(phases=(Phase(train=TRAIN),), **SHARED),
-}
 
 
 @pytest.fixture(scope="module", autouse=True)
 def enrolled() -> Iterator[None]:
-    """The smallest super-network joins; members of the others get a slim neck and head."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(SUPERNETS, "single_path", SinglePathConfig)
-        patch.setitem(SUBNETS, "single_path", PathSubnet.from_json)
-        patch.setattr(ElasticSpace, "arch", slim_arch)
-        patch.setitem(PATH_SPACES, "tiny", PathSpace((1, 2, 1, 1), (16, 24, 32, 40), 8, 64))
-        patch.setattr(PathSubnets, "arch", slim_path)
-        patch.setitem(OFA_SHAPES, "tiny", OfaShape((1, 1, 1, 1), (1, 0, 0, 0), (32, 32, 48, 64), 16, 8))
-        patch.setattr(OfaSpace, "arch", slim_ofa)
+        enrol(patch)
         yield
 
 
 @pytest.fixture(scope="module", params=sorted({*SUPERNETS, *TINY}))
 def config(request: pytest.FixtureRequest) -> SupernetConfig:
-    assert request.param in TINY, f"give the kind {request.param!r} a tiny example in TINY"
+    assert request.param in TINY, f"give the kind {request.param!r} a tiny example in parts/tiny_supernets.py"
     return TINY[request.param]
 
 
@@ -354,19 +304,6 @@ def test_a_kind_that_is_unknown_is_refused() -> None:
         config_from_json({"kind": "other"})
 
 
-class Interrupting(RunProgress):
-    """Ends a training at one of its steps."""
-
-    def __init__(self, stop: int | None = None) -> None:
-        super().__init__(Console(file=io.StringIO()))
-        self.stop, self.steps = stop, 0
-
-    def advance_step(self, completed: int, note: str = "") -> None:
-        self.steps += 1
-        if self.steps == self.stop:
-            raise KeyboardInterrupt
-
-
 @pytest.fixture(scope="module")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_shapes(tmp_path_factory.mktemp("data") / "shapes", train=6, val=2, size=(64, 64), seed=3)
@@ -386,7 +323,7 @@ def trained(
     config: SupernetConfig, splits: tuple[Dataset, Dataset], shapes: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> TeacherPool:
     folder, _ = find_pool(tmp_path_factory.mktemp("pools"), config, splits[0])
-    return train_in(folder, config, splits, shapes, Interrupting())
+    return train_in(folder, config, splits, shapes, Watched())
 
 
 def test_a_pool_is_trained_found_and_listed(
@@ -406,8 +343,8 @@ def test_a_training_that_was_interrupted_comes_to_the_same_weights(
     trained: TeacherPool, config: SupernetConfig, splits: tuple[Dataset, Dataset], shapes: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
-        train_in(tmp_path / "pool", config, splits, shapes, Interrupting(stop=2))
-    weights = train_in(tmp_path / "pool", config, splits, shapes, Interrupting()).supernet.shared.state_dict()
+        train_in(tmp_path / "pool", config, splits, shapes, Watched((0, 2)))
+    weights = train_in(tmp_path / "pool", config, splits, shapes, Watched()).supernet.shared.state_dict()
     for name, tensor in trained.supernet.shared.state_dict().items():
         assert torch.equal(weights[name], tensor), name
 
