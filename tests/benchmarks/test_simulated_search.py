@@ -7,20 +7,17 @@ from dataclasses import replace
 from statistics import fmean, stdev
 
 import pytest
-from simulated_search import (
+from simulated_run import (
     AP_NOISE,
     LATENCY_NOISE,
     MEASURING_TIME,
-    ROWS,
     SCREEN_NOISE,
     SCREENING_TIME,
     TAYLOR,
     Conditions,
-    Setting,
     Simulation,
-    best_ap,
-    summarise,
 )
+from simulated_search import ROWS, Setting, best_ap, summarise
 from simulated_training import EDITS, TRAINED_OUT, Formula, fit_formula, read_recorded, shrinkage, slow, total_macs
 
 from optimizer.arch import ArchSpec, PruneChannels, PruneFPN, contains
