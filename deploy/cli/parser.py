@@ -117,8 +117,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_run(known: Any) -> None:
-    run = _add_command(known, "run", commands.run_bundle, "find objects in images, videos and cameras")
-    run.add_argument("bundle", metavar="BUNDLE", help="folder of a bundle")
+    run = _add_for_bundle(known, "run", commands.run_bundle, "find objects in images, videos and cameras")
     run.add_argument(
         "sources", nargs="+", metavar="SOURCE", help="image, folder of images, video, camera (0 or /dev/video0), or URL"
     )
@@ -160,8 +159,7 @@ def _add_adopt(known: Any) -> None:
 
 
 def _add_evaluate(known: Any) -> None:
-    evaluate = _add_command(known, "evaluate", labelled.evaluate_bundle, "average precision on labelled images")
-    evaluate.add_argument("bundle", metavar="BUNDLE", help="folder of a bundle")
+    evaluate = _add_for_bundle(known, "evaluate", labelled.evaluate_bundle, "average precision on labelled images")
     add_labelled(evaluate)
     evaluate.add_argument(
         "--max-detections",
@@ -174,10 +172,9 @@ def _add_evaluate(known: Any) -> None:
 
 
 def _add_errors(known: Any) -> None:
-    errors = _add_command(
+    errors = _add_for_bundle(
         known, "errors", labelled.analyse_bundle, "which mistakes cost how much, on labelled images", ERRORS_HELP
     )
-    errors.add_argument("bundle", metavar="BUNDLE", help="folder of a bundle")
     add_labelled(errors)
     errors.add_argument("--out", type=Path, metavar="PAGE.html", help="write a page with the curves of every class")
     add_detecting(errors, "print JSON, with all the curves")
@@ -211,16 +208,14 @@ def _add_convert(known: Any) -> None:
 
 
 def _add_sign(known: Any) -> None:
-    pack = _add_command(
+    pack = _add_for_bundle(
         known, "pack", commands.pack_bundle, "write what Triton or DeepStream loads of a bundle", PACK_HELP
     )
-    pack.add_argument("bundle", metavar="BUNDLE", help="folder of a bundle")
     pack.add_argument("--for", dest="consumer", required=True, choices=list(PACKS), help="who is to run it, see below")
     pack.add_argument("--out", metavar="FOLDER", type=Path, required=True, help="folder to write; it must not exist")
     add_signature(pack)
 
-    sign = _add_command(known, "sign", commands.sign_bundle, "sign a bundle with a key of OpenSSH", SIGN_HELP)
-    sign.add_argument("bundle", metavar="BUNDLE", help="folder of a bundle")
+    sign = _add_for_bundle(known, "sign", commands.sign_bundle, "sign a bundle with a key of OpenSSH", SIGN_HELP)
     sign.add_argument(
         "--key", metavar="KEY", type=Path, required=True, help="private key, or public key of ssh-agent's"
     )
@@ -315,4 +310,13 @@ def _add_command(
     )
     parser.set_defaults(work=work)
     parser.add_argument("--debug", action="store_true", help="show a traceback where something unexpected happens")
+    return parser
+
+
+def _add_for_bundle(
+    known: Any, name: str, work: Callable[[argparse.Namespace], None], summary: str, epilog: str | None = None
+) -> argparse.ArgumentParser:
+    """A command on one bundle."""
+    parser = _add_command(known, name, work, summary, epilog)
+    parser.add_argument("bundle", metavar="BUNDLE", help="folder of a bundle")
     return parser

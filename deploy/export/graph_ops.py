@@ -105,12 +105,7 @@ class OnnxGraphOps:
         top_scores, order = (best[torch.arange(max_detections)] for best in _largest(found_scores, max_detections))
         real = top_scores > PADDING_SCORE
         best_boxes = boxes_by_class.reshape(-1, 4)[torch.cat([cell if own_boxes else row, nothing])[order]]
-        return (
-            torch.where(real[:, None], best_boxes, torch.zeros(())),
-            torch.where(real, top_scores, torch.zeros(())),
-            torch.where(real, torch.cat([label, nothing])[order], torch.zeros((), dtype=torch.int64)),
-            real.to(torch.int64).sum(0, keepdim=True),
-        )
+        return blank(real, best_boxes, top_scores, torch.cat([label, nothing])[order])
 
     def label_nms(
         self,
@@ -134,13 +129,17 @@ class OnnxGraphOps:
         best = torch.cat([scores, torch.zeros(missing)])[torch.arange(max_detections)]
         rows = torch.cat([boxes, torch.zeros(missing, 4)])[torch.arange(max_detections)]
         named = torch.cat([labels, torch.zeros(missing, dtype=torch.int64)])[torch.arange(max_detections)]
-        real = best > score_threshold
-        return (
-            torch.where(real[:, None], rows, torch.zeros(())),
-            torch.where(real, best, torch.zeros(())),
-            torch.where(real, named, torch.zeros((), dtype=torch.int64)),
-            real.to(torch.int64).sum(0, keepdim=True),
-        )
+        return blank(best > score_threshold, rows, best, named)
+
+
+def blank(real: Tensor, boxes: Tensor, scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Boxes (K, 4), scores (K,) and labels (K,) with zeros where a row is not real, and how many are (1,) int64."""
+    return (
+        torch.where(real[:, None], boxes, torch.zeros(())),
+        torch.where(real, scores, torch.zeros(())),
+        torch.where(real, labels, torch.zeros((), dtype=torch.int64)),
+        real.to(torch.int64).sum(0, keepdim=True),
+    )
 
 
 def select_boxes(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from deploy.export.graph_ops import PADDING_SCORE, OnnxGraphOps, _largest
+from deploy.export.graph_ops import PADDING_SCORE, OnnxGraphOps, _largest, blank
 from deploy.export.roi_align import size_of
 from deploy.pipeline.nms import Selection
 
@@ -141,12 +141,7 @@ class MatrixGraphOps(OnnxGraphOps):
         real = top_scores > PADDING_SCORE
         nothing = torch.zeros(max_detections, dtype=torch.int64)
         best_boxes = torch.cat([boxes, torch.zeros(max_detections, 4)])[order]
-        return (
-            torch.where(real[:, None], best_boxes, torch.zeros(())),
-            torch.where(real, top_scores, torch.zeros(())),
-            torch.where(real, torch.cat([labels, nothing])[order], torch.zeros((), dtype=torch.int64)),
-            real.to(torch.int64).sum(0, keepdim=True),
-        )
+        return blank(real, best_boxes, top_scores, torch.cat([labels, nothing])[order])
 
 
 class RawGraphOps(MatrixGraphOps):
