@@ -11,7 +11,6 @@ from random import Random
 from typing import Any, Literal, Protocol
 
 import torch
-from pydantic import BaseModel, ConfigDict, SerializeAsAny, field_validator
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear
 
@@ -24,8 +23,7 @@ from optimizer.detectors.base import Truth
 from optimizer.progress import RunProgress
 from optimizer.seeds import derive_seed
 from optimizer.supernet.base import Supernet
-from optimizer.supernet.catalogue import config_from_json
-from optimizer.supernet.config import SupernetConfig
+from optimizer.supernet.job import SupernetJob
 from optimizer.supernet.manifest import classifier_path, pretrained_path
 from optimizer.supernet.pretrain_config import Pretraining
 from optimizer.supernet.weights import save_weights
@@ -42,28 +40,10 @@ REMEMBERED = 50  # steps that the share of right answers is an average of
 NAMED = 3  # unreadable images that a message names
 
 
-class PretrainJob(BaseModel):
-    """The pre-training of a pool's body, for whatever process takes part in it.
-
-    Attributes:
-        folder: of the pool, on a file system that all processes see.
-        data: folder of the images that crops are from.
-        keep_out: whether those are left out that a run keeps to judge subnets by.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class PretrainJob(SupernetJob):
+    """The pre-training of a pool's body, for whatever process takes part in it; crops are from the training images."""
 
     kind: Literal["pretraining"] = "pretraining"
-    config: SerializeAsAny[SupernetConfig]
-    folder: Path
-    data: Path
-    workers: int | None = None
-    keep_out: bool = False
-
-    @field_validator("config", mode="before")
-    @classmethod
-    def _read_config(cls, value: Any) -> SupernetConfig:
-        return value if isinstance(value, SupernetConfig) else config_from_json(value)
 
     @property
     def pretraining(self) -> Pretraining:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, SerializeAsAny, field_validator
 
 from deploy import Preprocess
 from deploy.data import Dataset
@@ -20,9 +19,9 @@ from optimizer.seeds import derive_seed
 from optimizer.store.artefacts import explain_disk_errors
 from optimizer.store.lock import wait_for_lock
 from optimizer.supernet.base import Supernet
-from optimizer.supernet.catalogue import config_from_json
 from optimizer.supernet.config import SupernetConfig
 from optimizer.supernet.filtering import choose_paths, hash_states, require_kept, train_filtered
+from optimizer.supernet.job import SupernetJob
 from optimizer.supernet.manifest import Manifest, is_trained, phase_path, pretrained_path
 from optimizer.supernet.path_latency import MeasuredPaths
 from optimizer.supernet.pool import TeacherPool, evaluate_teacher, extract_calibrated, open_pool
@@ -36,29 +35,11 @@ from optimizer.train.loop import train
 __all__ = ["PoolImages", "PoolJob", "train_phase", "train_pool"]
 
 
-class PoolJob(BaseModel):
-    """One phase of a pool's training, for whatever process takes part in it.
-
-    Attributes:
-        data: folder of the training images.
-        keep_out: whether those are left out that a run keeps to judge subnets by.
-        folder: of the pool, on a file system that all processes see.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class PoolJob(SupernetJob):
+    """One phase of a pool's training, for whatever process takes part in it."""
 
     kind: Literal["pool"] = "pool"
-    config: SerializeAsAny[SupernetConfig]
-    folder: Path
     phase: int
-    data: Path
-    workers: int | None = None
-    keep_out: bool = False
-
-    @field_validator("config", mode="before")
-    @classmethod
-    def _read_config(cls, value: Any) -> SupernetConfig:
-        return value if isinstance(value, SupernetConfig) else config_from_json(value)
 
 
 @dataclass(frozen=True)
