@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import median
 
 import torch
+from side_by_side import time_rounds
 
 from optimizer.arch import PruneChannels, base_arch
 from optimizer.detectors import Truth, build_detector
@@ -67,13 +68,7 @@ def main() -> None:
     parts: dict[str, Callable[[], None]] = {
         "plain": lambda: step(DetectionStep()), "distilled": lambda: step(distilled), "teacher": look,
     }  # fmt: skip
-    seconds: dict[str, list[float]] = {name: [] for name in parts}
-    for turn in range(arguments.rounds + 2):
-        for name, part in parts.items():
-            started = time.perf_counter()
-            part()
-            if turn >= 2:
-                seconds[name].append(time.perf_counter() - started)
+    seconds = time_rounds(parts, arguments.rounds, warm_up=2)
     middle = {name: median(values) for name, values in seconds.items()}
     r101 = base_arch("r101", (1333, 800))
     weights = build_detector(r101, 80, seed=0).state_dict()

@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
+from side_by_side import time_rounds
 
 from deploy import Preprocess
 from deploy.data import keep_fitting, read_dataset
@@ -193,13 +194,7 @@ def do_cost(arguments: argparse.Namespace) -> None:
     parts: dict[str, Callable[[], None]] = {name: lambda what=what: step(what) for name, what in steps.items()}
     parts["the teacher's maps"] = look
     parts[FORWARD] = detect
-    seconds: dict[str, list[float]] = {name: [] for name in parts}
-    for turn in range(arguments.rounds + 1):
-        for name, part in parts.items():
-            started = time.perf_counter()
-            part()
-            if turn:
-                seconds[name].append(time.perf_counter() - started)
+    seconds = time_rounds(parts, arguments.rounds)
     write_file(arguments.out / "cost.json", (json.dumps(seconds, indent=1) + "\n").encode())
     print(json.dumps({name: median(values) for name, values in seconds.items()}, indent=1))
 

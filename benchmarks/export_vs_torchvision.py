@@ -67,17 +67,27 @@ def spread_outputs(
         layer.bias.copy_((layer.bias - outputs.mean(0)) * gain + mean)
 
 
+def make_learnt(detector: Detector, image: Tensor) -> None:
+    """Gives a detector of random weights outputs on this canvas as one has them that has learnt something."""
+    if detector.arch.head.kind == "faster_rcnn":
+        head, predictor = detector.get_submodule("rpn").head, detector.get_submodule("roi_heads").box_predictor
+        spread_outputs(detector, head.cls_logits, image, 2.0, -3.0)
+        spread_outputs(detector, head.bbox_pred, image, 0.3, 0.0)
+        spread_outputs(detector, predictor.cls_score, image, 1.5, 0.0)
+        spread_outputs(detector, predictor.bbox_pred, image, 1.0, 0.0)
+        with torch.no_grad():
+            predictor.cls_score.bias[0] += 4.0  # most of a canvas is background
+    elif detector.arch.head.kind == "retinanet":
+        head = detector.get_submodule("head")
+        spread_outputs(detector, head.classification_head.cls_logits, image, 1.0, -4.0)
+        spread_outputs(detector, head.regression_head.bbox_reg, image, 0.3, 0.0)
+
+
 def build_ours(side_px: int, region_proposals: int, canvas: np.ndarray) -> Detector:
     """Faster R-CNN R18-FPN with random weights and the scores of a detector that has learnt something."""
     arch = base_arch("r18", (side_px, side_px), region_proposals=region_proposals)
     detector = build_detector(arch, NUM_CLASSES, seed=0)
-    image, predictor = torch.from_numpy(canvas), detector.roi_heads.box_predictor
-    spread_outputs(detector, detector.rpn.head.cls_logits, image, 2.0, -3.0)
-    spread_outputs(detector, detector.rpn.head.bbox_pred, image, 0.3, 0.0)
-    spread_outputs(detector, predictor.cls_score, image, 1.5, 0.0)
-    spread_outputs(detector, predictor.bbox_pred, image, 1.0, 0.0)
-    with torch.no_grad():
-        predictor.cls_score.bias[0] += 4.0  # most of a canvas is background
+    make_learnt(detector, torch.from_numpy(canvas))
     return detector
 
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from export_vs_torchvision import CORES, extract_floor, feed_of, spread_outputs
+from export_vs_torchvision import CORES, extract_floor, feed_of, make_learnt
 from gpu_parts.compiled import compile_model
 from gpu_parts.pairs import TorchvisionDetector, draw_canvas
 from side_by_side import Outcome, add_options, compare, finish, time_in_turns
@@ -50,18 +50,7 @@ def build_ours(base: str, kind: str, size: tuple[int, int], proposals: int, canv
         arch = replace(arch, head=replace(arch.head, anchor_scale=8))
     ours, image = build_detector(arch, CLASSES, seed=0), torch.from_numpy(canvas)
     recalibrate(ours, [image], CPU)
-    if kind == "faster_rcnn":
-        head, predictor = ours.get_submodule("rpn").head, ours.get_submodule("roi_heads").box_predictor
-        spread_outputs(ours, head.cls_logits, image, 2.0, -3.0)
-        spread_outputs(ours, head.bbox_pred, image, 0.3, 0.0)
-        spread_outputs(ours, predictor.cls_score, image, 1.5, 0.0)
-        spread_outputs(ours, predictor.bbox_pred, image, 1.0, 0.0)
-        with torch.no_grad():
-            predictor.cls_score.bias[0] += 4.0  # most of a canvas is background
-    elif kind == "retinanet":
-        head = ours.get_submodule("head")
-        spread_outputs(ours, head.classification_head.cls_logits, image, 1.0, -4.0)
-        spread_outputs(ours, head.regression_head.bbox_reg, image, 0.3, 0.0)
+    make_learnt(ours, image)
     return ours.eval()
 
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from export_vs_torchvision import describe_machine, spread_outputs
+from export_vs_torchvision import describe_machine, make_learnt
 from safetensors.torch import load_file
 
 from deploy import Bundle, BundleManifest, Preprocess, measure_models, open_engine, write_bundle
@@ -51,9 +51,7 @@ def load_base(run: Path, num_classes: int) -> Detector:
 def build_retinanet(size: tuple[int, int], num_classes: int, canvas: np.ndarray) -> Detector:
     """RetinaNet R18-FPN with random weights and the scores of a detector that has learnt something."""
     detector = build_detector(base_arch("r18", size, detector="retinanet"), num_classes, seed=0)
-    image = torch.from_numpy(canvas)
-    spread_outputs(detector, detector.head.classification_head.cls_logits, image, 1.0, -4.0)
-    spread_outputs(detector, detector.head.regression_head.bbox_reg, image, 0.3, 0.0)
+    make_learnt(detector, torch.from_numpy(canvas))
     return detector
 
 

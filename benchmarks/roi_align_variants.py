@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from export_vs_torchvision import CORES, NUM_CLASSES, describe_machine, read_canvas, spread_outputs
-from torch import from_numpy, no_grad
+from export_vs_torchvision import CORES, NUM_CLASSES, describe_machine, make_learnt, read_canvas
+from torch import from_numpy
 
 from deploy import LatencyRecord, ModelSource, Preprocess, Setup, compare, measure_models
 from deploy.export import ROI_ALIGN, check_parity, export_onnx
@@ -31,14 +31,7 @@ from optimizer.quantities import parse_size
 def build(size: tuple[int, int], region_proposals: int, canvas: np.ndarray) -> Detector:
     """Faster R-CNN R18-FPN that finds as much as one that has learnt something."""
     detector = build_detector(base_arch("r18", size, region_proposals=region_proposals), NUM_CLASSES, seed=0)
-    image, predictor, rpn = from_numpy(canvas), detector.roi_heads.box_predictor, detector.rpn.head
-    for layer, deviation, mean in (
-        (rpn.cls_logits, 2.0, -3.0), (rpn.bbox_pred, 0.3, 0.0), (predictor.cls_score, 1.5, 0.0),
-        (predictor.bbox_pred, 1.0, 0.0),
-    ):  # fmt: skip
-        spread_outputs(detector, layer, image, deviation, mean)
-    with no_grad():
-        predictor.cls_score.bias[0] += 4.0  # most of a canvas is background
+    make_learnt(detector, from_numpy(canvas))
     return detector
 
 

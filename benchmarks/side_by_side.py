@@ -21,7 +21,7 @@ import numpy as np
 
 from deploy.measuring.intervals import find_median_interval
 
-__all__ = ["Outcome", "add_options", "compare", "finish", "list_outcomes", "time_in_turns"]
+__all__ = ["Outcome", "add_options", "compare", "finish", "list_outcomes", "time_in_turns", "time_rounds"]
 
 Run = Callable[[], object]
 
@@ -71,6 +71,17 @@ def time_in_turns(
         if time.monotonic() > end:
             break
     return {name: np.array(values) for name, values in samples.items()}
+
+
+def time_rounds(parts: Mapping[str, Run], rounds: int, warm_up: int = 1) -> dict[str, list[float]]:
+    """Seconds of each, once a round and in the same order in each; rounds before these are not counted."""
+    seconds: dict[str, list[float]] = {name: [] for name in parts}
+    for turn in range(warm_up + rounds):
+        for name, part in parts.items():
+            taken = _time(part) / 1e3
+            if turn >= warm_up:
+                seconds[name].append(taken)
+    return seconds
 
 
 def _time(run: Run) -> float:

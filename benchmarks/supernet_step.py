@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 
 import torch
 from export_vs_torchvision import describe_machine
+from side_by_side import time_rounds
 from torch import Tensor, nn
 from training_step import BATCH, Batch, make_batch
 
@@ -79,13 +79,7 @@ def measure_subnet(supernet: Supernet, subnet: Subnet, batch: Batch, rounds: int
         "alone": make_step(alone, lambda: alone.losses(*batch)),
         "shared": make_step(supernet.shared, lambda: supernet.run(subnet, *batch)[0]),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for turn in range(rounds + 1):
-        for name, step in steps.items():
-            started = time.perf_counter()
-            step()
-            if turn:
-                seconds[name].append(time.perf_counter() - started)
+    seconds = time_rounds(steps, rounds)
     return {"subnet": str(subnet), **seconds}
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 
 import torch
 from export_vs_torchvision import describe_machine
+from side_by_side import time_rounds
 from torch.profiler import ProfilerActivity, profile
 from torchvision.ops import MultiScaleRoIAlign
 
@@ -92,13 +92,7 @@ def measure_case(base: str, size: tuple[int, int], region_proposals: int, rounds
     """Seconds of each way's step, round by round, and what takes the time in the first two ways."""
     batch = make_batch(size)
     steps = {name: make_step(base, size, region_proposals, change, batch) for name, change in WAYS.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for turn in range(rounds + 1):
-        for name, step in steps.items():
-            started = time.perf_counter()
-            step()
-            if turn:
-                seconds[name].append(time.perf_counter() - started)
+    seconds = time_rounds(steps, rounds)
     return {
         "base": base, "size": size, "seconds": seconds,
         "profiles": {name: dict(profile_step(steps[name])) for name in list(WAYS)[:2]},

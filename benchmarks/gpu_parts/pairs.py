@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from export_vs_torchvision import spread_outputs
+from export_vs_torchvision import make_learnt
 from torch import Tensor, nn
 from torchvision.models import detection
 from torchvision.models.detection.image_list import ImageList
@@ -90,21 +90,11 @@ def build_pair(
     ours = build_detector(r50_arch(kind, size, region_proposals), NUM_CLASSES, seed=0).to(device)
     image = torch.from_numpy(canvas).to(device)
     recalibrate(ours, [image], device)
+    make_learnt(ours, image)
     if kind == "faster_rcnn":
-        predictor = ours.get_submodule("roi_heads").box_predictor
-        head = ours.get_submodule("rpn").head
-        spread_outputs(ours, head.cls_logits, image, 2.0, -3.0)
-        spread_outputs(ours, head.bbox_pred, image, 0.3, 0.0)
-        spread_outputs(ours, predictor.cls_score, image, 1.5, 0.0)
-        spread_outputs(ours, predictor.bbox_pred, image, 1.0, 0.0)
-        with torch.no_grad():
-            predictor.cls_score.bias[0] += 4.0  # most of a canvas is background
         build = partial(detection.fasterrcnn_resnet50_fpn, rpn_post_nms_top_n_test=region_proposals)
         outputs = NUM_CLASSES + 1
     else:
-        head = ours.get_submodule("head")
-        spread_outputs(ours, head.classification_head.cls_logits, image, 1.0, -4.0)
-        spread_outputs(ours, head.regression_head.bbox_reg, image, 0.3, 0.0)
         build, outputs = partial(detection.retinanet_resnet50_fpn), NUM_CLASSES
     theirs = build(weights=None, weights_backbone=None, num_classes=outputs)
     theirs.load_state_dict(ours.state_dict())

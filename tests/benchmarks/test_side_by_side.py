@@ -12,7 +12,7 @@ import history
 import numpy as np
 import pytest
 from pruning_vs_others import find_ratio, interpolate
-from side_by_side import Outcome, compare, list_outcomes, time_in_turns
+from side_by_side import Outcome, compare, list_outcomes, time_in_turns, time_rounds
 
 BENCHMARKS = Path(bench.__file__).parent
 
@@ -24,6 +24,13 @@ def test_sides_take_turns_and_each_is_timed_as_often() -> None:
     assert called[:2] == ["a", "b"] and called.count("a") == called.count("b") == 11
     assert all(values.min() >= 0 for values in samples.values())
     assert len(time_in_turns({"a": lambda: None}, 100, seconds=0)["a"]) == 1, "the round in which time is over counts"
+
+
+def test_rounds_keep_the_order_and_the_first_ones_are_not_counted() -> None:
+    called: list[str] = []
+    seconds = time_rounds({"a": lambda: called.append("a"), "b": lambda: called.append("b")}, 3, warm_up=2)
+    assert called == ["a", "b"] * 5
+    assert [len(values) for values in seconds.values()] == [3, 3]
 
 
 def test_a_drift_that_both_sides_share_cancels() -> None:
