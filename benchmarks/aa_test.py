@@ -19,6 +19,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
+from side_by_side import add_model_options
 
 from deploy import PROTOCOLS, LatencyRecord, ModelSource, compare, measure_models
 from deploy.errors import MeasurementError
@@ -166,18 +167,13 @@ def list_lines(question: dict[str, object], tries: list[dict[str, object]], figu
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, help="an ONNX file of fixed shapes that you trust; the canary without it")
     parser.add_argument("--level", choices=sorted(PROTOCOLS), default="screen")
     parser.add_argument("--tries", type=int, default=40)
     parser.add_argument("--failures", type=int, default=10, help="tries that may fail in one call")
     parser.add_argument("--threads", type=int, help="of the engine; all physical cores without it")
     parser.add_argument("--state", type=Path, default=Path("runs/aa-test.json"), help="file the tries are kept in")
-    parser.add_argument("--report", action="store_true", help="write a report into benchmarks/reports")
-    parser.add_argument("--hardware", default=f"cpu{read_fingerprint('', 0).cores}", help="word in the report's name")
-    arguments = parser.parse_args()
-    if arguments.model and not arguments.model.is_file():
-        parser.error(f"there is no model {arguments.model}")
-    return arguments
+    add_model_options(parser, read_fingerprint("", 0).cores)
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from time import perf_counter_ns
 
 import numpy as np
 import onnxruntime
+from side_by_side import add_model_options
 
 from deploy.files import hash_file
 from deploy.measuring.canary import write_canary
@@ -170,17 +171,12 @@ def write_report(result: dict[str, object], hardware: str) -> Path:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, help="an ONNX file of fixed shapes that you trust; the canary without it")
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--window", type=int, default=30, help="runs of each in a round")
     parser.add_argument("--warm-up", type=int, default=50, help="runs of each before the first round")
     parser.add_argument("--threads", type=int, default=count_physical_cores())
-    parser.add_argument("--report", action="store_true", help="write a report into benchmarks/reports")
-    parser.add_argument("--hardware", default=f"cpu{count_physical_cores()}", help="word in the report's name")
-    arguments = parser.parse_args()
-    if arguments.model and not arguments.model.is_file():
-        parser.error(f"there is no model {arguments.model}")
-    return arguments
+    add_model_options(parser, count_physical_cores())
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -21,7 +21,9 @@ import numpy as np
 
 from deploy.measuring.intervals import find_median_interval
 
-__all__ = ["Outcome", "add_options", "compare", "finish", "list_outcomes", "time_in_turns", "time_rounds"]
+__all__ = [
+    "Outcome", "add_model_options", "add_options", "compare", "finish", "list_outcomes", "time_in_turns", "time_rounds",
+]  # fmt: skip
 
 Run = Callable[[], object]
 
@@ -112,6 +114,20 @@ def list_outcomes(outcomes: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 def add_options(parser: argparse.ArgumentParser, theme: str, rounds: int) -> None:
     parser.add_argument("--rounds", type=int, default=rounds, help=f"turns of each side (default: {rounds})")
     parser.add_argument("--json", type=Path, default=Path(f"runs/{theme}.json"), help="file of the result")
+
+
+def add_model_options(parser: argparse.ArgumentParser, cores: int) -> None:
+    """Which model is measured, and the report on it."""
+
+    def read_model(text: str) -> Path:
+        if not Path(text).is_file():
+            raise argparse.ArgumentTypeError(f"there is no model {text}")
+        return Path(text)
+
+    words = "an ONNX file of fixed shapes that you trust; the canary without it"
+    parser.add_argument("--model", type=read_model, help=words)
+    parser.add_argument("--report", action="store_true", help="write a report into benchmarks/reports")
+    parser.add_argument("--hardware", default=f"cpu{cores}", help="word in the report's name")
 
 
 def finish(path: Path, question: str, outcomes: Sequence[Outcome], **more: Any) -> None:
