@@ -19,12 +19,13 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from front_options import add_row_options, do_command
 from front_rows import RATIOS, Nsga2, UniformWidths
 
 from deploy import MeasurementFailure, get_target
@@ -329,23 +330,11 @@ def write_table(found: Mapping[str, Any], rows: Sequence[str], seeds: Sequence[i
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands: dict[str, Callable[[argparse.Namespace], None]] = {"run": do_run, "table": do_table}
-    parser.add_argument("command", choices=commands)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--data", type=Path, help="folder of labelled images; generated shapes without")
+    usual = ("pareto", "joint", "random", "pruning", "widths", "further")
+    add_row_options(parser, ROWS, usual, minutes=8.0, of="a row, its base included")
     parser.add_argument("--base", default="r18")
-    parser.add_argument("--size", help="canvas of the base")
     parser.add_argument("--base-epochs", type=int, help="of the base; the recipe's without")
-    parser.add_argument("--minutes", type=float, default=8.0, help="of a row, its base included")
-    parser.add_argument("--seeds", type=lambda text: [int(part) for part in text.split(",")], default=[0])
-    usual = ["pareto", "joint", "random", "pruning", "widths", "further"]
-    parser.add_argument("--rows", type=lambda text: text.split(","), default=usual, help=f"of {', '.join(ROWS)}")
-    parser.add_argument("--report", type=Path)
-    arguments = parser.parse_args()
-    unknown = [row for row in arguments.rows if row not in ROWS]
-    if unknown:
-        parser.error(f"there is no row {unknown[0]}; choose from {', '.join(ROWS)}")
-    commands[arguments.command](arguments)
+    do_command(parser, {"run": do_run, "table": do_table})
 
 
 if __name__ == "__main__":

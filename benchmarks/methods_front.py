@@ -14,12 +14,13 @@ import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
+from front_options import add_row_options, do_command
 from front_quality import SPEED, describe_row, find_base_s, is_finished, measure_fronts, read_test
 
 from deploy.data import read_dataset
@@ -117,20 +118,8 @@ def draw_fronts(found: Mapping[str, Any]) -> go.Figure:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands: dict[str, Callable[[argparse.Namespace], None]] = {"run": do_run, "table": do_table}
-    parser.add_argument("command", choices=commands)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--data", type=Path, help="folder of labelled images; generated shapes without")
-    parser.add_argument("--size", help="canvas of the bases")
-    parser.add_argument("--minutes", type=float, default=10.0, help="of a run")
-    parser.add_argument("--seeds", type=lambda text: [int(part) for part in text.split(",")], default=[0])
-    parser.add_argument("--rows", type=lambda text: text.split(","), default=list(ROWS), help=f"of {', '.join(ROWS)}")
-    parser.add_argument("--report", type=Path)
-    arguments = parser.parse_args()
-    unknown = [row for row in arguments.rows if row not in ROWS]
-    if unknown:
-        parser.error(f"there is no row {unknown[0]}; choose from {', '.join(ROWS)}")
-    commands[arguments.command](arguments)
+    add_row_options(parser, ROWS, usual=list(ROWS), minutes=10.0, of="a run")
+    do_command(parser, {"run": do_run, "table": do_table})
 
 
 if __name__ == "__main__":
