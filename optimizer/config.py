@@ -108,7 +108,8 @@ class RunConfig(_Value):
             (`deploy.measuring.measure`).
         workers_on: the Ray cluster that trainings are done on ("ray", or "ray://HOST:PORT"); None does them here.
         at_once: trainings at once there; None is what there is room for. trial_gpus: of a GPU for each; None is one
-            where there are some.
+            where there are some. shared_folder: whether workers see the run's folder and the images under the same
+            paths; otherwise what they need is sent.
         track: trackers that the run is recorded with, beside its own folder.
     """
 
@@ -152,6 +153,7 @@ class RunConfig(_Value):
     workers_on: str | None = None
     at_once: int | None = Field(None, ge=1)
     trial_gpus: float | None = Field(None, ge=0, le=1)
+    shared_folder: bool = True
     track: tuple[str, ...] = ()
 
     @field_validator("workers_on")

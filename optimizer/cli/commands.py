@@ -180,7 +180,7 @@ def resume(
     """Go on with a run; nothing found so far is lost."""
     changes: dict[str, object] = {"keep_bytes": read_keep(keep)} if keep else {}
     if workers_on == "none":
-        changes |= {"workers_on": None, "at_once": None, "trial_gpus": None}
+        changes |= {"workers_on": None, "at_once": None, "trial_gpus": None, "shared_folder": True}
     elif workers_on:
         changes["workers_on"] = workers_on
 

@@ -266,6 +266,14 @@ OPTIONS = (
         "Share of a GPU that each training on workers gets, 0 to 1 (default 1 where the cluster has GPUs).",
         as_given("trial_gpus"),
     ),
+    Option(
+        "shared_folder",
+        bool,
+        "Whether all machines of the cluster see the run's folder and the images under the same paths (default). "
+        "Otherwise images, teachers and weights are sent to workers through Ray, into a folder of each one's own.",
+        as_given("shared_folder"),
+        switch="--shared-folder/--no-shared-folder",
+    ),
     Option("seed", int, "Same seed, same trials.", as_given("seed")),
     Option(
         "track",

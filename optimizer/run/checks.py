@@ -102,13 +102,13 @@ def choose_origin(config: RunConfig, weights: Path) -> RunConfig:
 def check_workers(config: RunConfig, folder: Path) -> None:
     """Refuse workers that cannot work for a run: before it begins, and before it goes on."""
     if config.workers_on is None:
-        if (config.at_once, config.trial_gpus) != (None, None):
-            raise InputError("--at-once and --gpus-per-trial are of workers: add --workers-on ray")
+        if (config.at_once, config.trial_gpus, config.shared_folder) != (None, None, True):
+            raise InputError("--at-once, --gpus-per-trial and --no-shared-folder are of workers: add --workers-on ray")
         return
     if current_world().size > 1:
         raise InputError("torchrun shares out each training, and --workers-on shares out trainings: choose one")
-    seen = folder if folder.is_dir() else folder.parent
-    check_machines(open_ray(config.workers_on), [path.resolve() for path in (seen, config.data) if path is not None])
+    folders = [folder if folder.is_dir() else folder.parent, config.data] if config.shared_folder else []
+    check_machines(open_ray(config.workers_on), [path.resolve() for path in folders if path is not None])
 
 
 def check_limits(config: RunConfig, num_classes: int) -> None:

@@ -27,8 +27,9 @@ from optimizer.search.base import (
 from optimizer.store.run_store import RunStore
 from optimizer.trials.evaluation import Evaluation
 from optimizer.workers.order import Answer, Order, dump_trial, parse_trial
+from optimizer.workers.parcels import Sender
 from optimizer.workers.pool import Failure, Pool, find_share, open_ray
-from optimizer.workers.task import describe_target, do_order
+from optimizer.workers.task import describe_target, do_order, do_order_apart
 
 __all__ = ["Crew", "assembled_crew"]
 
@@ -38,7 +39,7 @@ PATIENCE_S = 0.2  # between looks at what else has ended
 class OrderPool(Protocol):
     """Does orders, several at once (`optimizer.workers.pool.Pool`)."""
 
-    def submit(self, number: int, order: str) -> None: ...
+    def submit(self, number: int, *order: Any) -> None: ...
 
     def wait(self, seconds: float) -> Sequence[tuple[int, Any]]: ...
 
@@ -52,6 +53,7 @@ class Crew:
 
     Attributes:
         size: trainings at once.
+        sender: packs what workers need that do not see the run's folder; None where they see it.
         waits: seconds that each student waited to be measured, without the measuring itself.
     """
 
@@ -60,6 +62,7 @@ class Crew:
     evaluation: Evaluation
     pool: OrderPool
     size: int
+    sender: Sender | None = None
     waits: list[float] = field(default_factory=list)
     _training: dict[int, Proposal] = field(default_factory=dict)
     _queue: list[tuple[DoneTrial, float]] = field(default_factory=list)
@@ -83,7 +86,11 @@ class Crew:
             teacher=trainer.teacher.model_dump(mode="json") if trainer.teacher is not None else None,
         )
         self._training[number] = proposal
-        self.pool.submit(number, order.model_dump_json())
+        if self.sender is None:
+            self.pool.submit(number, order.model_dump_json())
+            return
+        files = [] if parent is None else [sha for sha in (parent.files.weights, parent.files.state) if sha is not None]
+        self.pool.submit(number, order.model_dump_json(), self.sender.pack(order, self.config, number, files))
 
     def collect(self) -> list[Trial]:
         """As in `Workers`; a training that ends frees its worker before the student is measured.
@@ -189,9 +196,9 @@ def assembled_crew(store: RunStore, config: RunConfig, evaluation: Evaluation) -
         return
     ray = open_ray(config.workers_on)
     share = find_share(ray, config.at_once, config.trial_gpus)
-    pool = Pool(ray, share, do_order)
+    pool = Pool(ray, share, do_order if config.shared_folder else do_order_apart)
     evaluation.progress.say(f"workers: {share}")
     try:
-        yield Crew(store, config, evaluation, pool, share.at_once)
+        yield Crew(store, config, evaluation, pool, share.at_once, None if config.shared_folder else Sender(ray.put))
     finally:
         pool.close()

@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from optimizer.errors import InputError, RunFailed
 
 __all__ = ["Failure", "Pool", "Share", "check_machines", "find_share", "open_ray"]
+
+Ordered: TypeAlias = tuple[Any, ...]
 
 TRIES = 3
 PATIENCE_S = 120.0  # for the first process of a machine to start
@@ -103,7 +105,7 @@ def check_machines(ray: Any, folders: Sequence[Path]) -> None:
         if missing:
             raise InputError(
                 f"machine {name} of the Ray cluster has no {missing[0]}: put it on a disk that all machines see under "
-                "the same path"
+                "the same path, or add --no-shared-folder"
             )
 
 
@@ -115,16 +117,19 @@ def look_round(folders: list[str]) -> list[str]:
 class Pool:
     """Does orders by Ray tasks. One whose process or machine dies is done again, three times in all."""
 
-    def __init__(self, ray: Any, share: Share, do: Callable[[str], Any]) -> None:
+    def __init__(self, ray: Any, share: Share, do: Callable[..., Any]) -> None:
         self._ray = ray
         self._task = ray.remote(do).options(
             num_cpus=share.cpus, num_gpus=share.gpus, max_retries=0, scheduling_strategy="SPREAD"
         )
-        self._orders: dict[Any, tuple[int, str, int]] = {}  # number, order and tries, by what Ray calls the task
+        self._orders: dict[Any, tuple[int, Ordered, int]] = {}  # number and tries, by what Ray calls the task
 
-    def submit(self, number: int, order: str, tries: int = 1) -> None:
-        """Have an order done; `number` is what its answer is known by."""
-        self._orders[self._task.remote(order)] = (number, order, tries)
+    def submit(self, number: int, *order: Any) -> None:
+        """Have an order done, which is what `do` takes; `number` is what its answer is known by."""
+        self._submit(number, order, 1)
+
+    def _submit(self, number: int, order: Ordered, tries: int) -> None:
+        self._orders[self._task.remote(*order)] = (number, order, tries)
 
     def wait(self, seconds: float) -> Sequence[tuple[int, Any]]:
         """Answers that have come, or `Failure`, by number; waits so long for the first one.
@@ -150,7 +155,7 @@ class Pool:
             except errors.RayError as error:
                 reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no message'])[0]}"
                 if tries < TRIES:
-                    self.submit(number, order, tries + 1)
+                    self._submit(number, order, tries + 1)
                 else:
                     found.append((number, Failure(f"its worker died {TRIES} times, the last time by {reason}")))
         return found

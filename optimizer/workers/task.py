@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -30,8 +31,9 @@ from optimizer.trials.screener import Screener
 from optimizer.trials.study import Studies
 from optimizer.trials.trainer import Trainer
 from optimizer.workers.order import Answer, Order, dump_trial, parse_trial
+from optimizer.workers.parcels import Parcel, make_own_folder, move_order, name_folder, unpack
 
-__all__ = ["describe_target", "do_order"]
+__all__ = ["describe_target", "do_order", "do_order_apart"]
 
 
 def do_order(order: str) -> Answer:
@@ -52,6 +54,26 @@ def do_order(order: str) -> Answer:
     finally:
         bench.trainer.forget(pending.number)
     return Answer(dump_trial(made), files)
+
+
+def do_order_apart(order: str, parcels: Sequence[Parcel]) -> Answer:
+    """The same where the run's folder is not seen: what is needed of it comes along."""
+    asked = Order.model_validate_json(order)
+    try:
+        own = make_own_folder() / name_folder(asked, parcels)
+        unpack(parcels, own, _fetch)
+    except (DetoptError, OSError) as error:
+        return Answer(stopped=str(error))
+    return do_order(move_order(asked, parse_config(json.loads(asked.config)), own).model_dump_json())
+
+
+def _fetch(content: Any) -> bytes:
+    """What Ray's object store has under a name."""
+    import ray
+
+    found = ray.get(content)
+    assert isinstance(found, bytes)
+    return found
 
 
 def describe_target(target: TargetSpec) -> dict[str, Any]:

@@ -35,7 +35,7 @@ VALUES: dict[str, Any] = {
     "supernet_epochs": 2, "box_head": "conv4fc1", "shrinking": "filter", "coupled": True, "pretrain": "./pictures",
     "bucket": "latency", "ranker": "filter", "classification_paths": 80,
     "max_latency": "33ms", "max_size": "20MB", "max_memory": "512MB", "min_ap": 0.3, "keep": "5GB",
-    "workers_on": "ray", "at_once": 4, "gpus_per_trial": 0.5,
+    "workers_on": "ray", "at_once": 4, "gpus_per_trial": 0.5, "shared_folder": False,
     "track": "tensorboard,mlflow",
 }  # fmt: skip
 UNIONS = (types.UnionType, typing.Union)

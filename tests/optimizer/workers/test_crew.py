@@ -18,9 +18,9 @@ SCRIPT = Path(__file__).resolve().parents[2] / "parts" / "crewed_runs.py"
 LIMIT_S = 900
 
 
-def run(folder: Path, kind: str, workers: int) -> dict[str, Any]:
+def run(folder: Path, kind: str, workers: int, *, shared: bool = True) -> dict[str, Any]:
     folder.mkdir()
-    command = [sys.executable, str(SCRIPT), str(folder), kind, str(workers)]
+    command = [sys.executable, str(SCRIPT), str(folder), kind, str(workers), *([] if shared else ["apart"])]
     subprocess.run(command, check=True, timeout=LIMIT_S, stdout=subprocess.DEVNULL)
     found: dict[str, Any] = json.loads((folder / "look.json").read_text())
     return found
@@ -45,6 +45,12 @@ def test_one_worker_makes_the_run_that_there_is_without_any_and_two_make_a_whole
         assert "students waited to be measured" in (folder / "log.txt").read_text()
 
 
+@pytest.mark.timeout(3 * LIMIT_S)
+@pytest.mark.parametrize("kind", ["joint", pytest.param("pareto", marks=pytest.mark.slow)])
+def test_a_worker_that_is_sent_what_it_needs_makes_the_same_run(tmp_path: Path, kind: str) -> None:
+    assert run(tmp_path / "apart", kind, 1, shared=False) == run(tmp_path / "alone", kind, 0)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -58,5 +64,6 @@ def test_what_cannot_be_is_refused(changes: dict[str, object], words: str) -> No
 
 
 def test_shares_of_workers_are_refused_where_there_are_none(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--at-once and --gpus-per-trial are of workers: add --workers-on ray"):
-        check_workers(smoke().changed({"at_once": 2}), tmp_path)
+    for changes in ({"at_once": 2}, {"shared_folder": False}):
+        with pytest.raises(InputError, match="and --no-shared-folder are of workers: add --workers-on ray"):
+            check_workers(smoke().changed(changes), tmp_path)
