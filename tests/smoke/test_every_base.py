@@ -20,18 +20,9 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
 def test_subnets_of_a_once_for_all_network_end_as_bundles(detector: str, tmp_path: Path) -> None:
     run = tmp_path / "run"
     command = [sys.executable, "-m", "optimizer", "--base", "ofa_resnet50", "--method", "detofa", "--teacher", "none"]
-    command += [
-        "--detector",
-        detector,
-        "--preset",
-        "smoke",
-        "--limit",
-        "0.8",
-        "--population",
-        "4",
-        "--generations",
-        "2",
-    ]
+    command += ["--detector", detector, "--preset", "smoke", "--limit", "0.8"]
+    command += ["--population", "4", "--generations", "2"]
+    command += ["--epochs", "30" if detector == "centernet" else "12"]  # a base has to detect something
     result = subprocess.run([*command, "--out", str(run)], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     with RunStore.open(run, writable=False) as store:
@@ -46,6 +37,8 @@ def test_subnets_of_a_once_for_all_network_end_as_bundles(detector: str, tmp_pat
 def test_a_search_from_every_base_ends_with_bundles(base: str, detector: str, tmp_path: Path) -> None:
     run = tmp_path / "run"
     command = [sys.executable, "-m", "optimizer", "--base", base, "--detector", detector, "--preset", "smoke"]
+    if (base, detector) == ("x101", "faster_rcnn"):
+        command += ["--epochs", "12"]  # of five it may detect nothing, which is refused
     result = subprocess.run([*command, "--out", str(run)], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     with RunStore.open(run, writable=False) as store:
