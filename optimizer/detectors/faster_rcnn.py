@@ -15,7 +15,7 @@ from optimizer.arch.spec import ArchSpec
 from optimizer.detectors.anchors import make_anchors
 from optimizer.detectors.backbone import Backbone
 from optimizer.detectors.base import ClassRows, Detector, GraphOps, Prediction, RegionSample, RegionView, Seen, Truth
-from optimizer.detectors.geometry import big_enough, clip_boxes, decode_boxes, list_canvases
+from optimizer.detectors.geometry import big_enough, clip_boxes, decode_boxes, list_canvases, precise_sigmoid
 from optimizer.detectors.region_pool import RegionPool
 
 __all__ = ["FasterRCNN"]
@@ -241,7 +241,7 @@ class FasterRCNN(Detector):
             chosen_anchors.append(anchor[index])
         boxes = clip_boxes(decode_boxes(torch.cat(chosen_deltas), torch.cat(chosen_anchors)), width, height)
         good = big_enough(boxes, MIN_SIDE)
-        scores = torch.cat(chosen).sigmoid() * good - (1 - good)
+        scores = precise_sigmoid(torch.cat(chosen)) * good - (1 - good)
         boxes, scores = ops.nms_of_levels(list(boxes.split(sizes)), list(scores.split(sizes)), RPN_NMS, count)
         best, index = ops.topk(scores, min(count, sum(min(count, size) for size in sizes)))
         return boxes[index], (best >= 0).to(best.dtype)

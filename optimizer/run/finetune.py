@@ -61,7 +61,7 @@ def finetune_best(
         if config.search.aims:
             _choose_members(store, config, evaluation, record, find_left_s, ask_faster)
         else:
-            store.finetuned = [trial.number for trial in _list_front(store)[: config.search.finetuned]]
+            store.finetuned = _choose_best(store, config, evaluation.trainer.splits, find_left_s())
     for number in store.finetuned or []:
         history = store.history()
         tried = _find_last_training(history, number)
@@ -72,6 +72,15 @@ def finetune_best(
             try_proposal(len(history), _make_proposal(history, number, epochs), evaluation, record)
         elif isinstance(tried, PendingTrial):
             try_proposal(tried.number, tried.proposal, evaluation, record)
+
+
+def _choose_best(store: RunStore, config: RunConfig, splits: Splits, left_s: float | None) -> list[int]:
+    """The first students of the front, as many as are wanted and have time for an epoch each."""
+    chosen = [Contender.of_student(trial, config.trial_train.epochs) for trial in _list_front(store)]
+    chosen, growth = chosen[: config.search.finetuned], _find_growth(splits)
+    while left_s is not None and chosen and sum(of.extra_s + growth * of.epoch_s for of in chosen) > left_s:
+        chosen.pop()
+    return [of.number for of in chosen]
 
 
 def _choose_members(

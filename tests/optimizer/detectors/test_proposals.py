@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
 import pytest
 import torch
+from torch import Tensor, nn
 from torchvision.models.detection.rpn import RegionProposalNetwork
 from torchvision.ops import nms
 
 from optimizer.arch.families import base_arch
 from optimizer.detectors import build_detector, faster_rcnn
 from optimizer.detectors.faster_rcnn import ProposalNetwork
+from optimizer.detectors.geometry import precise_sigmoid
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -62,3 +68,16 @@ def test_no_more_boxes_are_suppressed_than_it_takes(monkeypatch: pytest.MonkeyPa
     assert faster_rcnn.keep_best(boxes, scores, 0.7, 20).tolist() == list(range(0, 80, 4))
     assert looked == [40, 80]
     assert len(faster_rcnn.keep_best(boxes, scores, 0.7, 900)) == 250 and looked == [40, 80, 1000]
+
+
+def test_unlikely_proposals_keep_their_order_in_onnx_runtime(tmp_path: Path) -> None:
+    class Scores(nn.Module):
+        def forward(self, logits: Tensor) -> Tensor:
+            return precise_sigmoid(logits)
+
+    logits = torch.linspace(-80, 10, 400)
+    path = tmp_path / "scores.onnx"
+    torch.onnx.export(Scores(), (logits,), path, dynamo=False, input_names=["logits"])
+    (scores,) = onnxruntime.InferenceSession(path).run(None, {"logits": logits.numpy()})
+    np.testing.assert_allclose(scores, logits.double().sigmoid(), rtol=1e-5)
+    assert (np.diff(scores) > 0).all()

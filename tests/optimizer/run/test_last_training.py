@@ -155,7 +155,7 @@ def test_the_recipe_decides_where_time_does_not(store: RunStore) -> None:
     assert len(trained) == 3 and {trial.proposal.epochs for trial in trained} == {None}
 
 
-@pytest.mark.parametrize(("left_s", "epochs"), [(35.0, 3), (1000.0, None), (1.0, 1), (None, None)])
+@pytest.mark.parametrize(("left_s", "epochs"), [(35.0, 3), (1000.0, None), (12.0, 1), (None, None)])
 def test_a_method_that_aims_at_no_front_has_at_most_its_recipes_epochs(
     store: RunStore, left_s: float | None, epochs: int | None
 ) -> None:
@@ -163,6 +163,21 @@ def test_a_method_that_aims_at_no_front_has_at_most_its_recipes_epochs(
     finetune_best(store, config, make_evaluation(store, lambda p: 0.4), store.record, lambda: left_s)
     last = store.history()[-1].proposal
     assert last.finetune and last.epochs == epochs
+
+
+def test_a_method_that_aims_at_no_front_trains_as_many_as_have_time_for_an_epoch(store: RunStore) -> None:
+    second = make_done(2, Proposal(0, (PruneFPN(0.3),), epochs=1), ap=0.41, cost_ratio=3.0, score=1.1)
+    store.record(replace(second, work=replace(second.work, seconds_by_part={"train": 10.0})))
+    config = CONFIG.changed({"search.method": "joint", "search.finetuned": 2})
+    finetune_best(store, config, make_evaluation(store, lambda p: 0.4), store.record, lambda: 15.0)
+    assert len(store.history()) == 4 and store.history()[-1].proposal.finetune
+    assert is_all_trained(store, config)
+
+
+def test_nobody_is_trained_where_no_epoch_fits(store: RunStore) -> None:
+    config = CONFIG.changed({"search.method": "joint", "search.finetuned": 1})
+    finetune_best(store, config, make_evaluation(store, lambda p: 0.4), store.record, lambda: 5.0)
+    assert len(store.history()) == 2 and store.finetuned == []
 
 
 @pytest.mark.parametrize("deadly", range(2, 11))
