@@ -43,7 +43,7 @@ def do_row(arguments: argparse.Namespace) -> None:
     run_module.build_meter = build_quiet  # the rows run beside each other, and no measurement may
     with registered(arguments.out):
         if arguments.row == "pool":
-            run_module.train_teachers(make_config(arguments, 0), arguments.out / "teachers")
+            run_module.train_supernet(make_config(arguments, 0), arguments.out / "teachers")
             return
         config, folder = make_row(arguments, arguments.row, arguments.seed)
         if (folder / DATABASE).exists():

@@ -14,12 +14,12 @@ from optimizer.data.pictures import View
 from optimizer.detectors.base import Truth
 from optimizer.errors import InputError
 
-__all__ = ["ClassFolder", "Part", "fingerprint_folder"]
+__all__ = ["JUDGED_OF", "ClassFolder", "Part", "fingerprint_folder"]
 
 Part = Literal["all", "fit", "judged"]
 
 SPLITS = {"train", "training", "val", "valid", "validation", "test"}
-JUDGED = 20  # of so many images of a class one is kept out to judge by
+JUDGED_OF = 20  # of so many images of a class one is kept out to judge by
 SHAPE = "--pretrain takes a folder that holds a folder of images for each class"
 
 
@@ -60,11 +60,13 @@ class ClassFolder:
 
 def _choose_judged(labels: list[int]) -> set[int]:
     """Numbers of the images that are judged, evenly spread over each class."""
+    rows_of: dict[int, list[int]] = {}
+    for index, label in enumerate(labels):
+        rows_of.setdefault(label, []).append(index)
     judged: set[int] = set()
-    for label in set(labels):
-        rows = [index for index, found in enumerate(labels) if found == label]
+    for rows in rows_of.values():
         if len(rows) > 1:
-            count = max(1, len(rows) // JUDGED)
+            count = max(1, len(rows) // JUDGED_OF)
             judged.update(rows[:: len(rows) // count][:count])
     return judged
 

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from typing import Any, NamedTuple
 
 from optimizer.config import RunConfig
+from optimizer.data.class_folder import JUDGED_OF
 from optimizer.data.splits import Splits, count_kept
+from optimizer.supernet.classified import MOST_PICTURES
 from optimizer.supernet.pretraining import count_pictures
 from optimizer.trials.screener import CALIBRATION_IMAGES
 
@@ -52,12 +55,15 @@ class Durations:
     Attributes:
         pretraining: 0 where there is none. supernet: of an epoch; both 0 where the super-network is trained already.
         last: of an epoch of the training of one student at the end, which is on all images.
+        judging: of all paths that a path filter is fitted to, which no budget makes fewer; 0 where there is no filter,
+            or a trained one.
     """
 
     pretraining: float
     supernet: float
     look: float
     last: float
+    judging: float = 0.0
 
 
 class Counted(NamedTuple):
@@ -91,30 +97,50 @@ def count_images(config: RunConfig, splits: Splits | None, *, pool_exists: bool)
 def find_durations(config: RunConfig, counted: Counted, step_s: float, *, pool_exists: bool) -> Durations:
     """In proportion to a training step of the base."""
     pool, image_s = config.pool_config(), step_s / config.batch_size
-    pretraining = 0.0
-    if pool.pretrained_on is not None:
-        width, height = pool.pretrained_on.size
-        share = CLASSIFIER_SHARE * width * height / (config.input_size[0] * config.input_size[1])
-        pretraining = counted.pictures * image_s * share
+    pretraining = counted.pictures * image_s * CLASSIFIER_SHARE * _find_pixels_share(config)
     seen = min(pool.calibration_images, counted.fit) + min(CALIBRATION_IMAGES, counted.fit) + counted.kept
     return Durations(
         0.0 if pool_exists else pretraining,
         0.0 if pool_exists else counted.fit * image_s * WIDE_SHARE,
         seen * image_s * FORWARD_SHARE + LOOK_S,
         (counted.fit + counted.kept) * image_s,
+        0.0 if pool_exists else _find_judging(config, counted, image_s),
     )
+
+
+def _find_judging(config: RunConfig, counted: Counted, image_s: float) -> float:
+    """Before each path is judged BatchNorm is measured anew; classifiers are judged by their body alone."""
+    pool, forward_s = config.pool_config(), image_s * FORWARD_SHARE
+    if pool.filtered_by is None:
+        return 0.0
+    images = min(pool.calibration_images, counted.fit) + counted.kept
+    judging_s = pool.filtered_by.validated * (images * forward_s + LOOK_S)
+    if pool.classification_paths and pool.pretrained_on is not None:
+        kept_share = 1 / JUDGED_OF if pool.pretrained_on.folder is not None else counted.kept / max(counted.fit, 1)
+        judged = min(counted.pictures * kept_share, MOST_PICTURES)
+        pictures = min(pool.calibration_images, counted.pictures) + judged
+        judging_s += pool.classification_paths * (pictures * forward_s * _find_pixels_share(config) + LOOK_S)
+    return judging_s
+
+
+def _find_pixels_share(config: RunConfig) -> float:
+    """Of a picture that a body is pre-trained on, in those of the base's canvas; 0 where there is no pre-training."""
+    recipe = config.pool_config().pretrained_on
+    return 0.0 if recipe is None else prod(recipe.size) / prod(config.input_size)
 
 
 def fit_budget(config: RunConfig, durations: Durations) -> RunConfig:
     """The configuration with as many epochs and generations as its budget has time for, and at most its own.
 
-    Every training keeps an epoch and every limit two subnets, however short the budget; whether that much is possible
-    is another's to judge. The configuration as it is where it has no budget, or does not breed subnets.
+    What a path filter judges comes first; the shares are of what that leaves. Every training keeps an epoch and every
+    limit two subnets, however short the budget; whether that much is possible is another's to judge. The configuration
+    as it is where it has no budget, or does not breed subnets.
     """
     budget_s, finetune = config.budget_s, config.finetune
     if budget_s is None or not config.search.evolves:
         return config
     assert finetune is not None
+    budget_s = max(budget_s - durations.judging, 0.0)
     recipe, limits = RECIPE_OF[config.search.method], len(config.search.limits)
     changes: dict[str, object] = {"base_share": min(config.base_share, BASE)}
     if durations.supernet:

@@ -66,14 +66,19 @@ class Estimates:
 
     @property
     def pool_s(self) -> float:
-        """Training a teacher pool or a super-network, and pre-training its body; 0 without or where there is one."""
+        """Training a teacher pool or a super-network, pre-training its body, and judging paths for its filter.
+
+        0 without or where there is one.
+        """
         config, pool_s = self.config, 0.0
         if config.needs_pool and not self.pool_exists:
             pool = config.pool_config()
             steps = max(self.counted.fit // pool.batch_size, 1) * pool.epochs
             pool_s = steps * self.step_s * WIDE_SHARE * pool.batch_size / config.batch_size + OVERHEAD_S
-        if self._breeds and (before := config.pool_config().pretrained_on) is not None:
-            pool_s += self._durations.pretraining * before.train.epochs
+        if self._breeds:
+            before = config.pool_config().pretrained_on
+            pool_s += self._durations.pretraining * (before.train.epochs if before is not None else 0)
+            pool_s += self._durations.judging
         return pool_s
 
     @property

@@ -20,7 +20,7 @@ from optimizer.search.evolution import describe_limit
 from optimizer.store.artefacts import explain_disk_errors
 from optimizer.store.run_store import RunStore
 
-__all__ = ["is_page_due", "report_run"]
+__all__ = ["describe_last_training", "is_page_due", "report_run"]
 
 ALWAYS = 50  # trials, after each of which the page is written; of more, after every part of them that is as small
 OLDEST_S = 60.0  # that a page may be behind
@@ -121,10 +121,20 @@ def _describe_students(config: RunConfig) -> dict[str, str]:
     return {
         "each student": f"{config.trial_train.epochs} epochs, lr {config.trial_train.lr:g}, weights "
         f"{'inherited' if search_config.inherit else 'drawn anew'}",
-        "after the search": f"{search_config.finetuned} trained further for {config.finetune.epochs} epochs"
-        if search_config.finetuned and config.finetune is not None
-        else "nothing trained further",
+        "after the search": describe_last_training(config),
     }
+
+
+def describe_last_training(config: RunConfig) -> str:
+    """How many students have it, and for how long, as far as that is known before it."""
+    search, last = config.search, config.finetune
+    if not search.finetuned or last is None:
+        return "nothing trained further"
+    if config.budget_s is None:
+        return f"{search.finetuned} trained further for {last.epochs} epochs"
+    if search.aims:
+        return f"at most {search.finetuned} trained for as many epochs as the budget has time for"
+    return f"at most {search.finetuned} trained further, for at most {last.epochs} epochs"
 
 
 def _describe_student(config: RunConfig) -> dict[str, str]:

@@ -33,12 +33,13 @@ class Plan:
     """Estimated seconds; none is a promise.
 
     Attributes:
-        base_s: training and measuring the base. pool_s: training a teacher pool, 0 without or where there is one.
+        base_s: training and measuring the base. pool_s: training a teacher pool or a super-network, and what
+            that needs besides; 0 without or where there is one.
         trial_s: one student. handover_s: what follows the search: fine-tuning, other exports, bundles and
             the final lease.
         variants: other exports that are tried of each model handed over.
-        last_s: what of `handover_s` is for the last training of the front, which fills whatever time is left; None
-            where its length is not a matter of time.
+        last_s: what of `handover_s` is for the last training, where a budget decides its length: that of a whole front
+            fills whatever time is left, another takes its recipe's epochs at most. None where the recipe decides.
         exports_s: what of it is for other exports; one of them takes `export_s`.
         screen_s: what of `trial_s` goes before the student's own training.
         least_base_s: the least that the base takes, where its length is a matter of time.
@@ -124,7 +125,9 @@ class Plan:
         return min(max(int(left_s / (SPARE * self.trial_s)), 1), max(self.trials, 1))
 
     def find_last_training_s(self, elapsed_s: float) -> float | None:
-        """What is left of the budget for the last training of the front; None where its length is the recipe's."""
+        """What is left of the budget for the last training, whether it fills that or not; None where its length is the
+        recipe's.
+        """
         if self.last_s is None or self.budget_s is None:
             return None
         return max((self.budget_s - elapsed_s - (self.handover_s - self.last_s)) / SPARE, 0.0)

@@ -34,9 +34,9 @@ from optimizer.supernet.pretrain_config import Pretraining
 from optimizer.supernet.pretraining import BodyClassifier, open_pictures
 from optimizer.supernet.weights import load_weights
 
-__all__ = ["ClassificationJudge", "check_judged"]
+__all__ = ["MOST_PICTURES", "ClassificationJudge", "check_judged"]
 
-JUDGED = 2000  # pictures that a path is judged by, at most
+MOST_PICTURES = 2000  # that a path is judged by
 BATCH_SIZE = 32
 
 Batch = tuple[Tensor, Tensor]  # pictures (B, 3, H, W), their classes (B,)
@@ -102,7 +102,7 @@ class ClassificationJudge:
     def _judged(self) -> list[Batch]:
         """Pictures that can be read, spread over all."""
         pictures = _open_judged(_get_recipe(self.config), self.kept)
-        chosen = range(0, len(pictures), -(-len(pictures) // JUDGED))
+        chosen = range(0, len(pictures), -(-len(pictures) // MOST_PICTURES))
         read = list(_read(pictures, chosen))
         if not read:
             raise InputError(

@@ -59,6 +59,11 @@ class Filtering(BaseModel):
             )
         return value
 
+    @property
+    def validated(self) -> int:
+        """Paths of all buckets together that are judged by their loss, after the warm-up and at the end."""
+        return 2 * BUCKETS * self.paths
+
     def to_schedule(self, warm_up: int, train: int, *, classifies: bool = False) -> Schedule:
         """With so many epochs of the super-network.
 

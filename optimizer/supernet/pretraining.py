@@ -1,5 +1,7 @@
 """Pre-training, as a sentence: subnets of a super-network classify pictures; the body stays, the classifier goes.
 
+Only where a path filter judges paths as classifiers does that stay too, as `classifier.safetensors` beside the body.
+
 DetNAS' first step (FACTS 3.4), and what once-for-all networks for detection start from (DetOFA). In every step one
 subnet is drawn, and only that is trained.
 """

@@ -12,7 +12,7 @@ from PIL import Image
 
 from deploy.data import Dataset, Record
 from optimizer.data.batches import SampleLoader
-from optimizer.data.class_folder import ClassFolder, fingerprint_folder
+from optimizer.data.class_folder import JUDGED_OF, ClassFolder, fingerprint_folder
 from optimizer.data.crops import BACKGROUND, ObjectCrops, frame_object, list_free_cells
 from optimizer.data.pictures import PictureView, count_unreadable
 from optimizer.errors import InputError
@@ -151,3 +151,16 @@ def test_a_crop_of_an_image_of_another_size_than_its_labels_cannot_be_read(shape
     crops = ObjectCrops(replace(shapes, records=(wrong, *shapes.records[1:])), VIEW)
     with pytest.raises(InputError, match="its labels are for 999x"):
         crops.read(0, 0, 0)
+
+
+@pytest.mark.parametrize("counts", [{"ant": 2, "bee": 1, "cow": 41}, {"ant": 20, "bee": 59, "cow": 7, "dog": 3}])
+def test_the_images_kept_to_judge_by_are_spread_over_each_class(tmp_path: Path, counts: dict[str, int]) -> None:
+    folder = write_classes(tmp_path, counts)
+    whole = ClassFolder(folder, VIEW)
+    names = [whole.name(index) for index in range(len(whole))]
+    expected = []
+    for name, count in counts.items():
+        rows, wanted = [path for path in names if Path(path).parent.name == name], max(1, count // JUDGED_OF)
+        expected += rows[:: count // wanted][:wanted] if count > 1 else []
+    judged = ClassFolder(folder, VIEW, "judged")
+    assert [judged.name(index) for index in range(len(judged))] == expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from optimizer.recipes import quick, smoke
 from optimizer.run.budget import SIZED, Counted, Durations, describe_fit, find_durations, fit_budget, is_same_request
 from optimizer.run.checks import check_run
 from optimizer.run.plan import make_plan
+from optimizer.supernet.pretrain_config import Pretraining
 
 DURATIONS = Durations(pretraining=10.0, supernet=20.0, look=2.0, last=15.0)
 HOUR = 3600.0
@@ -118,6 +120,55 @@ def test_all_phases_of_a_once_for_all_network_share_its_time(config: RunConfig, 
     fitted = fit_budget(ofa, DURATIONS)
     assert fitted.pool_config().epochs * DURATIONS.supernet <= 0.25 * 1600
     assert "of the super-network" in describe_fit(fitted) and "pre-training" not in describe_fit(fitted)
+
+
+def filtered(config: RunConfig, classification_paths: int) -> RunConfig:
+    """Its body is pre-trained on 64x48 of the base's 128x96: on a quarter of the pixels."""
+    recipe = Pretraining(train=config.base_train, size=(64, 48))
+    return config.changed(
+        {"base": "ofa_resnet50", "search.method": "detofa", "ofa.shrinking": "filter", "ofa.calibration_images": 64,
+         "ofa.filtering.classification_paths": classification_paths, "ofa.pretraining": recipe, "batch_size": 4}
+    )  # fmt: skip
+
+
+def test_judging_paths_for_a_filter_is_in_the_plan(config: RunConfig) -> None:
+    def find(paths: int, pool_exists: bool = False) -> float:
+        return make_plan(filtered(config, paths), 100, 0.4, kept=20, pictures=400, pool_exists=pool_exists).pool_s
+
+    forward_s = 0.1 * 0.25
+    pictures = 64 + 400 * 20 / 100  # for BatchNorm, and crops of the images that are kept out
+    assert find(40) - find(0) == pytest.approx(40 * (pictures * forward_s / 4 + 0.5))
+    assert find(80) - find(0) == pytest.approx(2 * (find(40) - find(0)))
+    by_loss = 2 * 5 * 20 * ((64 + 20) * forward_s + 0.5)
+    assert find_durations(filtered(config, 0), COUNTED, 0.4, pool_exists=False).judging == pytest.approx(by_loss)
+    assert find(40, pool_exists=True) == 0
+    plain = filtered(config, 40).changed({"ofa.shrinking": "none"})
+    assert find_durations(plain, COUNTED, 0.4, pool_exists=False).judging == 0
+
+
+def test_of_many_pictures_of_a_folder_a_path_is_judged_by_two_thousand(config: RunConfig, tmp_path: Path) -> None:
+    def find(pictures: int) -> float:
+        of_folder = filtered(config, 40)
+        assert of_folder.ofa is not None and of_folder.ofa.pretraining is not None
+        recipe = of_folder.ofa.pretraining.model_copy(update={"images": tmp_path})
+        counted = COUNTED._replace(pictures=pictures)
+        return find_durations(of_folder.changed({"ofa.pretraining": recipe}), counted, 0.4, pool_exists=False).judging
+
+    assert find(20_000) - find(10_000) == pytest.approx(40 * 500 * 0.1 * 0.25 / 4), "a twentieth of each class"
+    assert find(1_000_000) == find(40_000) > find(39_000)
+
+
+def test_trainings_share_what_judging_leaves_of_a_budget(config: RunConfig) -> None:
+    asked = filtered(config, 0).changed({"budget_s": 1000.0})
+    without, judged = (fit_budget(asked, replace(DURATIONS, judging=judging)) for judging in (0.0, 400.0))
+    assert judged.changed({"budget_s": 600.0, "base_share": 0.15}) == fit_budget(
+        asked.changed({"budget_s": 600.0}), DURATIONS
+    )
+    assert judged.pool_config().epochs < without.pool_config().epochs
+    none_left = fit_budget(asked, replace(DURATIONS, judging=2000.0))
+    assert none_left.finetune is not None and none_left.finetune.epochs == 1
+    with pytest.raises(InputError, match="too short for one student"):
+        make_plan(none_left, 100, 0.4, kept=2000, pictures=400).check()
 
 
 def test_what_a_filter_ranks_alone_takes_no_time_of_a_budget(config: RunConfig) -> None:
