@@ -176,6 +176,14 @@ def resume(
     host: Annotated[str, typer.Option(help="Where its board is now, if that has moved: user@board.")] = "",
     keep: Annotated[str, typer.Option(help="Another --keep from here on: 50GB, or all.")] = "",
     workers_on: Annotated[str, typer.Option(help="Another --workers-on from here on; none: here.")] = "",
+    shared_folder: Annotated[
+        bool | None,
+        typer.Option(
+            "--shared-folder/--no-shared-folder",
+            help="Another --shared-folder from here on: whether all machines of the cluster see the run's folder and "
+            "the images.",
+        ),
+    ] = None,
 ) -> None:
     """Go on with a run; nothing found so far is lost."""
     changes: dict[str, object] = {"keep_bytes": read_keep(keep)} if keep else {}
@@ -183,6 +191,8 @@ def resume(
         changes |= {"workers_on": None, "at_once": None, "trial_gpus": None, "shared_folder": True}
     elif workers_on:
         changes["workers_on"] = workers_on
+    if shared_folder is not None:
+        changes["shared_folder"] = shared_folder
 
     from optimizer.run.run import resume_run
 

@@ -30,6 +30,7 @@ from optimizer.train.distributed import current_world
 from optimizer.trials.export import check_export
 from optimizer.trials.jobs import choose_device
 from optimizer.trials.targets import open_targets
+from optimizer.workers.parcels import check_unpacking
 from optimizer.workers.pool import check_machines, open_ray
 
 __all__ = ["check_run", "check_targets", "check_workers"]
@@ -107,6 +108,13 @@ def check_workers(config: RunConfig, folder: Path) -> None:
         return
     if current_world().size > 1:
         raise InputError("torchrun shares out each training, and --workers-on shares out trainings: choose one")
+    if not config.shared_folder:
+        check_unpacking()
+        if config.data is not None and config.data.is_file():
+            raise InputError(
+                f"--no-shared-folder sends the folder of the images, and --data {config.data} is a file: name the "
+                "folder of the images instead"
+            )
     folders = [folder if folder.is_dir() else folder.parent, config.data] if config.shared_folder else []
     check_machines(open_ray(config.workers_on), [path.resolve() for path in folders if path is not None])
 

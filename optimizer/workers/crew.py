@@ -135,9 +135,7 @@ class Crew:
     def _take(self, number: int, answer: Any) -> Trial:
         """What came home of an order: a student to be measured, one that was looked at, or one that came to nothing."""
         proposal = self._training.pop(number)
-        if isinstance(answer, Failure):
-            return FailedTrial(number, proposal, answer.reason)
-        told = Answer(*answer)
+        told = Answer(failed=answer.reason) if isinstance(answer, Failure) else Answer(*answer)
         if told.stopped or (told.failed and number == 0):
             raise RunFailed(told.stopped or told.failed)
         if told.failed:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from optimizer.search.base import Trial
 from optimizer.store.schema import COLUMNS, row_from_trial, trial_from_row
 
-__all__ = ["Answer", "Order", "dump_trial", "parse_trial"]
+__all__ = ["Answer", "Order", "ParcelLost", "dump_trial", "parse_trial"]
 
 
 class Order(BaseModel):
@@ -49,6 +49,10 @@ class Answer(NamedTuple):
     files: Mapping[str, bytes] = {}
     failed: str = ""
     stopped: str = ""
+
+
+class ParcelLost(Exception):
+    """A worker cannot get what was sent to it; another try may."""
 
 
 def dump_trial(trial: Trial) -> str:

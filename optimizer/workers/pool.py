@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from optimizer.errors import InputError, RunFailed
+from optimizer.workers.order import ParcelLost
 
 __all__ = ["Failure", "Pool", "Share", "check_machines", "find_share", "open_ray"]
 
@@ -110,12 +111,12 @@ def check_machines(ray: Any, folders: Sequence[Path]) -> None:
 
 
 def look_round(folders: list[str]) -> list[str]:
-    """On a machine: the release of this project, and which of these folders it does not see."""
-    return [metadata.version("detopt"), *(folder for folder in folders if not Path(folder).is_dir())]
+    """On a machine: the release of this project, and which of these files and folders it does not see."""
+    return [metadata.version("detopt"), *(folder for folder in folders if not Path(folder).exists())]
 
 
 class Pool:
-    """Does orders by Ray tasks. One whose process or machine dies is done again, three times in all."""
+    """Does orders by Ray tasks. One whose process or machine dies, or that gets no parcels, is tried three times."""
 
     def __init__(self, ray: Any, share: Share, do: Callable[..., Any]) -> None:
         self._ray = ray
@@ -150,15 +151,22 @@ class Pool:
             number, order, tries = self._orders.pop(task)
             try:
                 found.append((number, self._ray.get(task)))
-            except errors.RayTaskError as error:  # raised by what was done there, and not foreseen
-                raise RuntimeError(str(error)) from error
             except errors.RayError as error:
-                reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no message'])[0]}"
+                reason = self._explain(error)
                 if tries < TRIES:
                     self._submit(number, order, tries + 1)
                 else:
-                    found.append((number, Failure(f"its worker died {TRIES} times, the last time by {reason}")))
+                    found.append((number, Failure(f"{reason}, the last of {TRIES} times")))
         return found
+
+    def _explain(self, error: Any) -> str:
+        """Why an order has to be done again; raises what no other try would mend."""
+        first = (str(error).strip().splitlines() or ["no message"])[0]
+        if not isinstance(error, self._ray.exceptions.RayTaskError):
+            return f"its worker died by {type(error).__name__}: {first}"
+        if isinstance(error.cause, ParcelLost):
+            return f"what was sent to its worker did not arrive, by {error.cause}"
+        raise RuntimeError(str(error)) from error  # raised by what was done there, and not foreseen
 
     def close(self) -> None:
         """Nothing that was asked for is done any further."""

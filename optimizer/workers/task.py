@@ -30,7 +30,7 @@ from optimizer.trials.judge import Judge
 from optimizer.trials.screener import Screener
 from optimizer.trials.study import Studies
 from optimizer.trials.trainer import Trainer
-from optimizer.workers.order import Answer, Order, dump_trial, parse_trial
+from optimizer.workers.order import Answer, Order, ParcelLost, dump_trial, parse_trial
 from optimizer.workers.parcels import Parcel, make_own_folder, move_order, name_folder, unpack
 
 __all__ = ["describe_target", "do_order", "do_order_apart"]
@@ -57,12 +57,16 @@ def do_order(order: str) -> Answer:
 
 
 def do_order_apart(order: str, parcels: Sequence[Parcel]) -> Answer:
-    """The same where the run's folder is not seen: what is needed of it comes along."""
+    """The same where the run's folder is not seen: what is needed of it comes along.
+
+    Raises:
+        ParcelLost: it does not arrive.
+    """
     asked = Order.model_validate_json(order)
     try:
         own = make_own_folder() / name_folder(asked, parcels)
         unpack(parcels, own, _fetch)
-    except (DetoptError, OSError) as error:
+    except (DetoptError, DeployError, OSError) as error:
         return Answer(stopped=str(error))
     return do_order(move_order(asked, parse_config(json.loads(asked.config)), own).model_dump_json())
 
@@ -71,7 +75,11 @@ def _fetch(content: Any) -> bytes:
     """What Ray's object store has under a name."""
     import ray
 
-    found = ray.get(content)
+    try:
+        found = ray.get(content)
+    except ray.exceptions.RayError as error:
+        first = (str(error).strip().splitlines() or ["no message"])[0]
+        raise ParcelLost(f"{type(error).__name__}: {first}") from None  # Ray's own may not travel
     assert isinstance(found, bytes)
     return found
 

@@ -6,13 +6,18 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from optimizer.errors import InputError
+from optimizer.cli.commands import main
+from optimizer.errors import InputError, RunFailed
 from optimizer.recipes import smoke
 from optimizer.run.checks import check_workers
+from optimizer.search.base import Proposal
+from optimizer.workers.crew import Crew
+from optimizer.workers.pool import Failure
 
 SCRIPT = Path(__file__).resolve().parents[2] / "parts" / "crewed_runs.py"
 LIMIT_S = 900
@@ -61,6 +66,40 @@ def test_a_worker_that_is_sent_what_it_needs_makes_the_same_run(tmp_path: Path, 
 def test_what_cannot_be_is_refused(changes: dict[str, object], words: str) -> None:
     with pytest.raises(InputError, match=words):
         smoke().changed(changes)
+
+
+def test_a_label_file_cannot_be_sent(tmp_path: Path) -> None:
+    labels = tmp_path / "data.yaml"
+    labels.touch()
+    config = smoke(labels).changed({"workers_on": "ray", "shared_folder": False})
+    with pytest.raises(InputError, match=f"--data {labels} is a file: name the folder of the images instead"):
+        check_workers(config, tmp_path)
+
+
+def test_a_base_that_nobody_could_train_ends_the_run() -> None:
+    pool = SimpleNamespace(wait=lambda seconds: [(0, Failure("its worker died"))])
+    nothing: Any = None
+    crew = Crew(nothing, smoke(), nothing, pool, 1, _training={0: Proposal(None)})
+    with pytest.raises(RunFailed, match="its worker died"):
+        crew.collect()
+
+
+@pytest.mark.parametrize(
+    ("said", "changes"),
+    [
+        ([], {}),
+        (["--no-shared-folder"], {"shared_folder": False}),
+        (["--workers-on", "ray", "--shared-folder"], {"workers_on": "ray", "shared_folder": True}),
+    ],
+)
+def test_a_run_goes_on_with_another_kind_of_folder(
+    said: list[str], changes: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr("optimizer.run.run.resume_run", lambda *given: asked.append(given))
+    with pytest.raises(SystemExit) as end:
+        main(["resume", "a-run", *said])
+    assert end.value.code == 0 and asked == [(Path("a-run"), None, "", changes)]
 
 
 def test_shares_of_workers_are_refused_where_there_are_none(tmp_path: Path) -> None:
