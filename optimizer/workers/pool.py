@@ -162,6 +162,8 @@ class Pool:
     def _explain(self, error: Any) -> str:
         """Why an order has to be done again; raises what no other try would mend."""
         first = (str(error).strip().splitlines() or ["no message"])[0]
+        if isinstance(error, self._ray.exceptions.OutOfDiskError):
+            return "a disk of the cluster is too full for Ray (RAY_local_fs_capacity_threshold, 0.95 unless it is set)"
         if not isinstance(error, self._ray.exceptions.RayTaskError):
             return f"its worker died by {type(error).__name__}: {first}"
         if isinstance(error.cause, ParcelLost):

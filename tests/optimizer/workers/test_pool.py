@@ -29,7 +29,10 @@ class FakeRay:
     """Does an order when it is asked what came of it."""
 
     exceptions = SimpleNamespace(
-        RayError=RayError, RayTaskError=RayTaskError, RaySystemError=type("RaySystemError", (RayError,), {})
+        RayError=RayError,
+        RayTaskError=RayTaskError,
+        RaySystemError=type("RaySystemError", (RayError,), {}),
+        OutOfDiskError=type("OutOfDiskError", (RayError,), {}),
     )
 
     def __init__(self) -> None:
@@ -74,6 +77,12 @@ def test_an_order_whose_worker_dies_or_gets_no_parcels_is_done_again() -> None:
     words = "what was sent to its worker did not arrive, by ObjectLostError: gone, the last of 3 times"
     assert answer(lost, lost, lost) == (Failure(words), 3)
     assert answer(*[RayError("dead")] * 3) == (Failure("its worker died by RayError: dead, the last of 3 times"), 3)
+
+
+def test_a_full_disk_of_the_cluster_is_told_in_words() -> None:
+    full = FakeRay.exceptions.OutOfDiskError("('32d950', b'\\n\\x1c')")
+    words = "a disk of the cluster is too full for Ray (RAY_local_fs_capacity_threshold, 0.95 unless it is set)"
+    assert answer(full, full, full) == (Failure(f"{words}, the last of 3 times"), 3)
 
 
 def test_what_nobody_foresaw_is_not_done_again() -> None:
