@@ -64,7 +64,7 @@ def test_paper_trains_a_once_for_all_network_as_detofa_does() -> None:
     assert [phase.train.epochs for phase in shrunk] == [70, 5, 65, 5, 65]
     filtered = recipe.model_copy(update={"shrinking": "filter"})
     warm_up, rest = (phase.train.epochs for phase in filtered.phases())
-    assert filtered.filtering.to_schedule(warm_up, rest) == PAPER["coco"]
+    assert filtered.filtering.to_schedule(warm_up, rest, classifies=True) == PAPER["coco"]
 
 
 @pytest.mark.parametrize("method", ["detnas", "detofa"])

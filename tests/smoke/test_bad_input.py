@@ -66,7 +66,7 @@ def refuse(capsys: pytest.CaptureFixture[str]) -> Refuse:
         (["--base", "r18", "--budget", "soon"], ["soon", "20m"]),
         (["--base", "r18", "--max-latency", "0ms"], ["33ms", "0ms"]),
         (["--base", "r18", "--max-latency", "33ms", "--score", "macs"], ["--max-latency", "--score"]),
-        (["--base", "r18", "--score", "money"], ["money", "energy, latency, macs"]),
+        (["--base", "r18", "--score", "money"], ["money", "energy, latency, latency+energy, macs"]),
         (["--base", "r18", "--max-size", "20"], ["20MB", "'20'"]),
         (["--base", "r18", "--max-size", "10kB"], ["0.01 MB", "smallest", "--max-size"]),
         (["--base", "r18", "--max-memory", "10kB"], ["0.01 MB", "smallest", "--max-memory"]),
